@@ -1,0 +1,393 @@
+//! What a run concluded for one account, and why.
+
+use chrono::NaiveDate;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AccountId, Bucket, ContactId, CreditorId, EmailAddress, ItemId, Language, Money, Requisites, StageName,
+    Tone,
+};
+
+macro_rules! codes {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal, $meaning:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$vdoc])* #[doc = $meaning] $variant,)* }
+
+        impl $name {
+            /// Every code, in the order in which they are asked.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The one text form.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+
+            /// What it means, in a sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning),* }
+            }
+
+            /// The code of that text form, if there is one.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|code| code.as_str() == text)
+            }
+        }
+    };
+}
+
+codes! {
+    /// Why an account was not contacted: the first that applies, in this order.
+    ReasonCode {
+        Paused = "paused", "Everything is paused.";
+        HandedOver = "handed_over", "The account was handed over; there is no automatic contact any more.";
+        AccountHold = "account_hold", "A hold stops the whole account.";
+        NoticePending = "notice_pending", "An earlier notice is still on its way.";
+        PreviousStageIncomplete = "previous_stage_incomplete", "The last notice was refused, bounced or has an unknown outcome, and nobody has resolved it.";
+        DeadlineRunning = "deadline_running", "The deadline that the last notice named is not over.";
+        NothingOpen = "nothing_open", "No item is open.";
+        NotOverdue = "not_overdue", "No open item is past its due date.";
+        AllItemsOut = "all_items_out", "Every overdue item is out, each for its own reason.";
+        AccountInCredit = "account_in_credit", "Credits and unallocated payments cover everything that is overdue.";
+        BelowMinimum = "below_minimum", "What is overdue is less than the least amount worth a letter.";
+        InGrace = "in_grace", "Every overdue item is within its days of grace.";
+        AccountMinArrears = "account_min_arrears", "The oldest item is not late enough for the account to be contacted.";
+        BeforeFirstStage = "before_first_stage", "The first stage is not due yet.";
+        TooSoon = "too_soon", "The next stage is not due yet.";
+        LadderExhausted = "ladder_exhausted", "Every stage is complete; a person decides what follows.";
+        ApprovalLimit = "approval_limit", "More notices wait for approval than the policy allows.";
+        ContactCap = "contact_cap", "The account or the mailbox was contacted too recently or too often.";
+        SharedMailbox = "shared_mailbox", "The mailbox already gets a notice today, or too many accounts share it.";
+        OutsideSendDays = "outside_send_days", "Nothing is sent on this day.";
+        CalendarMissing = "calendar_missing", "No calendar covers this year for a country that matters.";
+        NoAddress = "no_address", "No contact has a usable e-mail address.";
+        NoPaymentAccount = "no_payment_account", "We have no bank account in the currency of what is due.";
+        NoTemplate = "no_template", "The stage has no letter in the account's language.";
+    }
+}
+
+codes! {
+    /// What became of one item.
+    ItemCode {
+        Settled = "settled", "Nothing is open on it.";
+        Withdrawn = "withdrawn", "It vanished from the ledger while open and came back changed or late.";
+        BadData = "bad_data", "Its row breaks the contract; it is quarantined.";
+        DataDueDateMissing = "data_due_date_missing", "It has no due date.";
+        Assigned = "assigned", "It is payable to somebody else.";
+        WrittenOff = "written_off", "It was written off.";
+        Disputed = "disputed", "The debtor disputes it.";
+        ItemHold = "item_hold", "A hold stops it.";
+        DirectDebit = "direct_debit", "We collect it ourselves, or did so too recently to know that it failed.";
+        PromiseRunning = "promise_running", "The debtor promised to pay it by a day that is not over.";
+        InPlan = "in_plan", "It is part of an instalment plan.";
+        Credit = "credit", "It is a credit; it reduces other items.";
+        NotOverdue = "not_overdue", "It is not past its due date.";
+        Covered = "covered", "Credits and unallocated payments cover it.";
+        BelowMinimum = "below_minimum", "What is overdue in its currency is less than the least amount worth a letter.";
+        InGrace = "in_grace", "It is within its days of grace.";
+        BeforeFirstStage = "before_first_stage", "Its first stage is not due yet.";
+        TooSoon = "too_soon", "Its next stage is not due yet.";
+        LadderExhausted = "ladder_exhausted", "All its stages are complete.";
+        FormalTooSoon = "formal_too_soon", "A formal notice went to the account within the last weeks; this one waits or goes to a person.";
+        NoPaymentAccount = "no_payment_account", "We have no bank account in its currency.";
+        Reached = "reached", "Its next stage is due.";
+        Demanded = "demanded", "The notice demands it.";
+        Information = "information", "The notice lists it without demanding it.";
+    }
+}
+
+impl ItemCode {
+    /// Whether it takes the item out before anything is added up.
+    #[must_use]
+    pub fn is_out(self) -> bool {
+        matches!(
+            self,
+            Self::Settled
+                | Self::Withdrawn
+                | Self::BadData
+                | Self::DataDueDateMissing
+                | Self::Assigned
+                | Self::WrittenOff
+                | Self::Disputed
+                | Self::ItemHold
+                | Self::DirectDebit
+                | Self::PromiseRunning
+                | Self::InPlan
+        )
+    }
+}
+
+impl ReasonCode {
+    /// `wait` for a day, `hold` for a person, or `skip`: there is nothing to do.
+    #[must_use]
+    pub fn kind(self) -> DecisionKind {
+        match self {
+            Self::NotOverdue
+            | Self::DeadlineRunning
+            | Self::InGrace
+            | Self::AccountMinArrears
+            | Self::BeforeFirstStage
+            | Self::TooSoon
+            | Self::ContactCap
+            | Self::OutsideSendDays
+            | Self::NoticePending => DecisionKind::Wait,
+            Self::Paused
+            | Self::HandedOver
+            | Self::AccountHold
+            | Self::PreviousStageIncomplete
+            | Self::ApprovalLimit
+            | Self::SharedMailbox
+            | Self::CalendarMissing
+            | Self::NoAddress
+            | Self::NoPaymentAccount
+            | Self::NoTemplate => DecisionKind::Hold,
+            Self::NothingOpen
+            | Self::AllItemsOut
+            | Self::AccountInCredit
+            | Self::BelowMinimum
+            | Self::LadderExhausted => DecisionKind::Skip,
+        }
+    }
+
+    /// The task that a person gets, when the reason needs one: one task as long as the reason lasts.
+    #[must_use]
+    pub fn task(self) -> Option<TaskKind> {
+        match self {
+            Self::PreviousStageIncomplete => Some(TaskKind::ResolveNotice),
+            Self::SharedMailbox => Some(TaskKind::SharedMailbox),
+            Self::CalendarMissing => Some(TaskKind::AddCalendar),
+            Self::NoAddress => Some(TaskKind::FindAddress),
+            Self::NoPaymentAccount => Some(TaskKind::AddBankAccount),
+            Self::NoTemplate => Some(TaskKind::WriteTemplate),
+            _ => None,
+        }
+    }
+}
+
+/// The four kinds of conclusion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionKind {
+    Contact,
+    Wait,
+    Skip,
+    Hold,
+}
+
+impl DecisionKind {
+    /// The one text form.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Contact => "contact",
+            Self::Wait => "wait",
+            Self::Skip => "skip",
+            Self::Hold => "hold",
+        }
+    }
+}
+
+/// Something for a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    FindAddress,
+    AddBankAccount,
+    WriteTemplate,
+    AddCalendar,
+    ResolveNotice,
+    SharedMailbox,
+    FixData,
+    AfterLastStage,
+    FormalTooSoon,
+}
+
+impl TaskKind {
+    /// The one text form.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FindAddress => "find_address",
+            Self::AddBankAccount => "add_bank_account",
+            Self::WriteTemplate => "write_template",
+            Self::AddCalendar => "add_calendar",
+            Self::ResolveNotice => "resolve_notice",
+            Self::SharedMailbox => "shared_mailbox",
+            Self::FixData => "fix_data",
+            Self::AfterLastStage => "after_last_stage",
+            Self::FormalTooSoon => "formal_too_soon",
+        }
+    }
+}
+
+/// A task that should exist, once, for as long as its cause lasts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TaskRequest {
+    pub kind: TaskKind,
+    /// What it is about within the account: an item, a notice, a currency, a mailbox key; empty for the account.
+    pub subject: String,
+    pub text: String,
+}
+
+/// One question that was asked on the way, with its inputs and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The reason code it would give, or the name of a step.
+    pub rule: String,
+    pub passed: bool,
+    /// What went in, readable: `oldest item 5 days late, policy asks for 6`.
+    pub inputs: String,
+    /// `policy.toml:12`.
+    pub location: Option<String>,
+}
+
+/// An amount by which a credit reduces an item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Netted {
+    pub credit: ItemId,
+    pub item: ItemId,
+    pub amount: Decimal,
+}
+
+/// What became of one item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemDecision {
+    pub item: ItemId,
+    pub code: ItemCode,
+    pub is_credit: bool,
+    pub disputed: bool,
+    /// From the effective due date; negative before it; none without a due date.
+    pub days_past_due: Option<i64>,
+    pub open: Money,
+    /// How much of it credits cover; zero or positive.
+    pub credited: Decimal,
+    pub next_stage: Option<StageName>,
+    /// The day the next stage is due.
+    pub due_on: Option<NaiveDate>,
+    /// The day of the last accepted notice that named this very item.
+    pub reminded_on: Option<NaiveDate>,
+}
+
+impl ItemDecision {
+    /// Whether it counts as overdue debt: a debit, open, past its due date.
+    #[must_use]
+    pub fn is_overdue_debit(&self) -> bool {
+        !self.is_credit && self.open.amount > Decimal::ZERO && self.days_past_due.is_some_and(|days| days > 0)
+    }
+
+    /// Open less what credits cover.
+    #[must_use]
+    pub fn to_pay(&self) -> Money {
+        Money::new(self.open.amount - self.credited, self.open.currency)
+    }
+}
+
+/// What is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contacting {
+    pub stage: StageName,
+    pub tone: Tone,
+    pub template: String,
+    /// The item whose stage decides the tone.
+    pub anchor: ItemId,
+    pub language: Language,
+    pub contact: ContactId,
+    pub recipient: EmailAddress,
+    /// The deadline that the letter names, already on a working day.
+    pub respond_by: Option<NaiveDate>,
+    /// Where each demanded item is paid to.
+    pub requisites: Vec<(ItemId, Requisites)>,
+    /// The next enabled stage after this one.
+    pub next_tone: Option<Tone>,
+    /// The account was written to in a firmer tone than this stage's before, in this case.
+    pub escalated: bool,
+    /// Message-IDs of accepted notices about the same items, oldest first.
+    pub references: Vec<String>,
+}
+
+/// The conclusion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Contact(Box<Contacting>),
+    No { code: ReasonCode, next_date: Option<NaiveDate> },
+}
+
+/// What happens to the account's case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaseChange {
+    None,
+    Open,
+    Close,
+}
+
+/// What a run concluded for one account, with the whole reasoning as data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    pub account: AccountId,
+    pub creditor: CreditorId,
+    pub business_date: NaiveDate,
+    pub verdict: Verdict,
+    /// In the order of their ids.
+    pub items: Vec<ItemDecision>,
+    pub netted: Vec<Netted>,
+    pub case: CaseChange,
+    pub tasks: Vec<TaskRequest>,
+    pub checks: Vec<Check>,
+}
+
+impl Decision {
+    /// `contact`, `wait`, `skip` or `hold`.
+    #[must_use]
+    pub fn kind(&self) -> DecisionKind {
+        match &self.verdict {
+            Verdict::Contact(_) => DecisionKind::Contact,
+            Verdict::No { code, .. } => code.kind(),
+        }
+    }
+
+    /// The reason code, or `contact`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match &self.verdict {
+            Verdict::Contact(_) => "contact",
+            Verdict::No { code, .. } => code.as_str(),
+        }
+    }
+
+    /// Where an overdue item is counted.
+    #[must_use]
+    pub fn bucket(&self, item: &ItemDecision) -> Bucket {
+        match (&self.verdict, item.code) {
+            (_, code) if code.is_out() => Bucket::Out(code),
+            (Verdict::Contact(_), ItemCode::Demanded) => Bucket::Demanded,
+            (Verdict::Contact(_), ItemCode::Information) => Bucket::Information,
+            (_, code @ (ItemCode::Covered | ItemCode::BelowMinimum | ItemCode::NoPaymentAccount)) => Bucket::Out(code),
+            (Verdict::No { code, .. }, _) => Bucket::Account(*code),
+            (Verdict::Contact(_), code) => Bucket::Out(code),
+        }
+    }
+
+    /// What makes this decision differ from the account's previous one: outcome, code, stage, date and items, but not
+    /// the days late. Also the leaf of the run's digest.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let items: Vec<String> = self
+            .items
+            .iter()
+            .map(|i| format!("{}={}:{}", i.item, i.code.as_str(), i.to_pay()))
+            .collect();
+        let verdict = match &self.verdict {
+            Verdict::Contact(c) => format!("{} {} {} {}", c.stage, c.language, c.recipient, c.anchor),
+            Verdict::No { next_date, .. } => next_date.map_or_else(String::new, |d| d.to_string()),
+        };
+        format!("{}|{}|{}|{}|{}", self.account, self.kind().as_str(), self.code(), verdict, items.join(","))
+    }
+}
+

@@ -1,0 +1,176 @@
+//! One line of the contact log, its canonical form and its hashes.
+//!
+//! The stored bytes of an event are `{"at":"…","event":<canonical JSON>,"seq":"N","v":"1"}`. The leaf hash is
+//! SHA-256(0x00 || bytes) (RFC 6962 §2.1), the chain hash SHA-256(previous chain hash || leaf hash), beginning with 32
+//! zero bytes. In the canonical form keys are sorted and every amount, id and time is a string, so no reader rounds.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// The chain hash before the first event.
+pub const GENESIS: [u8; 32] = [0; 32];
+
+/// What an event tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    RunStarted,
+    RunCompleted,
+    RunRefused,
+    DecisionRecorded,
+    CaseOpened,
+    CaseClosed,
+    NoticePlanned,
+    NoticeQueued,
+    NoticeCancelled,
+    NoticeInFlight,
+    NoticeAccepted,
+    NoticeDeferred,
+    NoticeRefused,
+    NoticeUnknown,
+    HoldPlaced,
+    HoldReleased,
+    Paused,
+    Resumed,
+    TaskOpened,
+    ItemWithdrawn,
+    ItemRestored,
+    LedgerImported,
+}
+
+impl EventKind {
+    /// The one text form.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RunStarted => "run_started",
+            Self::RunCompleted => "run_completed",
+            Self::RunRefused => "run_refused",
+            Self::DecisionRecorded => "decision_recorded",
+            Self::CaseOpened => "case_opened",
+            Self::CaseClosed => "case_closed",
+            Self::NoticePlanned => "notice_planned",
+            Self::NoticeQueued => "notice_queued",
+            Self::NoticeCancelled => "notice_cancelled",
+            Self::NoticeInFlight => "notice_in_flight",
+            Self::NoticeAccepted => "notice_accepted",
+            Self::NoticeDeferred => "notice_deferred",
+            Self::NoticeRefused => "notice_refused",
+            Self::NoticeUnknown => "notice_unknown",
+            Self::HoldPlaced => "hold_placed",
+            Self::HoldReleased => "hold_released",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::TaskOpened => "task_opened",
+            Self::ItemWithdrawn => "item_withdrawn",
+            Self::ItemRestored => "item_restored",
+            Self::LedgerImported => "ledger_imported",
+        }
+    }
+}
+
+/// Who did it: the database's session user is added by the database itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The operating-system user of the process.
+    pub os_user: String,
+    /// The person it is said to be (`--by`), or the daemon.
+    pub person: String,
+}
+
+/// What happened, before the database gives it its number and time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    pub kind: EventKind,
+    pub actor: Actor,
+    pub creditor: Option<String>,
+    pub account: Option<String>,
+    pub notice: Option<String>,
+    pub run: Option<String>,
+    /// Facts of this kind of event. No names, addresses or message text: those stand in the side table.
+    pub facts: Value,
+}
+
+impl Event {
+    /// An event about nothing in particular yet.
+    #[must_use]
+    pub fn new(kind: EventKind, actor: Actor, facts: Value) -> Self {
+        Self { kind, actor, creditor: None, account: None, notice: None, run: None, facts }
+    }
+
+    /// The canonical JSON that is chained.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        let mut object = serde_json::Map::new();
+        object.insert("kind".into(), self.kind.as_str().into());
+        object.insert("os_user".into(), self.actor.os_user.clone().into());
+        object.insert("person".into(), self.actor.person.clone().into());
+        for (key, value) in
+            [("creditor", &self.creditor), ("account", &self.account), ("notice", &self.notice), ("run", &self.run)]
+        {
+            if let Some(value) = value {
+                object.insert(key.into(), value.clone().into());
+            }
+        }
+        object.insert("facts".into(), self.facts.clone());
+        canonical(&Value::Object(object))
+    }
+}
+
+/// JSON with sorted keys, no white space, and every number written as a string.
+#[must_use]
+pub fn canonical(value: &Value) -> String {
+    let mut out = String::new();
+    write_canonical(value, &mut out);
+    out
+}
+
+fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
+        Value::Number(number) => {
+            let _ = write!(out, "\"{number}\"");
+        }
+        Value::String(text) => out.push_str(&Value::String(text.clone()).to_string()),
+        Value::Array(values) => {
+            out.push('[');
+            for (n, value) in values.iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                write_canonical(value, out);
+            }
+            out.push(']');
+        }
+        Value::Object(object) => {
+            let mut keys: Vec<&String> = object.keys().collect();
+            keys.sort();
+            out.push('{');
+            for (n, key) in keys.into_iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::String(key.clone()).to_string());
+                out.push(':');
+                write_canonical(&object[key], out);
+            }
+            out.push('}');
+        }
+    }
+}
+
+/// SHA-256(0x00 || bytes), the leaf hash of RFC 6962 §2.1.
+#[must_use]
+pub fn leaf_hash(bytes: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update([0]).chain_update(bytes).finalize().into()
+}
+
+/// SHA-256(previous chain hash || leaf hash).
+#[must_use]
+pub fn chain_hash(previous: [u8; 32], leaf: [u8; 32]) -> [u8; 32] {
+    Sha256::new().chain_update(previous).chain_update(leaf).finalize().into()
+}

@@ -1,0 +1,108 @@
+//! What is owed: one due date of one document.
+
+use chrono::NaiveDate;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::{Currency, ItemId, Money, Requisites};
+
+/// What an item is. Credit notes and payments carry negative amounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemKind {
+    Invoice,
+    DebitNote,
+    Fee,
+    CreditNote,
+    /// Received but not yet allocated to an invoice.
+    Payment,
+}
+
+impl ItemKind {
+    /// Every kind, in the order of the contract.
+    pub const ALL: [Self; 5] = [Self::Invoice, Self::DebitNote, Self::Fee, Self::CreditNote, Self::Payment];
+
+    /// The one text form.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invoice => "invoice",
+            Self::DebitNote => "debit_note",
+            Self::Fee => "fee",
+            Self::CreditNote => "credit_note",
+            Self::Payment => "payment",
+        }
+    }
+
+    /// The kind of that text form, if there is one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Whether its amounts are negative.
+    #[must_use]
+    pub fn is_credit(self) -> bool {
+        matches!(self, Self::CreditNote | Self::Payment)
+    }
+}
+
+/// Which part of a document this item is: 2 of 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instalment {
+    pub number: u32,
+    pub count: u32,
+}
+
+/// A dispute: a hold on an item with a cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispute {
+    pub since: NaiveDate,
+    pub reason: Option<String>,
+}
+
+/// One due date of one document, as the ledger describes it on the day of the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    pub id: ItemId,
+    pub kind: ItemKind,
+    pub document_no: String,
+    pub instalment: Option<Instalment>,
+    pub issue_date: NaiveDate,
+    /// Missing only on credits; missing on a debit is bad data.
+    pub due_date: Option<NaiveDate>,
+    pub currency: Currency,
+    pub amount: Decimal,
+    /// What is still open; negative on credits.
+    pub open_amount: Decimal,
+    pub written_off_on: Option<NaiveDate>,
+    pub dispute: Option<Dispute>,
+    /// Last day of the hold; a reason without a day holds until it is cleared.
+    pub hold_until: Option<NaiveDate>,
+    pub hold_reason: Option<String>,
+    pub payment_reference: Option<String>,
+    pub customer_reference: Option<String>,
+    pub contract_no: Option<String>,
+    /// The item that a credit note cancels: netted there first.
+    pub refers_to: Option<ItemId>,
+    /// Set when the claim was assigned, to a factor for example: not ours to demand.
+    pub payee: Option<String>,
+    pub document_url: Option<String>,
+    pub pay_url: Option<String>,
+    /// The day on which we collect it ourselves.
+    pub direct_debit_on: Option<NaiveDate>,
+    /// Where this item is paid to, instead of the account's or the creditor's account.
+    pub requisites: Option<Requisites>,
+    /// It vanished from the ledger while open and came back changed or late: a person has to look first.
+    pub withdrawn: bool,
+    /// The row breaks the contract; says how. Such an item is quarantined.
+    pub bad_data: Option<String>,
+}
+
+impl Item {
+    /// What is still open.
+    #[must_use]
+    pub fn open(&self) -> Money {
+        Money::new(self.open_amount, self.currency)
+    }
+}

@@ -1,0 +1,42 @@
+//! The vocabulary: pure values that every part of the flow speaks in. Nothing here does IO, reads a clock or logs.
+
+mod account;
+mod calendar;
+mod creditor;
+mod decision;
+mod event;
+mod ids;
+mod item;
+mod letter;
+mod mail;
+mod money;
+mod notice;
+mod policy;
+mod register;
+mod run;
+mod snapshot;
+
+pub use account::{Account, Contact, ContactRole, EmailKind, PartyKind};
+pub use calendar::{Calendars, SendingDay, Weekdays};
+pub use creditor::{BankAccount, Creditor, Requisites};
+pub use decision::{
+    CaseChange, Check, Contacting, Decision, DecisionKind, ItemCode, ItemDecision, Netted, ReasonCode, TaskKind,
+    TaskRequest, Verdict,
+};
+pub use event::{Actor, Event, EventKind, GENESIS, canonical, chain_hash, leaf_hash};
+pub use ids::{
+    AccountId, ContactId, Country, CreditorId, EmailAddress, ItemId, LadderName, Language, NoticeId, ParseError, RunId,
+    StageName,
+};
+pub use item::{Dispute, Instalment, Item, ItemKind};
+pub use letter::{Demand, InformationRow, Letter, LetterRow, Payee};
+pub use mail::{Attachment, Mail, Mailbox, Rendered};
+pub use money::{Amounts, Currency, Money};
+pub use notice::{NoticeState, Outcome, Phase, Reply};
+pub use policy::{
+    Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Stage, StageCondition,
+    TemplateCatalog, Tone,
+};
+pub use register::{Hold, HoldTarget};
+pub use run::{Bucket, OverdueTotals, RunTotals};
+pub use snapshot::{Case, Freshness, History, MailboxUse, PastNotice, Snapshot, Waiver};

@@ -1,0 +1,256 @@
+//! The written policy, parsed: a `Policy` that exists is valid. `config` builds it and refuses impossible ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono_tz::Tz;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::{Amounts, Calendars, Country, Creditor, CreditorId, Currency, LadderName, Language, PartyKind, StageName};
+
+/// How urgent a stage sounds. Ordered: from `Final` on a named deadline blocks everything else, and only the items
+/// that reached the stage are demanded unless the policy says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tone {
+    Courtesy,
+    Friendly,
+    Firm,
+    Final,
+    Formal,
+    Handover,
+}
+
+impl Tone {
+    /// Every tone, mildest first.
+    pub const ALL: [Self; 6] =
+        [Self::Courtesy, Self::Friendly, Self::Firm, Self::Final, Self::Formal, Self::Handover];
+
+    /// The one text form.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Courtesy => "courtesy",
+            Self::Friendly => "friendly",
+            Self::Firm => "firm",
+            Self::Final => "final",
+            Self::Formal => "formal",
+            Self::Handover => "handover",
+        }
+    }
+
+    /// The tone of that text form, if there is one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tone| tone.as_str() == text)
+    }
+}
+
+/// The way a stage reaches the debtor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    Email,
+    Call,
+    Letter,
+    Handover,
+}
+
+impl Channel {
+    /// Every channel.
+    pub const ALL: [Self; 4] = [Self::Email, Self::Call, Self::Letter, Self::Handover];
+
+    /// The one text form.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Call => "call",
+            Self::Letter => "letter",
+            Self::Handover => "handover",
+        }
+    }
+
+    /// The channel of that text form, if there is one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|channel| channel.as_str() == text)
+    }
+}
+
+/// Which candidates a notice demands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Demands {
+    /// Every candidate whose next stage is this one or an earlier one.
+    AllOverdue,
+    /// Only the candidates that reached this very stage.
+    Reached,
+}
+
+/// What happens when nobody knows whether a notice was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnknown {
+    /// A person decides.
+    Review,
+    /// The same bytes go out once more after 24 h without evidence, and the log says so.
+    ResendOnce,
+}
+
+/// When a stage applies at all. Unmet, the stage acts as if it were disabled.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageCondition {
+    /// Least net overdue remainder per currency; a currency without a row has no threshold of its own.
+    pub min: Amounts,
+    /// Empty: every kind.
+    pub party_kinds: BTreeSet<PartyKind>,
+    /// Empty: every segment.
+    pub segments: BTreeSet<String>,
+}
+
+/// One step of a ladder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    pub name: StageName,
+    pub tone: Tone,
+    /// Days past due from which the stage is due; negative before the due day.
+    pub days: i32,
+    /// The first of them completes the stage.
+    pub channels: Vec<Channel>,
+    /// The folder under `templates/`.
+    pub template: String,
+    pub enabled: bool,
+    /// Whole days after the completion of the previous stage; by default the difference of `days`.
+    pub gap: Option<u32>,
+    /// Calendar days that the notice gives the debtor to answer.
+    pub respond_within: Option<u32>,
+    pub approval: bool,
+    pub demands: Demands,
+    pub when: StageCondition,
+    pub on_unknown: OnUnknown,
+    /// `policy.toml:12`, for explanations.
+    pub location: String,
+}
+
+/// The ordered stages of a policy; days strictly rise, names are unique.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ladder {
+    pub name: LadderName,
+    pub stages: Vec<Stage>,
+}
+
+impl Ladder {
+    /// Where that stage stands.
+    #[must_use]
+    pub fn position(&self, stage: &StageName) -> Option<usize> {
+        self.stages.iter().position(|s| &s.name == stage)
+    }
+}
+
+/// At most `contacts` in any `days` consecutive days. "1 per 7 days" means the next one is allowed 7 days later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContactCap {
+    pub contacts: u32,
+    pub days: u32,
+}
+
+/// The least remainder worth a letter.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Minimums {
+    pub by_currency: BTreeMap<Currency, Decimal>,
+    /// Used for a currency without a row: this amount times that currency's rate.
+    pub base: Option<Decimal>,
+    /// Units of the currency for one unit of the base currency.
+    pub rates: BTreeMap<Currency, Decimal>,
+}
+
+impl Minimums {
+    /// The threshold in that currency; none when there is neither a row nor a rate.
+    #[must_use]
+    pub fn of(&self, currency: Currency) -> Option<Decimal> {
+        let row = self.by_currency.get(&currency).copied();
+        row.or_else(|| Some(self.base? * *self.rates.get(&currency)?))
+    }
+}
+
+/// How credits without a document of their own reduce what is owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CreditNetting {
+    /// The oldest items of that currency first.
+    OldestFirst,
+    /// The oldest items of the same contract number and currency first.
+    PerContract,
+}
+
+/// Which (template, language) pairs exist and passed their check at load.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateCatalog(pub BTreeSet<(String, Language)>);
+
+impl TemplateCatalog {
+    /// Whether a letter of that template exists in that language.
+    #[must_use]
+    pub fn has(&self, template: &str, language: Language) -> bool {
+        self.0.contains(&(template.to_owned(), language))
+    }
+}
+
+/// Everything a decision depends on besides the snapshot and the day.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    pub creditors: BTreeMap<CreditorId, Creditor>,
+    pub templates: TemplateCatalog,
+    pub calendars: Calendars,
+    /// Languages that letters may be written in.
+    pub languages: BTreeSet<Language>,
+    /// The language of a country, when neither recipient nor account names one.
+    pub country_languages: BTreeMap<Country, Language>,
+    /// Always holds `default`.
+    pub ladders: BTreeMap<LadderName, Ladder>,
+    pub minimums: Minimums,
+    /// Days past due up to which an item is not demanded; from the next day on it counts with its full days.
+    pub item_grace_days: u32,
+    /// Days past due that the oldest item must have reached before the account is contacted.
+    pub account_min_arrears_days: u32,
+    pub contact_caps: Vec<ContactCap>,
+    /// Days after acceptance in which a bounce may still come; the next stage waits for them.
+    pub bounce_window_days: u32,
+    /// Working days after a direct debit in which its failure may still be booked.
+    pub direct_debit_wait_days: u32,
+    /// Days between two notices in the tone `formal` to one account.
+    pub formal_gap_days: u32,
+    pub credit_netting: CreditNetting,
+    /// More accounts than this on one mailbox are a task for a person.
+    pub accounts_per_mailbox: u32,
+    /// Rows printed in a letter; with more, the oldest are printed and all of them attached as CSV.
+    pub rows_in_letter: u32,
+    /// Days after the planned send day for which the text of a letter stays true.
+    pub valid_days: u32,
+    /// Days in which a withdrawn item that comes back unchanged is taken up again without a person.
+    pub restore_days: u32,
+    /// `policy.toml:12` per key, for explanations.
+    pub locations: BTreeMap<String, String>,
+}
+
+impl Policy {
+    /// The ladder of that name, else `default`.
+    #[must_use]
+    pub fn ladder(&self, name: Option<&LadderName>) -> Option<&Ladder> {
+        name.and_then(|name| self.ladders.get(name)).or_else(|| {
+            self.ladders.iter().find(|(name, _)| name.as_str() == "default").map(|(_, ladder)| ladder)
+        })
+    }
+
+    /// Where a key stands in the configuration, for explanations: `policy.toml:12`.
+    #[must_use]
+    pub fn location(&self, key: &str) -> Option<&str> {
+        self.locations.get(key).map(String::as_str)
+    }
+
+    /// The zone of that creditor's business dates; UTC for a creditor that is not configured.
+    #[must_use]
+    pub fn zone(&self, creditor: &CreditorId) -> Tz {
+        self.creditors.get(creditor).map_or(Tz::UTC, |c| c.time_zone)
+    }
+}

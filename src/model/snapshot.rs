@@ -1,0 +1,91 @@
+//! Everything known about one account on one day: the input of a decision.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Account, Contact, Hold, Item, ItemId, Ladder, NoticeId, NoticeState, StageName, Tone};
+
+/// How current the ledger is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freshness {
+    pub invoices_as_of: DateTime<Utc>,
+    /// Payments are imported up to here; "as of" in a letter is this moment.
+    pub payments_as_of: DateTime<Utc>,
+}
+
+/// One account's run through a ladder. It keeps the ladder it started with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    pub ladder: Ladder,
+    pub opened_on: NaiveDate,
+}
+
+/// A notice of the past, or one still on its way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PastNotice {
+    pub id: NoticeId,
+    pub stage: StageName,
+    pub tone: Tone,
+    pub state: NoticeState,
+    /// The business date it was decided for.
+    pub decided_on: NaiveDate,
+    /// The business date on which it reached `in_flight`, whatever came of it: it counts for the caps from then on.
+    pub counted_on: Option<NaiveDate>,
+    /// The business date of acceptance.
+    pub accepted_on: Option<NaiveDate>,
+    /// The deadline that it named.
+    pub respond_by: Option<NaiveDate>,
+    /// The items it demanded; only these complete a stage, each its own: item and stage.
+    pub items: Vec<(ItemId, StageName)>,
+    /// `EmailAddress::mailbox_key` of its recipient.
+    pub mailbox: String,
+    pub message_id: String,
+}
+
+/// A stage that a person declared done without a contact, with a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiver {
+    pub item: ItemId,
+    pub stage: StageName,
+    /// The date the stage was due.
+    pub on: NaiveDate,
+    pub reason: String,
+}
+
+/// What was done about this account before.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    pub notices: Vec<PastNotice>,
+    pub waivers: Vec<Waiver>,
+    /// Logged calls and other contacts by hand; they count for the caps.
+    pub other_contacts: Vec<NaiveDate>,
+}
+
+/// What is known about one mailbox over all accounts and creditors.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailboxUse {
+    /// Business dates of counted contacts by any account of any creditor.
+    pub contacts: Vec<NaiveDate>,
+    /// Whether this creditor already has a notice for it today.
+    pub notice_today: bool,
+    /// Accounts that would use it.
+    pub accounts: u32,
+}
+
+/// One account with everything the decision needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub account: Account,
+    pub contacts: Vec<Contact>,
+    pub items: Vec<Item>,
+    pub case: Option<Case>,
+    pub history: History,
+    pub holds: Vec<Hold>,
+    /// By `EmailAddress::mailbox_key`.
+    pub mailboxes: BTreeMap<String, MailboxUse>,
+    /// Everything is stopped, with this reason.
+    pub paused: Option<String>,
+    pub freshness: Option<Freshness>,
+}
