@@ -1,1 +1,5 @@
-fn main(){println!("cargo:rerun-if-changed=migrations");}
+//! Embeds new migrations: without this, adding a file would not rebuild the crate.
+
+fn main() {
+    println!("cargo:rerun-if-changed=migrations");
+}

@@ -6,4 +6,5 @@
 //!
 //! `model` is the vocabulary, `decide` the pure core, `daemon` the one shell; `ARCHITECTURE.md` has the map.
 
+pub mod clock;
 pub mod model;

@@ -37,11 +37,46 @@ pub enum BankAccount {
 /// Lengths of the IBAN per country (ISO 13616 registry), for the countries that trade with ours; another country's
 /// number is accepted between 15 and 34 characters when its check digits hold.
 const IBAN_LENGTHS: [(&str, usize); 40] = [
-    ("AD", 24), ("AT", 20), ("BE", 16), ("BG", 22), ("CH", 21), ("CY", 28), ("CZ", 24), ("DE", 22), ("DK", 18),
-    ("EE", 20), ("ES", 24), ("FI", 18), ("FR", 27), ("GB", 22), ("GI", 23), ("GR", 27), ("HR", 21), ("HU", 28),
-    ("IE", 22), ("IS", 26), ("IT", 27), ("LI", 21), ("LT", 20), ("LU", 20), ("LV", 21), ("MC", 27), ("MD", 24),
-    ("ME", 22), ("MK", 19), ("MT", 31), ("NL", 18), ("NO", 15), ("PL", 28), ("PT", 25), ("RO", 24), ("RS", 22),
-    ("SE", 24), ("SI", 19), ("SK", 24), ("SM", 27),
+    ("AD", 24),
+    ("AT", 20),
+    ("BE", 16),
+    ("BG", 22),
+    ("CH", 21),
+    ("CY", 28),
+    ("CZ", 24),
+    ("DE", 22),
+    ("DK", 18),
+    ("EE", 20),
+    ("ES", 24),
+    ("FI", 18),
+    ("FR", 27),
+    ("GB", 22),
+    ("GI", 23),
+    ("GR", 27),
+    ("HR", 21),
+    ("HU", 28),
+    ("IE", 22),
+    ("IS", 26),
+    ("IT", 27),
+    ("LI", 21),
+    ("LT", 20),
+    ("LU", 20),
+    ("LV", 21),
+    ("MC", 27),
+    ("MD", 24),
+    ("ME", 22),
+    ("MK", 19),
+    ("MT", 31),
+    ("NL", 18),
+    ("NO", 15),
+    ("PL", 28),
+    ("PT", 25),
+    ("RO", 24),
+    ("RS", 22),
+    ("SE", 24),
+    ("SI", 19),
+    ("SK", 24),
+    ("SM", 27),
 ];
 
 impl BankAccount {
@@ -83,7 +118,8 @@ impl BankAccount {
 
 /// `XX` and the other user-assigned codes of ISO 3166-1 are no countries.
 fn isocountry(code: &str) -> Option<()> {
-    let user_assigned = code == "AA" || code == "ZZ" || code.starts_with('X') && code != "XK" || ("QM"..="QZ").contains(&code);
+    let user_assigned =
+        code == "AA" || code == "ZZ" || code.starts_with('X') && code != "XK" || ("QM"..="QZ").contains(&code);
     (!user_assigned).then_some(())
 }
 

@@ -5,8 +5,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, Bucket, ContactId, CreditorId, EmailAddress, ItemId, Language, Money, Requisites, StageName,
-    Tone,
+    AccountId, Bucket, ContactId, CreditorId, EmailAddress, ItemId, Language, Money, Requisites, StageName, Tone,
 };
 
 macro_rules! codes {
@@ -378,11 +377,8 @@ impl Decision {
     /// the days late. Also the leaf of the run's digest.
     #[must_use]
     pub fn identity(&self) -> String {
-        let items: Vec<String> = self
-            .items
-            .iter()
-            .map(|i| format!("{}={}:{}", i.item, i.code.as_str(), i.to_pay()))
-            .collect();
+        let items: Vec<String> =
+            self.items.iter().map(|i| format!("{}={}:{}", i.item, i.code.as_str(), i.to_pay())).collect();
         let verdict = match &self.verdict {
             Verdict::Contact(c) => format!("{} {} {} {}", c.stage, c.language, c.recipient, c.anchor),
             Verdict::No { next_date, .. } => next_date.map_or_else(String::new, |d| d.to_string()),
@@ -390,4 +386,3 @@ impl Decision {
         format!("{}|{}|{}|{}|{}", self.account, self.kind().as_str(), self.code(), verdict, items.join(","))
     }
 }
-

@@ -76,12 +76,7 @@ impl NoticeState {
     pub fn is_pending(self) -> bool {
         matches!(
             self,
-            Self::Planned
-                | Self::AwaitingApproval
-                | Self::Queued
-                | Self::Claimed
-                | Self::InFlight
-                | Self::Deferred
+            Self::Planned | Self::AwaitingApproval | Self::Queued | Self::Claimed | Self::InFlight | Self::Deferred
         )
     }
 

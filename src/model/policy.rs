@@ -23,8 +23,7 @@ pub enum Tone {
 
 impl Tone {
     /// Every tone, mildest first.
-    pub const ALL: [Self; 6] =
-        [Self::Courtesy, Self::Friendly, Self::Firm, Self::Final, Self::Formal, Self::Handover];
+    pub const ALL: [Self; 6] = [Self::Courtesy, Self::Friendly, Self::Firm, Self::Final, Self::Formal, Self::Handover];
 
     /// The one text form.
     #[must_use]
@@ -237,9 +236,8 @@ impl Policy {
     /// The ladder of that name, else `default`.
     #[must_use]
     pub fn ladder(&self, name: Option<&LadderName>) -> Option<&Ladder> {
-        name.and_then(|name| self.ladders.get(name)).or_else(|| {
-            self.ladders.iter().find(|(name, _)| name.as_str() == "default").map(|(_, ladder)| ladder)
-        })
+        name.and_then(|name| self.ladders.get(name))
+            .or_else(|| self.ladders.iter().find(|(name, _)| name.as_str() == "default").map(|(_, ladder)| ladder))
     }
 
     /// Where a key stands in the configuration, for explanations: `policy.toml:12`.
