@@ -8,3 +8,13 @@
 
 pub mod clock;
 pub mod model;
+pub mod decide;
+pub mod claim;
+pub mod ledger;
+pub mod render;
+pub mod deliver;
+pub mod record;
+pub mod config;
+pub mod daemon;
+pub mod demo;
+pub mod cli;

@@ -1,1 +1,16 @@
+//! The one integration-test binary.
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cli;
+mod config;
+mod deliver;
+mod flow;
+mod import;
+mod ledger_check;
+mod log;
+mod render;
+mod scenarios;
+mod tidy;
+mod vectors;

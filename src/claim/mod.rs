@@ -1,0 +1,1 @@
+//! What is owed: rows and totals of a letter.

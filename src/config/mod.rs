@@ -1,0 +1,1 @@
+//! Configuration: one typed struct per section; every finding with file, line and column.

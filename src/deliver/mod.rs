@@ -1,0 +1,1 @@
+//! One message over SMTP, phase by phase, or into a file. Never guesses.

@@ -1,0 +1,1 @@
+//! A world of its own to try dunningd in: a private PostgreSQL, made-up accounts, a mail server.

@@ -1,0 +1,1 @@
+//! The read side: the contract and its check, snapshots, and the CSV import into our own tables.

@@ -1,0 +1,1 @@
+//! A letter and a language become subject, text, HTML and attachments; pure, fails closed.

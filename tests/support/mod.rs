@@ -1,0 +1,4 @@
+//! The world around the program: a real PostgreSQL and a real SMTP conversation.
+
+pub(crate) mod postgres;
+pub(crate) mod smtp;
