@@ -1,1 +1,67 @@
 //! The functional core: what is due for one account on one day, and why. No IO, cannot fail.
+//!
+//! The rule in one sentence: every item climbs the ladder one stage per notice and never skips one; one notice per
+//! account at a time; the notice speaks in the tone of the item that is furthest along among those whose next stage is
+//! due.
+//!
+//! `items` takes items out and nets credits, `ladder` finds each item's next stage, `recipient` the person, language
+//! and bank account, `gates` asks the questions in their fixed order, and `explain` writes down every answer.
+
+mod explain;
+mod gates;
+mod items;
+mod ladder;
+mod recipient;
+
+use chrono::NaiveDate;
+
+use crate::model::{CaseChange, Decision, Ladder, LadderName, Policy, Snapshot, Verdict};
+
+use explain::Trail;
+use items::Assessed;
+
+/// Decides what is due for one account on one business date.
+///
+/// The same inputs always give the same decision; the order of rows in the snapshot does not matter.
+#[must_use]
+pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decision {
+    let ladder = ladder_of(policy, snapshot);
+    let (mut assessed, netted) = items::assess(policy, snapshot, today);
+    ladder::climb(policy, snapshot, &ladder, &mut assessed, today);
+
+    let mut trail = Trail::new(policy);
+    let question = gates::Question { policy, snapshot, ladder: &ladder, today };
+    let verdict = match gates::ask(&question, &mut assessed, &mut trail) {
+        Ok(contacting) => Verdict::Contact(Box::new(contacting)),
+        Err(no) => Verdict::No { code: no.code, next_date: no.next_date },
+    };
+
+    let overdue = assessed.iter().any(Assessed::keeps_case_open);
+    let case = match (&snapshot.case, overdue) {
+        (None, true) => CaseChange::Open,
+        (Some(_), false) => CaseChange::Close,
+        _ => CaseChange::None,
+    };
+    let tasks = gates::tasks(&question, &assessed, &verdict);
+    Decision {
+        account: snapshot.account.id.clone(),
+        creditor: snapshot.account.creditor.clone(),
+        business_date: today,
+        verdict,
+        items: assessed.into_iter().map(Assessed::into_decision).collect(),
+        netted,
+        case,
+        tasks,
+        checks: trail.into_checks(),
+    }
+}
+
+/// The ladder an account climbs: the one its open case started with, else the one the policy has for it today.
+#[must_use]
+pub fn ladder_of(policy: &Policy, snapshot: &Snapshot) -> Ladder {
+    let pinned = snapshot.case.as_ref().map(|case| &case.ladder);
+    pinned.or_else(|| policy.ladder(snapshot.account.ladder.as_ref())).cloned().unwrap_or_else(|| Ladder {
+        name: snapshot.account.ladder.clone().unwrap_or_else(LadderName::default),
+        stages: Vec::new(),
+    })
+}

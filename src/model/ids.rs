@@ -149,6 +149,13 @@ name_id!(
     "a ladder name (a-z, 0-9 and _, beginning with a letter)"
 );
 
+impl Default for LadderName {
+    /// The ladder of every account for which the ledger names none.
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -236,8 +236,7 @@ impl Policy {
     /// The ladder of that name, else `default`.
     #[must_use]
     pub fn ladder(&self, name: Option<&LadderName>) -> Option<&Ladder> {
-        name.and_then(|name| self.ladders.get(name))
-            .or_else(|| self.ladders.iter().find(|(name, _)| name.as_str() == "default").map(|(_, ladder)| ladder))
+        name.and_then(|name| self.ladders.get(name)).or_else(|| self.ladders.get(&LadderName::default()))
     }
 
     /// Where a key stands in the configuration, for explanations: `policy.toml:12`.

@@ -1,0 +1,31 @@
+//! Every question with its inputs and its answer, in the order in which it was asked.
+
+use crate::model::{Check, Policy};
+
+/// The checks made so far.
+pub(super) struct Trail<'a> {
+    policy: &'a Policy,
+    checks: Vec<Check>,
+}
+
+impl<'a> Trail<'a> {
+    pub(super) fn new(policy: &'a Policy) -> Self {
+        Self { policy, checks: Vec::new() }
+    }
+
+    /// Notes a question; `key` is the configuration key that the rule comes from.
+    pub(super) fn note(&mut self, rule: &str, passed: bool, inputs: String, key: Option<&str>) {
+        let location = key.and_then(|key| self.policy.location(key)).map(str::to_owned);
+        self.checks.push(Check { rule: rule.to_owned(), passed, inputs, location });
+    }
+
+    /// Notes a question whose rule stands at a known place.
+    pub(super) fn note_at(&mut self, rule: &str, passed: bool, inputs: String, location: &str) {
+        let location = (!location.is_empty()).then(|| location.to_owned());
+        self.checks.push(Check { rule: rule.to_owned(), passed, inputs, location });
+    }
+
+    pub(super) fn into_checks(self) -> Vec<Check> {
+        self.checks
+    }
+}

@@ -1,0 +1,236 @@
+//! Items: which are out, what credits cover, and what is left that is worth a letter.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{Days, NaiveDate};
+use rust_decimal::Decimal;
+
+use crate::model::{
+    Amounts, CreditNetting, Currency, HoldTarget, Item, ItemCode, ItemDecision, ItemId, Money, Netted, Policy,
+    Snapshot, StageName,
+};
+
+/// One item on its way through the rule.
+pub(super) struct Assessed<'a> {
+    pub(super) item: &'a Item,
+    pub(super) code: ItemCode,
+    pub(super) effective_due: Option<NaiveDate>,
+    pub(super) days: Option<i64>,
+    pub(super) credited: Decimal,
+    /// Position of the next stage in the ladder, and its name.
+    pub(super) next_stage: Option<(usize, StageName)>,
+    pub(super) due_on: Option<NaiveDate>,
+    pub(super) reminded_on: Option<NaiveDate>,
+    /// The last stage is complete and the deadline it named is over.
+    pub(super) ladder_over: bool,
+}
+
+impl Assessed<'_> {
+    pub(super) fn remaining(&self) -> Decimal {
+        self.item.open_amount - self.credited
+    }
+
+    pub(super) fn is_debit(&self) -> bool {
+        !self.item.kind.is_credit()
+    }
+
+    pub(super) fn is_overdue(&self) -> bool {
+        self.days.is_some_and(|days| days > 0)
+    }
+
+    /// An overdue debit that nothing takes out: disputed or settled items do not keep a case open.
+    pub(super) fn keeps_case_open(&self) -> bool {
+        self.is_debit() && self.is_overdue() && !self.code.is_out() && self.remaining() > Decimal::ZERO
+    }
+
+    /// It takes part in the climb: overdue, not out, not covered, worth a letter, past its grace.
+    pub(super) fn is_active(&self) -> bool {
+        matches!(
+            self.code,
+            ItemCode::BeforeFirstStage
+                | ItemCode::TooSoon
+                | ItemCode::LadderExhausted
+                | ItemCode::FormalTooSoon
+                | ItemCode::NoPaymentAccount
+                | ItemCode::Reached
+        )
+    }
+
+    pub(super) fn into_decision(self) -> ItemDecision {
+        ItemDecision {
+            item: self.item.id.clone(),
+            code: self.code,
+            is_credit: !self.is_debit(),
+            disputed: self.item.dispute.is_some(),
+            days_past_due: self.days,
+            open: self.item.open(),
+            credited: self.credited,
+            next_stage: self.next_stage.map(|(_, name)| name),
+            due_on: self.due_on,
+            reminded_on: self.reminded_on,
+        }
+    }
+}
+
+/// Steps 1 to 4 of the rule: items out, net, minimum, grace. What is left carries `Reached` until the ladder says more.
+pub(super) fn assess<'a>(
+    policy: &Policy,
+    snapshot: &'a Snapshot,
+    today: NaiveDate,
+) -> (Vec<Assessed<'a>>, Vec<Netted>) {
+    let mut assessed: Vec<Assessed<'a>> = snapshot
+        .items
+        .iter()
+        .map(|item| {
+            let effective_due =
+                item.due_date.map(|due| policy.calendars.effective_due_date(snapshot.account.country, due));
+            Assessed {
+                item,
+                code: out_code(policy, snapshot, item, today).unwrap_or(ItemCode::Reached),
+                effective_due,
+                days: effective_due.map(|due| (today - due).num_days()),
+                credited: Decimal::ZERO,
+                next_stage: None,
+                due_on: None,
+                reminded_on: None,
+                ladder_over: false,
+            }
+        })
+        .collect();
+    assessed.sort_by(|a, b| a.item.id.cmp(&b.item.id));
+
+    let netted = net(policy, &mut assessed);
+    for one in assessed.iter_mut().filter(|one| one.code == ItemCode::Reached) {
+        if !one.is_overdue() {
+            one.code = ItemCode::NotOverdue;
+        } else if one.remaining() <= Decimal::ZERO {
+            one.code = ItemCode::Covered;
+        }
+    }
+    let remainder = overdue_remainder(&assessed);
+    for one in assessed.iter_mut().filter(|one| one.code == ItemCode::Reached) {
+        let currency = one.item.currency;
+        one.code = match policy.minimums.of(currency) {
+            None => ItemCode::BadData,
+            Some(minimum) if remainder.get(currency) < minimum => ItemCode::BelowMinimum,
+            Some(_) if one.days.is_some_and(|days| days <= i64::from(policy.item_grace_days)) => ItemCode::InGrace,
+            Some(_) => ItemCode::Reached,
+        };
+    }
+    (assessed, netted)
+}
+
+/// What is overdue and not out, less credits, per currency.
+pub(super) fn overdue_remainder(assessed: &[Assessed<'_>]) -> Amounts {
+    assessed
+        .iter()
+        .filter(|one| one.keeps_case_open())
+        .map(|one| Money::new(one.remaining(), one.item.currency))
+        .collect()
+}
+
+/// Step 1: the first reason that takes an item out. A credit carries `Credit`, since nothing is demanded for it.
+fn out_code(policy: &Policy, snapshot: &Snapshot, item: &Item, today: NaiveDate) -> Option<ItemCode> {
+    let held_by_ledger = match (item.hold_until, &item.hold_reason) {
+        (Some(last), _) => today <= last,
+        (None, reason) => reason.is_some(),
+    };
+    let held_by_person =
+        snapshot.holds.iter().any(|hold| hold.target == HoldTarget::Item(item.id.clone()) && hold.covers(today));
+    let collecting = item
+        .direct_debit_on
+        .is_some_and(|day| today <= policy.calendars.add_working_days(day, policy.direct_debit_wait_days));
+    let debit = !item.kind.is_credit();
+    if item.open_amount.is_zero() {
+        Some(ItemCode::Settled)
+    } else if item.withdrawn {
+        Some(ItemCode::Withdrawn)
+    } else if item.bad_data.is_some() {
+        Some(ItemCode::BadData)
+    } else if item.payee.is_some() {
+        Some(ItemCode::Assigned)
+    } else if item.written_off_on.is_some_and(|day| day <= today) {
+        Some(ItemCode::WrittenOff)
+    } else if !debit {
+        Some(ItemCode::Credit)
+    } else if item.due_date.is_none() {
+        Some(ItemCode::DataDueDateMissing)
+    } else if item.dispute.is_some() {
+        Some(ItemCode::Disputed)
+    } else if held_by_ledger || held_by_person {
+        Some(ItemCode::ItemHold)
+    } else if collecting {
+        Some(ItemCode::DirectDebit)
+    } else {
+        None
+    }
+}
+
+/// Step 2. A credit note goes to the item it refers to, whatever became of that item; what is left of it, and every
+/// other credit, reduces the oldest items that are not out. No item goes below zero.
+fn net(policy: &Policy, assessed: &mut [Assessed<'_>]) -> Vec<Netted> {
+    let position: BTreeMap<ItemId, usize> = assessed.iter().enumerate().map(|(n, a)| (a.item.id.clone(), n)).collect();
+    let credits: Vec<usize> = (0..assessed.len()).filter(|n| assessed[*n].code == ItemCode::Credit).collect();
+    let mut left: BTreeMap<usize, Decimal> = credits.iter().map(|n| (*n, -assessed[*n].item.open_amount)).collect();
+    let mut netted = Vec::new();
+
+    for credit in &credits {
+        let target = assessed[*credit].item.refers_to.as_ref().and_then(|id| position.get(id)).copied();
+        let fits = target.is_some_and(|n| assessed[n].is_debit() && same_currency(assessed, n, *credit));
+        if let (Some(target), true) = (target, fits) {
+            apply(assessed, &mut left, *credit, target, &mut netted);
+        }
+    }
+
+    let mut oldest_first: Vec<usize> = (0..assessed.len()).filter(|n| assessed[*n].code == ItemCode::Reached).collect();
+    oldest_first.sort_by_key(|n| (assessed[*n].effective_due, assessed[*n].item.id.clone()));
+    for credit in &credits {
+        for target in &oldest_first {
+            let same_contract = policy.credit_netting == CreditNetting::OldestFirst
+                || assessed[*credit].item.contract_no == assessed[*target].item.contract_no;
+            if same_contract && same_currency(assessed, *target, *credit) {
+                apply(assessed, &mut left, *credit, *target, &mut netted);
+            }
+        }
+    }
+    netted
+}
+
+fn same_currency(assessed: &[Assessed<'_>], a: usize, b: usize) -> bool {
+    assessed[a].item.currency == assessed[b].item.currency
+}
+
+fn apply(
+    assessed: &mut [Assessed<'_>],
+    left: &mut BTreeMap<usize, Decimal>,
+    credit: usize,
+    target: usize,
+    netted: &mut Vec<Netted>,
+) {
+    let available = left.get(&credit).copied().unwrap_or_default();
+    let amount = available.min(assessed[target].remaining());
+    if amount > Decimal::ZERO {
+        left.insert(credit, available - amount);
+        assessed[target].credited += amount;
+        netted.push(Netted {
+            credit: assessed[credit].item.id.clone(),
+            item: assessed[target].item.id.clone(),
+            amount,
+        });
+    }
+}
+
+/// Currencies in which something is overdue and the policy has neither a minimum nor a rate.
+pub(super) fn currencies_without_minimum(policy: &Policy, assessed: &[Assessed<'_>]) -> BTreeSet<Currency> {
+    assessed
+        .iter()
+        .filter(|one| one.is_debit() && one.code == ItemCode::BadData && one.item.bad_data.is_none())
+        .map(|one| one.item.currency)
+        .filter(|currency| policy.minimums.of(*currency).is_none())
+        .collect()
+}
+
+/// The first day on which an item in grace counts.
+pub(super) fn end_of_grace(policy: &Policy, one: &Assessed<'_>) -> Option<NaiveDate> {
+    one.effective_due.map(|due| due + Days::new(u64::from(policy.item_grace_days) + 1))
+}
