@@ -176,7 +176,7 @@ CREATE TABLE dunning.task (
     opened_on date NOT NULL,
     closed_at timestamptz
 );
-CREATE UNIQUE INDEX one_open_task_per_cause ON dunning.task (account_id, kind, subject) WHERE closed_at IS NULL;
+CREATE UNIQUE INDEX one_open_task_per_cause ON dunning.task (creditor, account_id, kind, subject) WHERE closed_at IS NULL;
 
 -- The stop for everything: one row, changed by `pause` and `resume`.
 CREATE TABLE dunning.pause (

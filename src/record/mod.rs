@@ -1,5 +1,55 @@
-//! The write side: runs, decisions, notices, attempts, events. With `ledger` the only place with SQL.
+//! The write side: runs, decisions, notices, attempts, events, the register. With `ledger` the only place with SQL.
+//!
+//! Every function takes a connection: the caller owns the transaction. A change of state and its event commit
+//! together, and `events::append` is the last statement before COMMIT, because it locks the head of the log.
 
+mod attempts;
+mod decisions;
+mod events;
+mod export;
+mod known;
 mod migrate;
+mod notices;
+mod past;
+mod register;
+mod runs;
+mod status;
+mod verify;
 
+pub use attempts::{Cancelled, ClaimedNotice, LastCheck, NextTry, Settled, claim, in_flight_check, settle, sweep};
+pub use decisions::{PageWrite, Planned, write_page};
+pub use events::{append, head, texts_stored};
+pub use export::{EventLine, event_lines, export_line, message_bytes, messages_of};
+pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
+pub use notices::{NoticeRow, notices_of, release_run};
+pub use past::{Past, mailboxes, past};
+pub use register::{HoldError, PauseState, pause, pause_state, place_hold, release_holds, resume};
+pub use runs::{LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, refuse, start};
+pub use status::{DecisionRow, Status, latest_decision, status};
+pub use verify::{Problem, Verified, verify_against_notices, verify_lines};
+
+/// An advisory lock, a missing row, a value that does not parse: what the database held was not what this program
+/// writes.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The database refused or is gone.
+    #[error("{}", database_message(.0))]
+    Database(#[from] sqlx::Error),
+    /// A stored value does not parse.
+    #[error("table {table}, column {column}: {value:?} is not valid")]
+    Inconsistent { table: &'static str, column: &'static str, value: String },
+}
+
+/// The message of a database error without PostgreSQL's source lines, and without values of the row.
+#[must_use]
+pub fn database_message(error: &sqlx::Error) -> String {
+    match error.as_database_error() {
+        Some(db) => format!("database: {}{}", db.message(), db.code().map_or(String::new(), |c| format!(" ({c})"))),
+        None => format!("database: {error}"),
+    }
+}
+
+fn inconsistent(table: &'static str, column: &'static str, value: &str) -> RecordError {
+    RecordError::Inconsistent { table, column, value: value.to_owned() }
+}

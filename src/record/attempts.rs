@@ -1,0 +1,376 @@
+//! Attempts: a notice is claimed under a lease, checked once more just before DATA, and settled with what is known.
+//!
+//! What each crash point leaves behind:
+//! 1. before the claim: a queued notice; the next worker takes it;
+//! 2. after the claim, before the check: a claimed notice whose lease runs out; it is claimed again, one try burnt;
+//! 3. after the check: `in_flight`, which nobody reclaims; the sweep makes it `unknown` when its time is over;
+//! 4. after the relay's reply, before the commit: as 3. What is not known to be accepted is never called so.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::model::{Actor, EmailAddress, Event, EventKind, Outcome};
+
+use super::notices::commitment;
+use super::{RecordError, append, inconsistent};
+
+/// A notice that this worker alone may send until its lease ends.
+#[derive(Debug, Clone)]
+pub struct ClaimedNotice {
+    pub notice: Uuid,
+    pub attempt: Uuid,
+    token: Uuid,
+    pub creditor: String,
+    pub account: String,
+    pub stage: String,
+    pub message_id: String,
+    pub sender: EmailAddress,
+    pub recipient: EmailAddress,
+    /// Frozen when the notice was recorded; every attempt sends exactly these.
+    pub bytes: Vec<u8>,
+    salt: Vec<u8>,
+    pub as_of: Option<NaiveDate>,
+    pub business_date: NaiveDate,
+    /// Attempts so far that got a reply about the recipient or the content, or crashed while claimed.
+    pub tries: u32,
+}
+
+/// Claims the next notice that is due, with a lease of that many seconds by the database's clock.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn claim(
+    connection: &mut PgConnection,
+    attempt: Uuid,
+    token: Uuid,
+    lease_seconds: u32,
+) -> Result<Option<ClaimedNotice>, RecordError> {
+    let row = sqlx::query!(
+        "WITH next AS (
+             SELECT notice_id, state FROM dunning.notice
+             WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
+                        AND coalesce(not_before, '-infinity') <= clock_timestamp()
+                    OR state = 'claimed' AND lease_until < clock_timestamp())
+               AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
+             ORDER BY created_at, notice_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+         UPDATE dunning.notice n
+         SET state = 'claimed', lease_token = $1, lease_until = clock_timestamp() + make_interval(secs => $2),
+             tries = tries + CASE WHEN next.state = 'claimed' THEN 1 ELSE 0 END, changed_at = clock_timestamp()
+         FROM next, dunning.message m
+         WHERE n.notice_id = next.notice_id AND m.notice_id = n.notice_id
+         RETURNING n.notice_id, n.creditor, n.account_id, n.stage, n.message_id, n.as_of, n.business_date, n.tries,
+             m.sender, m.recipient, m.bytes, m.salt",
+        token,
+        f64::from(lease_seconds)
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    sqlx::query!(
+        "INSERT INTO dunning.attempt (attempt_id, notice_id, number, started_at)
+         SELECT $1, $2, count(*) + 1, clock_timestamp() FROM dunning.attempt WHERE notice_id = $2",
+        attempt,
+        row.notice_id
+    )
+    .execute(connection)
+    .await?;
+    let address = |text: &str, column| {
+        EmailAddress::parse(text).map_err(|_| inconsistent("dunning.message", column, "an address that does not parse"))
+    };
+    Ok(Some(ClaimedNotice {
+        notice: row.notice_id,
+        attempt,
+        token,
+        creditor: row.creditor,
+        account: row.account_id,
+        stage: row.stage,
+        message_id: row.message_id,
+        sender: address(&row.sender, "sender")?,
+        recipient: address(&row.recipient, "recipient")?,
+        bytes: row.bytes,
+        salt: row.salt,
+        as_of: row.as_of,
+        business_date: row.business_date,
+        tries: u32::try_from(row.tries).unwrap_or(0),
+    }))
+}
+
+/// What the last check looks through.
+#[derive(Debug, Clone)]
+pub struct LastCheck<'a> {
+    pub claimed: &'a ClaimedNotice,
+    /// The business date of the domain clock in the creditor's zone.
+    pub today: NaiveDate,
+    /// Payments have to be imported up to this moment; `None` for a notice seen through `--as-of`.
+    pub payments_not_before: Option<DateTime<Utc>>,
+}
+
+/// Why a notice may not go out after all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancelled {
+    /// Such as `paid_before_send`; `lease_lost` when the notice is somebody else's now and nothing was changed.
+    pub reason: String,
+}
+
+/// The last check: one statement that asks everything again and moves the notice to `in_flight`. Called when the
+/// session stands at RCPT-ok; after it the body has to follow within two seconds.
+///
+/// # Errors
+/// When the database refuses; then nothing may be sent.
+pub async fn in_flight_check(
+    connection: &mut PgConnection,
+    check: &LastCheck<'_>,
+    in_flight_seconds: u32,
+    actor: &Actor,
+) -> Result<Result<(), Cancelled>, RecordError> {
+    let claimed = check.claimed;
+    let moved = sqlx::query!(
+        "UPDATE dunning.notice n
+         SET state = 'in_flight', counted_on = $3, lease_until = clock_timestamp() + make_interval(secs => $5),
+             changed_at = clock_timestamp()
+         WHERE n.notice_id = $1 AND n.lease_token = $2 AND n.state = 'claimed' AND n.lease_until > clock_timestamp()
+           AND n.valid_until >= $3
+           AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
+           AND ($4::timestamptz IS NULL OR (SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
+                                            WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= $4)
+           AND n.fingerprint = dunning.ledger_fingerprint(n.account_id,
+                   ARRAY(SELECT item_id FROM dunning.notice_item i WHERE i.notice_id = n.notice_id), n.as_of,
+                   n.business_date)",
+        claimed.notice,
+        claimed.token,
+        check.today,
+        check.payments_not_before,
+        f64::from(in_flight_seconds)
+    )
+    .execute(&mut *connection)
+    .await?;
+    if moved.rows_affected() == 1 {
+        return Ok(Ok(()));
+    }
+    let reason = why_not(connection, check).await?;
+    if reason != "lease_lost" {
+        cancel(connection, claimed, &reason, actor).await?;
+    }
+    Ok(Err(Cancelled { reason }))
+}
+
+/// Which of the questions of the last check said no.
+async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result<String, RecordError> {
+    let claimed = check.claimed;
+    let row = sqlx::query!(
+        r#"SELECT
+               n.lease_token IS NOT DISTINCT FROM $2 AND n.state = 'claimed' AND n.lease_until > clock_timestamp()
+                   AS "mine!",
+               EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL) AS "paused!",
+               n.valid_until >= $3 AS "valid!",
+               $4::timestamptz IS NULL OR coalesce((SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
+                   WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= $4, false) AS "fresh!",
+               EXISTS (SELECT FROM dunning.notice_item i LEFT JOIN ledger.item l ON l.item_id::text = i.item_id
+                       WHERE i.notice_id = n.notice_id
+                         AND (l.item_id IS NULL OR l.open_amount::numeric < i.to_pay)) AS "paid!",
+               EXISTS (SELECT FROM dunning.hold h WHERE h.account_id = n.account_id AND h.released_at IS NULL
+                         AND (h.until IS NULL OR h.until >= $3)
+                         AND (h.item_id IS NULL OR h.item_id IN
+                              (SELECT item_id FROM dunning.notice_item i WHERE i.notice_id = n.notice_id)))
+               OR EXISTS (SELECT FROM ledger.account a WHERE a.account_id::text = n.account_id
+                         AND (a.hold_until >= $3 OR a.hold_until IS NULL AND a.hold_reason IS NOT NULL))
+               OR EXISTS (SELECT FROM dunning.notice_item i JOIN ledger.item l ON l.item_id::text = i.item_id
+                         WHERE i.notice_id = n.notice_id
+                           AND (l.hold_until >= $3 OR l.hold_until IS NULL AND l.hold_reason IS NOT NULL))
+                   AS "held!",
+               EXISTS (SELECT FROM dunning.notice_item i JOIN ledger.item l ON l.item_id::text = i.item_id
+                       WHERE i.notice_id = n.notice_id AND l.disputed_since IS NOT NULL) AS "disputed!"
+           FROM dunning.notice n WHERE n.notice_id = $1"#,
+        claimed.notice,
+        claimed.token,
+        check.today,
+        check.payments_not_before
+    )
+    .fetch_one(connection)
+    .await?;
+    let reason = if !row.mine {
+        "lease_lost"
+    } else if row.paused {
+        "paused"
+    } else if !row.valid {
+        "expired"
+    } else if !row.fresh {
+        "stale_ledger"
+    } else if row.paid {
+        "paid_before_send"
+    } else if row.held {
+        "held_before_send"
+    } else if row.disputed {
+        "disputed_before_send"
+    } else {
+        "ledger_changed"
+    };
+    Ok(reason.to_owned())
+}
+
+async fn cancel(
+    connection: &mut PgConnection,
+    claimed: &ClaimedNotice,
+    reason: &str,
+    actor: &Actor,
+) -> Result<(), RecordError> {
+    sqlx::query!(
+        "UPDATE dunning.notice SET state = 'cancelled', reason = $2, lease_token = NULL, changed_at = clock_timestamp()
+         WHERE notice_id = $1",
+        claimed.notice,
+        reason
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = $1", claimed.notice)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!(
+        "UPDATE dunning.attempt SET outcome = 'cancelled', detail = $2, ended_at = clock_timestamp()
+         WHERE attempt_id = $1",
+        claimed.attempt,
+        reason
+    )
+    .execute(&mut *connection)
+    .await?;
+    append(connection, &[event(EventKind::NoticeCancelled, claimed, actor, json!({ "reason": reason }))]).await?;
+    Ok(())
+}
+
+/// What happens to a notice that was not accepted this time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextTry {
+    At(DateTime<Utc>),
+    /// Enough tries: the notice counts as refused.
+    GiveUp,
+}
+
+/// Whether an outcome could be recorded for a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    Recorded,
+    /// The notice was taken out of this worker's hands meanwhile; what it says stands.
+    Overtaken,
+}
+
+/// Records how an attempt ended: attempt, state, liveness and event in the caller's transaction.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn settle(
+    connection: &mut PgConnection,
+    claimed: &ClaimedNotice,
+    outcome: &Outcome,
+    next_try: NextTry,
+    today: NaiveDate,
+    actor: &Actor,
+) -> Result<Settled, RecordError> {
+    let (phase, reply, detail, burns_try) = match outcome {
+        Outcome::Accepted { reply } => ("dot", Some(reply), None, true),
+        Outcome::Deferred { phase, reply, detail, ours } => (phase.as_str(), reply.as_ref(), Some(detail), !ours),
+        Outcome::Refused { phase, reply } => (phase.as_str(), Some(reply), None, true),
+        Outcome::Unknown { phase, detail } => (phase.as_str(), None, Some(detail), true),
+    };
+    let gave_up = matches!((outcome, next_try), (Outcome::Deferred { .. }, NextTry::GiveUp));
+    let (state, kind) = match outcome {
+        Outcome::Accepted { .. } => ("accepted", EventKind::NoticeAccepted),
+        Outcome::Refused { .. } => ("refused", EventKind::NoticeRefused),
+        Outcome::Deferred { .. } if gave_up => ("refused", EventKind::NoticeRefused),
+        Outcome::Deferred { .. } => ("deferred", EventKind::NoticeDeferred),
+        Outcome::Unknown { .. } => ("unknown", EventKind::NoticeUnknown),
+    };
+    let next_at = match (outcome, next_try) {
+        (Outcome::Deferred { .. }, NextTry::At(at)) => Some(at),
+        _ => None,
+    };
+    let accepted_on = matches!(outcome, Outcome::Accepted { .. }).then_some(today);
+    let moved = sqlx::query!(
+        "UPDATE dunning.notice
+         SET state = $3, accepted_on = $4, next_try_at = $5, tries = tries + $6, reason = $7, lease_token = NULL,
+             changed_at = clock_timestamp()
+         WHERE notice_id = $1 AND lease_token = $2 AND state IN ('claimed', 'in_flight')",
+        claimed.notice,
+        claimed.token,
+        state,
+        accepted_on,
+        next_at,
+        i32::from(burns_try),
+        gave_up.then_some("gave_up")
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE dunning.attempt
+         SET outcome = $2, phase = $3, reply_code = $4, reply_text = $5, detail = $6, ended_at = clock_timestamp()
+         WHERE attempt_id = $1",
+        claimed.attempt,
+        outcome.state().as_str(),
+        phase,
+        reply.map(|reply| i32::from(reply.code)),
+        reply.map(|reply| reply.text.clone()),
+        detail
+    )
+    .execute(&mut *connection)
+    .await?;
+    if moved.rows_affected() == 0 {
+        return Ok(Settled::Overtaken);
+    }
+    if state == "refused" {
+        sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = $1", claimed.notice)
+            .execute(&mut *connection)
+            .await?;
+    }
+    // The words of a reply often hold the address: the log keeps its code and a commitment to the words.
+    let facts = json!({
+        "attempt": claimed.attempt.to_string(), "phase": phase, "stage": claimed.stage,
+        "reply_code": reply.map(|reply| reply.code.to_string()),
+        "reply_commitment": reply.map(|reply| commitment(&claimed.salt, reply.text.as_bytes())),
+        "message_commitment": commitment(&claimed.salt, &claimed.bytes),
+        "message_id": claimed.message_id, "business_date": today.to_string(), "gave_up": gave_up,
+    });
+    append(connection, &[event(kind, claimed, actor, facts)]).await?;
+    Ok(Settled::Recorded)
+}
+
+/// Notices left `in_flight` by an instance that died: nobody knows, so they become `unknown`.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn sweep(connection: &mut PgConnection, actor: &Actor) -> Result<u64, RecordError> {
+    let rows = sqlx::query!(
+        "UPDATE dunning.notice SET state = 'unknown', reason = 'instance_died', lease_token = NULL,
+             changed_at = clock_timestamp()
+         WHERE state = 'in_flight' AND lease_until < clock_timestamp()
+         RETURNING notice_id, creditor, account_id, stage"
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let events: Vec<Event> = rows
+        .iter()
+        .map(|row| Event {
+            creditor: Some(row.creditor.clone()),
+            account: Some(row.account_id.clone()),
+            notice: Some(row.notice_id.to_string()),
+            ..Event::new(
+                EventKind::NoticeUnknown,
+                actor.clone(),
+                json!({ "reason": "instance_died", "stage": row.stage }),
+            )
+        })
+        .collect();
+    if !events.is_empty() {
+        append(connection, &events).await?;
+    }
+    Ok(rows.len() as u64)
+}
+
+fn event(kind: EventKind, claimed: &ClaimedNotice, actor: &Actor, facts: serde_json::Value) -> Event {
+    Event {
+        creditor: Some(claimed.creditor.clone()),
+        account: Some(claimed.account.clone()),
+        notice: Some(claimed.notice.to_string()),
+        ..Event::new(kind, actor.clone(), facts)
+    }
+}

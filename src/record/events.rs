@@ -1,0 +1,44 @@
+//! The contact log: the one way in, and its head.
+
+use sha2::{Digest as _, Sha256};
+use sqlx::PgConnection;
+
+use crate::model::Event;
+
+use super::RecordError;
+
+/// Appends events; the last statement before COMMIT. Returns the number of the last one.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn append(connection: &mut PgConnection, events: &[Event]) -> Result<i64, RecordError> {
+    let lines: Vec<String> = events.iter().map(Event::canonical).collect();
+    let seq = sqlx::query_scalar!(r#"SELECT dunning.append($1) AS "seq!""#, &lines).fetch_one(connection).await?;
+    Ok(seq)
+}
+
+/// Number and chain hash of the last event.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn head(connection: &mut PgConnection) -> Result<(i64, Vec<u8>), RecordError> {
+    let row = sqlx::query!("SELECT seq, chain_hash FROM dunning.event_head").fetch_one(connection).await?;
+    Ok((row.seq, row.chain_hash))
+}
+
+/// Keeps the text behind a hash and returns the hash (SHA-256, hex).
+///
+/// # Errors
+/// When the database refuses.
+pub async fn texts_stored(connection: &mut PgConnection, kind: &str, body: &str) -> Result<String, RecordError> {
+    let sha256 = hex::encode(Sha256::digest(body.as_bytes()));
+    sqlx::query!(
+        "INSERT INTO dunning.text (sha256, kind, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        sha256,
+        kind,
+        body
+    )
+    .execute(connection)
+    .await?;
+    Ok(sha256)
+}

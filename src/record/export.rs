@@ -1,0 +1,95 @@
+//! The contact log as lines for people and machines, and messages exactly as sent.
+//!
+//! An export is NDJSON, one line per event in order:
+//! `{"seq":"N","bytes":"<base64 of the stored bytes>","leaf":"<hex>","chain":"<hex>"}`.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::RecordError;
+
+/// One event as stored.
+#[derive(Debug, Clone)]
+pub struct EventLine {
+    pub seq: i64,
+    pub bytes: Vec<u8>,
+    pub leaf_hash: Vec<u8>,
+    pub chain_hash: Vec<u8>,
+    pub at: DateTime<Utc>,
+}
+
+/// The export's line for one event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExportLine {
+    pub(super) seq: String,
+    pub(super) bytes: String,
+    pub(super) leaf: String,
+    pub(super) chain: String,
+}
+
+/// The export's line for one event, without a line end.
+#[must_use]
+pub fn export_line(event: &EventLine) -> String {
+    let line = ExportLine {
+        seq: event.seq.to_string(),
+        bytes: BASE64_STANDARD.encode(&event.bytes),
+        leaf: hex::encode(&event.leaf_hash),
+        chain: hex::encode(&event.chain_hash),
+    };
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
+/// Up to `limit` events after `after`, in order; of one account when named.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn event_lines(
+    connection: &mut PgConnection,
+    after: i64,
+    account: Option<&str>,
+    limit: i64,
+) -> Result<Vec<EventLine>, RecordError> {
+    let rows = sqlx::query_as!(
+        EventLine,
+        "SELECT seq, bytes, leaf_hash, chain_hash, at FROM dunning.event
+         WHERE seq > $1 AND ($2::text IS NULL OR account_id = $2) ORDER BY seq LIMIT $3",
+        after,
+        account,
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows)
+}
+
+/// The notices whose messages an export carries, of one account when named, in the order they were made.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn messages_of(connection: &mut PgConnection, account: Option<&str>) -> Result<Vec<Uuid>, RecordError> {
+    let ids = sqlx::query_scalar!(
+        "SELECT notice_id FROM dunning.notice JOIN dunning.message USING (notice_id)
+         WHERE $1::text IS NULL OR account_id = $1 ORDER BY created_at, notice_id",
+        account
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
+}
+
+/// The frozen bytes of a notice, exactly as every attempt sends them; `None` when there is no such notice or they
+/// were erased.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn message_bytes(connection: &mut PgConnection, notice: Uuid) -> Result<Option<Vec<u8>>, RecordError> {
+    let bytes = sqlx::query_scalar!("SELECT bytes FROM dunning.message WHERE notice_id = $1", notice)
+        .fetch_optional(connection)
+        .await?;
+    Ok(bytes)
+}

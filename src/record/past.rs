@@ -1,0 +1,189 @@
+//! What is known about accounts from before: cases, notices, waivers, holds, withdrawn items, mailboxes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::NaiveDate;
+use sqlx::PgConnection;
+
+use crate::model::{
+    AccountId, Case, CreditorId, History, Hold, HoldTarget, ItemId, Ladder, MailboxUse, NoticeId, NoticeState,
+    PastNotice, StageName, Tone, Waiver,
+};
+
+use super::{RecordError, inconsistent};
+
+/// What happened to one account.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    pub case: Option<Case>,
+    pub history: History,
+    pub holds: Vec<Hold>,
+    /// Items that vanished while open and are not taken up again by themselves.
+    pub withdrawn: BTreeSet<ItemId>,
+}
+
+/// The past of those accounts, as far as it lies on or before `today`.
+///
+/// # Errors
+/// When the database refuses or holds something that does not parse.
+pub async fn past(
+    connection: &mut PgConnection,
+    accounts: &[AccountId],
+    today: NaiveDate,
+) -> Result<BTreeMap<AccountId, Past>, RecordError> {
+    let ids: Vec<String> = accounts.iter().map(AccountId::to_string).collect();
+    let mut pasts: BTreeMap<AccountId, Past> =
+        accounts.iter().map(|account| (account.clone(), Past::default())).collect();
+
+    let cases = sqlx::query!(
+        r#"SELECT c.account_id, c.opened_on, t.body FROM dunning.debt_case c JOIN dunning.text t ON t.sha256 = c.ladder_sha256
+           WHERE c.account_id = ANY ($1) AND c.opened_on <= $2 AND (c.closed_on IS NULL OR c.closed_on > $2)"#,
+        &ids,
+        today
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in cases {
+        let ladder: Ladder =
+            serde_json::from_str(&row.body).map_err(|_| inconsistent("dunning.text", "body", &row.account_id))?;
+        if let Some(past) = of(&mut pasts, &row.account_id) {
+            past.case = Some(Case { ladder, opened_on: row.opened_on });
+        }
+    }
+
+    let notices = sqlx::query!(
+        r#"SELECT n.notice_id, n.account_id, n.stage, n.tone, n.state, n.business_date, n.counted_on, n.accepted_on,
+               n.respond_by, n.recipient_key, n.message_id,
+               array_agg(i.item_id ORDER BY i.item_id) AS "items!", array_agg(i.stage ORDER BY i.item_id) AS "stages!"
+           FROM dunning.notice n JOIN dunning.notice_item i USING (notice_id)
+           WHERE n.account_id COLLATE "C" = ANY ($1) AND n.business_date <= $2 AND n.state <> 'cancelled'
+           GROUP BY n.notice_id"#,
+        &ids,
+        today
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in notices {
+        let state =
+            NoticeState::parse(&row.state).ok_or_else(|| inconsistent("dunning.notice", "state", &row.state))?;
+        let tone = Tone::parse(&row.tone).ok_or_else(|| inconsistent("dunning.notice", "tone", &row.tone))?;
+        let items: Result<Vec<(ItemId, StageName)>, RecordError> =
+            row.items.iter().zip(&row.stages).map(|(item, stage)| Ok((item_id(item)?, stage_name(stage)?))).collect();
+        let notice = PastNotice {
+            id: NoticeId(row.notice_id),
+            stage: stage_name(&row.stage)?,
+            tone,
+            state,
+            decided_on: row.business_date,
+            counted_on: row.counted_on.filter(|day| *day <= today),
+            accepted_on: row.accepted_on.filter(|day| *day <= today),
+            respond_by: row.respond_by,
+            items: items?,
+            mailbox: row.recipient_key,
+            message_id: row.message_id,
+        };
+        if let Some(past) = of(&mut pasts, &row.account_id) {
+            past.history.notices.push(notice);
+        }
+    }
+
+    let waivers = sqlx::query!(
+        "SELECT account_id, item_id, stage, waived_on, reason FROM dunning.waiver
+         WHERE account_id = ANY ($1) AND waived_on <= $2",
+        &ids,
+        today
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in waivers {
+        let waiver = Waiver {
+            item: item_id(&row.item_id)?,
+            stage: stage_name(&row.stage)?,
+            on: row.waived_on,
+            reason: row.reason,
+        };
+        if let Some(past) = of(&mut pasts, &row.account_id) {
+            past.history.waivers.push(waiver);
+        }
+    }
+
+    let holds = sqlx::query!(
+        r#"SELECT account_id, item_id, until, reason, since FROM dunning.hold
+           WHERE account_id COLLATE "C" = ANY ($1) AND released_at IS NULL"#,
+        &ids
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in holds {
+        let target = match &row.item_id {
+            Some(item) => HoldTarget::Item(item_id(item)?),
+            None => HoldTarget::Account(account_id(&row.account_id)?),
+        };
+        if let Some(past) = of(&mut pasts, &row.account_id) {
+            past.holds.push(Hold { target, until: row.until, reason: row.reason, since: row.since });
+        }
+    }
+
+    let withdrawn = sqlx::query!(
+        "SELECT account_id, item_id FROM dunning.known_item WHERE account_id = ANY ($1) AND state = 'withdrawn'",
+        &ids
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in withdrawn {
+        let item = item_id(&row.item_id)?;
+        if let Some(past) = of(&mut pasts, &row.account_id) {
+            past.withdrawn.insert(item);
+        }
+    }
+    Ok(pasts)
+}
+
+/// What is known about those mailboxes over all accounts and creditors.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn mailboxes(
+    connection: &mut PgConnection,
+    keys: &[String],
+    creditor: &CreditorId,
+    today: NaiveDate,
+) -> Result<BTreeMap<String, MailboxUse>, RecordError> {
+    let mut uses: BTreeMap<String, MailboxUse> =
+        keys.iter().map(|key| (key.clone(), MailboxUse { accounts: 1, ..MailboxUse::default() })).collect();
+    let rows = sqlx::query!(
+        r#"SELECT recipient_key,
+               coalesce(array_agg(counted_on) FILTER (WHERE counted_on BETWEEN $3::date - 400 AND $3), '{}') AS "contacts!",
+               coalesce(bool_or(creditor = $2 AND business_date = $3), false) AS "today!"
+           FROM dunning.notice WHERE recipient_key = ANY ($1) AND state <> 'cancelled' AND business_date <= $3
+           GROUP BY recipient_key"#,
+        keys,
+        creditor.as_str(),
+        today
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in rows {
+        if let Some(usage) = uses.get_mut(&row.recipient_key) {
+            usage.contacts = row.contacts;
+            usage.notice_today = row.today;
+        }
+    }
+    Ok(uses)
+}
+
+fn of<'a>(pasts: &'a mut BTreeMap<AccountId, Past>, account: &str) -> Option<&'a mut Past> {
+    pasts.get_mut(&AccountId::parse(account).ok()?)
+}
+
+fn item_id(text: &str) -> Result<ItemId, RecordError> {
+    ItemId::parse(text).map_err(|_| inconsistent("dunning.notice_item", "item_id", text))
+}
+
+fn account_id(text: &str) -> Result<AccountId, RecordError> {
+    AccountId::parse(text).map_err(|_| inconsistent("dunning.hold", "account_id", text))
+}
+
+fn stage_name(text: &str) -> Result<StageName, RecordError> {
+    StageName::parse(text).map_err(|_| inconsistent("dunning.notice_item", "stage", text))
+}

@@ -1,0 +1,190 @@
+//! What people record: holds and the pause. Each change is an event with person and reason.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use serde_json::json;
+use sqlx::PgConnection;
+
+use crate::model::{AccountId, Actor, Event, EventKind, ItemId};
+
+use super::{RecordError, append};
+
+/// Why a hold could not be placed or released.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldError {
+    #[error("the ledger has no account {0}")]
+    NoSuchAccount(String),
+    #[error("account {account} has no item {item}")]
+    NoSuchItem { account: String, item: String },
+    #[error("there is no hold to release on {0}")]
+    NothingToRelease(String),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+impl From<sqlx::Error> for HoldError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Record(error.into())
+    }
+}
+
+/// Places a hold on an account or one of its items.
+///
+/// # Errors
+/// When the ledger does not know the account or item, or the database refuses.
+pub async fn place_hold(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    item: Option<&ItemId>,
+    until: Option<NaiveDate>,
+    reason: &str,
+    since: NaiveDate,
+    actor: &Actor,
+) -> Result<i64, HoldError> {
+    let creditor = known(connection, account, item).await?;
+    let id = sqlx::query_scalar!(
+        "INSERT INTO dunning.hold (account_id, item_id, until, reason, since, placed_by)
+         VALUES ($1, $2, $3, $4, $5, $6) RETURNING hold_id",
+        account.as_str(),
+        item.map(ItemId::as_str),
+        until,
+        reason,
+        since,
+        actor.person
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let facts = json!({ "hold": id.to_string(), "item": item, "until": until.map(|d| d.to_string()), "reason": reason });
+    append(connection, &[account_event(EventKind::HoldPlaced, &creditor, account, actor, facts)]).await?;
+    Ok(id)
+}
+
+/// Releases every hold that people placed on an account or one of its items.
+///
+/// # Errors
+/// When there is none, or the database refuses.
+pub async fn release_holds(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    item: Option<&ItemId>,
+    reason: &str,
+    actor: &Actor,
+) -> Result<u64, HoldError> {
+    let creditor = known(connection, account, item).await?;
+    let released = sqlx::query_scalar!(
+        "UPDATE dunning.hold SET released_by = $3, released_at = clock_timestamp(), release_reason = $4
+         WHERE account_id = $1 AND item_id IS NOT DISTINCT FROM $2 AND released_at IS NULL
+         RETURNING hold_id",
+        account.as_str(),
+        item.map(ItemId::as_str),
+        actor.person,
+        reason
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    if released.is_empty() {
+        let target = item.map_or_else(|| format!("account {account}"), |item| format!("item {item}"));
+        return Err(HoldError::NothingToRelease(target));
+    }
+    let holds: Vec<String> = released.iter().map(ToString::to_string).collect();
+    let facts = json!({ "holds": holds, "item": item, "reason": reason });
+    append(connection, &[account_event(EventKind::HoldReleased, &creditor, account, actor, facts)]).await?;
+    Ok(released.len() as u64)
+}
+
+/// The creditor of an account that the ledger knows.
+async fn known(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    item: Option<&ItemId>,
+) -> Result<String, HoldError> {
+    let creditor = sqlx::query_scalar!(
+        r#"SELECT creditor::text AS "creditor!" FROM ledger.account WHERE account_id::text = $1"#,
+        account.as_str()
+    )
+    .fetch_optional(&mut *connection)
+    .await?
+    .ok_or_else(|| HoldError::NoSuchAccount(account.to_string()))?;
+    if let Some(item) = item {
+        let found = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM ledger.item WHERE item_id::text = $1 AND account_id::text = $2) AS "found!""#,
+            item.as_str(),
+            account.as_str()
+        )
+        .fetch_one(connection)
+        .await?;
+        if !found {
+            return Err(HoldError::NoSuchItem { account: account.to_string(), item: item.to_string() });
+        }
+    }
+    Ok(creditor)
+}
+
+fn account_event(
+    kind: EventKind,
+    creditor: &str,
+    account: &AccountId,
+    actor: &Actor,
+    facts: serde_json::Value,
+) -> Event {
+    Event {
+        creditor: Some(creditor.to_owned()),
+        account: Some(account.to_string()),
+        ..Event::new(kind, actor.clone(), facts)
+    }
+}
+
+/// Whether everything is stopped.
+#[derive(Debug, Clone, Serialize)]
+pub struct PauseState {
+    /// Set while paused.
+    pub reason: Option<String>,
+    pub since: Option<DateTime<Utc>>,
+    pub by_person: Option<String>,
+}
+
+/// Reads the pause.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn pause_state(connection: &mut PgConnection) -> Result<PauseState, RecordError> {
+    let state =
+        sqlx::query_as!(PauseState, "SELECT reason, since, by_person FROM dunning.pause").fetch_one(connection).await?;
+    Ok(state)
+}
+
+/// Stops everything at once; `false` when it is stopped already.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn pause(connection: &mut PgConnection, reason: &str, actor: &Actor) -> Result<bool, RecordError> {
+    let changed = sqlx::query!(
+        "UPDATE dunning.pause SET reason = $1, since = clock_timestamp(), by_person = $2 WHERE reason IS NULL",
+        reason,
+        actor.person
+    )
+    .execute(&mut *connection)
+    .await?;
+    if changed.rows_affected() == 0 {
+        return Ok(false);
+    }
+    append(connection, &[Event::new(EventKind::Paused, actor.clone(), json!({ "reason": reason }))]).await?;
+    Ok(true)
+}
+
+/// Lets everything go on; `false` when nothing was stopped.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn resume(connection: &mut PgConnection, reason: &str, actor: &Actor) -> Result<bool, RecordError> {
+    let changed = sqlx::query!(
+        "UPDATE dunning.pause SET reason = NULL, since = NULL, by_person = NULL WHERE reason IS NOT NULL"
+    )
+    .execute(&mut *connection)
+    .await?;
+    if changed.rows_affected() == 0 {
+        return Ok(false);
+    }
+    append(connection, &[Event::new(EventKind::Resumed, actor.clone(), json!({ "reason": reason }))]).await?;
+    Ok(true)
+}

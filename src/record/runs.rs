@@ -1,0 +1,205 @@
+//! Runs: one evaluation of all accounts of a creditor for one business date, under one leader.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
+use uuid::Uuid;
+
+use crate::model::{Actor, CreditorId, Event, EventKind, Freshness, RunId, RunTotals};
+
+use super::{RecordError, append};
+
+/// The right to scan a creditor, held by one process at a time. Closing the connection gives it up, also on a crash.
+pub struct LeaderLock {
+    _connection: PoolConnection<Postgres>,
+}
+
+/// Takes the right to scan a creditor; `None` when another run holds it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn lead(pool: &PgPool, creditor: &CreditorId) -> Result<Option<LeaderLock>, RecordError> {
+    let mut connection = pool.acquire().await?;
+    let key = format!("dunningd scan {creditor}");
+    let held = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS "held!""#, key)
+        .fetch_one(&mut *connection)
+        .await?;
+    if !held {
+        return Ok(None);
+    }
+    // Never handed back with the lock on it: a pooled connection would keep it for the next user.
+    connection.close_on_drop();
+    Ok(Some(LeaderLock { _connection: connection }))
+}
+
+/// What a run is made with.
+#[derive(Debug, Clone)]
+pub struct RunStart {
+    pub run: RunId,
+    pub creditor: CreditorId,
+    pub business_date: NaiveDate,
+    pub scheduled: bool,
+    pub as_of: bool,
+    pub freshness: Option<Freshness>,
+    pub policy_sha256: String,
+    pub templates_sha256: String,
+    pub creditors_sha256: String,
+    /// Wall time.
+    pub started_at: DateTime<Utc>,
+}
+
+/// Opens the row of a run, with its event.
+///
+/// # Errors
+/// When the database refuses, also because a scheduled run of that date exists.
+pub async fn start(connection: &mut PgConnection, run: &RunStart, actor: &Actor) -> Result<(), RecordError> {
+    insert(connection, run, "running", None).await?;
+    append(connection, &[run_event(EventKind::RunStarted, run, actor, serde_json::json!({}))]).await?;
+    Ok(())
+}
+
+/// Records that a run was refused before it looked at any account, with the reason.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn refuse(
+    connection: &mut PgConnection,
+    run: &RunStart,
+    actor: &Actor,
+    code: &str,
+    detail: &str,
+) -> Result<(), RecordError> {
+    insert(connection, run, "refused", Some(code)).await?;
+    let facts = serde_json::json!({ "code": code, "detail": detail });
+    append(connection, &[run_event(EventKind::RunRefused, run, actor, facts)]).await?;
+    Ok(())
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    run: &RunStart,
+    state: &str,
+    reason: Option<&str>,
+) -> Result<(), RecordError> {
+    sqlx::query!(
+        "INSERT INTO dunning.run (run_id, creditor, business_date, scheduled, as_of, state, reason, invoices_as_of,
+             payments_as_of, policy_sha256, templates_sha256, creditors_sha256, started_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        run.run.0,
+        run.creditor.as_str(),
+        run.business_date,
+        run.scheduled,
+        run.as_of,
+        state,
+        reason,
+        run.freshness.map(|f| f.invoices_as_of),
+        run.freshness.map(|f| f.payments_as_of),
+        run.policy_sha256,
+        run.templates_sha256,
+        run.creditors_sha256,
+        run.started_at
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn run_event(kind: EventKind, run: &RunStart, actor: &Actor, mut facts: serde_json::Value) -> Event {
+    if let Some(object) = facts.as_object_mut() {
+        object.insert("business_date".into(), run.business_date.to_string().into());
+        object.insert("policy_sha256".into(), run.policy_sha256.clone().into());
+        object.insert("templates_sha256".into(), run.templates_sha256.clone().into());
+        object.insert("creditors_sha256".into(), run.creditors_sha256.clone().into());
+        if let Some(freshness) = run.freshness {
+            object.insert("payments_as_of".into(), freshness.payments_as_of.to_rfc3339().into());
+        }
+    }
+    Event {
+        creditor: Some(run.creditor.to_string()),
+        run: Some(run.run.to_string()),
+        ..Event::new(kind, actor.clone(), facts)
+    }
+}
+
+/// Closes a run with its totals and the digest over every account's decision.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn finish(
+    connection: &mut PgConnection,
+    run: &RunStart,
+    actor: &Actor,
+    totals: &RunTotals,
+    digest: &str,
+    completed_at: DateTime<Utc>,
+) -> Result<(), RecordError> {
+    let json = serde_json::to_value(totals).unwrap_or_default();
+    sqlx::query!(
+        "UPDATE dunning.run SET state = 'completed', totals = $2, digest = $3, completed_at = $4 WHERE run_id = $1",
+        run.run.0,
+        json,
+        digest,
+        completed_at
+    )
+    .execute(&mut *connection)
+    .await?;
+    let facts = serde_json::json!({ "totals": json, "digest": digest });
+    append(connection, &[run_event(EventKind::RunCompleted, run, actor, facts)]).await?;
+    Ok(())
+}
+
+/// Marks a run that broke off.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn fail(connection: &mut PgConnection, run: RunId, reason: &str) -> Result<(), RecordError> {
+    sqlx::query!("UPDATE dunning.run SET state = 'failed', reason = $2 WHERE run_id = $1", run.0, reason)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Business date of the last completed run of today's kind (not one with `--as-of`).
+///
+/// # Errors
+/// When the database refuses.
+pub async fn completed_run(
+    connection: &mut PgConnection,
+    creditor: &CreditorId,
+) -> Result<Option<NaiveDate>, RecordError> {
+    let last = sqlx::query_scalar!(
+        "SELECT max(business_date) FROM dunning.run WHERE creditor = $1 AND state = 'completed' AND NOT as_of",
+        creditor.as_str()
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(last)
+}
+
+/// A run as `status` shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunRow {
+    pub run_id: Uuid,
+    pub creditor: String,
+    pub business_date: NaiveDate,
+    pub state: String,
+    pub reason: Option<String>,
+    pub payments_as_of: Option<DateTime<Utc>>,
+    pub started_at: DateTime<Utc>,
+    pub totals: Option<serde_json::Value>,
+}
+
+/// The latest run of each creditor.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn latest_runs(connection: &mut PgConnection) -> Result<Vec<RunRow>, RecordError> {
+    let rows = sqlx::query_as!(
+        RunRow,
+        "SELECT DISTINCT ON (creditor) run_id, creditor, business_date, state, reason, payments_as_of, started_at, totals
+         FROM dunning.run ORDER BY creditor, started_at DESC"
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows)
+}

@@ -1,0 +1,81 @@
+//! What `status` and `explain` read back.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+use serde::Serialize;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::register::{PauseState, pause_state};
+use super::runs::{RunRow, latest_runs};
+use super::{RecordError, head};
+
+/// The state of everything, in counts.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    pub pause: PauseState,
+    /// The latest run of each creditor.
+    pub runs: Vec<RunRow>,
+    /// Notices per state.
+    pub notices: BTreeMap<String, i64>,
+    /// Open tasks per kind.
+    pub tasks: BTreeMap<String, i64>,
+    /// Number and chain hash of the last event.
+    pub log_events: i64,
+    pub log_head: String,
+}
+
+/// Reads the state of everything.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn status(connection: &mut PgConnection) -> Result<Status, RecordError> {
+    let notices = sqlx::query!(r#"SELECT state, count(*) AS "count!" FROM dunning.notice GROUP BY state"#)
+        .fetch_all(&mut *connection)
+        .await?;
+    let tasks =
+        sqlx::query!(r#"SELECT kind, count(*) AS "count!" FROM dunning.task WHERE closed_at IS NULL GROUP BY kind"#)
+            .fetch_all(&mut *connection)
+            .await?;
+    let (log_events, log_head) = head(connection).await?;
+    Ok(Status {
+        pause: pause_state(connection).await?,
+        runs: latest_runs(connection).await?,
+        notices: notices.into_iter().map(|row| (row.state, row.count)).collect(),
+        tasks: tasks.into_iter().map(|row| (row.kind, row.count)).collect(),
+        log_events,
+        log_head: hex::encode(log_head),
+    })
+}
+
+/// A recorded decision.
+#[derive(Debug, Clone, Serialize)]
+pub struct DecisionRow {
+    pub run_id: Uuid,
+    pub business_date: NaiveDate,
+    pub kind: String,
+    pub code: String,
+    pub next_date: Option<NaiveDate>,
+    /// The whole `Decision`.
+    pub detail: serde_json::Value,
+}
+
+/// The last decision about an account that differed from the one before it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn latest_decision(
+    connection: &mut PgConnection,
+    account: &str,
+) -> Result<Option<DecisionRow>, RecordError> {
+    let row = sqlx::query_as!(
+        DecisionRow,
+        "SELECT run_id, business_date, kind, code, next_date, detail FROM dunning.decision
+         WHERE account_id = $1 ORDER BY decision_id DESC LIMIT 1",
+        account
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row)
+}

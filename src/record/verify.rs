@@ -1,0 +1,119 @@
+//! Verification: of an export alone, and of the notices' states against the log.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use crate::model::{GENESIS, chain_hash, leaf_hash};
+
+use super::RecordError;
+use super::export::ExportLine;
+
+/// A log that holds together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// Number of events; they run from 1 without a gap.
+    pub events: u64,
+    /// Chain hash of the last one, hex.
+    pub head: String,
+}
+
+/// The first thing that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {seq}: {what}")]
+pub struct Problem {
+    /// The number of the event, or the number that should stand there.
+    pub seq: u64,
+    pub what: String,
+}
+
+/// A verification in progress: lines go in, in order.
+#[derive(Debug)]
+struct Chain {
+    events: u64,
+    head: [u8; 32],
+}
+
+impl Chain {
+    fn add(&mut self, line: &str) -> Result<(), Problem> {
+        let expected = self.events + 1;
+        let problem = |what: &str| Problem { seq: expected, what: what.to_owned() };
+        let line: ExportLine =
+            serde_json::from_str(line).map_err(|_| problem("the line is not an exported event; it was altered or cut"))?;
+        if line.seq != expected.to_string() {
+            return Err(problem(&format!(
+                "number {expected} is missing; the line says {}",
+                line.seq.chars().take(20).collect::<String>()
+            )));
+        }
+        let bytes = BASE64_STANDARD.decode(&line.bytes).map_err(|_| problem("its bytes are not base64"))?;
+        let leaf = leaf_hash(&bytes);
+        if hex::encode(leaf) != line.leaf {
+            return Err(problem("its bytes were altered: they do not give the leaf hash"));
+        }
+        let stored: Value = serde_json::from_slice(&bytes).map_err(|_| problem("its bytes are not JSON"))?;
+        if stored.get("seq").and_then(Value::as_str) != Some(line.seq.as_str()) {
+            return Err(problem("its bytes carry another number"));
+        }
+        self.head = chain_hash(self.head, leaf);
+        if hex::encode(self.head) != line.chain {
+            return Err(problem("the chain breaks here: an event before it was altered, added, removed or moved"));
+        }
+        self.events = expected;
+        Ok(())
+    }
+}
+
+/// Verifies the lines of an export, alone: numbers without gaps, leaf hashes, chain.
+///
+/// # Errors
+/// The first thing that does not hold, with its number.
+pub fn verify_lines<I: IntoIterator<Item = std::io::Result<String>>>(lines: I) -> Result<Verified, Problem> {
+    let mut chain = Chain { events: 0, head: GENESIS };
+    for line in lines {
+        let line = line.map_err(|error| Problem { seq: chain.events + 1, what: error.to_string() })?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        chain.add(&line)?;
+    }
+    Ok(Verified { events: chain.events, head: hex::encode(chain.head) })
+}
+
+/// Compares every notice's state with its last event. Returns one line per contradiction.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn verify_against_notices(connection: &mut PgConnection) -> Result<Vec<String>, RecordError> {
+    let rows = sqlx::query!(
+        r#"SELECT n.notice_id, n.state, e.kind AS "kind?", e.seq AS "seq?" FROM dunning.notice n
+           LEFT JOIN LATERAL (SELECT kind, seq FROM dunning.event e
+                              WHERE e.notice_id = n.notice_id ORDER BY seq DESC LIMIT 1) e ON true
+           ORDER BY n.notice_id"#
+    )
+    .fetch_all(connection)
+    .await?;
+    let told: BTreeMap<&str, &[&str]> = [
+        ("notice_planned", &["planned", "awaiting_approval", "queued", "claimed", "in_flight"][..]),
+        ("notice_deferred", &["deferred", "claimed", "in_flight"][..]),
+        ("notice_accepted", &["accepted"][..]),
+        ("notice_refused", &["refused"][..]),
+        ("notice_unknown", &["unknown"][..]),
+        ("notice_cancelled", &["cancelled"][..]),
+    ]
+    .into();
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| match (row.kind, row.seq) {
+            (Some(kind), Some(seq)) => {
+                let fits = told.get(kind.as_str()).is_some_and(|states| states.contains(&row.state.as_str()));
+                (!fits).then(|| format!("notice {} is {}, but event {seq} says {kind}", row.notice_id, row.state))
+            }
+            _ => Some(format!("notice {} is {}, but the log does not know it", row.notice_id, row.state)),
+        })
+        .collect())
+}
