@@ -8,30 +8,74 @@ use serde::{Deserialize, Serialize};
 use super::{Country, CreditorId, Currency, EmailAddress, Language, ParseError};
 
 /// Where to pay: what a debtor types into his bank's form.
+///
+/// As JSON: `{"holder": …, "iban": … or "number": …, "bic": …, "bank": …, "more": [["БИК", "044525225"]]}`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "RequisitesText", into = "RequisitesText")]
 pub struct Requisites {
     /// Whose account it is.
     pub holder: String,
-    /// IBAN (ISO 13616) without spaces, or a national account number.
     pub account: BankAccount,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bic: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bank: Option<String>,
     /// Further lines as the country needs them, printed as they are: `("БИК", "044525225")`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more: Vec<(String, String)>,
 }
 
 /// A number that money is sent to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BankAccount {
     /// Valid by ISO 13616: length of its country and check digits. No spaces, upper case.
     Iban(String),
     /// A national number, such as a Russian 20-digit account or `12-34-56 12345678`.
     Number(String),
+}
+
+/// The text form of `Requisites`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequisitesText {
+    holder: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iban: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bic: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bank: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    more: Vec<(String, String)>,
+}
+
+impl TryFrom<RequisitesText> for Requisites {
+    type Error = ParseError;
+
+    fn try_from(text: RequisitesText) -> Result<Self, ParseError> {
+        let account = match (text.iban, text.number) {
+            (Some(iban), None) => BankAccount::parse_iban(&iban)?,
+            (None, Some(number)) if !number.trim().is_empty() => BankAccount::Number(number),
+            _ => return Err(ParseError::new(&text.holder, "the holder of exactly one iban or number")),
+        };
+        Ok(Self { holder: text.holder, account, bic: text.bic, bank: text.bank, more: text.more })
+    }
+}
+
+impl From<Requisites> for RequisitesText {
+    fn from(requisites: Requisites) -> Self {
+        let (iban, number) = match requisites.account {
+            BankAccount::Iban(iban) => (Some(iban), None),
+            BankAccount::Number(number) => (None, Some(number)),
+        };
+        Self {
+            holder: requisites.holder,
+            iban,
+            number,
+            bic: requisites.bic,
+            bank: requisites.bank,
+            more: requisites.more,
+        }
+    }
 }
 
 /// Lengths of the IBAN per country (ISO 13616 registry), for the countries that trade with ours; another country's

@@ -373,6 +373,25 @@ impl Decision {
         }
     }
 
+    /// Takes a contact back because its letter could not be made: nothing is sent, and a person gets a task.
+    pub fn withdraw(&mut self, code: ReasonCode, problem: &str) {
+        self.verdict = Verdict::No { code, next_date: None };
+        for item in &mut self.items {
+            if item.code == ItemCode::Demanded {
+                item.code = ItemCode::Reached;
+            }
+        }
+        if let Some(kind) = code.task() {
+            self.tasks.push(TaskRequest { kind, subject: String::new(), text: problem.to_owned() });
+        }
+        self.checks.push(Check {
+            rule: code.as_str().to_owned(),
+            passed: false,
+            inputs: problem.to_owned(),
+            location: None,
+        });
+    }
+
     /// What makes this decision differ from the account's previous one: outcome, code, stage, date and items, but not
     /// the days late. Also the leaf of the run's digest.
     #[must_use]

@@ -142,6 +142,14 @@ pub struct Reply {
     pub text: String,
 }
 
+impl Reply {
+    /// The three digits.
+    #[must_use]
+    pub fn code_text(&self) -> String {
+        self.code.to_string()
+    }
+}
+
 /// How one attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]

@@ -97,6 +97,24 @@ pub async fn claim(
     }))
 }
 
+/// Whether a notice could be claimed now.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn anything_due(connection: &mut PgConnection) -> Result<bool, RecordError> {
+    let due = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM dunning.notice
+               WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
+                          AND coalesce(not_before, '-infinity') <= clock_timestamp()
+                      OR state = 'claimed' AND lease_until < clock_timestamp())
+                 AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)) AS "due!""#
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(due)
+}
+
 /// What the last check looks through.
 #[derive(Debug, Clone)]
 pub struct LastCheck<'a> {

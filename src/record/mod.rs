@@ -16,7 +16,7 @@ mod runs;
 mod status;
 mod verify;
 
-pub use attempts::{Cancelled, ClaimedNotice, LastCheck, NextTry, Settled, claim, in_flight_check, settle, sweep};
+pub use attempts::{Cancelled, ClaimedNotice, LastCheck, NextTry, Settled, anything_due, claim, in_flight_check, settle, sweep};
 pub use decisions::{PageWrite, Planned, write_page};
 pub use events::{append, head, texts_stored};
 pub use export::{EventLine, event_lines, export_line, message_bytes, messages_of};
@@ -25,7 +25,7 @@ pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};
 pub use past::{Past, mailboxes, past};
 pub use register::{HoldError, PauseState, pause, pause_state, place_hold, release_holds, resume};
-pub use runs::{LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, refuse, start};
+pub use runs::{LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, start};
 pub use status::{DecisionRow, Status, latest_decision, status};
 pub use verify::{Problem, Verified, verify_against_notices, verify_lines};
 

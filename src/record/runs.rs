@@ -203,3 +203,48 @@ pub async fn latest_runs(connection: &mut PgConnection) -> Result<Vec<RunRow>, R
     .await?;
     Ok(rows)
 }
+
+/// Clears up after a run that died: its row is marked failed, and its notices, which were never released, are
+/// cancelled. The caller holds the leader's lock, so no such run is alive.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn recover(
+    connection: &mut PgConnection,
+    creditor: &CreditorId,
+    actor: &Actor,
+) -> Result<u64, RecordError> {
+    sqlx::query!(
+        "UPDATE dunning.run SET state = 'failed', reason = 'instance_died' WHERE creditor = $1 AND state = 'running'",
+        creditor.as_str()
+    )
+    .execute(&mut *connection)
+    .await?;
+    let cancelled = sqlx::query!(
+        "UPDATE dunning.notice n SET state = 'cancelled', reason = 'run_failed', changed_at = clock_timestamp()
+         FROM dunning.run r
+         WHERE r.run_id = n.run_id AND r.creditor = $1 AND r.state = 'failed' AND n.state = 'planned'
+         RETURNING n.notice_id, n.account_id",
+        creditor.as_str()
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    if cancelled.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<Uuid> = cancelled.iter().map(|row| row.notice_id).collect();
+    sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = ANY ($1)", &ids)
+        .execute(&mut *connection)
+        .await?;
+    let events: Vec<Event> = cancelled
+        .iter()
+        .map(|row| Event {
+            creditor: Some(creditor.to_string()),
+            account: Some(row.account_id.clone()),
+            notice: Some(row.notice_id.to_string()),
+            ..Event::new(EventKind::NoticeCancelled, actor.clone(), serde_json::json!({ "reason": "run_failed" }))
+        })
+        .collect();
+    append(connection, &events).await?;
+    Ok(ids.len() as u64)
+}

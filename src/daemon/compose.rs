@@ -1,0 +1,95 @@
+//! From a decision to a letter: only facts that the log knows too.
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use crate::claim;
+use crate::model::{
+    ContactRole, Contacting, Creditor, Decision, ItemCode, Language, Letter, Mail, Mailbox, Policy, Snapshot,
+};
+
+/// The letter that a decision asks for.
+#[must_use]
+pub fn letter(
+    policy: &Policy,
+    creditor: &Creditor,
+    snapshot: &Snapshot,
+    decision: &Decision,
+    contacting: &Contacting,
+    payments_as_of: DateTime<Utc>,
+) -> Letter {
+    let account = &snapshot.account;
+    let contact = snapshot.contacts.iter().find(|contact| contact.id == contacting.contact);
+    // The operator's words are used only where they are in the letter's language.
+    let salutation = contact
+        .filter(|contact| {
+            contact.language.as_deref().or(account.language.as_deref()).is_none_or(|tag| {
+                Language::parse(tag).is_ok_and(|language| language == contacting.language)
+            })
+        })
+        .and_then(|contact| contact.salutation.clone());
+    Letter {
+        language: contacting.language,
+        stage: contacting.stage.clone(),
+        tone: contacting.tone,
+        template: contacting.template.clone(),
+        creditor_name: creditor.name.clone(),
+        creditor_address: creditor.address.clone(),
+        creditor_tax_ids: creditor.tax_ids.clone(),
+        creditor_email: creditor.reply_to.to_string(),
+        creditor_phone: creditor.phone.clone(),
+        contact_person: creditor.contact_person.clone(),
+        account_id: account.id.to_string(),
+        account_name: account.name.clone(),
+        account_address: account.postal_address.clone(),
+        account_tax_id: account.tax_id.clone(),
+        party_kind: account.party_kind,
+        salutation,
+        date: decision.business_date,
+        payments_as_of: payments_as_of.with_timezone(&creditor.time_zone).date_naive(),
+        respond_by: contacting.respond_by,
+        reminded_on: reminded_on(snapshot, decision),
+        next_tone: contacting.next_tone,
+        escalated: contacting.escalated,
+        rows_in_letter: policy.rows_in_letter,
+        demands: claim::demands(snapshot, decision, contacting),
+        information: claim::information(snapshot, decision),
+    }
+}
+
+/// The day of the last accepted notice that named every one of the demanded items.
+fn reminded_on(snapshot: &Snapshot, decision: &Decision) -> Option<NaiveDate> {
+    let demanded: Vec<_> = decision.items.iter().filter(|item| item.code == ItemCode::Demanded).collect();
+    snapshot
+        .history
+        .notices
+        .iter()
+        .filter(|notice| notice.state.completes_stage())
+        .filter(|notice| demanded.iter().all(|one| notice.items.iter().any(|(item, _)| item == &one.item)))
+        .filter_map(|notice| notice.accepted_on)
+        .max()
+}
+
+/// What the message needs besides the letter.
+#[must_use]
+pub fn mail(
+    creditor: &Creditor,
+    snapshot: &Snapshot,
+    contacting: &Contacting,
+    message_id: String,
+    at: DateTime<Utc>,
+) -> Mail {
+    let contact = snapshot.contacts.iter().find(|contact| contact.id == contacting.contact);
+    // A person's name stands beside the address; a mailbox without one is called by the account's.
+    let name = contact
+        .and_then(|contact| contact.name.clone())
+        .or_else(|| contact.filter(|c| c.role != ContactRole::Legal).map(|_| snapshot.account.name.clone()));
+    Mail {
+        from: Mailbox { name: Some(creditor.sender_name.clone()), address: creditor.sender.clone() },
+        reply_to: Mailbox { name: Some(creditor.name.clone()), address: creditor.reply_to.clone() },
+        to: Mailbox { name, address: contacting.recipient.clone() },
+        message_id,
+        references: contacting.references.clone(),
+        date: at.with_timezone(&creditor.time_zone).fixed_offset(),
+        language: contacting.language,
+    }
+}

@@ -1,0 +1,240 @@
+//! The service: ready when everything was checked, reload on SIGHUP, drain on SIGTERM. Nothing else knows signals.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+use tokio_util::sync::CancellationToken;
+
+use crate::record::{self, RecordError, SchemaState};
+
+use super::live::{Live, LoadError, TransportError, transport};
+use super::schedule::{Due, run_due};
+use super::{ScanError, ScanRequest, Shell, dispatch, scan};
+
+/// Why the service could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("the database schema is {0:?}; run `dunningd migrate` first")]
+    Schema(SchemaState),
+    #[error("the database: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error("the schedule: {0}")]
+    Schedule(#[from] JobSchedulerError),
+    #[error("signals: {0}")]
+    Signals(#[from] std::io::Error),
+}
+
+impl From<sqlx::Error> for ServeError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Record(error.into())
+    }
+}
+
+/// Between two looks at the queue, for notices whose time has come.
+const DISPATCH_EVERY: Duration = Duration::from_secs(5);
+/// After the relay or the database failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+/// Runs until SIGTERM or SIGINT; then nothing new is claimed, and what is on the wire is finished. A second signal
+/// ends the process at once.
+///
+/// `load` reads the configuration anew; it is put in force only when all of it is valid.
+///
+/// # Errors
+/// When the schema is not current, the transport cannot be made, or the database is gone at the start.
+pub async fn serve(
+    shell: Arc<Shell>,
+    load: impl Fn() -> Result<Live, LoadError> + Send,
+    on_reload: impl Fn(Result<&Live, LoadError>) + Send,
+) -> Result<(), ServeError> {
+    let mut connection = shell.pool.acquire().await?;
+    match record::schema_state(&mut connection).await? {
+        SchemaState::Current => {}
+        other => return Err(ServeError::Schema(other)),
+    }
+    drop(connection);
+    transport(&shell.live().config.service.mail)?;
+
+    let stop = CancellationToken::new();
+    let bell = Arc::new(Notify::new());
+    let queued = Arc::new(Notify::new());
+    let mut scheduler = ring(&bell, shell.live().config.service.schedule.poll).await?;
+    notify(&[NotifyState::Ready, NotifyState::Status("running")]);
+    tracing::info!("ready");
+
+    let scans = scan_loop(&shell, &bell, &queued, &stop);
+    let deliveries = dispatch_loop(&shell, &queued, &stop);
+    let signals = signal_loop(&shell, &stop, load, on_reload);
+    let ((), (), signals) = tokio::join!(scans, deliveries, signals);
+    scheduler.shutdown().await?;
+    tracing::info!("stopped");
+    signals
+}
+
+/// The bell: it only rings, in UTC; whether a run is due is decided elsewhere.
+async fn ring(bell: &Arc<Notify>, every: Duration) -> Result<JobScheduler, JobSchedulerError> {
+    let seconds = every.as_secs().clamp(1, 3_600);
+    let pattern = if seconds < 60 { format!("*/{seconds} * * * * *") } else { format!("0 */{} * * * *", seconds / 60) };
+    let scheduler = JobScheduler::new().await?;
+    let rung = Arc::clone(bell);
+    scheduler
+        .add(Job::new_async(pattern.as_str(), move |_, _| {
+            let rung = Arc::clone(&rung);
+            Box::pin(async move { rung.notify_one() })
+        })?)
+        .await?;
+    scheduler.start().await?;
+    // Once at the start, so that a run missed while the daemon was down is made up for at once.
+    bell.notify_one();
+    Ok(scheduler)
+}
+
+async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, stop: &CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = bell.notified() => {}
+        }
+        let live = shell.live();
+        for creditor in live.config.policy.creditors.values() {
+            if stop.is_cancelled() {
+                return;
+            }
+            let due = async {
+                let mut connection = shell.pool.acquire().await.map_err(RecordError::from)?;
+                let last = record::completed_run(&mut connection, &creditor.id).await?;
+                let schedule = &live.config.service.schedule;
+                Ok::<Due, RecordError>(run_due(last, shell.clock.now(), creditor.time_zone, schedule))
+            };
+            match due.await {
+                Ok(Due::Now(_)) => {}
+                Ok(Due::Later(_)) => continue,
+                Err(error) => {
+                    tracing::error!(%error, "the schedule cannot be read");
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                    continue;
+                }
+            }
+            let request =
+                ScanRequest { creditor: Some(creditor.id.clone()), scheduled: true, ..ScanRequest::default() };
+            match scan(shell, &request, &mut |_| {}).await {
+                Ok(report) => {
+                    for run in &report.runs {
+                        tracing::info!(creditor = %run.creditor, business_date = %run.business_date,
+                            considered = run.totals.considered, contacted = run.totals.contacted,
+                            failures = run.failures.len(), "run completed");
+                    }
+                    queued.notify_one();
+                }
+                Err(ScanError::LockHeld(_)) => {}
+                Err(error) => tracing::error!(creditor = %creditor.id, %error, "run did not happen"),
+            }
+        }
+    }
+}
+
+async fn dispatch_loop(shell: &Shell, queued: &Notify, stop: &CancellationToken) {
+    let mut wait = DISPATCH_EVERY;
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = queued.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = DISPATCH_EVERY;
+        let transport = match transport(&shell.live().config.service.mail) {
+            Ok(transport) => transport,
+            Err(error) => {
+                tracing::error!(%error, "mail cannot be delivered");
+                wait = AFTER_FAILURE;
+                continue;
+            }
+        };
+        match dispatch(shell, &transport, stop).await {
+            Ok(done) => {
+                if let Some(error) = &done.relay_error {
+                    tracing::error!(error, "the relay cannot be used; nothing lost a try by it");
+                    wait = AFTER_FAILURE;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "delivery stopped");
+                wait = AFTER_FAILURE;
+            }
+        }
+    }
+}
+
+async fn signal_loop(
+    shell: &Shell,
+    stop: &CancellationToken,
+    load: impl Fn() -> Result<Live, LoadError>,
+    on_reload: impl Fn(Result<&Live, LoadError>),
+) -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => {
+                reloading();
+                match load() {
+                    Ok(live) => {
+                        on_reload(Ok(&live));
+                        shell.live.store(Arc::new(live));
+                        tracing::info!("configuration reloaded");
+                    }
+                    Err(error) => {
+                        on_reload(Err(error));
+                        tracing::error!("the new configuration is not valid; the old one stays in force");
+                    }
+                }
+                notify(&[NotifyState::Ready]);
+            }
+            () = alive(watchdog) => notify(&[NotifyState::Watchdog]),
+        }
+    }
+    notify(&[NotifyState::Stopping, NotifyState::Status("finishing what is on the wire")]);
+    tracing::info!("stopping: nothing new is claimed, what is on the wire is finished");
+    stop.cancel();
+    // The loops end by themselves now; a second signal ends the process without waiting for them.
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(130);
+    });
+    Ok(())
+}
+
+/// Ends when systemd wants to hear from us; never without a watchdog.
+async fn alive(every: Option<Duration>) {
+    match every {
+        Some(every) => tokio::time::sleep(every).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(at) => notify(&[NotifyState::Reloading, at]),
+        Err(_) => notify(&[NotifyState::Reloading]),
+    }
+}
+
+/// Without systemd there is nobody to tell, and that is no fault.
+fn notify(states: &[NotifyState<'_>]) {
+    let _ = sd_notify::notify(states);
+}

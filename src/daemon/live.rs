@@ -1,0 +1,115 @@
+//! The configuration in force: policy, creditors and templates, valid as a whole.
+
+use std::path::Path;
+
+use crate::config::{self, Config, Findings, Loaded, Mail};
+use crate::deliver::{self, FileTransport, Relay, SmtpSettings, Transport};
+use crate::render::{TemplateFinding, TemplateSet};
+
+/// A configuration with its templates. Whatever exists as one has passed every check.
+pub struct Live {
+    /// Its policy knows which templates exist.
+    pub config: Config,
+    pub templates: TemplateSet,
+    /// Findings that stop nothing.
+    pub warnings: Findings,
+}
+
+/// Why a configuration cannot be put in force. Everything found is in it.
+#[derive(Debug)]
+pub struct LoadError {
+    pub config: Findings,
+    pub templates: Vec<TemplateFinding>,
+}
+
+impl Live {
+    /// Puts a configuration and its templates together.
+    #[must_use]
+    pub fn new(loaded: Loaded, templates: TemplateSet) -> Self {
+        let Loaded { mut config, warnings } = loaded;
+        config.policy.templates = templates.catalog();
+        Self { config, templates, warnings }
+    }
+}
+
+/// Reads the folder of the configuration and its `templates`; without that folder the built-in templates are used.
+///
+/// # Errors
+/// Every finding of configuration and templates at once.
+pub fn load_live(
+    directory: &Path,
+    env: impl IntoIterator<Item = (String, String)>,
+    credentials: Option<&Path>,
+) -> Result<Live, LoadError> {
+    let loaded = config::load(directory, env, credentials);
+    let folder = directory.join("templates");
+    let templates = if folder.is_dir() { TemplateSet::load(&folder) } else { Ok(TemplateSet::builtin()) };
+    match (loaded, templates) {
+        (Ok(loaded), Ok(templates)) => Ok(Live::new(loaded, templates)),
+        (loaded, templates) => Err(LoadError {
+            config: loaded.err().unwrap_or_default(),
+            templates: templates.err().unwrap_or_default(),
+        }),
+    }
+}
+
+/// Why mail cannot be delivered with this configuration on this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    #[error(transparent)]
+    Secret(#[from] config::SecretError),
+    #[error(transparent)]
+    Settings(#[from] deliver::SettingsError),
+}
+
+/// The transport that the configuration names. Reads the password.
+///
+/// # Errors
+/// When a secret or a certificate file cannot be read.
+pub fn transport(mail: &Mail) -> Result<Transport, TransportError> {
+    let smtp = match mail {
+        Mail::File { directory } => return Ok(Transport::File(FileTransport::new(directory.clone()))),
+        Mail::Smtp(smtp) => smtp,
+    };
+    let password = smtp.password.as_ref().map(config::Secret::read).transpose()?;
+    let credentials = smtp
+        .username
+        .clone()
+        .zip(password)
+        .map(|(username, password)| deliver::Credentials { username, password });
+    let timeouts = &smtp.timeouts;
+    let settings = SmtpSettings {
+        host: smtp.host.clone(),
+        port: smtp.port,
+        security: match smtp.security {
+            config::Security::StartTls => deliver::Security::StartTls,
+            config::Security::ImplicitTls => deliver::Security::ImplicitTls,
+            config::Security::Plain => deliver::Security::Plain,
+        },
+        ca_file: smtp.ca_file.clone(),
+        hello_name: smtp.hello_name.clone().unwrap_or_else(host_name),
+        credentials,
+        timeouts: deliver::Timeouts {
+            connect: timeouts.connect,
+            greeting: timeouts.greeting,
+            hello: timeouts.hello,
+            start_tls: timeouts.start_tls,
+            auth: timeouts.auth,
+            mail_from: timeouts.mail_from,
+            rcpt_to: timeouts.rcpt_to,
+            data: timeouts.data,
+            body: timeouts.body,
+            dot: timeouts.dot,
+        },
+    };
+    Ok(Transport::Smtp(Relay::new(settings)?))
+}
+
+/// A relay on this machine does not care; one elsewhere wants a name, which `hello_name` gives.
+fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
+}

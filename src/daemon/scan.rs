@@ -1,0 +1,597 @@
+//! A scan: every account of a creditor is looked at, decided on, and, when it is to be contacted, given a notice with
+//! frozen content. Dry or live, the decisions are the same.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::clock::Clock;
+use crate::decide::{decide, ladder_of};
+use crate::deliver;
+use crate::ledger::{self, LedgerAccount, Reader, View};
+use crate::model::{
+    AccountId, Contacting, Creditor, CreditorId, Decision, Freshness, ItemCode, MailboxUse, OnUnknown, ReasonCode,
+    RunId, RunTotals, Snapshot, Verdict,
+};
+use crate::record::{self, PageWrite, Past, Planned, RecordError, RunStart};
+
+use super::schedule::payments_needed;
+use super::{Live, Shell, compose};
+
+/// What to scan.
+#[derive(Debug, Clone, Default)]
+pub struct ScanRequest {
+    /// Only this creditor; else each configured one.
+    pub creditor: Option<CreditorId>,
+    /// Only this account.
+    pub account: Option<AccountId>,
+    /// Sees the ledger as it stood on that day, and is that day.
+    pub as_of: Option<NaiveDate>,
+    pub dry_run: bool,
+    /// Begun by the schedule: once per creditor and date.
+    pub scheduled: bool,
+}
+
+/// What one run concluded.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunReport {
+    pub creditor: CreditorId,
+    pub business_date: NaiveDate,
+    /// Missing for a dry run, which leaves no row.
+    pub run: Option<RunId>,
+    pub totals: RunTotals,
+    /// Notices released to be delivered.
+    pub queued: u64,
+    /// Accounts whose conclusion could not be recorded, with the error.
+    pub failures: Vec<(AccountId, String)>,
+    /// Rows that the ledger check quarantined.
+    pub quarantined: u64,
+    pub digest: String,
+}
+
+/// What a scan concluded.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ScanReport {
+    pub dry_run: bool,
+    pub as_of: Option<NaiveDate>,
+    pub runs: Vec<RunReport>,
+    /// All runs together; currencies stay apart.
+    pub total: RunTotals,
+}
+
+/// Why a scan did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// A guard said no; nothing was decided or marked.
+    #[error("creditor {creditor}: the run was refused: {code}: {detail}")]
+    Refused { creditor: CreditorId, code: &'static str, detail: String },
+    #[error("the ledger breaks its contract; nothing was decided")]
+    Contract(Box<ledger::ContractReport>),
+    #[error("creditor {0}: another run holds the lock")]
+    LockHeld(CreditorId),
+    #[error("there is no creditor {0} in creditors.toml")]
+    UnknownCreditor(String),
+    #[error("the ledger has no account {0}")]
+    UnknownAccount(AccountId),
+    #[error("sending with --as-of is refused when environment is \"production\"; add --dry-run")]
+    AsOfInProduction,
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+impl From<sqlx::Error> for ScanError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Record(error.into())
+    }
+}
+
+/// Accounts read, decided and written at a time.
+const PAGE: usize = 500;
+
+/// Scans. `each` is told every decision, in account order within a creditor.
+///
+/// # Errors
+/// As [`ScanError`]; runs of creditors before the failing one stand.
+pub async fn scan(
+    shell: &Shell,
+    request: &ScanRequest,
+    each: &mut (dyn FnMut(&Decision) + Send),
+) -> Result<ScanReport, ScanError> {
+    let live = shell.live();
+    if request.as_of.is_some()
+        && !request.dry_run
+        && live.config.service.environment == crate::config::Environment::Production
+    {
+        return Err(ScanError::AsOfInProduction);
+    }
+    let mut request = request.clone();
+    if let Some(account) = &request.account {
+        let mut connection = shell.pool.acquire().await?;
+        let creditor = ledger::creditor_of(&mut connection, account).await?;
+        let creditor = creditor.ok_or_else(|| ScanError::UnknownAccount(account.clone()))?;
+        request.creditor =
+            Some(CreditorId::parse(&creditor).map_err(|_| ScanError::UnknownCreditor(creditor.clone()))?);
+    }
+    let creditors: Vec<Creditor> = match &request.creditor {
+        Some(id) => vec![
+            live.config.policy.creditors.get(id).cloned().ok_or_else(|| ScanError::UnknownCreditor(id.to_string()))?,
+        ],
+        None => live.config.policy.creditors.values().cloned().collect(),
+    };
+    let contract = check_contract(shell, &live).await?;
+
+    let mut report = ScanReport { dry_run: request.dry_run, as_of: request.as_of, ..ScanReport::default() };
+    for creditor in &creditors {
+        let run = Run::new(shell, &live, creditor, &request);
+        let run = run.perform(contract.quarantined(), each).await?;
+        report.total.add(&run.totals);
+        report.runs.push(run);
+    }
+    Ok(report)
+}
+
+async fn check_contract(shell: &Shell, live: &Live) -> Result<ledger::ContractReport, ScanError> {
+    let mut connection = shell.pool.acquire().await?;
+    let report = ledger::check(&mut connection, &ledger::CheckOptions::new(&live.config.policy, shell.clock.now())).await?;
+    if report.stops_run() { Err(ScanError::Contract(Box::new(report))) } else { Ok(report) }
+}
+
+/// One creditor, one business date.
+struct Run<'a> {
+    shell: &'a Shell,
+    live: &'a Live,
+    creditor: &'a Creditor,
+    request: &'a ScanRequest,
+    /// Today's clock, or one that stands still on the day of `--as-of`.
+    clock: Clock,
+    today: NaiveDate,
+}
+
+/// One account on its way through a page.
+struct Concluded {
+    snapshot: Snapshot,
+    decision: Decision,
+    planned: Option<Planned>,
+}
+
+impl<'a> Run<'a> {
+    fn new(shell: &'a Shell, live: &'a Live, creditor: &'a Creditor, request: &'a ScanRequest) -> Self {
+        let zone = creditor.time_zone;
+        let clock = request.as_of.map_or(shell.clock, |day| Clock::fixed_on(day, zone));
+        Self { shell, live, creditor, request, clock, today: clock.today(zone) }
+    }
+
+    async fn perform(
+        &self,
+        quarantined: u64,
+        each: &mut (dyn FnMut(&Decision) + Send),
+    ) -> Result<RunReport, ScanError> {
+        let id = &self.creditor.id;
+        let dry = self.request.dry_run;
+        let _leader = if dry {
+            None
+        } else {
+            Some(record::lead(&self.shell.pool, id).await?.ok_or_else(|| ScanError::LockHeld(id.clone()))?)
+        };
+        let mut write = self.shell.pool.acquire().await?;
+        let freshness = self.freshness(&mut write).await?;
+        let start = self.start(&mut write, freshness).await?;
+        let known = match self.guard(&mut write, freshness).await {
+            Ok(known) => known,
+            Err(ScanError::Refused { creditor, code, detail }) => {
+                if !dry {
+                    let mut transaction = write.begin().await?;
+                    record::refuse(&mut transaction, &start, &self.shell.actor, code, &detail).await?;
+                    transaction.commit().await?;
+                }
+                return Err(ScanError::Refused { creditor, code, detail });
+            }
+            Err(other) => return Err(other),
+        };
+        if !dry {
+            let mut transaction = write.begin().await?;
+            record::recover(&mut transaction, id, &self.shell.actor).await?;
+            transaction.commit().await?;
+            let mut transaction = write.begin().await?;
+            record::start(&mut transaction, &start, &self.shell.actor).await?;
+            transaction.commit().await?;
+            if self.request.as_of.is_none() {
+                let mut transaction = write.begin().await?;
+                record::apply_known_items(&mut transaction, &start, &known, &self.shell.actor).await?;
+                transaction.commit().await?;
+            }
+        }
+        let restored: HashSet<&str> = known.restored.iter().map(|(_, item)| item.as_str()).collect();
+        match self.accounts(&mut write, &start, freshness, &restored, each).await {
+            Ok(mut report) => {
+                report.quarantined = quarantined;
+                if !dry {
+                    let mut transaction = write.begin().await?;
+                    report.queued = record::release_run(&mut transaction, start.run).await?;
+                    let wall = self.shell.clock.wall();
+                    let actor = &self.shell.actor;
+                    record::finish(&mut transaction, &start, actor, &report.totals, &report.digest, wall).await?;
+                    transaction.commit().await?;
+                    report.run = Some(start.run);
+                }
+                Ok(report)
+            }
+            Err(error) => {
+                if !dry {
+                    // What broke the run is told to the caller; a second failure here would only hide it.
+                    let _ = record::fail(&mut write, start.run, &error.to_string()).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A ledger seen through `--as-of` is as fresh as that day.
+    async fn freshness(&self, connection: &mut PgConnection) -> Result<Option<Freshness>, ScanError> {
+        let now = self.clock.now();
+        if self.request.as_of.is_some() {
+            return Ok(Some(Freshness { invoices_as_of: now, payments_as_of: now }));
+        }
+        Ok(ledger::freshness(connection, &self.creditor.id).await?)
+    }
+
+    async fn start(
+        &self,
+        connection: &mut PgConnection,
+        freshness: Option<Freshness>,
+    ) -> Result<RunStart, ScanError> {
+        let texts = &self.live.config.texts;
+        let hash = |text: &str| hex::encode(Sha256::digest(text.as_bytes()));
+        let templates = self.live.templates.sources();
+        if !self.request.dry_run {
+            record::texts_stored(connection, "policy", &texts.policy).await?;
+            record::texts_stored(connection, "templates", templates).await?;
+            record::texts_stored(connection, "creditors", &texts.creditors).await?;
+        }
+        Ok(RunStart {
+            run: RunId(self.shell.clock.new_id()),
+            creditor: self.creditor.id.clone(),
+            business_date: self.today,
+            scheduled: self.request.scheduled,
+            as_of: self.request.as_of.is_some(),
+            freshness,
+            policy_sha256: hash(&texts.policy),
+            templates_sha256: hash(templates),
+            creditors_sha256: hash(&texts.creditors),
+            started_at: self.shell.clock.wall(),
+        })
+    }
+
+    /// The guards before any account is looked at.
+    async fn guard(
+        &self,
+        connection: &mut PgConnection,
+        freshness: Option<Freshness>,
+    ) -> Result<record::Comparison, ScanError> {
+        let refused = |code, detail| ScanError::Refused { creditor: self.creditor.id.clone(), code, detail };
+        if self.request.as_of.is_some() {
+            return Ok(record::Comparison::default());
+        }
+        let policy = &self.live.config.policy;
+        let last = record::completed_run(connection, &self.creditor.id).await?;
+        if let Some(last) = last.filter(|last| *last > self.today) {
+            return Err(refused(
+                "before_last_run",
+                format!("the business date {} is before the last completed run, {last}; is the clock right?", self.today),
+            ));
+        }
+        let needed =
+            payments_needed(self.live.config.service.freshness, &policy.calendars, self.creditor, self.clock.now());
+        match freshness {
+            Some(freshness) if freshness.payments_as_of >= needed => {}
+            Some(freshness) => {
+                return Err(refused(
+                    "stale_ledger",
+                    format!(
+                        "payments are known up to {}, and {} is needed; import newer payments and scan again",
+                        local(freshness.payments_as_of, self.creditor),
+                        local(needed, self.creditor)
+                    ),
+                ));
+            }
+            None => {
+                return Err(refused(
+                    "stale_ledger",
+                    "ledger.freshness has no row for this creditor, so nobody knows which payments are in".to_owned(),
+                ));
+            }
+        }
+        let known =
+            record::compare_known_items(connection, &self.creditor.id, self.today, policy.restore_days).await?;
+        // 2 % of what was open, and never so few that a normal day is refused (design of the ledger contract).
+        let limit = 20.max(known.open_before / 50);
+        let vanished = i64::try_from(known.vanished.len()).unwrap_or(i64::MAX);
+        if vanished > limit {
+            return Err(refused(
+                "ledger_shrunk",
+                format!(
+                    "{vanished} of {} open items are gone at once (limit {limit}); look at the source of the ledger",
+                    known.open_before
+                ),
+            ));
+        }
+        if known.reopened > limit {
+            return Err(refused(
+                "ledger_reopened",
+                format!(
+                    "{} settled items are open again (limit {limit}); look at the source of the ledger",
+                    known.reopened
+                ),
+            ));
+        }
+        Ok(known)
+    }
+
+    /// Streams the accounts, decides page by page, and writes each page in one transaction.
+    async fn accounts(
+        &self,
+        write: &mut PgConnection,
+        start: &RunStart,
+        freshness: Option<Freshness>,
+        restored: &HashSet<&str>,
+        each: &mut (dyn FnMut(&Decision) + Send),
+    ) -> Result<RunReport, ScanError> {
+        let mut report = RunReport {
+            creditor: self.creditor.id.clone(),
+            business_date: self.today,
+            run: None,
+            totals: RunTotals::default(),
+            queued: 0,
+            failures: Vec::new(),
+            quarantined: 0,
+            digest: String::new(),
+        };
+        let mut read = self.shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let view = View {
+            creditor: self.creditor.id.clone(),
+            as_of: self.request.as_of,
+            account: self.request.account.clone(),
+        };
+        let paused = record::pause_state(&mut read).await?.reason;
+        let shared: HashMap<String, u32> =
+            ledger::shared_mailboxes(&mut read, &self.creditor.id).await?.into_iter().collect();
+        let mut reader = Reader::open(&mut read, &view, self.today).await?;
+        let mut taken: HashSet<String> = HashSet::new();
+        let mut digest = Sha256::new();
+        loop {
+            let page = reader.page(&mut read, PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            let snapshots = self.snapshots(&mut read, page, freshness, restored, &shared, paused.as_ref()).await?;
+            let mut concluded = Vec::with_capacity(snapshots.len());
+            for mut snapshot in snapshots {
+                for (key, usage) in &mut snapshot.mailboxes {
+                    usage.notice_today |= taken.contains(key);
+                }
+                let decision = decide(&self.live.config.policy, &snapshot, self.today);
+                if let Verdict::Contact(contacting) = &decision.verdict {
+                    taken.insert(contacting.recipient.mailbox_key());
+                }
+                concluded.push(Concluded { snapshot, decision, planned: None });
+            }
+            self.plan(&mut read, &mut concluded).await?;
+            for one in &concluded {
+                report.totals.count(&one.decision);
+                digest.update(Sha256::digest(one.decision.identity()));
+                each(&one.decision);
+            }
+            if !self.request.dry_run {
+                self.write_page(write, start, &concluded, &mut report.failures).await?;
+            }
+        }
+        report.digest = hex::encode(digest.finalize());
+        Ok(report)
+    }
+
+    async fn snapshots(
+        &self,
+        read: &mut PgConnection,
+        page: Vec<LedgerAccount>,
+        freshness: Option<Freshness>,
+        restored: &HashSet<&str>,
+        shared: &HashMap<String, u32>,
+        paused: Option<&String>,
+    ) -> Result<Vec<Snapshot>, ScanError> {
+        let ids: Vec<AccountId> = page.iter().map(|one| one.account.id.clone()).collect();
+        let mut pasts = record::past(read, &ids, self.today).await?;
+        let keys: Vec<String> = page
+            .iter()
+            .flat_map(|one| &one.contacts)
+            .filter_map(|contact| contact.email.as_ref())
+            .map(crate::model::EmailAddress::mailbox_key)
+            .collect();
+        let uses = record::mailboxes(read, &keys, &self.creditor.id, self.today).await?;
+        Ok(page
+            .into_iter()
+            .map(|one| {
+                let past = pasts.remove(&one.account.id).unwrap_or_default();
+                snapshot(one, past, &uses, shared, restored, freshness, paused.cloned())
+            })
+            .collect())
+    }
+
+    /// Gives every contact its frozen content. Whatever cannot be rendered is not sent: the decision says so.
+    async fn plan(&self, read: &mut PgConnection, concluded: &mut [Concluded]) -> Result<(), ScanError> {
+        let mut claims = Vec::new();
+        for one in concluded.iter_mut() {
+            let Verdict::Contact(contacting) = &one.decision.verdict else { continue };
+            match self.compose(&one.snapshot, &one.decision, contacting) {
+                Ok(planned) => {
+                    one.planned = Some(planned);
+                    claims.push((one.snapshot.account.id.clone(), demanded(&one.decision)));
+                }
+                Err(problem) => one.decision.withdraw(ReasonCode::NoTemplate, &problem),
+            }
+        }
+        if claims.is_empty() || self.request.dry_run {
+            return Ok(());
+        }
+        let prints = ledger::fingerprints(read, &claims, self.request.as_of, self.today).await?;
+        for (one, print) in concluded.iter_mut().filter_map(|one| one.planned.as_mut()).zip(prints) {
+            one.fingerprint = print;
+        }
+        Ok(())
+    }
+
+    fn compose(&self, snapshot: &Snapshot, decision: &Decision, contacting: &Contacting) -> Result<Planned, String> {
+        let policy = &self.live.config.policy;
+        let payments_as_of = snapshot.freshness.map_or(self.clock.now(), |freshness| freshness.payments_as_of);
+        let letter = compose::letter(policy, self.creditor, snapshot, decision, contacting, payments_as_of);
+        let rendered = self.live.templates.render(&letter).map_err(|error| error.to_string())?;
+        let notice = self.shell.clock.new_id();
+        let message_id = format!("<n.{notice}@{}>", self.creditor.sender.domain());
+        let mail = compose::mail(self.creditor, snapshot, contacting, message_id.clone(), self.clock.now());
+        let bytes = deliver::build(&mail, &rendered).map_err(|error| error.to_string())?;
+        let ladder = ladder_of(policy, snapshot);
+        let stage = ladder.stages.iter().find(|stage| stage.name == contacting.stage);
+        Ok(Planned {
+            notice,
+            contacting: contacting.clone(),
+            on_unknown: stage.map_or(OnUnknown::Review, |stage| stage.on_unknown),
+            message_id,
+            sender: self.creditor.sender.clone(),
+            bytes,
+            salt: rand::random(),
+            valid_until: self.today + Days::new(u64::from(policy.valid_days)),
+            as_of: self.request.as_of,
+            fingerprint: String::new(),
+            letter: serde_json::to_value(&letter).unwrap_or_default(),
+        })
+    }
+
+    /// Writes a page in one transaction. When that fails, each account is written alone, so that one row that cannot
+    /// be written keeps nobody else from being.
+    async fn write_page(
+        &self,
+        write: &mut PgConnection,
+        start: &RunStart,
+        concluded: &[Concluded],
+        failures: &mut Vec<(AccountId, String)>,
+    ) -> Result<(), ScanError> {
+        let policy = &self.live.config.policy;
+        let ladders: Vec<_> = concluded.iter().map(|one| ladder_of(policy, &one.snapshot)).collect();
+        let page: Vec<PageWrite<'_>> = concluded
+            .iter()
+            .zip(&ladders)
+            .map(|(one, ladder)| PageWrite {
+                snapshot: &one.snapshot,
+                decision: &one.decision,
+                ladder,
+                planned: one.planned.as_ref(),
+            })
+            .collect();
+        if self.write_together(write, start, &page).await.is_ok() {
+            return Ok(());
+        }
+        for one in &page {
+            if let Err(error) = self.write_together(write, start, std::slice::from_ref(one)).await {
+                write.ping().await?;
+                failures.push((one.decision.account.clone(), error.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_together(
+        &self,
+        write: &mut PgConnection,
+        start: &RunStart,
+        page: &[PageWrite<'_>],
+    ) -> Result<(), RecordError> {
+        let mut transaction = write.begin().await?;
+        record::write_page(&mut transaction, start, &self.shell.actor, page).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+fn demanded(decision: &Decision) -> Vec<crate::model::ItemId> {
+    let demanded = decision.items.iter().filter(|item| item.code == ItemCode::Demanded);
+    demanded.map(|item| item.item.clone()).collect()
+}
+
+fn snapshot(
+    one: LedgerAccount,
+    past: Past,
+    uses: &BTreeMap<String, MailboxUse>,
+    shared: &HashMap<String, u32>,
+    restored: &HashSet<&str>,
+    freshness: Option<Freshness>,
+    paused: Option<String>,
+) -> Snapshot {
+    let LedgerAccount { account, contacts, mut items } = one;
+    for item in &mut items {
+        item.withdrawn = past.withdrawn.contains(&item.id) && !restored.contains(item.id.as_str());
+    }
+    let mailboxes = contacts
+        .iter()
+        .filter_map(|contact| contact.email.as_ref())
+        .map(|email| {
+            let key = email.mailbox_key();
+            let mut usage = uses.get(&key).cloned().unwrap_or_default();
+            usage.accounts = shared.get(&key).copied().unwrap_or(1);
+            (key, usage)
+        })
+        .collect();
+    Snapshot {
+        account,
+        contacts,
+        items,
+        case: past.case,
+        history: past.history,
+        holds: past.holds,
+        mailboxes,
+        paused,
+        freshness,
+    }
+}
+
+/// A moment in the creditor's zone, to the minute.
+fn local(at: DateTime<Utc>, creditor: &Creditor) -> String {
+    at.with_timezone(&creditor.time_zone).format("%Y-%m-%d %H:%M %Z").to_string()
+}
+
+/// One account as a scan would see it now, and what it would decide: for `explain` and `preview`. Writes nothing.
+///
+/// # Errors
+/// As [`scan`].
+pub async fn look_at(
+    shell: &Shell,
+    account: &AccountId,
+    as_of: Option<NaiveDate>,
+) -> Result<(Snapshot, Decision), ScanError> {
+    let live = shell.live();
+    let mut read = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let creditor = ledger::creditor_of(&mut read, account).await?;
+    let creditor = creditor.ok_or_else(|| ScanError::UnknownAccount(account.clone()))?;
+    let id = CreditorId::parse(&creditor).map_err(|_| ScanError::UnknownCreditor(creditor.clone()))?;
+    let creditor = live.config.policy.creditors.get(&id).ok_or(ScanError::UnknownCreditor(creditor))?;
+    let request =
+        ScanRequest { account: Some(account.clone()), as_of, dry_run: true, ..ScanRequest::default() };
+    let run = Run::new(shell, &live, creditor, &request);
+    let freshness = run.freshness(&mut read).await?;
+    let known = match as_of {
+        None => {
+            record::compare_known_items(&mut read, &id, run.today, live.config.policy.restore_days).await?
+        }
+        Some(_) => record::Comparison::default(),
+    };
+    let restored: HashSet<&str> = known.restored.iter().map(|(_, item)| item.as_str()).collect();
+    let paused = record::pause_state(&mut read).await?.reason;
+    let shared: HashMap<String, u32> = ledger::shared_mailboxes(&mut read, &id).await?.into_iter().collect();
+    let view = View { creditor: id, as_of, account: Some(account.clone()) };
+    let page = Reader::open(&mut read, &view, run.today).await?.page(&mut read, 1).await?;
+    let snapshots = run.snapshots(&mut read, page, freshness, &restored, &shared, paused.as_ref()).await?;
+    let snapshot = snapshots.into_iter().next().ok_or_else(|| ScanError::UnknownAccount(account.clone()))?;
+    let decision = decide(&live.config.policy, &snapshot, run.today);
+    Ok((snapshot, decision))
+}

@@ -1,0 +1,60 @@
+//! When a run is due: a pure function of what was done and what time it is. The bell only rings.
+
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone as _, Utc};
+use chrono_tz::Tz;
+
+use crate::config::{FreshnessRule, Schedule};
+use crate::model::{Calendars, Creditor};
+
+/// Whether a creditor's run is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// For this business date.
+    Now(NaiveDate),
+    /// Not before this moment, as far as the clock decides.
+    Later(DateTime<Utc>),
+}
+
+/// Whether a run is due: the date in the creditor's zone has no run yet, and the hour is one in which runs begin. A
+/// missed day is not made up for by a second run: today's run sees everything that yesterday's would have seen. A day
+/// has one date in a zone however often its hours repeat, so no change of the clocks doubles or skips a run.
+#[must_use]
+pub fn run_due(last_completed: Option<NaiveDate>, now: DateTime<Utc>, zone: Tz, schedule: &Schedule) -> Due {
+    let local = now.with_timezone(&zone);
+    let today = local.date_naive();
+    let done = last_completed.is_some_and(|day| day >= today);
+    let hour = local.time();
+    if !done && hour >= schedule.earliest && hour <= schedule.latest {
+        return Due::Now(today);
+    }
+    let day = if !done && hour < schedule.earliest { today } else { today + Days::new(1) };
+    Due::Later(instant(zone, day, schedule.earliest))
+}
+
+/// Up to when payments must be known for a run at that moment: never dun a customer who may have paid on the
+/// creditor's previous working day.
+#[must_use]
+pub fn payments_needed(
+    rule: FreshnessRule,
+    calendars: &Calendars,
+    creditor: &Creditor,
+    now: DateTime<Utc>,
+) -> DateTime<Utc> {
+    match rule {
+        FreshnessRule::MaxAge { hours } => now - chrono::Duration::hours(i64::from(hours)),
+        FreshnessRule::PreviousWorkingDay => {
+            let today = now.with_timezone(&creditor.time_zone).date_naive();
+            let covered = calendars.previous_working_day(today);
+            instant(creditor.time_zone, covered + Days::new(1), NaiveTime::MIN)
+        }
+    }
+}
+
+/// A local time as a moment. One that the clocks skip is taken an hour later; of one that comes twice, the first.
+fn instant(zone: Tz, day: NaiveDate, time: NaiveTime) -> DateTime<Utc> {
+    let local = day.and_time(time);
+    zone.from_local_datetime(&local)
+        .earliest()
+        .or_else(|| zone.from_local_datetime(&(local + chrono::Duration::hours(1))).earliest())
+        .map_or_else(|| local.and_utc(), |at| at.to_utc())
+}
