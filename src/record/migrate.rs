@@ -34,7 +34,9 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<usize, MigrateErro
     };
     sqlx::query("SET ROLE dunningd_owner").execute(&mut *connection).await?;
     MIGRATOR.run(&mut *connection).await?;
-    sqlx::query("GRANT SELECT ON dunning.migration TO dunningd_app, dunningd_auditor").execute(&mut *connection).await?;
+    sqlx::query("GRANT SELECT ON dunning.migration TO dunningd_app, dunningd_auditor")
+        .execute(&mut *connection)
+        .await?;
     sqlx::query("RESET ROLE").execute(&mut *connection).await?;
     Ok(before)
 }
@@ -45,9 +47,8 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<usize, MigrateErro
 /// When the database is gone.
 pub async fn schema_state(connection: &mut PgConnection) -> Result<SchemaState, MigrateError> {
     connection.ping().await?;
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass('dunning.migration') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await?;
+    let exists: bool =
+        sqlx::query_scalar("SELECT to_regclass('dunning.migration') IS NOT NULL").fetch_one(&mut *connection).await?;
     if !exists {
         return Ok(SchemaState::Behind(MIGRATOR.migrations.len()));
     }

@@ -1,3 +1,6 @@
 //! log
 #[tokio::test]
-async fn x() { let d = crate::support::postgres::Database::new().await; d.pool("dunningd_app").await; }
+async fn x() {
+    let d = crate::support::postgres::Database::new().await;
+    d.pool("dunningd_app").await;
+}
