@@ -9,7 +9,7 @@ use super::policy::language;
 use super::section::{Field, Section};
 use super::service::Environment;
 use super::suggest::closest;
-use crate::model::{BankAccount, Country, Creditor, CreditorId, EmailAddress, Policy, Requisites};
+use crate::model::{BankAccount, Country, Creditor, CreditorId, Currency, EmailAddress, Policy, Requisites};
 
 /// Reads every creditor. What the policy must know about them is checked when there is a policy; addresses of the
 /// sample are refused in production.
@@ -55,11 +55,11 @@ fn read_creditor(
     let time_zone = section.need("time_zone", "\"Europe/Rome\"").and_then(|field| time_zone(&field));
     let language_field = section.need("language", "\"en\"");
     let language = language_field.as_ref().and_then(language);
-    if let (Some(field), Some(language), Some(policy)) = (&language_field, language, policy) {
-        if !policy.languages.contains(&language) {
-            let message = format!("`{language}` is not among the `languages` of the policy: add it there");
-            field.note(FindingCode::Conflict, message);
-        }
+    if let (Some(field), Some(language), Some(policy)) = (&language_field, language, policy)
+        && !policy.languages.contains(&language)
+    {
+        let message = format!("`{language}` is not among the `languages` of the policy: add it there");
+        field.note(FindingCode::Conflict, message);
     }
     let tax_ids = section.get("tax_ids").map(|field| labelled(&field)).unwrap_or_default();
     let sender_name = section.text("sender_name");
@@ -73,7 +73,7 @@ fn read_creditor(
         let currency = field.currency_key();
         let requisites = requisites(&field, name.as_deref());
         let Some(currency) = currency else { continue };
-        if policy.is_some_and(|policy| policy.minimums.of(currency).is_none()) {
+        if policy.is_some_and(|policy| no_minimum(policy, currency)) {
             let message = format!(
                 "the policy has neither a minimum nor a rate for {currency}: add `{currency} = \"…\"` to `[minimum]` \
                  or `[rates]` in policy.toml"
@@ -191,6 +191,12 @@ fn iban_of(field: &Field<'_>) -> Option<BankAccount> {
         field.note(FindingCode::InvalidIban, message);
     }
     account
+}
+
+/// Neither a minimum nor a rate, nor one that could not be read and has a finding of its own.
+fn no_minimum(policy: &Policy, currency: Currency) -> bool {
+    let row = |section: &str| policy.location(&format!("{section}.{currency}")).is_some();
+    policy.minimums.of(currency).is_none() && !row("minimum") && !row("rates")
 }
 
 /// 8 or 11 letters and digits (ISO 9362).

@@ -124,17 +124,12 @@ pub(super) fn read(
     environment: Option<Environment>,
 ) -> Option<Read> {
     let transport = section.need("transport", "\"smtp\"");
-    let smtp = match transport.as_ref().map(|field| field.choice(&[("smtp", true), ("file", false)])) {
-        Some(Some(smtp)) => smtp,
-        // The keys of both kinds are known as long as nobody said which it is.
-        _ => {
-            for key in SMTP_KEYS {
-                section.get(key);
-            }
-            section.get("directory");
-            section.close();
-            return None;
-        }
+    let smtp = transport.as_ref().and_then(|field| field.choice(&[("smtp", true), ("file", false)]));
+    let Some(smtp) = smtp else {
+        // As long as nobody said which transport it is, the keys of both are known.
+        SMTP_KEYS.into_iter().chain(["directory"]).for_each(|key| drop(section.get(key)));
+        section.close();
+        return None;
     };
     if smtp {
         return read_smtp(section, around, environment);
@@ -155,14 +150,14 @@ fn read_smtp(mut section: Section<'_>, around: Surroundings<'_>, environment: Op
     let words = [("starttls", Security::StartTls), ("implicit_tls", Security::ImplicitTls), ("plain", Security::Plain)];
     let security_field = section.get("security");
     let security = security_field.as_ref().and_then(|field| field.choice(&words)).unwrap_or(Security::StartTls);
-    if let (Some(field), Some(host)) = (&security_field, &host) {
-        if security == Security::Plain && !is_loopback(host) {
-            let message = format!(
-                "letters and passwords would cross the network unencrypted to {host}: use \"starttls\" or \
-                 \"implicit_tls\"; \"plain\" is only for a relay on this machine (localhost, 127.0.0.0/8, ::1)"
-            );
-            field.note(FindingCode::PlainOffLoopback, message);
-        }
+    if let (Some(field), Some(host), Security::Plain) = (&security_field, &host, security)
+        && !is_loopback(host)
+    {
+        let message = format!(
+            "letters and passwords would cross the network unencrypted to {host}: use \"starttls\" or \
+             \"implicit_tls\"; \"plain\" is only for a relay on this machine (localhost, 127.0.0.0/8, ::1)"
+        );
+        field.note(FindingCode::PlainOffLoopback, message);
     }
     let port = match security {
         Security::StartTls => 587,
@@ -171,7 +166,7 @@ fn read_smtp(mut section: Section<'_>, around: Surroundings<'_>, environment: Op
     };
     let port = section.number("port", 1..=65535, port);
     let user_field = section.get("username");
-    let username = user_field.as_ref().and_then(|field| field.text()).map(str::to_owned);
+    let username = user_field.as_ref().and_then(Field::text).map(str::to_owned);
     let password = around.secret(&mut section, "password_file", "password_credential");
     match (&user_field, &password) {
         (Some(field), None) => {

@@ -205,7 +205,7 @@ fn assemble(
     let mut policy = None;
     if document.complete {
         let notes = Notes::new(sources, false);
-        policy = policy::read(Section::root(&notes, &document.table));
+        policy = Some(policy::read(Section::root(&notes, &document.table)));
         found.extend(notes.into_findings());
     }
 

@@ -12,9 +12,9 @@ use crate::model::{
     Calendars, ContactCap, Country, CreditNetting, Currency, Language, Minimums, Policy, TemplateCatalog, Weekdays,
 };
 
-/// Reads the policy document, without creditors and templates; none when something without a default could not be
-/// read.
-pub(super) fn read(mut root: Section<'_>) -> Option<Policy> {
+/// Reads the policy document, without creditors and templates. Whatever could not be read has its default, and a
+/// finding.
+pub(super) fn read(mut root: Section<'_>) -> Policy {
     let locations = root.locations();
     let languages = languages(&mut root);
     let country_languages = country_languages(&mut root, &languages);
@@ -46,7 +46,7 @@ pub(super) fn read(mut root: Section<'_>) -> Option<Policy> {
         locations,
     };
     root.close();
-    Some(policy)
+    policy
 }
 
 fn languages(root: &mut Section<'_>) -> BTreeSet<Language> {

@@ -170,11 +170,13 @@ impl<'a> Section<'a> {
         let mut set_by = Vec::new();
         variables_in(entry, &mut set_by);
         if names_a_secret(key) {
-            let instead = format!("{key}_file");
-            let instead = if self.asked.contains(instead.as_str()) { format!(" `{instead}`") } else { String::new() };
+            let file_key = format!("{key}_file");
+            let known = self.asked.contains(file_key.as_str());
+            let there =
+                if known { format!(", and name that file in `{}`", self.dotted(&file_key)) } else { String::new() };
             let message = format!(
-                "`{path}` would hold a secret, and none belongs into the configuration: put it into a file that only \
-                 the daemon can read, and name that file in the key for it{instead}"
+                "`{path}` would hold a secret, and no secret belongs in the configuration: put it into a file that only \
+                 the daemon can read{there}"
             );
             self.notes.add(FindingCode::SecretInline, &entry.key_at, message);
         } else if !matches!(entry.key_at, Origin::Variable { .. }) {
@@ -182,7 +184,7 @@ impl<'a> Section<'a> {
             self.notes.add_with(FindingCode::UnknownKey, &entry.key_at, message, suggestion.map(str::to_owned));
         }
         for name in set_by.into_iter().filter(|_| !names_a_secret(key)) {
-            let message = format!("this variable sets a key of `{path}`, which does not exist: correct or unset it");
+            let message = format!("`{path}` does not exist, so this variable sets nothing: correct or unset it");
             let meant = suggestion.map(|known| self.renamed(name, key, known));
             self.notes.add_with(
                 FindingCode::UnknownVariable,

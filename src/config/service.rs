@@ -229,13 +229,11 @@ pub(super) fn read(mut root: Section<'_>, around: Surroundings<'_>) -> Option<Se
     let mail = root.need("mail", "{ transport = \"smtp\", host = \"…\" }").and_then(|field| field.section());
     let mail = mail.and_then(|section| mail::read(section, around, environment));
     let holding = mail.as_ref().and_then(|read| read.holding.as_ref());
-    let dispatch = match root.section("dispatch") {
-        Some(section) => Dispatch::read(section, holding),
-        None => {
-            let usual = Dispatch::default();
-            check_lease(root.notes, usual.lease, None, holding);
-            usual
-        }
+    let dispatch = if let Some(section) = root.section("dispatch") {
+        Dispatch::read(section, holding)
+    } else {
+        check_lease(root.notes, Dispatch::default().lease, None, holding);
+        Dispatch::default()
     };
     let schedule = root.section("schedule").map_or_else(Schedule::default, Schedule::read);
     let freshness = root.section("freshness").map_or(Some(FreshnessRule::PreviousWorkingDay), FreshnessRule::read);
@@ -341,7 +339,7 @@ fn check_lease(notes: &Notes<'_>, lease: Duration, at: Option<Origin>, holding: 
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self { earliest: hour(6), latest: hour(18), poll: Duration::from_secs(60) }
+        Self { earliest: hour(6), latest: hour(18), poll: minutes(1) }
     }
 }
 

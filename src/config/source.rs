@@ -91,7 +91,7 @@ impl Source {
             return "***".to_owned();
         }
         let shown = match secret_value_at(line) {
-            Some(at) => format!("{}***", &line[..at]),
+            Some(at) => format!("{} ***", &line[..at]),
             None => line.to_owned(),
         };
         mask_url(&shown)
@@ -114,7 +114,9 @@ fn secret_value_at(line: &str) -> Option<usize> {
     let first = line.trim_start();
     let word = &first[..first.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(first.len())];
     if names_a_secret(word) {
-        return Some(line.len() - first.len() + word.len());
+        let after = line.len() - first.len() + word.len();
+        let sign = line[after..].trim_start();
+        return Some(if sign.starts_with(['=', ':']) { line.len() - sign.len() + 1 } else { after });
     }
     line.match_indices('=').map(|(at, _)| at).find_map(|at| {
         let key = line[..at].trim_end().trim_end_matches(['"', '\'']);
