@@ -1,1 +1,244 @@
 //! Configuration: one typed struct per section; every finding with file, line and column.
+//!
+//! ```text
+//!  texts, variables -> tree (merged, every value knows its origin) -> section readers -> Config, or every finding
+//! ```
+
+mod creditors;
+mod findings;
+mod ladder;
+mod mail;
+mod policy;
+mod section;
+mod service;
+mod source;
+mod suggest;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub use findings::{Finding, FindingCode, Findings, Place, Severity};
+pub use mail::{Mail, Security, Smtp, Timeouts};
+pub use service::{
+    Database, Dispatch, Environment, FreshnessRule, Log, LogFormat, Schedule, Secret, SecretError, Service, State,
+};
+pub use source::{Part, Source};
+
+use crate::model::Policy;
+use section::{Notes, Section};
+use service::Surroundings;
+use tree::{Origin, Table};
+
+/// A configuration that can be run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// How the daemon runs.
+    pub service: Service,
+    /// Whom it writes to, when, and for whom. Its templates are empty: they are the caller's to fill.
+    pub policy: Policy,
+    /// The texts all of it was read from, for hashes.
+    pub texts: Texts,
+}
+
+/// The texts of a configuration. Variables are not among them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Texts {
+    /// `dunningd.toml`, then every text of `conf.d` in its order: name and content.
+    pub service: Vec<(String, String)>,
+    /// The content of `policy.toml`.
+    pub policy: String,
+    /// The content of `creditors.toml`.
+    pub creditors: String,
+}
+
+/// A configuration that can be run, and what is doubtful in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Findings that do not stop the daemon.
+    pub warnings: Findings,
+}
+
+/// Reads the folder `dir`: `dunningd.toml`, `conf.d/*.toml` in the order of their names, `policy.toml`,
+/// `creditors.toml`, then the variables `DUNNINGD__SECTION__KEY` of `env`. `credentials_dir` is what systemd names in
+/// `CREDENTIALS_DIRECTORY`.
+///
+/// # Errors
+/// Every finding of every file at once, when one of them stops the daemon.
+pub fn load(
+    dir: &Path,
+    env: impl IntoIterator<Item = (String, String)>,
+    credentials_dir: Option<&Path>,
+) -> Result<Loaded, Findings> {
+    let (sources, unread) = read_files(dir);
+    assemble(&sources, unread, dir, env, credentials_dir)
+}
+
+/// Like [`load`], from texts already in memory. Service texts are merged in their order; relative paths begin at
+/// `dir`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_from(
+    sources: &[Source],
+    dir: &Path,
+    env: impl IntoIterator<Item = (String, String)>,
+    credentials_dir: Option<&Path>,
+) -> Result<Loaded, Findings> {
+    assemble(sources, Vec::new(), dir, env, credentials_dir)
+}
+
+/// A file that should have been a text of that part.
+struct Unread {
+    part: Part,
+    finding: Finding,
+}
+
+fn read_files(dir: &Path) -> (Vec<Source>, Vec<Unread>) {
+    let mut unread = Vec::new();
+    let mut files = vec![(Part::Service, dir.join("dunningd.toml"))];
+    let drop_ins = dir.join("conf.d");
+    match drop_in_files(&drop_ins) {
+        Ok(found) => files.extend(found.into_iter().map(|file| (Part::Service, file))),
+        Err(error) => unread.push(Unread { part: Part::Service, finding: unreadable(&drop_ins, &error) }),
+    }
+    files.push((Part::Policy, dir.join("policy.toml")));
+    files.push((Part::Creditors, dir.join("creditors.toml")));
+
+    let mut sources = Vec::new();
+    for (part, file) in files {
+        match std::fs::read_to_string(&file) {
+            Ok(text) => sources.push(Source::new(part, file.display().to_string(), text)),
+            Err(error) => unread.push(Unread { part, finding: unreadable(&file, &error) }),
+        }
+    }
+    (sources, unread)
+}
+
+/// The `*.toml` files of a folder in the order of their names; none when there is no such folder.
+fn drop_in_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == "toml") {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> Finding {
+    let place = Place::File { file: file.display().to_string() };
+    if error.kind() == std::io::ErrorKind::NotFound {
+        let message = "this file is missing: `dunningd init` writes a commented one";
+        return Finding::new(FindingCode::FileMissing, place, message);
+    }
+    let message = match error.kind() {
+        std::io::ErrorKind::InvalidData => "this file is not UTF-8: save it as UTF-8".to_owned(),
+        _ => format!("this file cannot be read: {error}"),
+    };
+    Finding::new(FindingCode::FileUnreadable, place, message)
+}
+
+/// The texts of one part, merged in their order.
+struct Document {
+    table: Table,
+    /// Whether every text of the part could be read. Otherwise nothing in it can be called missing.
+    complete: bool,
+}
+
+impl Document {
+    fn parse(part: Part, sources: &[Source], found: &mut Vec<(Origin, Finding)>) -> Self {
+        let mut table: Option<Table> = None;
+        let mut complete = true;
+        for (index, source) in sources.iter().enumerate().filter(|(_, source)| source.part == part) {
+            match (tree::parse(index, source), &mut table) {
+                (Ok(later), Some(table)) => table.merge(later),
+                (Ok(first), None) => table = Some(first),
+                (Err(findings), _) => {
+                    complete = false;
+                    found.extend(findings.into_iter().map(|finding| (Origin::Whole { source: index }, finding)));
+                }
+            }
+        }
+        let complete = complete && table.is_some();
+        Self { table: table.unwrap_or_else(|| Table::empty(Origin::Whole { source: sources.len() })), complete }
+    }
+}
+
+fn assemble(
+    sources: &[Source],
+    mut unread: Vec<Unread>,
+    dir: &Path,
+    env: impl IntoIterator<Item = (String, String)>,
+    credentials_dir: Option<&Path>,
+) -> Result<Loaded, Findings> {
+    for (part, name) in
+        [(Part::Service, "dunningd.toml"), (Part::Policy, "policy.toml"), (Part::Creditors, "creditors.toml")]
+    {
+        if !sources.iter().any(|source| source.part == part) && !unread.iter().any(|unread| unread.part == part) {
+            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+            unread.push(Unread { part, finding: unreadable(&dir.join(name), &missing) });
+        }
+    }
+    let mut found: Vec<(Origin, Finding)> = Vec::new();
+
+    let mut document = Document::parse(Part::Service, sources, &mut found);
+    document.complete &= !unread.iter().any(|unread| unread.part == Part::Service);
+    for table in tree::variables(env) {
+        document.table.merge(table);
+    }
+    let notes = Notes::new(sources, !document.complete);
+    let around = Surroundings { dir, credentials_dir };
+    let service = service::read(Section::root(&notes, &document.table), around);
+    found.extend(notes.into_findings());
+
+    let document = Document::parse(Part::Policy, sources, &mut found);
+    let mut policy = None;
+    if document.complete {
+        let notes = Notes::new(sources, false);
+        policy = Some(policy::read(Section::root(&notes, &document.table)));
+        found.extend(notes.into_findings());
+    }
+
+    let document = Document::parse(Part::Creditors, sources, &mut found);
+    let mut creditors = BTreeMap::new();
+    if document.complete {
+        let notes = Notes::new(sources, false);
+        let environment = service.as_ref().map(|service| service.environment);
+        creditors = creditors::read(Section::root(&notes, &document.table), environment, policy.as_ref());
+        found.extend(notes.into_findings());
+    }
+
+    found.sort_by(|(a, _), (b, _)| a.order().cmp(&b.order()));
+    let missing = unread.into_iter().map(|unread| unread.finding);
+    let findings = Findings(missing.chain(found.into_iter().map(|(_, finding)| finding)).collect());
+    match (service, policy) {
+        (Some(service), Some(policy)) if !findings.refuses() => {
+            let policy = Policy { creditors, ..policy };
+            let config = Config { service, policy, texts: Texts::of(sources) };
+            Ok(Loaded { config, warnings: findings })
+        }
+        _ => Err(findings),
+    }
+}
+
+impl Texts {
+    fn of(sources: &[Source]) -> Self {
+        let first = |part| sources.iter().find(|source| source.part == part).map(|source| source.text.clone());
+        let service = sources.iter().filter(|source| source.part == Part::Service);
+        Self {
+            service: service.map(|source| (source.name.clone(), source.text.clone())).collect(),
+            policy: first(Part::Policy).unwrap_or_default(),
+            creditors: first(Part::Creditors).unwrap_or_default(),
+        }
+    }
+}

@@ -1,1 +1,942 @@
-//! config
+//! The configuration as a specification: what is accepted, what is refused, and the exact words of a refusal.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use dunningd::config::{FindingCode, Findings, Loaded, Mail, Part, Secret, Security, Service, Source, load, load_from};
+use dunningd::model::{BankAccount, CreditorId, Currency, Demands, LadderName, OnUnknown, Policy, Tone};
+use rust_decimal::Decimal;
+use secrecy::ExposeSecret as _;
+
+/// One change of a shipped file: the file, what is replaced, by what.
+type Edit<'a> = (&'a str, &'a str, &'a str);
+
+fn edited(edits: &[Edit<'_>]) -> Vec<Source> {
+    let mut sources = Source::shipped();
+    for (name, from, to) in edits {
+        let source = sources.iter_mut().find(|source| source.name == *name).unwrap();
+        assert!(source.text.contains(from), "{name} no longer holds {from:?}");
+        source.text = source.text.replacen(from, to, 1);
+    }
+    sources
+}
+
+fn variables(env: &[(&str, &str)]) -> Vec<(String, String)> {
+    env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn read(edits: &[Edit<'_>], env: &[(&str, &str)]) -> Result<Loaded, Findings> {
+    load_from(&edited(edits), Path::new("/etc/dunningd"), variables(env), None)
+}
+
+/// The shipped configuration with these edits and variables is refused in exactly these words.
+#[track_caller]
+fn check(edits: &[Edit<'_>], env: &[(&str, &str)], words: &str) {
+    let Err(findings) = read(edits, env) else { panic!("the configuration is accepted") };
+    same(&findings.to_string(), words);
+}
+
+#[track_caller]
+fn same(said: &str, words: &str) {
+    assert_eq!(said.trim_end(), words.trim(), "\n<<<\n{}\n>>>", said.trim_end());
+}
+
+/// Like [`check`], with the edits only.
+#[track_caller]
+fn refused(edits: &[Edit<'_>], words: &str) {
+    check(edits, &[], words);
+}
+
+fn service(edits: &[Edit<'_>], env: &[(&str, &str)]) -> Service {
+    read(edits, env).unwrap_or_else(|findings| panic!("{findings}")).config.service
+}
+
+fn policy(edits: &[Edit<'_>]) -> Policy {
+    read(edits, &[]).unwrap_or_else(|findings| panic!("{findings}")).config.policy
+}
+
+const FILE_MAIL: &str = "transport = \"file\"\n\n# For \"file\": the folder, made when it does not exist. No default.\n\
+                         directory = \"../var/mail\"";
+const SMTP_MAIL: &str = "transport = \"smtp\"\nhost = \"relay.example.com\"";
+
+#[test]
+fn the_shipped_configuration_has_no_finding() {
+    let loaded = read(&[], &[]).unwrap_or_else(|findings| panic!("{findings}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    assert_eq!(loaded.config.policy.creditors.len(), 2);
+    assert!(loaded.config.policy.templates.0.is_empty());
+}
+
+#[test]
+fn the_shipped_ladder_is_friendly_firm_and_final_by_mail() {
+    let policy = policy(&[]);
+    let ladder = policy.ladder(None).unwrap();
+    let stages: Vec<_> =
+        ladder.stages.iter().map(|s| (s.name.as_str(), s.days, s.tone, s.demands, s.on_unknown)).collect();
+    assert_eq!(
+        stages,
+        [
+            ("friendly", 5, Tone::Friendly, Demands::AllOverdue, OnUnknown::ResendOnce),
+            ("firm", 14, Tone::Firm, Demands::AllOverdue, OnUnknown::ResendOnce),
+            ("final", 28, Tone::Final, Demands::Reached, OnUnknown::Review),
+        ]
+    );
+    let last = ladder.stages.last().unwrap();
+    assert_eq!(last.respond_within, Some(10));
+    for currency in ["EUR", "GBP", "PLN", "RUB"].map(|code| Currency::parse(code).unwrap()) {
+        assert_eq!(last.when.min.get(currency), policy.minimums.of(currency).unwrap() * Decimal::from(5));
+    }
+}
+
+/// Where a word stands in a shipped file, as an explanation names it.
+fn line_of(name: &str, word: &str) -> String {
+    let source = Source::shipped().into_iter().find(|source| source.name == name).unwrap();
+    let line = source.text.lines().position(|line| line.starts_with(word)).unwrap() + 1;
+    format!("{name}:{line}")
+}
+
+#[test]
+fn an_explanation_finds_the_line_of_every_key_and_stage() {
+    let policy = policy(&[]);
+    for (key, word) in [
+        ("bounce_window_days", "bounce_window_days ="),
+        ("minimum.RUB", "RUB ="),
+        ("contact_cap", "[[contact_cap]]"),
+        ("contact_cap.0", "[[contact_cap]]"),
+        ("rates.CZK", "CZK ="),
+    ] {
+        assert_eq!(policy.location(key), Some(line_of("policy.toml", word).as_str()), "{key}");
+    }
+    let first = &policy.ladder(None).unwrap().stages[0];
+    assert_eq!(first.location, line_of("policy.toml", "[[ladder.default.stage]]"));
+}
+
+#[test]
+fn a_currency_without_a_minimum_takes_the_base_times_its_rate() {
+    let minimums = policy(&[]).minimums;
+    assert_eq!(minimums.of(Currency::parse("CZK").unwrap()), Some(Decimal::from(250)));
+    assert_eq!(minimums.of(Currency::parse("JPY").unwrap()), None);
+}
+
+#[test]
+fn every_bank_account_of_the_sample_is_valid_and_four_currencies_can_be_paid() {
+    for creditor in policy(&[]).creditors.values() {
+        let currencies: Vec<_> = creditor.bank_accounts.keys().map(Currency::code).collect();
+        assert_eq!(currencies, ["EUR", "GBP", "PLN", "RUB"], "{}", creditor.id);
+    }
+    let polish = &policy(&[]).creditors[&CreditorId::parse("trzy_latawce").unwrap()];
+    let zloty = &polish.bank_accounts[&Currency::parse("PLN").unwrap()];
+    assert_eq!(zloty.account, BankAccount::Iban("PL61109010140000071219812874".to_owned()));
+    assert_eq!(zloty.holder, "Trzy Latawce sp. z o.o.");
+}
+
+/// A key that nothing reads is a finding, so the sample proves it for its active keys. A key at rest is woken up here,
+/// one at a time, and must at least be known.
+#[test]
+fn every_key_at_rest_in_the_shipped_files_is_known() {
+    let shipped = &Source::shipped()[0].text;
+    let (before, timeouts) = shipped.split_once("# [mail.timeouts]").unwrap();
+    let after = &timeouts[timeouts.find("[dispatch]").unwrap()..];
+    let sample = format!("{}{after}", before.replacen(FILE_MAIL, "transport = \"smtp\"", 1));
+    let lines: Vec<&str> = sample.lines().collect();
+    let mut woken = Vec::new();
+    for (n, line) in lines.iter().enumerate() {
+        let Some((key, _)) = line.strip_prefix("# ").and_then(|rest| rest.split_once(" = ")) else { continue };
+        if !key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+            continue;
+        }
+        let mut awake = lines.clone();
+        awake[n] = &line[2..];
+        let sources = [Source::new(Part::Service, "dunningd.toml", awake.join("\n"))];
+        let findings = load_from(&sources, Path::new("."), [], None).unwrap_err();
+        assert!(findings.iter().all(|finding| finding.id != "C012" && finding.id != "C003"), "{key}: {findings}");
+        woken.push(key);
+    }
+    assert_eq!(woken.len(), 14, "{woken:?}");
+}
+
+#[test]
+fn the_timeouts_shown_at_rest_are_the_defaults() {
+    let source = &Source::shipped()[0];
+    let at = source.text.find("# [mail.timeouts]").unwrap();
+    let rest = source.text[at..].lines().take_while(|line| line.starts_with("# "));
+    let table: String = rest.map(|line| format!("{}\n", &line[2..])).collect();
+    let with = service(&[("dunningd.toml", FILE_MAIL, &format!("{SMTP_MAIL}\n{table}"))], &[]);
+    assert_eq!(with, service(&[("dunningd.toml", FILE_MAIL, SMTP_MAIL)], &[]));
+}
+
+#[test]
+fn three_mistakes_in_two_files_are_reported_in_one_go() {
+    refused(
+        &[
+            ("dunningd.toml", "lease_seconds = 150", "lease_second = 150"),
+            ("dunningd.toml", "max_tries = 12", "max_tries = \"many\""),
+            ("policy.toml", "EUR = \"10.00\"", "EUR = 10.00"),
+        ],
+        r#"
+error[C012 unknown_key]: `dispatch.lease_second` is not a key of this version: correct or remove it
+  --> dunningd.toml:92:1
+   |
+92 | lease_second = 150
+   | ^^^^^^^^^^^^ did you mean `lease_seconds`?
+
+error[C013 wrong_type]: `dispatch.max_tries` must be a whole number without quotes, not a text
+   --> dunningd.toml:101:13
+    |
+101 | max_tries = "many"
+    |             ^^^^^^
+
+error[C017 money_not_quoted]: `minimum.EUR`: write the number in quotes, so that it stays exact: "10.00"
+  --> policy.toml:61:7
+   |
+61 | EUR = 10.00
+   |       ^^^^^
+"#,
+    );
+}
+
+#[test]
+fn a_misspelt_section_is_reported_once_and_not_as_missing_too() {
+    refused(
+        &[("dunningd.toml", "[database]\n", "[databse]\n")],
+        r"
+error[C012 unknown_key]: `databse` is not a key of this version: correct or remove it
+  --> dunningd.toml:16:2
+   |
+16 | [databse]
+   |  ^^^^^^^ did you mean `database`?
+",
+    );
+}
+
+#[test]
+fn an_unknown_key_deep_inside_a_creditor_names_its_whole_path() {
+    refused(
+        &[("creditors.toml", "more = [{ label = \"БИК\", value", "more = [{ label = \"БИК\", vaule")],
+        r#"
+error[C012 unknown_key]: `creditor.bank.RUB.more.vaule` is not a key of this version: correct or remove it
+  --> creditors.toml:55:26
+   |
+55 | more = [{ label = "БИК", vaule = "044525999" }]
+   |                          ^^^^^ did you mean `value`?
+"#,
+    );
+}
+
+#[test]
+fn the_caret_counts_letters_not_bytes() {
+    refused(
+        &[(
+            "creditors.toml",
+            "label = \"БИК\", value = \"044525999\"",
+            "label = \"БИК «Пример»\", value = 044525999.0",
+        )],
+        r#"
+error[C003 syntax]: this is not valid TOML: unexpected leading zero, expected nothing
+  --> creditors.toml:55:43
+   |
+55 | more = [{ label = "БИК «Пример»", value = 044525999.0 }]
+   |                                           ^
+"#,
+    );
+    refused(&[("creditors.toml", "{ label = \"БИК\", value", "{ label = \"БИК\", wert = \"ü\", value")], r#"@"#);
+}
+
+#[test]
+fn words_that_a_key_does_not_know_come_with_the_one_that_was_meant() {
+    refused(
+        &[
+            ("dunningd.toml", "environment = \"test\"", "environment = \"prodution\""),
+            ("dunningd.toml", "format = \"auto\"", "format = \"jurnald\""),
+            ("policy.toml", "languages = [\"ru\", \"pl\"", "languages = [\"ru\", \"pll\""),
+            ("policy.toml", "GBP = \"10.00\"", "GPB = \"10.00\""),
+            ("policy.toml", "name = \"firm\"", "name = \"frim\""),
+            ("creditors.toml", "Europe/Rome", "Europe/Roma"),
+        ],
+        r#"
+error[C014 unknown_value]: `environment` must be "production" or "test"
+  --> dunningd.toml:14:15
+   |
+14 | environment = "prodution"
+   |               ^^^^^^^^^^^ did you mean `production`?
+
+error[C014 unknown_value]: `log.format` must be "auto", "text", "json" or "journald"
+   --> dunningd.toml:129:10
+    |
+129 | format = "jurnald"
+    |          ^^^^^^^^^ did you mean `journald`?
+
+error[C014 unknown_value]: `languages` must be "en", "it", "pl" or "ru"
+ --> policy.toml:7:20
+  |
+7 | languages = ["ru", "pll", "it", "en"]
+  |                    ^^^^^ did you mean `pl`?
+
+error[C019 conflict]: `pl` is not among `languages`: add it there
+  --> policy.toml:53:6
+   |
+53 | PL = "pl"
+   |      ^^^^
+
+error[C014 unknown_value]: `minimum.GPB`: "GPB" is not an ISO 4217 currency code such as EUR
+  --> policy.toml:62:1
+   |
+62 | GPB = "10.00"
+   | ^^^ did you mean `GBP`?
+
+error[C011 missing_key]: `frim` is not the name of a tone: add `tone = …` (courtesy, friendly, firm, final, formal or handover)
+   --> policy.toml:114:8
+    |
+114 | name = "frim"
+    |        ^^^^^^ did you mean `firm`?
+
+error[C014 unknown_value]: `creditor.time_zone` must be a time zone of the IANA database, such as "Europe/Rome"
+  --> creditors.toml:31:13
+   |
+31 | time_zone = "Europe/Roma"
+   |             ^^^^^^^^^^^^^ did you mean `Europe/Rome`?
+
+error[C034 no_minimum]: the policy has neither a minimum nor a rate for GBP: add `GBP = "…"` to `[minimum]` or `[rates]` in policy.toml
+  --> creditors.toml:44:16
+   |
+44 | [creditor.bank.GBP]
+   |                ^^^
+
+error[C019 conflict]: `pl` is not among the `languages` of the policy: add it there
+  --> creditors.toml:63:12
+   |
+63 | language = "pl"
+   |            ^^^^
+
+error[C034 no_minimum]: the policy has neither a minimum nor a rate for GBP: add `GBP = "…"` to `[minimum]` or `[rates]` in policy.toml
+  --> creditors.toml:79:16
+   |
+79 | [creditor.bank.GBP]
+   |                ^^^
+"#,
+    );
+}
+
+#[test]
+fn a_syntax_error_hides_only_its_own_file() {
+    refused(
+        &[
+            ("policy.toml", "valid_days = 2", "valid_days = two days"),
+            ("policy.toml", "[minimum]", "[minimum"),
+            ("creditors.toml", "country = \"PL\"", "country = \"pl\""),
+        ],
+        r#"
+error[C003 syntax]: this is not valid TOML: string values must be quoted, expected literal string
+  --> policy.toml:43:14
+   |
+43 | valid_days = two days
+   |              ^^^^^^^^
+
+error[C003 syntax]: this is not valid TOML: unclosed table, expected `]`
+  --> policy.toml:60:9
+   |
+60 | [minimum
+   |         ^
+
+error[C016 invalid_value]: `creditor.country`: "pl" is not an ISO 3166-1 country code such as IT
+  --> creditors.toml:61:11
+   |
+61 | country = "pl"
+   |           ^^^^
+"#,
+    );
+}
+
+#[test]
+fn a_key_written_twice_is_named_at_its_second_place() {
+    refused(
+        &[("dunningd.toml", "max_tries = 12", "max_tries = 12\nmax_tries = 13")],
+        r"
+error[C010 duplicate_key]: this key or section is written a second time in this file: keep one of the two
+   --> dunningd.toml:102:1
+    |
+102 | max_tries = 13
+    | ^^^^^^^^^
+",
+    );
+}
+
+#[test]
+fn a_secret_in_a_url_is_refused_and_never_repeated() {
+    for url in [
+        "postgres://dunningd_app:hunter2@localhost/dunningd",
+        "postgres://dunningd_app:hunter2/@x@localhost/dunningd",
+        "postgres:///dunningd?password=hunter2",
+    ] {
+        let findings = read(&[("dunningd.toml", "postgres://dunningd_app@localhost/dunningd", url)], &[]).unwrap_err();
+        let shown = format!("{findings}{}", serde_json::to_string(&findings).unwrap());
+        assert_eq!(findings.0[0].id, "C020", "{findings}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    refused(
+        &[("dunningd.toml", "dunningd_app@localhost/dunningd", "dunningd_app:hunter2@localhost/dunningd")],
+        r#"
+error[C020 secret_inline]: `database.url` holds a password: put it into a file that only the daemon can read, and name the file in `database.password_file`
+  --> dunningd.toml:19:7
+   |
+19 | url = "postgres://dunningd_app:***@localhost/dunningd"
+   |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+"#,
+    );
+}
+
+#[test]
+fn a_secret_under_any_key_is_refused_and_never_repeated() {
+    let mail = format!("{SMTP_MAIL}\npassword = \"hunter2\"");
+    refused(
+        &[("dunningd.toml", FILE_MAIL, &mail)],
+        r"
+error[C020 secret_inline]: `mail.password` would hold a secret, and no secret belongs in the configuration: put it into a file that only the daemon can read, and name that file in `mail.password_file`
+  --> dunningd.toml:42:1
+   |
+42 | password = ***
+   | ^^^^^^^^
+",
+    );
+    let broken = [
+        "password = hunter2",
+        "password = \"hunter2",
+        "password: hunter2",
+        "relay = { password = \"hunter2\", x = }",
+        "password = \"\"\"\nhunter2 \"\"\" x",
+    ];
+    for secret in broken {
+        let mail = format!("{SMTP_MAIL}\n{secret}");
+        let findings = read(&[("dunningd.toml", FILE_MAIL, &mail)], &[]).unwrap_err();
+        let shown = format!("{findings}{}", serde_json::to_string(&findings).unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn a_secret_in_a_variable_is_refused_and_never_repeated() {
+    check(
+        &[("dunningd.toml", FILE_MAIL, SMTP_MAIL)],
+        &[("DUNNINGD__DATABASE__URL", "postgres://a:hunter2@localhost/b"), ("DUNNINGD__MAIL__PASSWORD", "hunter2")],
+        r"
+error[C020 secret_inline]: `database.url` holds a password: put it into a file that only the daemon can read, and name the file in `database.password_file`
+ --> environment variable DUNNINGD__DATABASE__URL
+
+error[C020 secret_inline]: `mail.password` would hold a secret, and no secret belongs in the configuration: put it into a file that only the daemon can read, and name that file in `mail.password_file`
+ --> environment variable DUNNINGD__MAIL__PASSWORD
+",
+    );
+}
+
+#[test]
+fn a_variable_wins_over_the_files() {
+    let service = service(
+        &[("dunningd.toml", FILE_MAIL, SMTP_MAIL)],
+        &[
+            ("DUNNINGD__MAIL__TIMEOUTS__DOT", "20"),
+            ("DUNNINGD__DISPATCH__MAX_TRIES", "3"),
+            ("DUNNINGD__STATE__DIRECTORY", "/srv/state"),
+            ("DUNNINGD_OTHER", "not ours"),
+            ("PATH", "/usr/bin"),
+        ],
+    );
+    let Mail::Smtp(smtp) = service.mail else { panic!("no relay") };
+    assert_eq!(smtp.timeouts.dot, Duration::from_secs(20));
+    assert_eq!(service.dispatch.max_tries, 3);
+    assert_eq!(service.state.directory, Path::new("/srv/state"));
+}
+
+#[test]
+fn a_misspelt_variable_is_an_error_and_names_the_one_that_was_meant() {
+    check(
+        &[],
+        &[
+            ("DUNNINGD__DISPATCH__MAX_TRYES", "3"),
+            ("DUNNINGD__SHEDULE__LATEST", "17:00"),
+            ("DUNNINGD__DISPATCH__LEASE_SECONDS", "soon"),
+        ],
+        r"
+error[C015 out_of_range]: `dispatch.lease_seconds` must be a whole number from 10 to 3600
+ --> environment variable DUNNINGD__DISPATCH__LEASE_SECONDS
+
+error[C018 unknown_variable]: `dispatch.max_tryes` does not exist, so this variable sets nothing: correct or unset it
+ --> environment variable DUNNINGD__DISPATCH__MAX_TRYES
+     did you mean `DUNNINGD__DISPATCH__MAX_TRIES`?
+
+error[C018 unknown_variable]: `shedule` does not exist, so this variable sets nothing: correct or unset it
+ --> environment variable DUNNINGD__SHEDULE__LATEST
+     did you mean `DUNNINGD__SCHEDULE__LATEST`?
+",
+    );
+}
+
+#[test]
+fn a_relay_off_this_machine_is_never_reached_in_the_open() {
+    let mail = format!("{SMTP_MAIL}\nsecurity = \"plain\"");
+    refused(
+        &[("dunningd.toml", FILE_MAIL, &mail)],
+        r#"
+error[C021 plain_off_loopback]: letters and passwords would cross the network unencrypted to relay.example.com: use "starttls" or "implicit_tls"; "plain" is only for a relay on this machine (localhost, 127.0.0.0/8, ::1)
+  --> dunningd.toml:42:12
+   |
+42 | security = "plain"
+   |            ^^^^^^^
+"#,
+    );
+    for host in ["localhost", "127.0.0.1", "127.8.8.8", "::1", "[::1]"] {
+        let mail = mail.replace("relay.example.com", host);
+        let Mail::Smtp(smtp) = service(&[("dunningd.toml", FILE_MAIL, &mail)], &[]).mail else { panic!("no relay") };
+        assert_eq!((smtp.security, smtp.port), (Security::Plain, 25), "{host}");
+    }
+}
+
+#[test]
+fn the_port_follows_the_encryption() {
+    for (security, port) in [("starttls", 587), ("implicit_tls", 465)] {
+        let mail = format!("{SMTP_MAIL}\nsecurity = \"{security}\"");
+        let Mail::Smtp(smtp) = service(&[("dunningd.toml", FILE_MAIL, &mail)], &[]).mail else { panic!("no relay") };
+        assert_eq!(smtp.port, port);
+    }
+}
+
+#[test]
+fn a_key_of_the_other_transport_says_where_it_belongs() {
+    refused(
+        &[("dunningd.toml", "directory = \"../var/mail\"", "directory = \"../var/mail\"\nhost = \"relay\"")],
+        r#"
+error[C019 conflict]: `mail.host` has no meaning here: it belongs to `transport = "smtp"`
+  --> dunningd.toml:44:1
+   |
+44 | host = "relay"
+   | ^^^^
+"#,
+    );
+}
+
+#[test]
+fn a_lease_must_outlast_the_timeouts_it_covers() {
+    let mail = format!("{SMTP_MAIL}\n[mail.timeouts]\nmail_from = 100\nrcpt_to = 100");
+    refused(
+        &[("dunningd.toml", FILE_MAIL, &mail)],
+        r"
+error[C022 lease_too_short]: the lease of 150 s must be longer than the timeouts of MAIL FROM and RCPT TO together (200 s) and 5 s for the last check: set `dispatch.lease_seconds` to more than 205, or shorten those timeouts
+  --> dunningd.toml:93:17
+   |
+93 | lease_seconds = 150
+   |                 ^^^
+",
+    );
+    let at_the_edge = [("dunningd.toml", FILE_MAIL, SMTP_MAIL), ("dunningd.toml", "= 150", "= 126")];
+    assert_eq!(service(&at_the_edge, &[]).dispatch.lease, Duration::from_secs(126));
+    let below = [("dunningd.toml", FILE_MAIL, SMTP_MAIL), ("dunningd.toml", "= 150", "= 125")];
+    assert_eq!(read(&below, &[]).unwrap_err().0[0].id, "C022");
+}
+
+#[test]
+fn production_waits_ten_minutes_for_the_last_reply_and_refuses_the_sample() {
+    let mail = format!("{SMTP_MAIL}\n[mail.timeouts]\ndot = 599");
+    refused(
+        &[
+            ("dunningd.toml", "environment = \"test\"", "environment = \"production\""),
+            ("dunningd.toml", FILE_MAIL, &mail),
+        ],
+        r#"
+error[C015 out_of_range]: `mail.timeouts.dot` must be a whole number from 600 to 3600
+  --> dunningd.toml:43:7
+   |
+43 | dot = 599
+   |       ^^^
+
+error[C036 placeholder]: `creditor.sender` is an address of the sample, tre-aquiloni.test reaches nobody: in production write your own
+  --> creditors.toml:35:10
+   |
+35 | sender = "solleciti@tre-aquiloni.test"
+   |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+error[C036 placeholder]: `creditor.reply_to` is an address of the sample, tre-aquiloni.test reaches nobody: in production write your own
+  --> creditors.toml:36:12
+   |
+36 | reply_to = "amministrazione@tre-aquiloni.test"
+   |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+error[C036 placeholder]: `creditor.sender` is an address of the sample, trzy-latawce.test reaches nobody: in production write your own
+  --> creditors.toml:66:10
+   |
+66 | sender = "rozliczenia@trzy-latawce.test"
+   |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+error[C036 placeholder]: `creditor.reply_to` is an address of the sample, trzy-latawce.test reaches nobody: in production write your own
+  --> creditors.toml:67:12
+   |
+67 | reply_to = "rozliczenia@trzy-latawce.test"
+   |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+"#,
+    );
+}
+
+#[test]
+fn letters_that_become_files_in_production_are_doubted_but_allowed() {
+    let mut sources = edited(&[("dunningd.toml", "environment = \"test\"", "environment = \"production\"")]);
+    sources[2].text = sources[2].text.replace("-aquiloni.test", "-aquiloni.it").replace("-latawce.test", "-latawce.pl");
+    let loaded = load_from(&sources, Path::new("."), [], None).unwrap_or_else(|findings| panic!("{findings}"));
+    same(
+        &loaded.warnings.to_string(),
+        r#"
+warning[C040 doubtful]: in production nobody receives letters that become files: set `transport = "smtp"`
+  --> dunningd.toml:40:13
+   |
+40 | transport = "file"
+   |             ^^^^^^
+"#,
+    );
+}
+
+#[test]
+fn a_login_needs_both_name_and_password() {
+    let mail = format!("{SMTP_MAIL}\nusername = \"dunning\"");
+    refused(
+        &[("dunningd.toml", FILE_MAIL, &mail)],
+        r#"
+error[C019 conflict]: with a username the daemon logs in: add `password_file` or `password_credential`
+  --> dunningd.toml:42:12
+   |
+42 | username = "dunning"
+   |            ^^^^^^^^^
+"#,
+    );
+    let mail = format!("{SMTP_MAIL}\npassword_file = \"relay.password\"");
+    refused(
+        &[("dunningd.toml", FILE_MAIL, &mail)],
+        r"
+error[C019 conflict]: a password without `username` is never used: add the username or remove the password
+  --> dunningd.toml:38:1
+   |
+38 | [mail]
+   | ^^^^^^
+",
+    );
+}
+
+#[test]
+fn a_secret_is_read_from_a_file_or_a_credential_when_it_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("relay_password"), "correct horse\n").unwrap();
+    let mail = format!("{SMTP_MAIL}\nusername = \"dunning\"\npassword_credential = \"relay_password\"");
+    let sources = edited(&[("dunningd.toml", FILE_MAIL, &mail)]);
+    let secret = |credentials_dir: Option<&Path>| -> Secret {
+        let service = load_from(&sources, Path::new("."), [], credentials_dir).unwrap().config.service;
+        let Mail::Smtp(smtp) = service.mail else { panic!("no relay") };
+        smtp.password.unwrap()
+    };
+    assert_eq!(secret(Some(dir.path())).read().unwrap().expose_secret(), "correct horse");
+    assert_eq!(
+        secret(None).read().unwrap_err().to_string(),
+        "the credential `relay_password` is only there under systemd: add `LoadCredential=relay_password:…` to the \
+         unit, or name a file"
+    );
+}
+
+#[test]
+fn stages_that_need_a_person_are_refused_until_tasks_exist() {
+    let stages = "name = \"courtesy\"\ndays = -3\n\n[[ladder.default.stage]]\nname = \"friendly\"\ndays = 5\n";
+    let formal = "segment = [] }\n\n[[ladder.default.stage]]\nname = \"call\"\ntone = \"final\"\nchannels = [\"call\"]\n\
+                  days = 35\n\n[[ladder.default.stage]]\nname = \"formal\"\ndays = 42\napproval = true\n";
+    refused(
+        &[
+            ("policy.toml", "name = \"friendly\"\ndays = 5\n", stages),
+            ("policy.toml", "RUB = \"5000.00\" } }\n", &format!("RUB = \"5000.00\" }}, {formal}")),
+        ],
+        r#"
+error[C033 not_in_this_version]: a stage at -3 days would write before anything is overdue, and reminders before the due day do not exist in this version yet: set `enabled = false` or at least 1 day
+   --> policy.toml:110:8
+    |
+110 | days = -3
+    |        ^^
+
+error[C033 not_in_this_version]: the channel `call` needs a person, and tasks and approvals do not exist in this version yet: set `enabled = false` or remove the stage
+   --> policy.toml:131:13
+    |
+131 | channels = ["call"]
+    |             ^^^^^^
+
+error[C033 not_in_this_version]: the tone `formal` needs a person, and tasks and approvals do not exist in this version yet: set `enabled = false` or remove the stage
+   --> policy.toml:135:8
+    |
+135 | name = "formal"
+    |        ^^^^^^^^
+
+error[C033 not_in_this_version]: approval needs a person, and tasks and approvals do not exist in this version yet: set `enabled = false` or remove the stage
+   --> policy.toml:137:12
+    |
+137 | approval = true
+    |            ^^^^
+"#,
+    );
+}
+
+#[test]
+fn a_disabled_stage_may_be_one_of_a_later_version() {
+    let later = "RUB = \"5000.00\" } }\n\n[[ladder.default.stage]]\nname = \"formal\"\ndays = 42\n\
+                 channels = [\"letter\", \"email\"]\napproval = true\nenabled = false\n";
+    let ladder = policy(&[("policy.toml", "RUB = \"5000.00\" } }\n", later)]).ladder(None).unwrap().clone();
+    assert!(!ladder.stages[3].enabled);
+    assert_eq!(ladder.stages[3].tone, Tone::Formal);
+}
+
+#[test]
+fn impossible_ladders_are_refused_with_their_place() {
+    refused(
+        &[
+            ("policy.toml", "days = 14", "days = 5\nrespond_within = 0"),
+            ("policy.toml", "name = \"final\"", "name = \"firm\"\ngap = 0"),
+        ],
+        r#"
+error[C031 days_not_rising]: stage `firm` must come later than `friendly`, which is due at 5 days: raise `days`, or move the stage up
+   --> policy.toml:115:8
+    |
+115 | days = 5
+    |        ^
+
+error[C015 out_of_range]: `ladder.default.stage.respond_within` must be a whole number from 1 to 365
+   --> policy.toml:116:18
+    |
+116 | respond_within = 0
+    |                  ^
+
+error[C032 duplicate_name]: a stage `firm` exists already (policy.toml:113): give each stage its own name
+   --> policy.toml:120:8
+    |
+120 | name = "firm"
+    |        ^^^^^^
+
+error[C015 out_of_range]: `ladder.default.stage.gap` must be a whole number from 1 to 365
+   --> policy.toml:121:7
+    |
+121 | gap = 0
+    |       ^
+"#,
+    );
+}
+
+#[test]
+fn a_ladder_in_which_nothing_can_happen_is_refused() {
+    let mut sources = Source::shipped();
+    let at = sources[1].text.find("\n# Assume an oversight.").unwrap();
+    sources[1].text.truncate(at);
+    sources[1].text.push_str("\n[ladder.defautl]\n");
+    let findings = load_from(&sources, Path::new("."), [], None).unwrap_err().to_string();
+    same(
+        &findings,
+        r"
+error[C030 ladder_incomplete]: there is no ladder for accounts that name none: add `[ladder.default]` with its stages, or rename `[ladder.defautl]`
+   --> policy.toml:107:2
+    |
+107 | [ladder.defautl]
+    |  ^^^^^^
+
+error[C030 ladder_incomplete]: ladder `defautl` has no enabled stage: nobody on it would ever be contacted
+   --> policy.toml:107:9
+    |
+107 | [ladder.defautl]
+    |         ^^^^^^^
+",
+    );
+}
+
+#[test]
+fn several_ladders_live_beside_each_other() {
+    let public = "RUB = \"5000.00\" } }\n\n[[ladder.public.stage]]\nname = \"friendly\"\ndays = 30\n";
+    let policy = policy(&[("policy.toml", "RUB = \"5000.00\" } }\n", public)]);
+    let name = LadderName::parse("public").unwrap();
+    assert_eq!(policy.ladder(Some(&name)).unwrap().stages[0].days, 30);
+    assert_eq!(policy.ladder(None).unwrap().stages.len(), 3);
+}
+
+#[test]
+fn money_is_exact_or_refused() {
+    refused(
+        &[
+            ("policy.toml", "EUR = \"10.00\"", "EUR = 10"),
+            ("policy.toml", "GBP = \"10.00\"", "GBP = \"1,000.00\""),
+            ("policy.toml", "PLN = \"50.00\"", "PLN = \"50.001\""),
+            ("policy.toml", "CHF = \"0.95\"", "CHF = 0.95"),
+        ],
+        r#"
+error[C017 money_not_quoted]: `minimum.EUR`: write the number in quotes, so that it stays exact: "10"
+  --> policy.toml:61:7
+   |
+61 | EUR = 10
+   |       ^^
+
+error[C016 invalid_value]: `minimum.GBP` must be a number of at least 0 in digits with a point and no thousands sign, such as "1000.00"
+  --> policy.toml:62:7
+   |
+62 | GBP = "1,000.00"
+   |       ^^^^^^^^^^
+
+error[C016 invalid_value]: `minimum.PLN` has more decimals than PLN (2)
+  --> policy.toml:63:7
+   |
+63 | PLN = "50.001"
+   |       ^^^^^^^^
+
+error[C017 money_not_quoted]: `rates.CHF`: write the number in quotes, so that it stays exact: "0.95"
+  --> policy.toml:73:7
+   |
+73 | CHF = 0.95
+   |       ^^^^
+"#,
+    );
+}
+
+#[test]
+fn a_currency_one_can_pay_in_needs_a_minimum() {
+    refused(
+        &[("policy.toml", "RUB = \"1000.00\"\n", "")],
+        r#"
+error[C034 no_minimum]: the policy has neither a minimum nor a rate for RUB: add `RUB = "…"` to `[minimum]` or `[rates]` in policy.toml
+  --> creditors.toml:52:16
+   |
+52 | [creditor.bank.RUB]
+   |                ^^^
+
+error[C034 no_minimum]: the policy has neither a minimum nor a rate for RUB: add `RUB = "…"` to `[minimum]` or `[rates]` in policy.toml
+  --> creditors.toml:83:16
+   |
+83 | [creditor.bank.RUB]
+   |                ^^^
+"#,
+    );
+}
+
+#[test]
+fn creditors_are_checked_like_bank_forms() {
+    refused(
+        &[
+            ("creditors.toml", "id = \"trzy_latawce\"", "id = \"tre_aquiloni\""),
+            ("creditors.toml", "iban = \"IT60", "iban = \"IT61"),
+            ("creditors.toml", "sender = \"solleciti@", "sender = \"mailto:solleciti@"),
+            ("creditors.toml", "name = \"Trzy Latawce sp. z o.o.\"\n", ""),
+            ("creditors.toml", "bank = \"Banca di Prova\"", "bank = \"Banca di Prova\"\nbic = \"PROVAIT\""),
+        ],
+        r#"
+error[C016 invalid_value]: `creditor.sender`: "mailto:solleciti@tre-aquiloni.test" is not one usable e-mail address such as office@example.com
+  --> creditors.toml:35:10
+   |
+35 | sender = "mailto:solleciti@tre-aquiloni.test"
+   |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+error[C035 invalid_iban]: `creditor.bank.EUR.iban` is not a valid IBAN: its length or its check digits are wrong; compare it with the bank's papers, or write a national number as `number`
+  --> creditors.toml:41:8
+   |
+41 | iban = "IT61 X054 2811 1010 0000 0123 456"
+   |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+error[C016 invalid_value]: `creditor.bank.EUR.bic` must be a BIC of 8 or 11 capital letters and digits
+  --> creditors.toml:43:7
+   |
+43 | bic = "PROVAIT"
+   |       ^^^^^^^^^
+
+error[C011 missing_key]: `creditor.name` is missing: add `name = "My Company Ltd"`
+  --> creditors.toml:58:1
+   |
+58 | [[creditor]]
+   | ^^^^^^^^^^^^
+
+error[C032 duplicate_name]: a creditor `tre_aquiloni` exists already (creditors.toml:27): give each creditor its own id
+  --> creditors.toml:59:6
+   |
+59 | id = "tre_aquiloni"
+   |      ^^^^^^^^^^^^^^
+"#,
+    );
+}
+
+#[test]
+fn findings_are_the_same_for_a_program() {
+    let findings = read(&[("dunningd.toml", "max_tries = 12", "max_tryes = 12")], &[("DUNNINGD__LOG__FORMAT", "yaml")]);
+    let json = serde_json::to_string_pretty(&findings.unwrap_err()).unwrap();
+    same(
+        &json,
+        r#"
+[
+  {
+    "id": "C012",
+    "name": "unknown_key",
+    "severity": "error",
+    "file": "dunningd.toml",
+    "line": 101,
+    "column": 1,
+    "source": "max_tryes = 12",
+    "width": 9,
+    "message": "`dispatch.max_tryes` is not a key of this version: correct or remove it",
+    "suggestion": "max_tries"
+  },
+  {
+    "id": "C014",
+    "name": "unknown_value",
+    "severity": "error",
+    "variable": "DUNNINGD__LOG__FORMAT",
+    "message": "`log.format` must be \"auto\", \"text\", \"json\" or \"journald\""
+  }
+]
+"#,
+    );
+}
+
+#[test]
+fn ids_of_findings_are_unique() {
+    let mut ids: Vec<_> = FindingCode::ALL.iter().map(|code| code.id()).collect();
+    ids.dedup();
+    assert_eq!(ids.len(), FindingCode::ALL.len());
+    assert!(ids.is_sorted());
+}
+
+#[test]
+fn the_folder_is_read_with_its_drop_ins_in_the_order_of_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    for source in Source::shipped() {
+        fs::write(dir.path().join(source.name), source.text).unwrap();
+    }
+    fs::create_dir(dir.path().join("conf.d")).unwrap();
+    let drop_in = |name: &str, text: &str| fs::write(dir.path().join("conf.d").join(name), text).unwrap();
+    drop_in("20-site.toml", "[dispatch]\nmax_tries = 20\n");
+    drop_in("10-base.toml", "[dispatch]\nmax_tries = 10\nretry_first_minutes = 7\n[log]\nformat = \"json\"\n");
+    drop_in("notes.txt", "not a configuration");
+    let config = load(dir.path(), [], None).unwrap_or_else(|findings| panic!("{findings}")).config;
+    assert_eq!(config.service.dispatch.max_tries, 20);
+    assert_eq!(config.service.dispatch.retry_first, Duration::from_secs(420));
+    assert_eq!(config.service.dispatch.lease, Duration::from_secs(150));
+    assert_eq!(config.service.state.directory, dir.path().join("../var/state"));
+    assert_eq!(config.texts.service.len(), 3);
+
+    drop_in("20-site.toml", "[dispatch]\nmax_tries = 2000\nretry_frist_minutes = 2\n");
+    fs::remove_file(dir.path().join("policy.toml")).unwrap();
+    fs::write(dir.path().join("creditors.toml"), b"\xff\xfe").unwrap();
+    let said = load(dir.path(), [], None).unwrap_err().to_string();
+    let said = said.replace(dir.path().to_str().unwrap(), "config");
+    same(
+        &said,
+        r"
+error[C001 file_missing]: this file is missing: `dunningd init` writes a commented one
+ --> config/policy.toml
+
+error[C002 file_unreadable]: this file is not UTF-8: save it as UTF-8
+ --> config/creditors.toml
+
+error[C015 out_of_range]: `dispatch.max_tries` must be a whole number from 1 to 100
+ --> config/conf.d/20-site.toml:2:13
+  |
+2 | max_tries = 2000
+  |             ^^^^
+
+error[C012 unknown_key]: `dispatch.retry_frist_minutes` is not a key of this version: correct or remove it
+ --> config/conf.d/20-site.toml:3:1
+  |
+3 | retry_frist_minutes = 2
+  | ^^^^^^^^^^^^^^^^^^^ did you mean `retry_first_minutes`?
+",
+    );
+}

@@ -1,0 +1,235 @@
+//! `[mail]`: the way a letter leaves the house.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::findings::FindingCode;
+use super::section::{Field, Section};
+use super::service::{Environment, Holding, Secret, Surroundings, seconds};
+
+/// `[mail]`, by its `transport`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mail {
+    /// `transport = "smtp"`
+    Smtp(Box<Smtp>),
+    /// `transport = "file"`: every letter becomes a file; nobody receives it.
+    File {
+        /// `directory`: the folder of the files, made when it does not exist. No default.
+        directory: PathBuf,
+    },
+}
+
+/// The relay that takes our letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Smtp {
+    /// `host`: name or address of the relay. No default.
+    pub host: String,
+    /// `port`. Default by `security`: 587 for `starttls`, 465 for `implicit_tls`, 25 for `plain`.
+    pub port: u16,
+    /// `security`. Default `"starttls"`.
+    pub security: Security,
+    /// `username`: with it, the daemon logs in and needs a password. Default: none.
+    pub username: Option<String>,
+    /// `password_file` or `password_credential`. Default: none.
+    pub password: Option<Secret>,
+    /// `ca_file`: certificates (PEM) trusted besides the system's. Default: none.
+    pub ca_file: Option<PathBuf>,
+    /// `hello_name`: what the daemon calls itself in EHLO. Default: the machine's name.
+    pub hello_name: Option<String>,
+    /// `connections`: letters on their way at once, 1 to 32. Default 2.
+    pub connections: u32,
+    /// `[mail.timeouts]`
+    pub timeouts: Timeouts,
+}
+
+/// How the connection is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Security {
+    /// Begins in the open and must switch to TLS before anything else.
+    StartTls,
+    /// TLS from the first byte.
+    ImplicitTls,
+    /// No encryption: only to a relay on this very machine.
+    Plain,
+}
+
+/// `[mail.timeouts]`: how long each phase of a conversation may take, in whole seconds, 1 to 3600.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// `connect`. Default 30 s.
+    pub connect: Duration,
+    /// `greeting`: the relay's first line. Default 300 s.
+    pub greeting: Duration,
+    /// `hello`: EHLO. Default 300 s.
+    pub hello: Duration,
+    /// `start_tls`: STARTTLS and the handshake. Default 300 s.
+    pub start_tls: Duration,
+    /// `auth`. Default 300 s.
+    pub auth: Duration,
+    /// `mail_from`. Default 60 s.
+    pub mail_from: Duration,
+    /// `rcpt_to`. Default 60 s.
+    pub rcpt_to: Duration,
+    /// `data`: until the relay asks for the text. Default 120 s.
+    pub data: Duration,
+    /// `body`: sending the text. Default 180 s.
+    pub body: Duration,
+    /// `dot`: the reply after the final dot. Default 600 s, and never less unless `environment = "test"`: giving up
+    /// earlier makes a letter `unknown` that the relay is about to accept (RFC 5321 §4.5.3.2.6).
+    pub dot: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: seconds(30),
+            greeting: seconds(300),
+            hello: seconds(300),
+            start_tls: seconds(300),
+            auth: seconds(300),
+            mail_from: seconds(60),
+            rcpt_to: seconds(60),
+            data: seconds(120),
+            body: seconds(180),
+            dot: seconds(600),
+        }
+    }
+}
+
+/// What was read, with what a lease must outlast.
+pub(super) struct Read {
+    pub(super) mail: Mail,
+    pub(super) holding: Option<Holding>,
+}
+
+const SMTP_KEYS: [&str; 10] = [
+    "host",
+    "port",
+    "security",
+    "username",
+    "password_file",
+    "password_credential",
+    "ca_file",
+    "hello_name",
+    "connections",
+    "timeouts",
+];
+
+/// Reads `[mail]`; none when something without a default could not be read. An unknown environment is judged as
+/// production.
+pub(super) fn read(
+    mut section: Section<'_>,
+    around: Surroundings<'_>,
+    environment: Option<Environment>,
+) -> Option<Read> {
+    let transport = section.need("transport", "\"smtp\"");
+    let smtp = transport.as_ref().and_then(|field| field.choice(&[("smtp", true), ("file", false)]));
+    let Some(smtp) = smtp else {
+        // As long as nobody said which transport it is, the keys of both are known.
+        SMTP_KEYS.into_iter().chain(["directory"]).for_each(|key| drop(section.get(key)));
+        section.close();
+        return None;
+    };
+    if smtp {
+        return read_smtp(section, around, environment);
+    }
+    if let Some(field) = transport.filter(|_| environment == Some(Environment::Production)) {
+        let message = "in production nobody receives letters that become files: set `transport = \"smtp\"`";
+        field.note(FindingCode::Doubtful, message);
+    }
+    section.need("directory", "\"../var/mail\"");
+    let directory = around.path(&mut section, "directory");
+    section.close_with(&SMTP_KEYS, "it belongs to `transport = \"smtp\"`");
+    Some(Read { mail: Mail::File { directory: directory? }, holding: None })
+}
+
+fn read_smtp(mut section: Section<'_>, around: Surroundings<'_>, environment: Option<Environment>) -> Option<Read> {
+    let host_field = section.need("host", "\"relay.example.com\"");
+    let host = host_field.as_ref().and_then(host);
+    let words = [("starttls", Security::StartTls), ("implicit_tls", Security::ImplicitTls), ("plain", Security::Plain)];
+    let security_field = section.get("security");
+    let security = security_field.as_ref().and_then(|field| field.choice(&words)).unwrap_or(Security::StartTls);
+    if let (Some(field), Some(host), Security::Plain) = (&security_field, &host, security)
+        && !is_loopback(host)
+    {
+        let message = format!(
+            "letters and passwords would cross the network unencrypted to {host}: use \"starttls\" or \
+             \"implicit_tls\"; \"plain\" is only for a relay on this machine (localhost, 127.0.0.0/8, ::1)"
+        );
+        field.note(FindingCode::PlainOffLoopback, message);
+    }
+    let port = match security {
+        Security::StartTls => 587,
+        Security::ImplicitTls => 465,
+        Security::Plain => 25,
+    };
+    let port = section.number("port", 1..=65535, port);
+    let user_field = section.get("username");
+    let username = user_field.as_ref().and_then(Field::text).map(str::to_owned);
+    let password = around.secret(&mut section, "password_file", "password_credential");
+    match (&user_field, &password) {
+        (Some(field), None) => {
+            let message = "with a username the daemon logs in: add `password_file` or `password_credential`";
+            field.note(FindingCode::Conflict, message);
+        }
+        (None, Some(_)) => {
+            let message = "a password without `username` is never used: add the username or remove the password";
+            section.notes.add(FindingCode::Conflict, section.origin(), message);
+        }
+        _ => {}
+    }
+    let ca_file = around.path(&mut section, "ca_file");
+    let hello_name = section.text("hello_name");
+    let connections = section.number("connections", 1..=32, 2);
+    let (timeouts, set_at) = match section.section("timeouts") {
+        Some(timeouts) => read_timeouts(timeouts, environment),
+        None => (Timeouts::default(), None),
+    };
+    section.close_with(&["directory"], "it belongs to `transport = \"file\"`");
+    let smtp = Smtp { host: host?, port, security, username, password, ca_file, hello_name, connections, timeouts };
+    let holding = Holding { timeouts: timeouts.mail_from + timeouts.rcpt_to, at: set_at };
+    Some(Read { mail: Mail::Smtp(Box::new(smtp)), holding: Some(holding) })
+}
+
+fn read_timeouts(
+    mut section: Section<'_>,
+    environment: Option<Environment>,
+) -> (Timeouts, Option<super::tree::Origin>) {
+    let usual = Timeouts::default();
+    let set_at = section.get("rcpt_to").or(section.get("mail_from")).map(|field| field.origin().clone());
+    let dot_least = if environment == Some(Environment::Test) { 1 } else { 600 };
+    let mut read = |key, least: i64, default: Duration| {
+        section.get(key).and_then(|field| field.number::<u32>(least..=3600)).map_or(default, seconds)
+    };
+    let timeouts = Timeouts {
+        connect: read("connect", 1, usual.connect),
+        greeting: read("greeting", 1, usual.greeting),
+        hello: read("hello", 1, usual.hello),
+        start_tls: read("start_tls", 1, usual.start_tls),
+        auth: read("auth", 1, usual.auth),
+        mail_from: read("mail_from", 1, usual.mail_from),
+        rcpt_to: read("rcpt_to", 1, usual.rcpt_to),
+        data: read("data", 1, usual.data),
+        body: read("body", 1, usual.body),
+        dot: read("dot", dot_least, usual.dot),
+    };
+    section.close();
+    (timeouts, set_at)
+}
+
+fn host(field: &Field<'_>) -> Option<String> {
+    let text = field.text()?;
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c));
+    let address = text.trim_start_matches('[').trim_end_matches(']');
+    if !plain || (address.contains(':') && address.parse::<IpAddr>().is_err()) {
+        let message = format!("`{}` must be a host name or an address alone; the port has its own key", field.path);
+        field.note(FindingCode::InvalidValue, message);
+        return None;
+    }
+    Some(address.to_owned())
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}

@@ -1,0 +1,426 @@
+//! How the daemon runs: `dunningd.toml`, `conf.d/*.toml` and the environment, one struct per section.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::NaiveTime;
+use secrecy::SecretString;
+
+use super::findings::FindingCode;
+use super::mail::{self, Mail};
+use super::section::{Field, Notes, Section};
+use super::tree::Origin;
+use crate::model::ParseError;
+
+/// Whether letters may reach debtors at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Environment {
+    /// The one installation that writes to debtors.
+    Production,
+    /// Everything else: trials, copies, development.
+    Test,
+}
+
+/// The service configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// `environment`: `"production"` or `"test"`. No default: a copied file must not begin to write to debtors.
+    pub environment: Environment,
+    /// `[database]`
+    pub database: Database,
+    /// `[mail]`
+    pub mail: Mail,
+    /// `[dispatch]`
+    pub dispatch: Dispatch,
+    /// `[schedule]`
+    pub schedule: Schedule,
+    /// `[freshness]`
+    pub freshness: FreshnessRule,
+    /// `[state]`
+    pub state: State,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// `[database]`: the one Postgres database that holds the ledger and our own tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    /// `url`: a Postgres URL of the role that serves `run` and `scan`, without a password. No default.
+    pub url: String,
+    /// `admin_url`: a Postgres URL of the role for `migrate` and `import`, without a password. Default: none, and
+    /// those commands are refused.
+    pub admin_url: Option<String>,
+    /// `password_file` or `password_credential`: the password of `url`. Default: none (peer authentication).
+    pub password: Option<Secret>,
+    /// `admin_password_file` or `admin_password_credential`: the password of `admin_url`. Default: none.
+    pub admin_password: Option<Secret>,
+    /// `max_connections`: the most connections of this daemon, 2 to 200. Default 10.
+    pub max_connections: u32,
+}
+
+/// `[dispatch]`: claiming and retrying.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispatch {
+    /// `lease_seconds`: how long a worker may hold a notice before DATA. Longer than the timeouts of MAIL FROM and
+    /// RCPT TO and 5 s for the last check, else another worker could claim it meanwhile. Default 150 s.
+    pub lease: Duration,
+    /// `retry_first_minutes`: the wait after the first temporary refusal; it doubles each time. Default 5 min.
+    pub retry_first: Duration,
+    /// `retry_last_minutes`: the longest wait between two tries. Default 67 min.
+    pub retry_last: Duration,
+    /// `max_tries`: tries that got a reply about the recipient or the content, 1 to 100. Default 12.
+    pub max_tries: u32,
+}
+
+/// `[schedule]`: the hours of a day in which runs begin, in each creditor's own zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// `earliest`: a run of the day begins at this time at the earliest. Default 06:00.
+    pub earliest: NaiveTime,
+    /// `latest`: a run that could not begin before this time is left to the next day. Default 18:00.
+    pub latest: NaiveTime,
+    /// `poll_seconds`: how often the daemon asks whether a run is due, 1 to 3600. Default 60 s.
+    pub poll: Duration,
+}
+
+/// `[freshness]`: how recent the payments in the ledger must be for a run to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FreshnessRule {
+    /// `mode = "previous_working_day"` (default): the creditor's previous working day must be covered.
+    PreviousWorkingDay,
+    /// `mode = "max_age"`: no older than this.
+    MaxAge {
+        /// `max_age_hours`: 1 to 720. No default.
+        hours: u32,
+    },
+}
+
+/// `[state]`: what the daemon keeps outside the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// `directory`: a folder on a local disk for the journal of mail server replies. Default `/var/lib/dunningd`.
+    pub directory: PathBuf,
+}
+
+/// `[log]`: what the daemon tells the operator; never names of debtors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `format`. Default `"auto"`.
+    pub format: LogFormat,
+    /// `filter`: levels by module as `tracing` reads them, such as `info,dunningd=debug`. Default `info`.
+    pub filter: String,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// `text` on a terminal, `journald` under systemd, else `json`.
+    Auto,
+    /// Lines for a person.
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// The journal's own protocol.
+    Journald,
+}
+
+/// Where a secret is kept. Its text is read when it is needed and never part of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// `…_file`: a file whose first line is the secret.
+    File(PathBuf),
+    /// `…_credential`: a systemd credential (`LoadCredential=`) of that name, and its file when systemd gave one.
+    Credential {
+        /// The name given to `LoadCredential=`.
+        name: String,
+        /// None when the process was not given a credentials directory.
+        file: Option<PathBuf>,
+    },
+}
+
+/// Why a secret could not be read. Names the place, never the content.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file of the secret cannot be read.
+    #[error("the secret in {} cannot be read: {reason}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the operating system said.
+        #[source]
+        reason: std::io::Error,
+    },
+    /// The file of the secret holds nothing.
+    #[error("the secret in {} is empty", .0.display())]
+    Empty(PathBuf),
+    /// A credential was named and systemd gave no directory of credentials.
+    #[error("the credential `{0}` is only there under systemd: add `LoadCredential={0}:…` to the unit, or name a file")]
+    NoCredentials(String),
+}
+
+impl Secret {
+    /// The secret itself: the file's first line, without its line end.
+    ///
+    /// # Errors
+    /// When the file cannot be read or its first line is empty, or there is no credentials directory.
+    pub fn read(&self) -> Result<SecretString, SecretError> {
+        let file = match self {
+            Self::File(file) | Self::Credential { file: Some(file), .. } => file,
+            Self::Credential { name, file: None } => return Err(SecretError::NoCredentials(name.clone())),
+        };
+        let text =
+            std::fs::read_to_string(file).map_err(|reason| SecretError::Unreadable { file: file.clone(), reason })?;
+        match text.lines().next() {
+            Some(line) if !line.is_empty() => Ok(SecretString::from(line.to_owned())),
+            _ => Err(SecretError::Empty(file.clone())),
+        }
+    }
+}
+
+/// What the reader knows besides the text: where relative paths begin and where credentials lie.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) credentials_dir: Option<&'a Path>,
+}
+
+impl Surroundings<'_> {
+    /// A path, relative ones from the folder of the configuration.
+    pub(super) fn path(self, section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {
+        section.text(key).map(|text| self.dir.join(text))
+    }
+
+    /// `<file_key>` or `<credential_key>`, never both.
+    pub(super) fn secret(
+        self,
+        section: &mut Section<'_>,
+        file_key: &'static str,
+        credential_key: &'static str,
+    ) -> Option<Secret> {
+        let file = self.path(section, file_key);
+        let credential = section.get(credential_key);
+        if let (Some(_), Some(field)) = (&file, &credential) {
+            let message = format!("`{}`: the secret has two places; keep this key or `{file_key}`", field.path);
+            field.note(FindingCode::Conflict, message);
+        }
+        let name = credential.and_then(|field| {
+            field.text().filter(|name| {
+                let plain = !name.contains('/') && !name.starts_with('.');
+                if !plain {
+                    field.note(FindingCode::InvalidValue, format!("`{}` is a name, not a path", field.path));
+                }
+                plain
+            })
+        });
+        let credential = name.map(|name| Secret::Credential {
+            name: name.to_owned(),
+            file: self.credentials_dir.map(|dir| dir.join(name)),
+        });
+        file.map(Secret::File).or(credential)
+    }
+}
+
+/// Reads the merged service document; none when something without a default could not be read.
+pub(super) fn read(mut root: Section<'_>, around: Surroundings<'_>) -> Option<Service> {
+    let words = [("production", Environment::Production), ("test", Environment::Test)];
+    let environment = root.need("environment", "\"test\"").and_then(|field| field.choice(&words));
+    let database = root.need("database", "{ url = \"postgres:///dunningd\" }").and_then(|field| field.section());
+    let database = database.and_then(|section| read_database(section, around));
+    let mail = root.need("mail", "{ transport = \"smtp\", host = \"…\" }").and_then(|field| field.section());
+    let mail = mail.and_then(|section| mail::read(section, around, environment));
+    let holding = mail.as_ref().and_then(|read| read.holding.as_ref());
+    let dispatch = if let Some(section) = root.section("dispatch") {
+        Dispatch::read(section, holding)
+    } else {
+        check_lease(root.notes, Dispatch::default().lease, None, holding);
+        Dispatch::default()
+    };
+    let schedule = root.section("schedule").map_or_else(Schedule::default, Schedule::read);
+    let freshness = root.section("freshness").map_or(Some(FreshnessRule::PreviousWorkingDay), FreshnessRule::read);
+    let state = root.section("state").map_or_else(State::default, |section| State::read(section, around));
+    let log = root.section("log").map_or_else(Log::default, Log::read);
+    root.close();
+    Some(Service {
+        environment: environment?,
+        database: database?,
+        mail: mail?.mail,
+        dispatch,
+        schedule,
+        freshness: freshness?,
+        state,
+        log,
+    })
+}
+
+fn read_database(mut section: Section<'_>, around: Surroundings<'_>) -> Option<Database> {
+    let url = section.need("url", "\"postgres:///dunningd\"");
+    let url = url.and_then(|field| database_url(&field, "password_file"));
+    let admin_url = section.get("admin_url").and_then(|field| database_url(&field, "admin_password_file"));
+    let password = around.secret(&mut section, "password_file", "password_credential");
+    let admin_password = around.secret(&mut section, "admin_password_file", "admin_password_credential");
+    let max_connections = section.number("max_connections", 2..=200, 10);
+    section.close();
+    Some(Database { url: url?, admin_url, password, admin_password, max_connections })
+}
+
+/// A Postgres URL without a secret. The finding never repeats the value.
+fn database_url(field: &Field<'_>, password_key: &str) -> Option<String> {
+    let url = field.text()?;
+    let Some(rest) = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://")) else {
+        let message = format!("`{}` must begin with postgres://, such as postgres:///dunningd", field.path);
+        field.note(FindingCode::InvalidValue, message);
+        return None;
+    };
+    // A password may itself hold a slash, so the last `@` decides, not the first.
+    let user = rest.rfind('@').map_or("", |at| &rest[..at]);
+    if user.contains(':') || rest.contains("password=") {
+        let message = format!(
+            "`{}` holds a password: put it into a file that only the daemon can read, and name the file in \
+             `database.{password_key}`",
+            field.path
+        );
+        field.note(FindingCode::SecretInline, message);
+        return None;
+    }
+    Some(url.to_owned())
+}
+
+/// The timeouts that a lease must outlast.
+pub(super) struct Holding {
+    /// The timeouts of MAIL FROM and RCPT TO together.
+    pub(super) timeouts: Duration,
+    /// Where one of them is set, if it is.
+    pub(super) at: Option<Origin>,
+}
+
+/// The time kept for the last check between RCPT TO and DATA.
+const CHECK: Duration = Duration::from_secs(5);
+
+impl Default for Dispatch {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(150), retry_first: minutes(5), retry_last: minutes(67), max_tries: 12 }
+    }
+}
+
+impl Dispatch {
+    fn read(mut section: Section<'_>, holding: Option<&Holding>) -> Self {
+        let notes = section.notes;
+        let usual = Self::default();
+        let lease_at = section.get("lease_seconds");
+        let lease = lease_at.as_ref().and_then(|field| field.number::<u32>(10..=3600)).map_or(usual.lease, seconds);
+        let retry_first = section.number("retry_first_minutes", 1..=1440, 5);
+        let last_at = section.get("retry_last_minutes");
+        let retry_last = last_at.as_ref().and_then(|field| field.number(1..=1440)).unwrap_or(67);
+        let max_tries = section.number("max_tries", 1..=100, usual.max_tries);
+        if let Some(field) = last_at.filter(|_| retry_last < retry_first) {
+            let message = format!("`{}` must not be shorter than the first wait ({retry_first} minutes)", field.path);
+            field.note(FindingCode::OutOfRange, message);
+        }
+        section.close();
+        check_lease(notes, lease, lease_at.map(|field| field.origin().clone()), holding);
+        Self { lease, retry_first: minutes(retry_first), retry_last: minutes(retry_last), max_tries }
+    }
+}
+
+/// Another worker may claim a notice once its lease ends; so the lease must outlast everything its holder may wait for.
+fn check_lease(notes: &Notes<'_>, lease: Duration, at: Option<Origin>, holding: Option<&Holding>) {
+    let Some(holding) = holding.filter(|holding| lease <= holding.timeouts + CHECK) else { return };
+    let Some(origin) = at.or_else(|| holding.at.clone()) else { return };
+    let message = format!(
+        "the lease of {} s must be longer than the timeouts of MAIL FROM and RCPT TO together ({} s) and {} s for the \
+         last check: set `dispatch.lease_seconds` to more than {}, or shorten those timeouts",
+        lease.as_secs(),
+        holding.timeouts.as_secs(),
+        CHECK.as_secs(),
+        (holding.timeouts + CHECK).as_secs()
+    );
+    notes.add(FindingCode::LeaseTooShort, &origin, message);
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { earliest: hour(6), latest: hour(18), poll: minutes(1) }
+    }
+}
+
+impl Schedule {
+    fn read(mut section: Section<'_>) -> Self {
+        let usual = Self::default();
+        let earliest = section.get("earliest").and_then(|field| field.parsed(time)).unwrap_or(usual.earliest);
+        let latest_at = section.get("latest");
+        let latest = latest_at.as_ref().and_then(|field| field.parsed(time)).unwrap_or(usual.latest);
+        if latest <= earliest {
+            let message = format!("the latest time must come after the earliest ({})", earliest.format("%H:%M"));
+            let at = latest_at.map_or(section.origin(), |field| field.origin());
+            section.notes.add(FindingCode::OutOfRange, at, message);
+        }
+        let poll = seconds(section.number("poll_seconds", 1..=3600, 60));
+        section.close();
+        Self { earliest, latest, poll }
+    }
+}
+
+impl FreshnessRule {
+    fn read(mut section: Section<'_>) -> Option<Self> {
+        let mode = section.choice("mode", &[("previous_working_day", false), ("max_age", true)], false);
+        if mode {
+            let hours = section.need("max_age_hours", "30").and_then(|field| field.number(1..=720));
+            section.close();
+            return Some(Self::MaxAge { hours: hours? });
+        }
+        section.close_with(&["max_age_hours"], "it belongs to `mode = \"max_age\"`");
+        Some(Self::PreviousWorkingDay)
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { directory: PathBuf::from("/var/lib/dunningd") }
+    }
+}
+
+impl State {
+    fn read(mut section: Section<'_>, around: Surroundings<'_>) -> Self {
+        let directory = around.path(&mut section, "directory");
+        section.close();
+        directory.map_or_else(Self::default, |directory| Self { directory })
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, filter: "info".to_owned() }
+    }
+}
+
+impl Log {
+    fn read(mut section: Section<'_>) -> Self {
+        let usual = Self::default();
+        let words = [
+            ("auto", LogFormat::Auto),
+            ("text", LogFormat::Text),
+            ("json", LogFormat::Json),
+            ("journald", LogFormat::Journald),
+        ];
+        let format = section.choice("format", &words, usual.format);
+        let filter = section.text("filter").unwrap_or(usual.filter);
+        section.close();
+        Self { format, filter }
+    }
+}
+
+fn time(text: &str) -> Result<NaiveTime, ParseError> {
+    NaiveTime::parse_from_str(text, "%H:%M").map_err(|_| ParseError::new(text, "a time of day such as \"06:00\""))
+}
+
+fn hour(hour: u32) -> NaiveTime {
+    NaiveTime::from_hms_opt(hour, 0, 0).unwrap_or_default()
+}
+
+pub(super) fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(u64::from(seconds))
+}
+
+fn minutes(minutes: u32) -> Duration {
+    seconds(minutes * 60)
+}
