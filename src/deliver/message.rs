@@ -28,7 +28,9 @@ pub enum BuildError {
     MessageId(&'static str),
     #[error("the date is out of range")]
     Date,
-    #[error("an attachment's file name is not 1 to {FILE_NAME_MAX} of a-z, A-Z, 0-9, `.`, `_` and `-`, or begins with a dot")]
+    #[error(
+        "an attachment's file name is not 1 to {FILE_NAME_MAX} of a-z, A-Z, 0-9, `.`, `_` and `-`, or begins with a dot"
+    )]
     FileName,
     #[error("an attachment's content type is not one")]
     ContentType,

@@ -68,8 +68,8 @@ impl Relay {
                 _ => None,
             }
         } else {
-            let name = ServerName::try_from(settings.host.clone())
-                .map_err(|_| SettingsError::Host(settings.host.clone()))?;
+            let name =
+                ServerName::try_from(settings.host.clone()).map_err(|_| SettingsError::Host(settings.host.clone()))?;
             Some((tls::connector(settings.ca_file.as_deref())?, name))
         };
         let hello = ClientId::Domain(settings.hello_name.clone());
@@ -150,8 +150,7 @@ impl Relay {
         let failed = |detail: String| DeliveryError::new(Phase::Connect, detail);
         let limit = self.settings.timeouts.connect;
         let begun = Instant::now();
-        let host = self.settings.host.trim_start_matches('[').trim_end_matches(']');
-        let found = timeout(limit, lookup_host((host, self.settings.port)))
+        let found = timeout(limit, lookup_host((self.settings.host.as_str(), self.settings.port)))
             .await
             .map_err(|_| failed(took_too_long(limit)))?
             .map_err(|_| failed("the name of the relay is unknown".into()))?;
@@ -423,8 +422,7 @@ impl ReadyForData {
     /// with it. Bytes that no relay may be given (see [`build`](super::build)) are `Deferred` without a word said.
     pub async fn data(self, bytes: &[u8]) -> (Option<Session>, Outcome) {
         if let Err(fault) = verify(bytes) {
-            let outcome =
-                Outcome::Deferred { phase: Phase::Data, reply: None, detail: fault.to_string(), ours: false };
+            let outcome = Outcome::Deferred { phase: Phase::Data, reply: None, detail: fault.to_string(), ours: false };
             return (self.reset().await, outcome);
         }
         let limit = self.session.line.limits.data;

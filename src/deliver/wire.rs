@@ -48,6 +48,8 @@ struct Shared {
     /// The lines since our last command.
     reply: Vec<String>,
     closed: bool,
+    /// The relay spoke out of turn: no reply can be told from another any more.
+    out_of_step: bool,
     /// Told when lettre waits for a reply.
     listening: Option<oneshot::Sender<()>>,
 }
@@ -68,6 +70,7 @@ impl Wire {
             given: Vec::new(),
             reply: Vec::new(),
             closed: false,
+            out_of_step: false,
             listening: None,
         };
         Self { shared: Arc::new(Mutex::new(shared)) }
@@ -140,6 +143,9 @@ impl Wire {
 impl Shared {
     /// The next line, cleaned and noted; `None` at the end of the stream.
     fn poll_line(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<String>>> {
+        if self.out_of_step {
+            return Poll::Ready(Err(out_of_turn()));
+        }
         loop {
             if let Some(end) = self.arrived.iter().position(|&byte| byte == b'\n') {
                 let rest = self.arrived.split_off(end + 1);
@@ -242,10 +248,12 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut shared = self.lock();
-        if !shared.arrived.is_empty() || !shared.given.is_empty() {
+        // Also when the write fails: the last reply must not pass for one to this command.
+        shared.reply.clear();
+        shared.out_of_step |= !shared.arrived.is_empty() || !shared.given.is_empty();
+        if shared.out_of_step {
             return Poll::Ready(Err(out_of_turn()));
         }
-        shared.reply.clear();
         Pin::new(shared.stream()?).poll_write(context, bytes)
     }
 
