@@ -222,3 +222,29 @@ impl Boundary {
         text.contains(&self.mark)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_lines_of_bounded_length_may_be_sent() {
+        let line = |length: usize| format!("{}\r\n", "x".repeat(length)).into_bytes();
+        let cases: [(&[u8], Result<(), BuildError>); 11] = [
+            (b"a\r\n\r\n.\r\n", Ok(())),
+            (b"", Err(BuildError::LineEnd)),
+            (b"a", Err(BuildError::LineEnd)),
+            (b"a\r\nb", Err(BuildError::LineEnd)),
+            (b"a\n.\r\n", Err(BuildError::LineEnd)),
+            (b"a\r.\r\n", Err(BuildError::LineEnd)),
+            (b"a\r\r\n", Err(BuildError::LineEnd)),
+            (b"a\n\r\n", Err(BuildError::LineEnd)),
+            (b"a\0\r\n", Err(BuildError::Nul)),
+            (&line(998), Ok(())),
+            (&line(999), Err(BuildError::LongLine)),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(verify(bytes), expected, "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+}

@@ -26,7 +26,7 @@ pub use smtp::{ReadyForData, Relay, Session};
 #[derive(Debug)]
 pub enum Transport {
     /// To the relay.
-    Smtp(Relay),
+    Smtp(Box<Relay>),
     /// Into a folder, for trials and for post that is printed.
     File(FileTransport),
 }

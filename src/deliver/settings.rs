@@ -18,10 +18,17 @@ pub enum Security {
 }
 
 /// A user name and a password for AUTH (RFC 4954).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Credentials {
     pub username: String,
     pub password: SecretString,
+}
+
+impl std::fmt::Debug for Credentials {
+    /// Without either: the user name is often an address.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").finish_non_exhaustive()
+    }
 }
 
 /// Everything about the relay.
@@ -66,7 +73,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     /// Shorter than RFC 5321 §4.5.3.2 where nothing is lost by giving up, its full ten minutes after the final dot.
     fn default() -> Self {
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         Self {
             connect: Duration::from_secs(30),
             greeting: minute,

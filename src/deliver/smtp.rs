@@ -114,7 +114,9 @@ impl Relay {
             }
             None => DeliveryError::new(Phase::Hello, why(&error, &wire)),
         })?;
-        let offer = Offer::read(&wire.reply().unwrap_or(Reply { code: 250, text: String::new() }));
+        let hello = wire.reply().ok_or_else(|| DeliveryError::new(Phase::Hello, why_mute(&wire)))?;
+        let offer = Offer::read(&hello);
+        expect(Phase::Hello, hello)?;
 
         let mut line = Line { connection, wire, limits, offer, opened: Instant::now(), accepted: 0 };
         if self.settings.security == Security::StartTls {
@@ -199,13 +201,13 @@ impl fmt::Debug for Relay {
 struct Offer {
     start_tls: bool,
     smtp_utf8: bool,
-    plain: bool,
-    login: bool,
+    /// The better of those that we know.
+    mechanism: Option<Mechanism>,
 }
 
 impl Offer {
     fn read(hello: &Reply) -> Self {
-        let mut offer = Self { start_tls: false, smtp_utf8: false, plain: false, login: false };
+        let mut offer = Self { start_tls: false, smtp_utf8: false, mechanism: None };
         for line in hello.text.lines().skip(1) {
             let line = line.to_ascii_uppercase();
             // Some relays still write the `AUTH=` of the drafts before RFC 2554.
@@ -214,9 +216,12 @@ impl Offer {
                 Some("STARTTLS") => offer.start_tls = true,
                 Some("SMTPUTF8") => offer.smtp_utf8 = true,
                 Some("AUTH") => {
-                    for mechanism in words {
-                        offer.plain |= mechanism == "PLAIN";
-                        offer.login |= mechanism == "LOGIN";
+                    for word in words {
+                        match word {
+                            "PLAIN" => offer.mechanism = Some(Mechanism::Plain),
+                            "LOGIN" => offer.mechanism = offer.mechanism.or(Some(Mechanism::Login)),
+                            _ => {}
+                        }
                     }
                 }
                 _ => {}
@@ -247,11 +252,7 @@ impl Line {
     }
 
     async fn authenticate(&mut self, login: &Login) -> Result<Reply, String> {
-        let mechanism = match &self.offer {
-            offer if offer.plain => Mechanism::Plain,
-            offer if offer.login => Mechanism::Login,
-            _ => return Err("the relay offers neither AUTH PLAIN nor AUTH LOGIN".into()),
-        };
+        let mechanism = self.offer.mechanism.ok_or("the relay offers neither AUTH PLAIN nor AUTH LOGIN")?;
         let unclear = |_| "the relay asks for something else than user name and password".to_owned();
         let mut reply = self.exchange(Auth::new(mechanism, login.clone(), None).map_err(unclear)?).await?;
         for _ in 0..CHALLENGES_MAX {
@@ -305,10 +306,9 @@ impl Session {
             parameters.push(MailParameter::SmtpUtfEight);
         }
         let limits = self.line.limits;
-        let session =
-            self.step(Phase::MailFrom, limits.mail_from, Mail::new(Some(sender), parameters)).await.map_err(unbox)?;
+        let session = self.step(Phase::MailFrom, limits.mail_from, Mail::new(Some(sender), parameters)).await?;
         let session = session.step(Phase::RcptTo, limits.rcpt_to, Rcpt::new(recipient, Vec::new())).await;
-        session.map(|session| ReadyForData { session }).map_err(unbox)
+        session.map(|session| ReadyForData { session })
     }
 
     /// Whether the relay takes addresses with a non-ASCII local part (RFC 6531).
@@ -335,19 +335,17 @@ impl Session {
     }
 
     /// One command that either lets the conversation go on or ends the attempt.
-    async fn step(mut self, phase: Phase, limit: Duration, command: impl Display) -> Result<Self, Box<End>> {
+    async fn step(mut self, phase: Phase, limit: Duration, command: impl Display) -> Result<Self, End> {
         let said = match timeout(limit, self.line.exchange(command)).await {
             Ok(said) => said,
             Err(_) => Err(took_too_long(limit)),
         };
         match said {
-            Err(detail) => Err(Box::new((None, no_reply(phase, detail)))),
+            Err(detail) => Err((None, no_reply(phase, detail))),
             Ok(reply) => match classify(phase, &reply) {
                 None => Ok(self),
-                Some(outcome) if goes_on_after(&reply) && reply.code >= 400 => {
-                    Err(Box::new((self.reset().await, outcome)))
-                }
-                Some(outcome) => Err(Box::new((None, outcome))),
+                Some(outcome) if goes_on_after(&reply) && reply.code >= 400 => Err((self.reset().await, outcome)),
+                Some(outcome) => Err((None, outcome)),
             },
         }
     }
@@ -403,10 +401,6 @@ impl fmt::Debug for Session {
 
 type End = (Option<Session>, Outcome);
 
-fn unbox(end: Box<End>) -> End {
-    *end
-}
-
 /// The relay has taken sender and recipient; the last check comes now. Dropped, it hangs up, and nothing was sent.
 #[derive(Debug)]
 pub struct ReadyForData {
@@ -419,7 +413,7 @@ impl ReadyForData {
     ///
     /// Must not be dropped before it is done: it takes no longer than [`Timeouts::content`], and a future that was
     /// dropped half-way leaves a message of which nobody knows, to be recorded as `unknown`. The connection closes
-    /// with it. Bytes that no relay may be given (see [`build`](super::build)) are `Deferred` without a word said.
+    /// with it. While the 354 is awaited the last check grows older, by [`Timeouts::data`] at most. Bytes that no relay may be given (see [`build`](super::build)) are `Deferred` without a word said.
     pub async fn data(self, bytes: &[u8]) -> (Option<Session>, Outcome) {
         if let Err(fault) = verify(bytes) {
             let outcome = Outcome::Deferred { phase: Phase::Data, reply: None, detail: fault.to_string(), ours: false };
@@ -428,7 +422,7 @@ impl ReadyForData {
         let limit = self.session.line.limits.data;
         match self.session.step(Phase::Data, limit, Data).await {
             Ok(session) => session.body(bytes).await,
-            Err(end) => *end,
+            Err(end) => end,
         }
     }
 

@@ -3,7 +3,7 @@
 //! lettre reads ahead of the reply it wants, discards greetings, joins the lines of a negative reply and gives up on
 //! replies that are not UTF-8. So it is handed one clean line at a time, and each reply is kept here as it came. What the
 //! relay says out of turn stays here too and breaks the connection at the next write: injected before TLS it would
-//! else be believed after it (CVE-2011-0411), and before the final dot a stray 250 would pass for an acceptance.
+//! else be believed after it (as in curl, CVE-2021-22947), and before the final dot a stray 250 would pass for an acceptance.
 
 use std::future::poll_fn;
 use std::io;
