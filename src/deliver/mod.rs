@@ -1,1 +1,32 @@
 //! One message over SMTP, phase by phase, or into a file. Never guesses.
+//!
+//! ```text
+//!  message::build -> frozen bytes
+//!  Relay::connect -> Session::envelope -> ReadyForData -> the shell's last check -> ReadyForData::data -> Outcome
+//! ```
+//!
+//! What a reply means is decided in one place, `classify`. A connection that timed out, broke or answered nonsense is
+//! closed and never used again, because the next reply on it might belong to the message before.
+
+mod file;
+mod message;
+mod outcome;
+mod settings;
+mod smtp;
+mod tls;
+mod wire;
+
+pub use file::FileTransport;
+pub use message::{BuildError, build};
+pub use outcome::{DeliveryError, classify};
+pub use settings::{Credentials, Security, SettingsError, SmtpSettings, Timeouts};
+pub use smtp::{ReadyForData, Relay, Session};
+
+/// Where messages go.
+#[derive(Debug)]
+pub enum Transport {
+    /// To the relay.
+    Smtp(Box<Relay>),
+    /// Into a folder, for trials and for post that is printed.
+    File(FileTransport),
+}

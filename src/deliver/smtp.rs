@@ -1,0 +1,487 @@
+//! A conversation with the relay, one type per place it can stand at.
+//!
+//! lettre's connection speaks; each step gets its own time, and its reply its meaning from [`classify`]. Every method
+//! takes the value it is called on, so a future that is dropped half-way takes the connection with it: there is no
+//! way to go on using one whose last reply was never read.
+
+use std::fmt::{self, Display};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use lettre::Address;
+use lettre::transport::smtp::authentication::{Credentials as Login, Mechanism};
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::commands::{Auth, Data, Ehlo, Mail, Quit, Rcpt, Rset, Starttls};
+use lettre::transport::smtp::extension::{ClientId, MailBodyParameter, MailParameter};
+use lettre::transport::smtp::{Error as SmtpError, response::Response};
+use secrecy::ExposeSecret as _;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::message::verify;
+use super::outcome::{DeliveryError, classify, goes_on_after, no_reply};
+use super::wire::Wire;
+use super::{Security, SettingsError, SmtpSettings, Timeouts, tls};
+use crate::model::{EmailAddress, Outcome, Phase, Reply};
+
+/// How long to listen for a last word after writing the body failed: it has arrived already or never will.
+const LAST_WORD: Duration = Duration::from_secs(2);
+/// A LOGIN dialogue asks twice; more questions are a loop.
+const CHALLENGES_MAX: usize = 3;
+
+/// The relay that takes our mail.
+pub struct Relay {
+    settings: SmtpSettings,
+    hello: ClientId,
+    /// `None` when the connection stays plain.
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Relay {
+    /// Checks the settings and loads the trusted certificates. Connects to nothing.
+    ///
+    /// # Errors
+    /// When the settings can lead to no session, or to one that is not safe: see [`SettingsError`].
+    pub fn new(settings: SmtpSettings) -> Result<Self, SettingsError> {
+        let is_word = |text: &str| !text.is_empty() && text.len() <= 255 && text.chars().all(|c| c.is_ascii_graphic());
+        if !is_word(&settings.host) {
+            return Err(SettingsError::Host(settings.host));
+        }
+        if !is_word(&settings.hello_name) {
+            return Err(SettingsError::HelloName(settings.hello_name));
+        }
+        if let Some(credentials) = &settings.credentials {
+            let is_usable = |text: &str| !text.is_empty() && !text.contains('\0');
+            if !is_usable(&credentials.username) || !is_usable(credentials.password.expose_secret()) {
+                return Err(SettingsError::Credentials);
+            }
+        }
+        let tls = if settings.security == Security::Plain {
+            // A name is resolved, and its addresses looked at, with each connection.
+            match settings.host.parse::<IpAddr>() {
+                Ok(address) if !address.is_loopback() => return Err(SettingsError::PlainElsewhere(address)),
+                _ => None,
+            }
+        } else {
+            let name =
+                ServerName::try_from(settings.host.clone()).map_err(|_| SettingsError::Host(settings.host.clone()))?;
+            Some((tls::connector(settings.ca_file.as_deref())?, name))
+        };
+        let hello = ClientId::Domain(settings.hello_name.clone());
+        Ok(Self { settings, hello, tls })
+    }
+
+    /// The time each phase gets.
+    #[must_use]
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.settings.timeouts
+    }
+
+    /// Connects, agrees on TLS and proves who we are.
+    ///
+    /// # Errors
+    /// When no relay answers, it offers no STARTTLS where that is required, its certificate does not convince, it
+    /// refuses user name and password or offers no way to give them, or a phase takes too long. Nothing was sent, and
+    /// no password left this machine unless TLS stood (or the relay is on this machine and plain was asked for).
+    pub async fn connect(&self) -> Result<Session, DeliveryError> {
+        let limits = self.settings.timeouts;
+        let (stream, peer) = self.dial().await?;
+        let wire = Wire::new(stream, peer);
+
+        if self.settings.security == Security::ImplicitTls {
+            within(Phase::StartTls, limits.tls, self.encrypt(&wire)).await?;
+        }
+
+        let greeting = within(Phase::Greeting, limits.greeting, async {
+            wire.greeting().await.map_err(|error| why_io(&error))?.ok_or_else(|| why_mute(&wire))
+        });
+        expect(Phase::Greeting, greeting.await?)?;
+
+        let speaking = AsyncSmtpConnection::connect_with_transport(Box::new(wire.clone()), &self.hello);
+        let Ok(connection) = timeout(limits.hello, speaking).await else {
+            return Err(DeliveryError::new(Phase::Hello, took_too_long(limits.hello)));
+        };
+        // When EHLO is refused lettre says QUIT before it returns, so the wire holds the reply to that.
+        let connection = connection.map_err(|error| match error.status() {
+            Some(code) => {
+                let text = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                DeliveryError::answered(Phase::Hello, Reply { code: code.into(), text })
+            }
+            None => DeliveryError::new(Phase::Hello, why(&error, &wire)),
+        })?;
+        let hello = wire.reply().ok_or_else(|| DeliveryError::new(Phase::Hello, why_mute(&wire)))?;
+        let offer = Offer::read(&hello);
+        expect(Phase::Hello, hello)?;
+
+        let mut line = Line { connection, wire, limits, offer, opened: Instant::now(), accepted: 0 };
+        if self.settings.security == Security::StartTls {
+            if !line.offer.start_tls {
+                return Err(DeliveryError::new(Phase::StartTls, "the relay offers no STARTTLS"));
+            }
+            within(Phase::StartTls, limits.tls, async {
+                let reply = line.exchange(Starttls).await?;
+                if classify(Phase::StartTls, &reply).is_some() {
+                    return Ok(Some(reply));
+                }
+                self.encrypt(&line.wire).await.map(|()| None)
+            })
+            .await?
+            .map_or(Ok(()), |reply| Err(DeliveryError::answered(Phase::StartTls, reply)))?;
+            // What was offered before TLS may have been written by anyone (RFC 3207 §4.2).
+            let hello = within(Phase::Hello, limits.hello, line.exchange(Ehlo::new(self.hello.clone()))).await?;
+            line.offer = Offer::read(&hello);
+            expect(Phase::Hello, hello)?;
+        }
+
+        if let Some(credentials) = &self.settings.credentials {
+            let login = Login::new(credentials.username.clone(), credentials.password.expose_secret().to_owned());
+            let reply = within(Phase::Auth, limits.auth, line.authenticate(&login)).await?;
+            expect(Phase::Auth, reply)?;
+        }
+        Ok(Session { line: Box::new(line) })
+    }
+
+    /// The first of the relay's addresses that answers. Each gets an equal part of the time, so that a dead one does
+    /// not use up that of the next.
+    async fn dial(&self) -> Result<(TcpStream, SocketAddr), DeliveryError> {
+        let failed = |detail: String| DeliveryError::new(Phase::Connect, detail);
+        let limit = self.settings.timeouts.connect;
+        let begun = Instant::now();
+        let found = timeout(limit, lookup_host((self.settings.host.as_str(), self.settings.port)))
+            .await
+            .map_err(|_| failed(took_too_long(limit)))?
+            .map_err(|_| failed("the name of the relay is unknown".into()))?;
+        let addresses: Vec<SocketAddr> = found.collect();
+        if self.settings.security == Security::Plain
+            && let Some(elsewhere) = addresses.iter().find(|address| !address.ip().is_loopback())
+        {
+            let detail = format!("{} is not this machine, and without TLS no other is used", elsewhere.ip());
+            return Err(failed(detail));
+        }
+
+        let mut last = failed("the relay has no address".into());
+        for (tried, &address) in addresses.iter().enumerate() {
+            let waiting = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+            let share = limit.saturating_sub(begun.elapsed()) / waiting;
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    // Else body and dot, two writes, wait 40 ms for each other's acknowledgement.
+                    stream.set_nodelay(true).map_err(|error| failed(why_io(&error)))?;
+                    return Ok((stream, address));
+                }
+                Ok(Err(error)) => last = failed(why_io(&error)),
+                Err(_) => last = failed(took_too_long(share)),
+            }
+        }
+        Err(last)
+    }
+
+    async fn encrypt(&self, wire: &Wire) -> Result<(), String> {
+        let Some((connector, name)) = &self.tls else { return Err("TLS is not set up".into()) };
+        wire.encrypt(connector, name.clone()).await.map_err(|error| match error.get_ref() {
+            // Written by rustls: why a certificate does not convince.
+            Some(inner) => inner.to_string(),
+            None => why_io(&error),
+        })
+    }
+}
+
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What the relay can do, from its reply to EHLO.
+struct Offer {
+    start_tls: bool,
+    smtp_utf8: bool,
+    /// The better of those that we know.
+    mechanism: Option<Mechanism>,
+}
+
+impl Offer {
+    fn read(hello: &Reply) -> Self {
+        let mut offer = Self { start_tls: false, smtp_utf8: false, mechanism: None };
+        for line in hello.text.lines().skip(1) {
+            let line = line.to_ascii_uppercase();
+            // Some relays still write the `AUTH=` of the drafts before RFC 2554.
+            let mut words = line.split([' ', '=']);
+            match words.next() {
+                Some("STARTTLS") => offer.start_tls = true,
+                Some("SMTPUTF8") => offer.smtp_utf8 = true,
+                Some("AUTH") => {
+                    for word in words {
+                        match word {
+                            "PLAIN" => offer.mechanism = Some(Mechanism::Plain),
+                            "LOGIN" => offer.mechanism = offer.mechanism.or(Some(Mechanism::Login)),
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        offer
+    }
+}
+
+/// The connection and what is known about it.
+struct Line {
+    connection: AsyncSmtpConnection,
+    wire: Wire,
+    limits: Timeouts,
+    offer: Offer,
+    opened: Instant,
+    accepted: u32,
+}
+
+impl Line {
+    /// Says one command and hears its reply, whatever lettre thinks of it.
+    ///
+    /// # Errors
+    /// In our words, when there is no reply. The connection must not be used again.
+    async fn exchange(&mut self, command: impl Display) -> Result<Reply, String> {
+        let result = self.connection.command(command).await;
+        heard(&self.wire, result).await
+    }
+
+    async fn authenticate(&mut self, login: &Login) -> Result<Reply, String> {
+        let mechanism = self.offer.mechanism.ok_or("the relay offers neither AUTH PLAIN nor AUTH LOGIN")?;
+        let unclear = |_| "the relay asks for something else than user name and password".to_owned();
+        let mut reply = self.exchange(Auth::new(mechanism, login.clone(), None).map_err(unclear)?).await?;
+        for _ in 0..CHALLENGES_MAX {
+            if reply.code != 334 {
+                break;
+            }
+            let asked = BASE64_STANDARD.decode(reply.text.trim()).unwrap_or_default();
+            let asked = String::from_utf8_lossy(&asked).into_owned();
+            let answer = Auth::new(mechanism, login.clone(), Some(asked)).map_err(unclear)?;
+            reply = self.exchange(answer).await?;
+        }
+        Ok(reply)
+    }
+}
+
+/// A connection on which no transaction is open. Dropped, it hangs up.
+pub struct Session {
+    line: Box<Line>,
+}
+
+impl Session {
+    /// Names sender and recipient (RFC 5321 §3.3): one recipient, so that one reply is about one notice.
+    ///
+    /// # Errors
+    /// The outcome, and the session if it is still good. When the recipient's address needs SMTPUTF8 (RFC 6531) and the
+    /// relay does not offer it, nothing is sent and the outcome is `Deferred` without a reply and not `ours`: it is no
+    /// `Refused`, which would invent words of the relay, and no fault of the relay as a whole, so its tries are used
+    /// up and a person sees it. [`Session::offers_smtputf8`] tells beforehand.
+    pub async fn envelope(
+        self,
+        from: &EmailAddress,
+        to: &EmailAddress,
+    ) -> Result<ReadyForData, (Option<Self>, Outcome)> {
+        let unsent = |detail: &str, ours| Outcome::Deferred {
+            phase: Phase::MailFrom,
+            reply: None,
+            detail: detail.to_owned(),
+            ours,
+        };
+        let lacks_utf8 = !self.line.offer.smtp_utf8;
+        if lacks_utf8 && (from.needs_smtputf8() || to.needs_smtputf8()) {
+            let outcome = unsent("the address needs SMTPUTF8, which the relay does not offer", from.needs_smtputf8());
+            return Err((Some(self), outcome));
+        }
+        let (Ok(sender), Ok(recipient)) = (from.as_str().parse::<Address>(), to.as_str().parse::<Address>()) else {
+            return Err((Some(self), unsent("an address cannot be written in SMTP", false)));
+        };
+        let mut parameters = Vec::new();
+        if from.needs_smtputf8() || to.needs_smtputf8() {
+            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        let limits = self.line.limits;
+        let session = self.step(Phase::MailFrom, limits.mail_from, Mail::new(Some(sender), parameters)).await?;
+        let session = session.step(Phase::RcptTo, limits.rcpt_to, Rcpt::new(recipient, Vec::new())).await;
+        session.map(|session| ReadyForData { session })
+    }
+
+    /// Whether the relay takes addresses with a non-ASCII local part (RFC 6531).
+    #[must_use]
+    pub fn offers_smtputf8(&self) -> bool {
+        self.line.offer.smtp_utf8
+    }
+
+    /// How long the connection has been open.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.line.opened.elapsed()
+    }
+
+    /// How many messages were accepted on it.
+    #[must_use]
+    pub fn accepted(&self) -> u32 {
+        self.line.accepted
+    }
+
+    /// Takes leave. What the relay answers no longer matters.
+    pub async fn quit(mut self) {
+        let _ = timeout(self.line.limits.reset, self.line.exchange(Quit)).await;
+    }
+
+    /// One command that either lets the conversation go on or ends the attempt.
+    async fn step(mut self, phase: Phase, limit: Duration, command: impl Display) -> Result<Self, End> {
+        let said = match timeout(limit, self.line.exchange(command)).await {
+            Ok(said) => said,
+            Err(_) => Err(took_too_long(limit)),
+        };
+        match said {
+            Err(detail) => Err((None, no_reply(phase, detail))),
+            Ok(reply) => match classify(phase, &reply) {
+                None => Ok(self),
+                Some(outcome) if goes_on_after(&reply) && reply.code >= 400 => Err((self.reset().await, outcome)),
+                Some(outcome) => Err((None, outcome)),
+            },
+        }
+    }
+
+    /// Ends an open transaction (RFC 5321 §4.1.1.5).
+    async fn reset(mut self) -> Option<Self> {
+        let said = timeout(self.line.limits.reset, self.line.exchange(Rset)).await;
+        matches!(said, Ok(Ok(Reply { code: 250, .. }))).then_some(self)
+    }
+
+    /// The message and the final dot.
+    async fn body(mut self, bytes: &[u8]) -> End {
+        // lettre stuffs dots, and ends the last line itself.
+        let content = bytes.strip_suffix(b"\r\n").unwrap_or(bytes);
+        let Line { connection, wire, limits, .. } = &mut *self.line;
+        let mut dot_written = wire.listening();
+        let (phase, sent) = {
+            let mut sending = std::pin::pin!(connection.message(content));
+            let early = tokio::select! {
+                biased;
+                result = &mut sending => Some(result),
+                _ = &mut dot_written => None,
+                () = tokio::time::sleep(limits.body) => {
+                    return (None, no_reply(Phase::Body, took_too_long(limits.body)));
+                }
+            };
+            match early {
+                Some(result) if dot_written.try_recv().is_ok() => (Phase::Dot, result),
+                Some(result) => (Phase::Body, result),
+                None => match timeout(limits.dot, sending).await {
+                    Ok(result) => (Phase::Dot, result),
+                    Err(_) => return (None, no_reply(Phase::Dot, took_too_long(limits.dot))),
+                },
+            }
+        };
+        let reply = match timeout(LAST_WORD, heard(wire, sent)).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(detail)) => return (None, no_reply(phase, detail)),
+            Err(_) => return (None, no_reply(phase, "the connection broke".into())),
+        };
+        let outcome = classify(phase, &reply).unwrap_or_else(|| no_reply(phase, "the reply has no meaning".into()));
+        self.line.accepted += u32::from(matches!(outcome, Outcome::Accepted { .. }));
+        let usable = phase == Phase::Dot && goes_on_after(&reply);
+        (usable.then_some(self), outcome)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("wire", &self.line.wire).finish_non_exhaustive()
+    }
+}
+
+type End = (Option<Session>, Outcome);
+
+/// The relay has taken sender and recipient; the last check comes now. Dropped, it hangs up, and nothing was sent.
+#[derive(Debug)]
+pub struct ReadyForData {
+    session: Session,
+}
+
+impl ReadyForData {
+    /// Sends the message: DATA, its 354, the bytes with dots stuffed (RFC 5321 §4.5.2), the final dot, the reply.
+    /// Gives the session back if the relay will go on.
+    ///
+    /// Must not be dropped before it is done: it takes no longer than [`Timeouts::content`], and a future that was
+    /// dropped half-way leaves a message of which nobody knows, to be recorded as `unknown`. The connection closes
+    /// with it. While the 354 is awaited the last check grows older, by [`Timeouts::data`] at most. Bytes that no relay may be given (see [`build`](super::build)) are `Deferred` without a word said.
+    pub async fn data(self, bytes: &[u8]) -> (Option<Session>, Outcome) {
+        if let Err(fault) = verify(bytes) {
+            let outcome = Outcome::Deferred { phase: Phase::Data, reply: None, detail: fault.to_string(), ours: false };
+            return (self.reset().await, outcome);
+        }
+        let limit = self.session.line.limits.data;
+        match self.session.step(Phase::Data, limit, Data).await {
+            Ok(session) => session.body(bytes).await,
+            Err(end) => end,
+        }
+    }
+
+    /// Takes it back, because the last check said no.
+    pub async fn reset(self) -> Option<Session> {
+        self.session.reset().await
+    }
+}
+
+/// The reply that the wire noted, if there is a whole one.
+async fn heard(wire: &Wire, result: Result<Response, SmtpError>) -> Result<Reply, String> {
+    if let Some(reply) = wire.reply() {
+        return Ok(reply);
+    }
+    match wire.hear_out().await {
+        Ok(Some(reply)) => Ok(reply),
+        Ok(None) | Err(_) => Err(result.err().map_or_else(|| why_mute(wire), |error| why(&error, wire))),
+    }
+}
+
+async fn within<T>(
+    phase: Phase,
+    limit: Duration,
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, DeliveryError> {
+    match timeout(limit, work).await {
+        Ok(result) => result.map_err(|detail| DeliveryError::new(phase, detail)),
+        Err(_) => Err(DeliveryError::new(phase, took_too_long(limit))),
+    }
+}
+
+fn expect(phase: Phase, reply: Reply) -> Result<(), DeliveryError> {
+    classify(phase, &reply).map_or(Ok(()), |_| Err(DeliveryError::answered(phase, reply)))
+}
+
+fn took_too_long(limit: Duration) -> String {
+    format!("no answer within {} s", limit.as_secs_f32())
+}
+
+/// lettre's own words may quote the relay, which quotes addresses; the kind of failure does not.
+fn why(error: &SmtpError, wire: &Wire) -> String {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            return why_io(error);
+        }
+        source = cause.source();
+    }
+    why_mute(wire)
+}
+
+fn why_io(error: &io::Error) -> String {
+    match error.get_ref() {
+        Some(inner) if error.kind() == io::ErrorKind::InvalidData => inner.to_string(),
+        _ => error.kind().to_string(),
+    }
+}
+
+fn why_mute(wire: &Wire) -> String {
+    let said = if wire.is_closed() { "the relay closed the connection" } else { "the relay answered no SMTP" };
+    said.to_owned()
+}
