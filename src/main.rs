@@ -1,1 +1,5 @@
-fn main() {}
+//! Parses the command line, calls the library, ends with its exit code.
+
+fn main() -> std::process::ExitCode {
+    dunningd::cli::main()
+}

@@ -35,7 +35,6 @@ pub enum EventKind {
     TaskOpened,
     ItemWithdrawn,
     ItemRestored,
-    LedgerImported,
 }
 
 impl EventKind {
@@ -61,7 +60,6 @@ impl EventKind {
             Self::TaskOpened => "task_opened",
             Self::ItemWithdrawn => "item_withdrawn",
             Self::ItemRestored => "item_restored",
-            Self::LedgerImported => "ledger_imported",
         }
     }
 }

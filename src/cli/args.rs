@@ -1,0 +1,265 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, FixedOffset, NaiveDate};
+use clap::{Args, Parser, Subcommand};
+
+/// Chases overdue invoices, and can prove every contact and every decision not to make one.
+#[derive(Debug, Parser)]
+#[command(name = "dunningd", version, max_term_width = 100, arg_required_else_help = true)]
+pub(super) struct Cli {
+    /// The folder of dunningd.toml, policy.toml, creditors.toml and templates/
+    #[arg(long, global = true, env = "DUNNINGD_CONFIG", value_name = "DIR", default_value = "/etc/dunningd")]
+    pub(super) config: PathBuf,
+
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show the main job in a world of its own: private database, made-up accounts, a mail server
+    Demo(DemoArgs),
+    /// Write a commented configuration with its templates into a new folder
+    Init { directory: PathBuf },
+    /// Create the schema or bring it up to date
+    Migrate,
+    /// Check configuration and templates; shows every finding at once
+    Check,
+    /// Run as a service: scan by schedule, deliver, until SIGTERM
+    Run,
+    /// Make the running service read its configuration again
+    Reload,
+    /// Show runs, queue, tasks and the head of the log
+    Status,
+    /// Decide for every account, and queue the notices that are due
+    Scan(ScanArgs),
+    /// Say why an account gets, or does not get, a letter
+    Explain(ExplainArgs),
+    /// Show a letter without sending it
+    Preview(PreviewArgs),
+    /// Look at templates
+    Template {
+        #[command(subcommand)]
+        command: TemplateCommand,
+    },
+    /// Stop contacts to an account, or about one item
+    Hold(HoldArgs),
+    /// Lift the holds that people placed on an account or an item
+    Release(ReleaseArgs),
+    /// Stop everything at once
+    Pause(ReasonArgs),
+    /// Go on after a pause
+    Resume(ReasonArgs),
+    /// Fill the built-in ledger
+    Import {
+        #[command(subcommand)]
+        command: ImportCommand,
+    },
+    /// Look at the ledger's contract
+    Ledger {
+        #[command(subcommand)]
+        command: LedgerCommand,
+    },
+    /// Read, export and verify the contact log
+    Log {
+        #[command(subcommand)]
+        command: LogCommand,
+    },
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Where mails and the exported log go [default: a new folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(super) output: Option<PathBuf>,
+    /// Keep the private database running until Enter is pressed
+    #[arg(long)]
+    pub(super) keep: bool,
+    /// Deliver to this relay on this machine instead of the demo's own mail server
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) relay: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ScanArgs {
+    /// Decide and show, write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Deliver what is queued as well
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) deliver: bool,
+    /// See the ledger as it stood on that day, and be that day
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(super) as_of: Option<NaiveDate>,
+    /// Only this creditor
+    #[arg(long)]
+    pub(super) creditor: Option<String>,
+    /// Only this account
+    #[arg(long)]
+    pub(super) account: Option<String>,
+    /// Say for each account what was decided, and why
+    #[arg(long)]
+    pub(super) why: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    pub(super) account: String,
+    /// See the ledger as it stood on that day, and be that day
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(super) as_of: Option<NaiveDate>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PreviewArgs {
+    /// The template, such as `friendly`; with --account the stage that is due is shown
+    pub(super) template: Option<String>,
+    /// en, it, pl or ru
+    #[arg(long)]
+    pub(super) lang: Option<String>,
+    /// The letter that this account would get today
+    #[arg(long)]
+    pub(super) account: Option<String>,
+    /// With --account: the ledger as it stood on that day
+    #[arg(long, value_name = "YYYY-MM-DD", requires = "account")]
+    pub(super) as_of: Option<NaiveDate>,
+    /// A sample situation; `dunningd template list` names them
+    #[arg(long, conflicts_with = "account")]
+    pub(super) fixture: Option<String>,
+    /// Write the HTML part into this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TemplateCommand {
+    /// List templates, languages and sample situations
+    List,
+    /// Show the variables and filters that a template can use
+    Vars,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HoldArgs {
+    pub(super) account: String,
+    /// Only this item
+    #[arg(long)]
+    pub(super) item: Option<String>,
+    /// The last day of the hold; without it the hold lasts until it is released
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(super) until: Option<NaiveDate>,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReleaseArgs {
+    pub(super) account: String,
+    /// Only holds on this item
+    #[arg(long)]
+    pub(super) item: Option<String>,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReasonArgs {
+    /// Kept in the log for ever; no names of debtors' people
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) reason: String,
+    /// Who decided it [default: your login name]
+    #[arg(long, value_name = "PERSON")]
+    pub(super) by: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ImportCommand {
+    /// From a CSV file, by a profile
+    Csv(ImportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    pub(super) file: PathBuf,
+    /// A profile's name (a file in profiles/ of the configuration) or a path
+    #[arg(long)]
+    pub(super) profile: String,
+    /// Do everything, then undo it
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// full_open_items, full_history or delta, instead of the profile's
+    #[arg(long)]
+    pub(super) scope: Option<String>,
+    /// Up to when the file knows payments: 2026-11-20T18:00:00+01:00, or a day, which means its end in UTC
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(super) payments_as_of: Option<DateTime<FixedOffset>>,
+    /// Import the good rows although others are rejected
+    #[arg(long)]
+    pub(super) allow_rejects: bool,
+    /// Write rejected rows here [default: the file's name with .rejects.csv]
+    #[arg(long, value_name = "FILE")]
+    pub(super) reject_file: Option<PathBuf>,
+}
+
+fn moment(text: &str) -> Result<DateTime<FixedOffset>, String> {
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Ok(at);
+    }
+    let day: NaiveDate = text.parse().map_err(|_| "a time such as 2026-11-20T18:00:00+01:00, or a day".to_owned())?;
+    let next = day.succ_opt().ok_or("a day in this calendar")?;
+    Ok(next.and_time(chrono::NaiveTime::MIN).and_utc().fixed_offset())
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LedgerCommand {
+    /// Prove names, types and sense of the ledger; lists every finding
+    Check,
+    /// Print the columns that the ledger has to provide
+    Contract,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LogCommand {
+    /// Print events
+    Show(LogShowArgs),
+    /// Write the log, and every message exactly as sent, into a folder
+    Export(LogExportArgs),
+    /// Verify the log, or an export alone
+    Verify(LogVerifyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogShowArgs {
+    /// Only events about this account
+    #[arg(long)]
+    pub(super) account: Option<String>,
+    /// Only events after this number
+    #[arg(long, default_value_t = 0)]
+    pub(super) after: i64,
+    /// At most so many
+    #[arg(long, default_value_t = 1000)]
+    pub(super) limit: i64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogExportArgs {
+    /// A new or empty folder: events.ndjson and messages/*.eml
+    pub(super) directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogVerifyArgs {
+    /// An export's events.ndjson; then no database is needed
+    #[arg(long, value_name = "FILE")]
+    pub(super) from: Option<PathBuf>,
+}

@@ -1,0 +1,103 @@
+//! From the configuration to a shell that can work.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr as _;
+
+use secrecy::ExposeSecret as _;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, PgConnection, PgPool};
+
+use crate::clock::Clock;
+use crate::config::Secret;
+use crate::daemon::{Live, LoadError, Shell, load_live};
+use crate::model::Actor;
+use crate::record::{SchemaState, schema_state};
+
+use super::args::Cli;
+use super::failure::{Exit, Failure};
+
+/// How long a connection may take to come.
+const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Reads the configuration, with the environment's variables.
+pub(super) fn load(cli: &Cli) -> Result<Live, LoadError> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let variables: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    load_live(&cli.config, variables, credentials.as_deref())
+}
+
+/// A shell on the application's role, over a database whose schema is current.
+pub(super) async fn shell(cli: &Cli, by: Option<&str>) -> Result<Shell, Failure> {
+    let live = load(cli)?;
+    let database = &live.config.service.database;
+    let options = options(&database.url, database.password.as_ref())?;
+    let pool = PgPoolOptions::new()
+        .max_connections(database.max_connections)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .connect_with(options)
+        .await
+        .map_err(|error| unavailable(&error))?;
+    current_schema(&pool).await?;
+    Ok(Shell::new(pool, live, Clock::system(), actor(by)))
+}
+
+async fn current_schema(pool: &PgPool) -> Result<(), Failure> {
+    let mut connection = pool.acquire().await?;
+    let state = schema_state(&mut connection).await.map_err(|error| Failure::unexpected(error.to_string()))?;
+    match state {
+        SchemaState::Current => Ok(()),
+        SchemaState::Behind(count) => Err(Failure::new(
+            Exit::CONFIG,
+            format!("the database schema is behind by {count} migrations; run `dunningd migrate`"),
+        )),
+        SchemaState::Ahead => Err(Failure::new(
+            Exit::CONFIG,
+            "the database schema is newer than this program; install the version that migrated it, or a newer one",
+        )),
+    }
+}
+
+/// A connection on the administrator's role.
+pub(super) async fn admin(live: &Live) -> Result<PgConnection, Failure> {
+    let database = &live.config.service.database;
+    let url = database.admin_url.as_deref().ok_or_else(|| {
+        Failure::new(Exit::CONFIG, "dunningd.toml has no [database] admin_url; migrate and import need that role")
+    })?;
+    let options = options(url, database.admin_password.as_ref())?;
+    tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
+        .await
+        .map_err(|_| Failure::new(Exit::UNAVAILABLE, "the database does not answer"))?
+        .map_err(|error| unavailable(&error))
+}
+
+fn options(url: &str, password: Option<&Secret>) -> Result<PgConnectOptions, Failure> {
+    let mut options = PgConnectOptions::from_str(url)
+        .map_err(|error| Failure::new(Exit::CONFIG, format!("the database URL: {error}")))?
+        .application_name("dunningd")
+        .disable_statement_logging();
+    if let Some(password) = password {
+        let secret = password.read().map_err(|error| Failure::new(Exit::CONFIG, error.to_string()))?;
+        options = options.password(secret.expose_secret());
+    }
+    Ok(options)
+}
+
+fn unavailable(error: &sqlx::Error) -> Failure {
+    let reason = error.as_database_error().map_or_else(|| error.to_string(), |db| db.message().to_owned());
+    Failure::new(
+        Exit::UNAVAILABLE,
+        format!("the database cannot be reached: {reason}; see [database] in dunningd.toml. Nothing was done."),
+    )
+}
+
+/// The operating-system user, and the person it is said to be.
+pub(super) fn actor(by: Option<&str>) -> Actor {
+    let os_user = nix::unistd::User::from_uid(nix::unistd::getuid())
+        .ok()
+        .flatten()
+        .map_or_else(|| nix::unistd::getuid().to_string(), |user| user.name);
+    Actor { person: by.map_or_else(|| os_user.clone(), str::to_owned), os_user }
+}

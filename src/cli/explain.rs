@@ -1,0 +1,117 @@
+//! `explain`: why this account gets, or does not get, a letter.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use crate::daemon;
+use crate::model::{AccountId, Decision, ReasonCode, Verdict};
+use crate::record::{self, NoticeRow};
+
+use super::args::{Cli, ExplainArgs};
+use super::connect;
+use super::failure::{Exit, Failure};
+use super::scan::parsed;
+
+pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failure> {
+    let account = parsed(Some(&args.account), AccountId::parse)?
+        .ok_or_else(|| Failure::new(Exit::USAGE, "an account is needed"))?;
+    let shell = connect::shell(cli, None).await?;
+    let (snapshot, decision) = daemon::look_at(&shell, &account, args.as_of).await?;
+    let mut connection = shell.pool.acquire().await?;
+    let notices = record::notices_of(&mut connection, account.as_str()).await?;
+    if cli.json {
+        println!("{}", json!({ "decision": decision, "notices": notices }));
+    } else {
+        print!("{}", human(&snapshot.account.name, &decision, &notices));
+    }
+    Ok(Exit::DONE)
+}
+
+fn human(name: &str, decision: &Decision, notices: &[NoticeRow]) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "Account {} ({name}), creditor {}", decision.account, decision.creditor);
+    let _ = write!(out, "On {}: ", decision.business_date);
+    match &decision.verdict {
+        Verdict::Contact(contacting) => {
+            let _ = writeln!(
+                out,
+                "a notice is due: stage {}, in {}, to {}.",
+                contacting.stage, contacting.language, contacting.recipient
+            );
+            if let Some(deadline) = contacting.respond_by {
+                let _ = writeln!(out, "It names a deadline: {deadline}.");
+            }
+        }
+        Verdict::No { code, next_date } => {
+            let _ = writeln!(out, "no notice, `{}`. {}", code.as_str(), code.meaning());
+            match (next_date, code.kind()) {
+                (Some(day), _) => {
+                    let _ = writeln!(out, "By itself the answer can change on {day}.");
+                }
+                (None, crate::model::DecisionKind::Hold) => {
+                    let _ = writeln!(out, "The answer changes when a person acts: {}", remedy(*code));
+                }
+                (None, _) => {}
+            }
+        }
+    }
+    let _ = writeln!(out, "\nWhat was asked, in order:");
+    for check in &decision.checks {
+        let mark = if check.passed { "ok" } else { "no" };
+        let location = check.location.as_ref().map_or(String::new(), |at| format!("  [{at}]"));
+        let _ = writeln!(out, "  {mark}  {:<26} {}{location}", check.rule, check.inputs);
+    }
+    if !decision.items.is_empty() {
+        let _ = writeln!(out, "\nItems:");
+    }
+    for item in &decision.items {
+        let late = item.days_past_due.map_or("no due date".to_owned(), |days| match days {
+            d if d > 0 => format!("{d} days late"),
+            0 => "due today".to_owned(),
+            d => format!("due in {} days", -d),
+        });
+        let credited =
+            if item.credited.is_zero() { String::new() } else { format!(", {} covered by credits", item.credited) };
+        let next = match (&item.next_stage, item.due_on) {
+            (Some(stage), Some(day)) => format!(", next stage {stage} due on {day}"),
+            _ => String::new(),
+        };
+        let _ = writeln!(
+            out,
+            "  {:<20} {:>14} open{credited}, {late}: {}{next}",
+            item.item,
+            item.open.to_string(),
+            item.code.as_str()
+        );
+    }
+    if !notices.is_empty() {
+        let _ = writeln!(out, "\nNotices:");
+    }
+    for notice in notices {
+        let reason = notice.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
+        let _ = writeln!(
+            out,
+            "  {}  {:<10} {}{reason}, items {}",
+            notice.business_date,
+            notice.stage,
+            notice.state,
+            notice.items.join(", ")
+        );
+    }
+    out
+}
+
+/// What a person can do about a reason that does not go away by itself.
+fn remedy(code: ReasonCode) -> &'static str {
+    match code {
+        ReasonCode::Paused => "`dunningd resume`.",
+        ReasonCode::AccountHold => "`dunningd release`, or the ledger's own hold is lifted.",
+        ReasonCode::NoAddress => "the ledger gets a contact with one usable e-mail address.",
+        ReasonCode::NoPaymentAccount => "creditors.toml gets a bank account in that currency.",
+        ReasonCode::NoTemplate => "the letter is written or mended, then `dunningd check`.",
+        ReasonCode::CalendarMissing => "the calendar of that year is added.",
+        ReasonCode::PreviousStageIncomplete => "the failed notice is resolved.",
+        _ => "see the task that was opened for it.",
+    }
+}

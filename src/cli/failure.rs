@@ -1,0 +1,145 @@
+//! How a command ends: exit codes and what is said when it did not do what was asked.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::daemon::{LoadError, ScanError, TransportError};
+use crate::record::{HoldError, RecordError};
+
+/// An exit code; the list is in the README.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Exit(pub(super) u8);
+
+impl Exit {
+    pub(super) const DONE: Self = Self(0);
+    pub(super) const UNEXPECTED: Self = Self(1);
+    pub(super) const USAGE: Self = Self(2);
+    /// Findings, or some sends failed.
+    pub(super) const FINDINGS: Self = Self(3);
+    /// No such account, item, notice, event.
+    pub(super) const NO_SUCH_THING: Self = Self(4);
+    /// Refused by a guard.
+    pub(super) const REFUSED: Self = Self(5);
+    pub(super) const LOG_BROKEN: Self = Self(6);
+    /// The ledger breaks its contract.
+    pub(super) const CONTRACT: Self = Self(65);
+    /// Database or SMTP unavailable.
+    pub(super) const UNAVAILABLE: Self = Self(69);
+    /// Another run holds the lock.
+    pub(super) const LOCKED: Self = Self(75);
+    /// Configuration or template error, or the schema is behind.
+    pub(super) const CONFIG: Self = Self(78);
+}
+
+/// A command that did not do what was asked.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) exit: Exit,
+    message: String,
+    detail: Value,
+}
+
+impl Failure {
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), detail: Value::Null }
+    }
+
+    /// With what a machine may want to know besides the message.
+    pub(super) fn with(mut self, detail: &impl Serialize) -> Self {
+        self.detail = serde_json::to_value(detail).unwrap_or_default();
+        self
+    }
+
+    pub(super) fn unexpected(message: impl Into<String>) -> Self {
+        Self::new(Exit::UNEXPECTED, message)
+    }
+
+    /// Says it on stderr; as JSON on stdout when that was asked for.
+    pub(super) fn print(&self, json: bool) {
+        if json {
+            let value = serde_json::json!({ "error": self.message, "exit": self.exit.0, "detail": self.detail });
+            println!("{value}");
+        } else {
+            eprintln!("dunningd: {}", self.message.trim_end());
+        }
+    }
+}
+
+impl From<RecordError> for Failure {
+    fn from(error: RecordError) -> Self {
+        let exit = match &error {
+            RecordError::Database(inner) if unreachable(inner) => Exit::UNAVAILABLE,
+            _ => Exit::UNEXPECTED,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        RecordError::from(error).into()
+    }
+}
+
+/// Whether the database is gone or does not let us in, rather than refusing one statement.
+fn unreachable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+        // Class 28: invalid authorization; 3D: no such database; 57P: shut down; 53: out of connections.
+        sqlx::Error::Database(db) => {
+            db.code().is_some_and(|code| ["28", "3D", "57P", "53", "08"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let mut parts: Vec<String> = Vec::new();
+        if !error.config.is_empty() {
+            parts.push(error.config.to_string());
+        }
+        parts.extend(error.templates.iter().map(ToString::to_string));
+        let count = error.config.0.len() + error.templates.len();
+        let noun = if count == 1 { "finding" } else { "findings" };
+        Self::new(
+            Exit::CONFIG,
+            format!("the configuration is refused, {count} {noun}; nothing was done\n\n{}", parts.join("\n")),
+        )
+        .with(&serde_json::json!({ "config": error.config, "templates": error.templates }))
+    }
+}
+
+impl From<TransportError> for Failure {
+    fn from(error: TransportError) -> Self {
+        Self::new(Exit::CONFIG, error.to_string())
+    }
+}
+
+impl From<HoldError> for Failure {
+    fn from(error: HoldError) -> Self {
+        match error {
+            HoldError::Record(error) => error.into(),
+            other => Self::new(Exit::NO_SUCH_THING, other.to_string()),
+        }
+    }
+}
+
+impl From<ScanError> for Failure {
+    fn from(error: ScanError) -> Self {
+        let exit = match &error {
+            ScanError::Refused { .. } | ScanError::AsOfInProduction => Exit::REFUSED,
+            ScanError::Contract(_) => Exit::CONTRACT,
+            ScanError::LockHeld(_) => Exit::LOCKED,
+            ScanError::UnknownCreditor(_) | ScanError::UnknownAccount(_) => Exit::NO_SUCH_THING,
+            ScanError::Record(_) => Exit::UNEXPECTED,
+        };
+        match error {
+            ScanError::Record(error) => error.into(),
+            ScanError::Contract(report) => {
+                Self::new(exit, format!("the ledger breaks its contract; nothing was decided\n\n{report}")).with(&report)
+            }
+            other => Self::new(exit, other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The contact log: show, export, verify.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use crate::record::{self, EventLine, Verified};
+
+use super::args::{Cli, LogExportArgs, LogShowArgs, LogVerifyArgs};
+use super::connect;
+use super::failure::{Exit, Failure};
+
+/// Events read at a time.
+const BATCH: i64 = 1_000;
+
+pub(super) async fn show(cli: &Cli, args: &LogShowArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, None).await?;
+    let mut connection = shell.pool.acquire().await?;
+    let events = record::event_lines(&mut connection, args.after, args.account.as_deref(), args.limit).await?;
+    for event in &events {
+        if cli.json {
+            println!("{}", String::from_utf8_lossy(&event.bytes));
+        } else {
+            println!("{}", human(event));
+        }
+    }
+    Ok(Exit::DONE)
+}
+
+fn human(event: &EventLine) -> String {
+    let stored: Value = serde_json::from_slice(&event.bytes).unwrap_or_default();
+    let body = &stored["event"];
+    let text = |key: &str| body[key].as_str().unwrap_or("-").to_owned();
+    let facts = body["facts"].as_object().map_or(String::new(), |facts| {
+        facts
+            .iter()
+            .filter(|(key, value)| !value.is_null() && !key.ends_with("commitment") && !key.ends_with("sha256"))
+            .map(|(key, value)| format!("{key}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+            .collect::<Vec<_>>()
+            .join(" ")
+    });
+    format!(
+        "{:>6}  {}  {:<18} {:<16} by {} ({}, {})  {facts}",
+        event.seq,
+        event.at.format("%Y-%m-%dT%H:%M:%SZ"),
+        text("kind"),
+        text("account"),
+        text("person"),
+        text("os_user"),
+        text("session_user"),
+    )
+}
+
+pub(super) async fn export(cli: &Cli, args: &LogExportArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, None).await?;
+    let mut transaction = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let (events, messages) = export_into(&mut transaction, &args.directory).await?;
+    if cli.json {
+        println!("{}", json!({ "events": events, "messages": messages, "directory": args.directory }));
+    } else {
+        println!("{events} events and {messages} messages written into {}.", args.directory.display());
+        println!("Anybody can verify them: dunningd log verify --from {}", args.directory.join("events.ndjson").display());
+    }
+    Ok(Exit::DONE)
+}
+
+/// Writes events.ndjson and messages/<notice>.eml; returns how many of each.
+pub(super) async fn export_into(connection: &mut PgConnection, directory: &Path) -> Result<(u64, u64), Failure> {
+    let io = |error: std::io::Error| Failure::unexpected(format!("{}: {error}", directory.display()));
+    if directory.exists() && fs::read_dir(directory).map_err(io)?.next().is_some() {
+        return Err(Failure::new(Exit::REFUSED, format!("{} is not empty; nothing was written", directory.display())));
+    }
+    let folder = directory.join("messages");
+    fs::create_dir_all(&folder).map_err(io)?;
+    let mut file = BufWriter::new(File::create(directory.join("events.ndjson")).map_err(io)?);
+    let (mut after, mut count) = (0, 0_u64);
+    loop {
+        let events = record::event_lines(connection, after, None, BATCH).await?;
+        let Some(last) = events.last() else { break };
+        after = last.seq;
+        for event in &events {
+            writeln!(file, "{}", record::export_line(event)).map_err(io)?;
+            count += 1;
+        }
+    }
+    file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all()).map_err(io)?;
+    let mut messages = 0;
+    for notice in record::messages_of(connection, None).await? {
+        if let Some(bytes) = record::message_bytes(connection, notice).await? {
+            fs::write(folder.join(format!("{notice}.eml")), bytes).map_err(io)?;
+            messages += 1;
+        }
+    }
+    Ok((count, messages))
+}
+
+pub(super) async fn verify(cli: &Cli, args: &LogVerifyArgs) -> Result<Exit, Failure> {
+    let (verified, contradictions) = match &args.from {
+        Some(file) => {
+            let opened = File::open(file)
+                .map_err(|error| Failure::new(Exit::NO_SUCH_THING, format!("{}: {error}", file.display())))?;
+            (broken(record::verify_lines(BufReader::new(opened).lines()))?, Vec::new())
+        }
+        None => {
+            let shell = connect::shell(cli, None).await?;
+            let mut transaction = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            verify_database(&mut transaction).await?
+        }
+    };
+    if !contradictions.is_empty() {
+        return Err(Failure::new(
+            Exit::LOG_BROKEN,
+            format!("the log holds together, but notices contradict it:\n{}", contradictions.join("\n")),
+        ));
+    }
+    if cli.json {
+        println!("{}", serde_json::to_value(&verified).unwrap_or_default());
+    } else {
+        println!("The log holds together: {} events, no gap, head {}.", verified.events, verified.head);
+    }
+    Ok(Exit::DONE)
+}
+
+/// The log as stored, and every notice's state against its last event.
+pub(super) async fn verify_database(connection: &mut PgConnection) -> Result<(Verified, Vec<String>), Failure> {
+    let mut lines = Vec::new();
+    let mut after = 0;
+    loop {
+        let events = record::event_lines(connection, after, None, BATCH).await?;
+        let Some(last) = events.last() else { break };
+        after = last.seq;
+        lines.extend(events.iter().map(|event| Ok(record::export_line(event))));
+    }
+    let verified = broken(record::verify_lines(lines))?;
+    let (seq, head) = record::head(connection).await?;
+    if seq.to_string() != verified.events.to_string() || hex::encode(&head) != verified.head {
+        return Err(Failure::new(
+            Exit::LOG_BROKEN,
+            format!("the log ends at event {}, but its head is {seq}: its tail was cut or altered", verified.events),
+        ));
+    }
+    Ok((verified, record::verify_against_notices(connection).await?))
+}
+
+fn broken(verified: Result<Verified, record::Problem>) -> Result<Verified, Failure> {
+    verified.map_err(|problem| {
+        Failure::new(Exit::LOG_BROKEN, format!("the log does not hold together: {problem}"))
+            .with(&json!({ "seq": problem.seq.to_string() }))
+    })
+}

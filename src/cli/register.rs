@@ -1,0 +1,77 @@
+//! What people record: hold, release, pause, resume.
+
+use serde_json::json;
+use sqlx::Connection as _;
+
+use crate::model::{AccountId, ItemId};
+use crate::{ledger, record};
+
+use super::args::{Cli, HoldArgs, ReasonArgs, ReleaseArgs};
+use super::connect;
+use super::failure::{Exit, Failure};
+use super::scan::parsed;
+
+fn account(text: &str) -> Result<AccountId, Failure> {
+    AccountId::parse(text).map_err(|error| Failure::new(Exit::USAGE, error.to_string()))
+}
+
+pub(super) async fn hold(cli: &Cli, args: &HoldArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
+    let (account, item) = (account(&args.account)?, parsed(args.item.as_deref(), ItemId::parse)?);
+    let mut connection = shell.pool.acquire().await?;
+    let creditor = ledger::creditor_of(&mut connection, &account).await?;
+    let zone = creditor
+        .and_then(|id| crate::model::CreditorId::parse(&id).ok())
+        .map_or(chrono_tz::Tz::UTC, |id| shell.live().config.policy.zone(&id));
+    let today = shell.clock.today(zone);
+    if args.until.is_some_and(|last| last < today) {
+        return Err(Failure::new(Exit::USAGE, format!("--until lies before today, {today}")));
+    }
+    let mut transaction = connection.begin().await?;
+    let actor = &shell.actor;
+    let id = record::place_hold(&mut transaction, &account, item.as_ref(), args.until, &args.why.reason, today, actor)
+        .await?;
+    transaction.commit().await?;
+    let until = args.until.map_or("until it is released".to_owned(), |day| format!("up to and including {day}"));
+    let target = item.map_or(format!("Account {account}"), |item| format!("Item {item} of account {account}"));
+    say(cli, &json!({ "hold": id }), &format!("{target} is on hold {until}."));
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn release(cli: &Cli, args: &ReleaseArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
+    let (account, item) = (account(&args.account)?, parsed(args.item.as_deref(), ItemId::parse)?);
+    let mut connection = shell.pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    let count =
+        record::release_holds(&mut transaction, &account, item.as_ref(), &args.why.reason, &shell.actor).await?;
+    transaction.commit().await?;
+    say(cli, &json!({ "released": count }), &format!("{count} holds released."));
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn pause(cli: &Cli, args: &ReasonArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.by.as_deref()).await?;
+    let mut connection = shell.pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    let changed = record::pause(&mut transaction, &args.reason, &shell.actor).await?;
+    transaction.commit().await?;
+    let text = if changed { "Everything is paused. Nothing is sent until `dunningd resume`." } else { "Everything was paused already." };
+    say(cli, &json!({ "paused": true, "changed": changed }), text);
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn resume(cli: &Cli, args: &ReasonArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.by.as_deref()).await?;
+    let mut connection = shell.pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    let changed = record::resume(&mut transaction, &args.reason, &shell.actor).await?;
+    transaction.commit().await?;
+    let text = if changed { "The pause is over." } else { "Nothing was paused." };
+    say(cli, &json!({ "paused": false, "changed": changed }), text);
+    Ok(Exit::DONE)
+}
+
+fn say(cli: &Cli, json: &serde_json::Value, text: &str) {
+    if cli.json { println!("{json}") } else { println!("{text}") }
+}

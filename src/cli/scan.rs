@@ -1,0 +1,177 @@
+//! `scan`: decide for every account, and say what was concluded.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::daemon::{self, Dispatched, RunReport, ScanReport, ScanRequest};
+use crate::model::{AccountId, CreditorId, Decision, ReasonCode, RunTotals, Verdict};
+
+use super::args::{Cli, ScanArgs};
+use super::connect;
+use super::failure::{Exit, Failure};
+
+pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
+    let request = ScanRequest {
+        creditor: parsed(args.creditor.as_deref(), CreditorId::parse)?,
+        account: parsed(args.account.as_deref(), AccountId::parse)?,
+        as_of: args.as_of,
+        dry_run: args.dry_run,
+        scheduled: false,
+    };
+    let shell = connect::shell(cli, None).await?;
+    let mut decisions = Vec::new();
+    let json = cli.json;
+    let report = daemon::scan(&shell, &request, &mut |decision| match (args.why, json) {
+        (true, true) => decisions.push(why_json(decision)),
+        (true, false) => println!("{}", why_line(decision)),
+        (false, _) => {}
+    })
+    .await?;
+    let dispatched = if args.deliver {
+        let transport = daemon::transport(&shell.live().config.service.mail)?;
+        Some(daemon::dispatch(&shell, &transport, &CancellationToken::new()).await?)
+    } else {
+        None
+    };
+    if json {
+        let mut value = serde_json::to_value(&report).unwrap_or_default();
+        if args.why {
+            value["decisions"] = decisions.into();
+        }
+        if let Some(dispatched) = &dispatched {
+            value["delivery"] = serde_json::to_value(dispatched).unwrap_or_default();
+        }
+        println!("{value}");
+    } else {
+        if args.why {
+            println!();
+        }
+        print!("{}", human(&report, dispatched.as_ref()));
+    }
+    let relay_down = dispatched.as_ref().is_some_and(|done| done.relay_error.is_some());
+    let failed = report.runs.iter().any(|run| !run.failures.is_empty() || run.quarantined > 0)
+        || dispatched.as_ref().is_some_and(|done| !done.all_accepted());
+    Ok(match (relay_down, failed) {
+        (true, _) => Exit::UNAVAILABLE,
+        (false, true) => Exit::FINDINGS,
+        (false, false) => Exit::DONE,
+    })
+}
+
+/// A name given on the command line.
+pub(super) fn parsed<T, E: std::fmt::Display>(
+    text: Option<&str>,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<Option<T>, Failure> {
+    text.map(|text| parse(text).map_err(|error| Failure::new(Exit::USAGE, error.to_string()))).transpose()
+}
+
+/// One account in one line: what, why, since what, until when.
+pub(super) fn why_line(decision: &Decision) -> String {
+    let mut line = format!("{:<24} {:<8} ", decision.account, decision.kind().as_str());
+    match &decision.verdict {
+        Verdict::Contact(contacting) => {
+            let demanded: Vec<&str> = decision
+                .items
+                .iter()
+                .filter(|item| item.code == crate::model::ItemCode::Demanded)
+                .map(|item| item.item.as_str())
+                .collect();
+            let shown = demanded.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+            let more = demanded.len().saturating_sub(5);
+            let _ = write!(line, "{} in {}: {shown}", contacting.stage, contacting.language);
+            if more > 0 {
+                let _ = write!(line, " and {more} more");
+            }
+        }
+        Verdict::No { code, next_date } => {
+            let inputs = decision.checks.last().map_or("", |check| check.inputs.as_str());
+            let _ = write!(line, "{}: {inputs}", code.as_str());
+            if let Some(day) = next_date {
+                let _ = write!(line, "; next look {day}");
+            }
+        }
+    }
+    line
+}
+
+fn why_json(decision: &Decision) -> serde_json::Value {
+    let (stage, next_date) = match &decision.verdict {
+        Verdict::Contact(contacting) => (Some(&contacting.stage), None),
+        Verdict::No { next_date, .. } => (None, *next_date),
+    };
+    json!({
+        "account": decision.account, "creditor": decision.creditor, "kind": decision.kind().as_str(),
+        "code": decision.code(), "stage": stage, "next_date": next_date, "items": decision.items,
+        "reason": decision.checks.last().map(|check| &check.inputs),
+    })
+}
+
+/// The report for people.
+pub(super) fn human(report: &ScanReport, dispatched: Option<&Dispatched>) -> String {
+    let mut out = String::new();
+    for run in &report.runs {
+        let _ = writeln!(
+            out,
+            "creditor {}, business date {}{}{}",
+            run.creditor,
+            run.business_date,
+            if report.as_of.is_some() { ", ledger as of that day" } else { "" },
+            if report.dry_run { ", dry run: nothing was written" } else { "" }
+        );
+        totals(&mut out, &run.totals);
+        notes(&mut out, run);
+    }
+    if report.runs.len() > 1 {
+        let _ = writeln!(out, "all creditors");
+        totals(&mut out, &report.total);
+    }
+    if let Some(done) = dispatched {
+        let _ = writeln!(
+            out,
+            "delivery: {} accepted by the relay, {} deferred, {} refused, {} unknown, {} stopped by the last check",
+            done.accepted, done.deferred, done.refused, done.unknown, done.cancelled
+        );
+        if let Some(error) = &done.relay_error {
+            let _ = writeln!(out, "the relay cannot be used: {error}");
+            let _ = writeln!(out, "What is queued stays queued, and no notice lost a try.");
+        }
+    }
+    out
+}
+
+fn totals(out: &mut String, totals: &RunTotals) {
+    let not_contacted = totals.considered - totals.contacted;
+    let _ = writeln!(
+        out,
+        "  considered {} = contacted {} + not contacted {not_contacted}",
+        totals.considered, totals.contacted
+    );
+    for (code, count) in &totals.reasons {
+        let meaning = ReasonCode::parse(code).map_or("", ReasonCode::meaning);
+        let _ = writeln!(out, "    {count:>7}  {code:<26} {meaning}");
+    }
+    let overdue = &totals.overdue;
+    let _ = writeln!(
+        out,
+        "  overdue    {} items of {} accounts: {}; undisputed {} items: {}",
+        overdue.items, overdue.accounts, overdue.amounts, totals.undisputed.items, totals.undisputed.amounts
+    );
+    for (bucket, sum) in &totals.by_outcome {
+        let _ = writeln!(out, "    {:>7}  {bucket:<26} {}", sum.items, sum.amounts);
+    }
+}
+
+fn notes(out: &mut String, run: &RunReport) {
+    if run.queued > 0 {
+        let _ = writeln!(out, "  queued     {} notices", run.queued);
+    }
+    if run.quarantined > 0 {
+        let _ = writeln!(out, "  warning    {} ledger rows are quarantined; see `dunningd ledger check`", run.quarantined);
+    }
+    for (account, error) in &run.failures {
+        let _ = writeln!(out, "  warning    account {account} could not be recorded: {error}");
+    }
+}

@@ -1,0 +1,114 @@
+//! The service: run, reload, status.
+
+use std::io::IsTerminal as _;
+use std::process::Command;
+use std::sync::Arc;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::{Log, LogFormat};
+use crate::daemon::{self, ServeError};
+use crate::record::{self, SchemaState};
+
+use super::args::Cli;
+use super::connect;
+use super::failure::{Exit, Failure};
+
+pub(super) async fn run(cli: &Cli) -> Result<Exit, Failure> {
+    let shell = Arc::new(connect::shell(cli, Some("dunningd run")).await?);
+    start_log(&shell.live().config.service.log)?;
+    let load = || connect::load(cli);
+    let on_reload = |result: Result<&daemon::Live, daemon::LoadError>| {
+        if let Err(error) = result {
+            Failure::from(error).print(false);
+        }
+    };
+    daemon::serve(shell, load, on_reload).await.map_err(|error| match error {
+        ServeError::Schema(SchemaState::Current) => Failure::unexpected("the schema is current"),
+        ServeError::Schema(_) | ServeError::Transport(_) => Failure::new(Exit::CONFIG, error.to_string()),
+        ServeError::Record(error) => error.into(),
+        other => Failure::unexpected(other.to_string()),
+    })?;
+    Ok(Exit::DONE)
+}
+
+/// The service log: to journald under systemd, as text on a terminal, else as JSON. No debtor's name or address.
+fn start_log(log: &Log) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&log.filter)
+        .map_err(|error| Failure::new(Exit::CONFIG, format!("[log] filter in dunningd.toml: {error}")))?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let journald = std::env::var_os("JOURNAL_STREAM").is_some();
+    let format = match log.format {
+        LogFormat::Auto if journald => LogFormat::Journald,
+        LogFormat::Auto if std::io::stderr().is_terminal() => LogFormat::Text,
+        LogFormat::Auto => LogFormat::Json,
+        chosen => chosen,
+    };
+    match format {
+        LogFormat::Journald => {
+            let layer = tracing_journald::layer()
+                .map_err(|error| Failure::unexpected(format!("journald: {error}")))?
+                .with_field_prefix(Some("DUNNING".to_owned()));
+            registry.with(layer).init();
+        }
+        LogFormat::Text => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).init(),
+        LogFormat::Json | LogFormat::Auto => {
+            registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).init();
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn reload() -> Result<Exit, Failure> {
+    let asked = Command::new("systemctl")
+        .args(["reload", "dunningd.service"])
+        .status()
+        .map_err(|error| Failure::new(Exit::UNAVAILABLE, format!("systemctl: {error}; send SIGHUP to the service instead")))?;
+    if asked.success() {
+        Ok(Exit::DONE)
+    } else {
+        Err(Failure::new(Exit::UNAVAILABLE, "systemctl could not reload dunningd.service; see its message above"))
+    }
+}
+
+pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, None).await?;
+    let mut connection = shell.pool.acquire().await?;
+    let status = record::status(&mut connection).await?;
+    if cli.json {
+        println!("{}", serde_json::to_value(&status).unwrap_or_default());
+        return Ok(Exit::DONE);
+    }
+    match (&status.pause.reason, &status.pause.by_person, status.pause.since) {
+        (Some(reason), Some(person), Some(since)) => {
+            println!("PAUSED by {person} since {}: {reason}", since.format("%Y-%m-%d %H:%M UTC"));
+        }
+        _ => println!("not paused"),
+    }
+    for creditor in shell.live().config.policy.creditors.keys() {
+        match status.runs.iter().find(|run| run.creditor == creditor.as_str()) {
+            Some(run) => {
+                let number = |key: &str| run.totals.as_ref().and_then(|t| t[key].as_u64()).unwrap_or_default();
+                println!(
+                    "creditor {creditor}: last run {} {}{}, considered {}, contacted {}",
+                    run.business_date,
+                    run.state,
+                    run.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})")),
+                    number("considered"),
+                    number("contacted")
+                );
+            }
+            None => println!("creditor {creditor}: no run yet"),
+        }
+    }
+    let list = |counts: &std::collections::BTreeMap<String, i64>| {
+        let parts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+    };
+    println!("notices: {}", list(&status.notices));
+    println!("open tasks: {}", list(&status.tasks));
+    println!("log: {} events, head {}", status.log_events, status.log_head);
+    Ok(Exit::DONE)
+}

@@ -1,0 +1,97 @@
+//! Setting up: init, migrate, check, completions, manual page.
+
+use std::fs;
+use std::path::Path;
+
+use clap::CommandFactory as _;
+
+use crate::render::TemplateSet;
+use crate::{config, ledger, record};
+
+use super::args::Cli;
+use super::connect;
+use super::failure::{Exit, Failure};
+
+pub(super) fn init(directory: &Path) -> Result<Exit, Failure> {
+    let io = |error: std::io::Error| Failure::unexpected(format!("{}: {error}", directory.display()));
+    if directory.exists() && fs::read_dir(directory).map_err(io)?.next().is_some() {
+        return Err(Failure::new(
+            Exit::REFUSED,
+            format!("{} is not empty; nothing was written", directory.display()),
+        ));
+    }
+    let files = config::Source::shipped()
+        .into_iter()
+        .map(|source| (source.name, source.text))
+        .chain(ledger::SHIPPED_PROFILES.iter().map(|(name, text)| (format!("profiles/{name}"), (*text).to_owned())))
+        .chain(TemplateSet::FILES.iter().map(|(name, text)| (format!("templates/{name}"), (*text).to_owned())));
+    let mut count = 0;
+    for (name, text) in files {
+        let path = directory.join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(io)?;
+        }
+        fs::write(&path, text).map_err(io)?;
+        count += 1;
+    }
+    println!("{count} files written into {}.", directory.display());
+    println!("Edit dunningd.toml, creditors.toml and policy.toml there, then: dunningd --config {} check", directory.display());
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn migrate(cli: &Cli) -> Result<Exit, Failure> {
+    let live = connect::load(cli)?;
+    let mut connection = connect::admin(&live).await?;
+    let applied = record::migrate(&mut connection).await.map_err(|error| {
+        Failure::unexpected(format!("{error}; did a superuser run deploy/roles.sql in this database?"))
+    })?;
+    if cli.json {
+        println!("{}", serde_json::json!({ "applied": applied }));
+    } else if applied == 0 {
+        println!("The schema is current.");
+    } else {
+        println!("{applied} migrations applied.");
+    }
+    Ok(Exit::DONE)
+}
+
+pub(super) fn check(cli: &Cli) -> Result<Exit, Failure> {
+    let live = connect::load(cli)?;
+    let policy = &live.config.policy;
+    if cli.json {
+        println!("{}", serde_json::json!({ "warnings": live.warnings, "templates": policy.templates.0.len() }));
+    } else {
+        if !live.warnings.is_empty() {
+            println!("{}", live.warnings);
+        }
+        println!("{} is valid.", cli.config.display());
+        println!("  creditors  {}", names(policy.creditors.keys()));
+        println!("  languages  {}", names(policy.languages.iter()));
+        for ladder in policy.ladders.values() {
+            let stages: Vec<String> = ladder
+                .stages
+                .iter()
+                .map(|s| format!("{} {:+}{}", s.name, s.days, if s.enabled { "" } else { " (off)" }))
+                .collect();
+            println!("  ladder     {}: {}", ladder.name, stages.join(", "));
+        }
+        println!("  templates  {} letters", policy.templates.0.len());
+    }
+    Ok(Exit::DONE)
+}
+
+fn names<T: ToString>(names: impl Iterator<Item = T>) -> String {
+    names.map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
+    clap_complete::generate(shell, &mut Cli::command(), "dunningd", &mut std::io::stdout());
+    Ok(Exit::DONE)
+}
+
+pub(super) fn man() -> Result<Exit, Failure> {
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut std::io::stdout())
+        .map_err(|error| Failure::unexpected(error.to_string()))?;
+    Ok(Exit::DONE)
+}
