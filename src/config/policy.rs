@@ -55,7 +55,9 @@ fn languages(root: &mut Section<'_>) -> BTreeSet<Language> {
     if fields.is_empty() {
         field.note(FindingCode::InvalidValue, "at least one language is needed: write `languages = [\"en\"]`");
     }
-    fields.iter().filter_map(language).collect()
+    let read: BTreeSet<Language> = fields.iter().filter_map(language).collect();
+    // With one of them unreadable, nobody can say which language is missing from the list.
+    if read.len() < fields.len() { Language::ALL.into_iter().collect() } else { read }
 }
 
 /// One of the languages that letters exist in, by its code.
