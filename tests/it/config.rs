@@ -171,6 +171,67 @@ fn every_key_at_rest_in_the_shipped_files_is_known() {
 }
 
 #[test]
+fn an_unknown_key_is_an_error_in_every_section_of_every_file() {
+    let mail = format!("{SMTP_MAIL}\n[mail.timeouts]\ndot = 600\n");
+    let sample = edited(&[("dunningd.toml", FILE_MAIL, &mail)]);
+    let mut tried = 0;
+    for (n, source) in sample.iter().enumerate() {
+        for (at, header) in source.text.match_indices("\n[").map(|(at, _)| (at, source.text[at + 1..].lines().next())) {
+            let header = header.unwrap_or_default();
+            let end = at + 1 + header.len();
+            let mut sources = sample.clone();
+            sources[n].text.insert_str(end, "\nno_such_key = \"1.00\"");
+            let findings = load_from(&sources, Path::new("."), [], None).unwrap_err();
+            let ids: Vec<_> = findings.iter().map(|finding| finding.id).collect();
+            // Where the keys are currencies or countries, the key is a wrong one of those.
+            let open = ["[minimum]", "[rates]", "[country_languages]"].contains(&header);
+            assert!(ids.contains(if open { &"C014" } else { &"C012" }), "{header}: {findings}");
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 26);
+}
+
+#[test]
+fn doubtful_policies_are_used_and_doubted() {
+    let loaded = read(
+        &[
+            (
+                "policy.toml",
+                "[[contact_cap]]\ncontacts = 1\ndays = 7\n\n[[contact_cap]]\ncontacts = 4\ndays = 30\n",
+                "",
+            ),
+            ("policy.toml", "valid_days = 2", "valid_days = 2\ncontact_cap = []"),
+            ("policy.toml", "days = 5", "days = 5\ngap = 3"),
+            ("policy.toml", "name = \"firm\"", "name = \"courtesy\""),
+        ],
+        &[],
+    );
+    same(
+        &loaded.unwrap().warnings.to_string(),
+        r#"
+warning[C040 doubtful]: without a cap nothing but the ladder limits how often a debtor is contacted
+  --> policy.toml:44:15
+   |
+44 | contact_cap = []
+   |               ^^
+
+warning[C040 doubtful]: `gap` of `friendly` is never used: no stage comes before it
+   --> policy.toml:103:8
+    |
+103 | name = "friendly"
+    |        ^^^^^^^^^^
+
+warning[C040 doubtful]: stage `courtesy` sounds milder (courtesy) than the stage before it (friendly)
+   --> policy.toml:109:8
+    |
+109 | name = "courtesy"
+    |        ^^^^^^^^^^
+"#,
+    );
+}
+
+#[test]
 fn the_timeouts_shown_at_rest_are_the_defaults() {
     let source = &Source::shipped()[0];
     let at = source.text.find("# [mail.timeouts]").unwrap();
