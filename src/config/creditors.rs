@@ -8,6 +8,7 @@ use super::findings::FindingCode;
 use super::policy::language;
 use super::section::{Field, Section};
 use super::service::Environment;
+use super::source::SHIPPED_CREDITORS;
 use super::suggest::closest;
 use crate::model::{BankAccount, Country, Creditor, CreditorId, Currency, EmailAddress, Policy, Requisites};
 
@@ -72,6 +73,13 @@ fn read_creditor(
     for field in bank.map(Section::rest).unwrap_or_default() {
         let currency = field.currency_key();
         let requisites = requisites(&field, name.as_deref());
+        if let Some(account) = requisites.as_ref().map(|requisites| &requisites.account)
+            && environment == Some(Environment::Production)
+            && is_of_the_sample(account)
+        {
+            let message = format!("`{}` is an account of the sample: in production write your own", field.path);
+            section.notes.add(FindingCode::Placeholder, field.key_at, message);
+        }
         let Some(currency) = currency else { continue };
         if policy.is_some_and(|policy| no_minimum(policy, currency)) {
             let message = format!(
@@ -179,6 +187,13 @@ fn requisites(field: &Field<'_>, creditor: Option<&str>) -> Option<Requisites> {
     Some(Requisites { holder: holder?, account: account?, bic, bank, more })
 }
 
+/// Money sent to an account of the sample would be lost.
+fn is_of_the_sample(account: &BankAccount) -> bool {
+    let bare = |text: &str| text.replace(' ', "");
+    let account = bare(account.as_str());
+    account.len() >= 8 && bare(SHIPPED_CREDITORS).contains(&account)
+}
+
 fn iban_of(field: &Field<'_>) -> Option<BankAccount> {
     let text = field.text()?;
     let account = BankAccount::parse_iban(text).ok();
@@ -193,10 +208,15 @@ fn iban_of(field: &Field<'_>) -> Option<BankAccount> {
     account
 }
 
-/// Neither a minimum nor a rate, nor one that could not be read and has a finding of its own.
+/// Neither a minimum nor a rate. A row of that currency, or one whose currency could not be read, has a finding of its
+/// own.
 fn no_minimum(policy: &Policy, currency: Currency) -> bool {
-    let row = |section: &str| policy.location(&format!("{section}.{currency}")).is_some();
-    policy.minimums.of(currency).is_none() && !row("minimum") && !row("rates")
+    let reported = |key: &String| {
+        let row = key.strip_prefix("minimum.").or_else(|| key.strip_prefix("rates."));
+        let row = row.filter(|row| !["base", "base_currency"].contains(row));
+        row.is_some_and(|row| row == currency.code() || Currency::parse(row).is_err())
+    };
+    policy.minimums.of(currency).is_none() && !policy.locations.keys().any(reported)
 }
 
 /// 8 or 11 letters and digits (ISO 9362).

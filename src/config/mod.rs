@@ -160,13 +160,13 @@ impl Document {
         let mut table: Option<Table> = None;
         let mut complete = true;
         for (index, source) in sources.iter().enumerate().filter(|(_, source)| source.part == part) {
-            match (tree::parse(index, source), &mut table) {
-                (Ok(later), Some(table)) => table.merge(later),
-                (Ok(first), None) => table = Some(first),
-                (Err(findings), _) => {
-                    complete = false;
-                    found.extend(findings.into_iter().map(|finding| (Origin::Whole { source: index }, finding)));
-                }
+            let (read, findings) = tree::parse(index, source);
+            complete &= read.is_some();
+            found.extend(findings);
+            match (read, &mut table) {
+                (Some(later), Some(table)) => table.merge(later),
+                (Some(first), None) => table = Some(first),
+                (None, _) => {}
             }
         }
         let complete = complete && table.is_some();

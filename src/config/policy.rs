@@ -55,7 +55,9 @@ fn languages(root: &mut Section<'_>) -> BTreeSet<Language> {
     if fields.is_empty() {
         field.note(FindingCode::InvalidValue, "at least one language is needed: write `languages = [\"en\"]`");
     }
-    fields.iter().filter_map(language).collect()
+    let read: BTreeSet<Language> = fields.iter().filter_map(language).collect();
+    // With one of them unreadable, nobody can say which language is missing from the list.
+    if read.len() < fields.len() { Language::ALL.into_iter().collect() } else { read }
 }
 
 /// One of the languages that letters exist in, by its code.
@@ -123,16 +125,21 @@ fn minimums(root: &mut Section<'_>) -> Minimums {
 }
 
 fn contact_caps(root: &mut Section<'_>) -> Vec<ContactCap> {
-    if root.get("contact_cap").is_none() {
+    let Some(field) = root.get("contact_cap") else {
         return vec![ContactCap { contacts: 1, days: 7 }, ContactCap { contacts: 4, days: 30 }];
-    }
+    };
     let cap = |mut section: Section<'_>| {
         let contacts = section.need("contacts", "1").and_then(|field| field.number(1..=1000));
         let days = section.need("days", "7").and_then(|field| field.number(1..=365));
         section.close();
         Some(ContactCap { contacts: contacts?, days: days? })
     };
-    root.sections("contact_cap").into_iter().filter_map(cap).collect()
+    let caps = root.sections("contact_cap");
+    if caps.is_empty() {
+        field
+            .note(FindingCode::Doubtful, "without a cap nothing but the ladder limits how often a debtor is contacted");
+    }
+    caps.into_iter().filter_map(cap).collect()
 }
 
 fn send_days(root: &mut Section<'_>) -> Weekdays {

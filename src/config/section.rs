@@ -44,7 +44,7 @@ impl<'a> Notes<'a> {
         self.noted.borrow_mut().push((at.clone(), finding));
     }
 
-    /// Everything noted, in the order of the texts and their lines; variables last.
+    /// Everything noted, in the order of reading.
     pub(super) fn into_findings(self) -> Vec<(Origin, Finding)> {
         self.noted.into_inner()
     }

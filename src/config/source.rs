@@ -24,6 +24,9 @@ pub struct Source {
     pub text: String,
 }
 
+/// The creditors of the sample.
+pub(super) const SHIPPED_CREDITORS: &str = include_str!("../../config/creditors.toml");
+
 impl Source {
     /// A text of that part under that name.
     pub fn new(part: Part, name: impl Into<String>, text: impl Into<String>) -> Self {
@@ -36,7 +39,7 @@ impl Source {
         vec![
             Self::new(Part::Service, "dunningd.toml", include_str!("../../config/dunningd.toml")),
             Self::new(Part::Policy, "policy.toml", include_str!("../../config/policy.toml")),
-            Self::new(Part::Creditors, "creditors.toml", include_str!("../../config/creditors.toml")),
+            Self::new(Part::Creditors, "creditors.toml", SHIPPED_CREDITORS),
         ]
     }
 
@@ -79,15 +82,10 @@ impl Source {
     /// The line with whatever looks like a secret replaced. Judged by the letters alone, because the line may belong
     /// to a text that is not TOML at all.
     fn masked(&self, line_start: usize, line: &str) -> String {
-        let opened = self.text[..line_start]
-            .lines()
-            .rev()
-            .take_while(|earlier| !earlier.trim_start().starts_with('['))
-            .find(|earlier| earlier.contains('='))
-            .filter(|earlier| secret_value_at(earlier).is_some());
-        let unclosed =
-            opened.is_some_and(|earlier| ["\"\"\"", "'''"].iter().any(|quotes| earlier.matches(quotes).count() == 1));
-        if unclosed {
+        // A secret over several lines: whatever follows it in its section may be a part of it.
+        let opens = |earlier: &str| ["\"\"\"", "'''"].iter().any(|quotes| earlier.matches(quotes).count() == 1);
+        let section = self.text[..line_start].lines().rev().take_while(|earlier| !earlier.starts_with('['));
+        if section.into_iter().any(|earlier| opens(earlier) && secret_value_at(earlier).is_some()) {
             return "***".to_owned();
         }
         let shown = match secret_value_at(line) {

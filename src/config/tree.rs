@@ -124,27 +124,27 @@ impl Table {
     }
 }
 
-/// Reads one text. With a syntax error only the syntax errors come back: what stands around a slip of the pen cannot
-/// be trusted enough to judge it.
-pub(super) fn parse(index: usize, source: &Source) -> Result<Table, Vec<Finding>> {
-    let (document, mut errors) = DeTable::parse_recoverable(&source.text);
-    if errors.is_empty() {
-        let at = Origin::Whole { source: index };
-        return Ok(table(index, at, document.into_inner()));
-    }
-    errors.sort_by_key(|error| error.span().map(|span| span.start));
-    Err(errors
-        .into_iter()
-        .map(|error| {
-            let span = error.span().unwrap_or_default();
-            let place = source.place(span.start, span.end);
-            if error.message() == "duplicate key" {
-                let message = "this key or section is written a second time in this file: keep one of the two";
-                return Finding::new(FindingCode::DuplicateKey, place, message);
-            }
+/// Reads one text. A syntax error leaves no table: what stands around a slip of the pen cannot be trusted enough to
+/// judge it. A key written twice leaves one.
+pub(super) fn parse(index: usize, source: &Source) -> (Option<Table>, Vec<(Origin, Finding)>) {
+    let (document, errors) = DeTable::parse_recoverable(&source.text);
+    let mut sound = true;
+    let mut findings = Vec::new();
+    for error in errors {
+        let span = error.span().unwrap_or_default();
+        let at = Origin::Text { source: index, start: span.start, end: span.end };
+        let place = source.place(span.start, span.end);
+        let finding = if error.message() == "duplicate key" {
+            let message = "this key or section is written a second time in this file: keep one of the two";
+            Finding::new(FindingCode::DuplicateKey, place, message)
+        } else {
+            sound = false;
             Finding::new(FindingCode::Syntax, place, format!("this is not valid TOML: {}", error.message()))
-        })
-        .collect())
+        };
+        findings.push((at, finding));
+    }
+    let table = sound.then(|| table(index, Origin::Whole { source: index }, document.into_inner()));
+    (table, findings)
 }
 
 fn table(index: usize, at: Origin, entries: DeTable<'_>) -> Table {

@@ -4,8 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use dunningd::config::{FindingCode, Findings, Loaded, Mail, Part, Secret, Security, Service, Source, load, load_from};
-use dunningd::model::{BankAccount, CreditorId, Currency, Demands, LadderName, OnUnknown, Policy, Tone};
+use dunningd::config::{
+    FindingCode, Findings, FreshnessRule, Loaded, Mail, Part, Secret, Security, Service, Source, load, load_from,
+};
+use dunningd::model::{BankAccount, CreditorId, Currency, Demands, LadderName, OnUnknown, PartyKind, Policy, Tone};
 use rust_decimal::Decimal;
 use secrecy::ExposeSecret as _;
 
@@ -15,8 +17,8 @@ type Edit<'a> = (&'a str, &'a str, &'a str);
 fn edited(edits: &[Edit<'_>]) -> Vec<Source> {
     let mut sources = Source::shipped();
     for (name, from, to) in edits {
-        let source = sources.iter_mut().find(|source| source.name == *name).unwrap();
-        assert!(source.text.contains(from), "{name} no longer holds {from:?}");
+        let holds = |source: &&mut Source| source.name == *name && source.text.contains(from);
+        let Some(source) = sources.iter_mut().find(holds) else { panic!("{name} no longer holds {from:?}") };
         source.text = source.text.replacen(from, to, 1);
     }
     sources
@@ -60,6 +62,19 @@ const FILE_MAIL: &str = "transport = \"file\"\n\n# For \"file\": the folder, mad
                          directory = \"../var/mail\"";
 const SMTP_MAIL: &str = "transport = \"smtp\"\nhost = \"relay.example.com\"";
 
+/// A creditor with nothing of the sample in it, and only what has no default.
+const OWN_CREDITOR: &str = r#"
+[[creditor]]
+id = "gelber_drachen"
+name = "Gelber Drachen GmbH"
+address = ["Am Deich 3", "20459 Hamburg"]
+country = "DE"
+time_zone = "Europe/Berlin"
+language = "en"
+sender = "accounts@gelber-drachen.de"
+bank = { EUR = { iban = "DE89370400440532013000" } }
+"#;
+
 #[test]
 fn the_shipped_configuration_has_no_finding() {
     let loaded = read(&[], &[]).unwrap_or_else(|findings| panic!("{findings}"));
@@ -89,11 +104,10 @@ fn the_shipped_ladder_is_friendly_firm_and_final_by_mail() {
     }
 }
 
-/// Where a word stands in a shipped file, as an explanation names it.
-fn line_of(name: &str, word: &str) -> String {
-    let source = Source::shipped().into_iter().find(|source| source.name == name).unwrap();
-    let line = source.text.lines().position(|line| line.starts_with(word)).unwrap() + 1;
-    format!("{name}:{line}")
+/// Where a word first stands in the shipped policy, as an explanation names it.
+fn line_of(word: &str) -> String {
+    let line = Source::shipped()[1].text.lines().position(|line| line.starts_with(word));
+    format!("policy.toml:{}", line.map_or(0, |line| line + 1))
 }
 
 #[test]
@@ -106,10 +120,10 @@ fn an_explanation_finds_the_line_of_every_key_and_stage() {
         ("contact_cap.0", "[[contact_cap]]"),
         ("rates.CZK", "CZK ="),
     ] {
-        assert_eq!(policy.location(key), Some(line_of("policy.toml", word).as_str()), "{key}");
+        assert_eq!(policy.location(key), Some(line_of(word).as_str()), "{key}");
     }
     let first = &policy.ladder(None).unwrap().stages[0];
-    assert_eq!(first.location, line_of("policy.toml", "[[ladder.default.stage]]"));
+    assert_eq!(first.location, line_of("[[ladder.default.stage]]"));
 }
 
 #[test]
@@ -157,11 +171,72 @@ fn every_key_at_rest_in_the_shipped_files_is_known() {
 }
 
 #[test]
+fn an_unknown_key_is_an_error_in_every_section_of_every_file() {
+    let mail = format!("{SMTP_MAIL}\n[mail.timeouts]\ndot = 600\n");
+    let sample = edited(&[("dunningd.toml", FILE_MAIL, &mail)]);
+    let mut tried = 0;
+    for (n, source) in sample.iter().enumerate() {
+        for (at, header) in source.text.match_indices("\n[").map(|(at, _)| (at, source.text[at + 1..].lines().next())) {
+            let header = header.unwrap_or_default();
+            let end = at + 1 + header.len();
+            let mut sources = sample.clone();
+            sources[n].text.insert_str(end, "\nno_such_key = \"1.00\"");
+            let findings = load_from(&sources, Path::new("."), [], None).unwrap_err();
+            let ids: Vec<_> = findings.iter().map(|finding| finding.id).collect();
+            // Where the keys are currencies or countries, the key is a wrong one of those.
+            let open = ["[minimum]", "[rates]", "[country_languages]"].contains(&header);
+            assert!(ids.contains(if open { &"C014" } else { &"C012" }), "{header}: {findings}");
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 26);
+}
+
+#[test]
+fn doubtful_policies_are_used_and_doubted() {
+    let loaded = read(
+        &[
+            (
+                "policy.toml",
+                "[[contact_cap]]\ncontacts = 1\ndays = 7\n\n[[contact_cap]]\ncontacts = 4\ndays = 30\n",
+                "",
+            ),
+            ("policy.toml", "valid_days = 2", "valid_days = 2\ncontact_cap = []"),
+            ("policy.toml", "days = 5", "days = 5\ngap = 3"),
+            ("policy.toml", "name = \"firm\"", "name = \"courtesy\""),
+        ],
+        &[],
+    );
+    same(
+        &loaded.unwrap().warnings.to_string(),
+        r#"
+warning[C040 doubtful]: without a cap nothing but the ladder limits how often a debtor is contacted
+  --> policy.toml:44:15
+   |
+44 | contact_cap = []
+   |               ^^
+
+warning[C040 doubtful]: `gap` of `friendly` is never used: no stage comes before it
+   --> policy.toml:103:8
+    |
+103 | name = "friendly"
+    |        ^^^^^^^^^^
+
+warning[C040 doubtful]: stage `courtesy` sounds milder (courtesy) than the stage before it (friendly)
+   --> policy.toml:109:8
+    |
+109 | name = "courtesy"
+    |        ^^^^^^^^^^
+"#,
+    );
+}
+
+#[test]
 fn the_timeouts_shown_at_rest_are_the_defaults() {
     let source = &Source::shipped()[0];
     let at = source.text.find("# [mail.timeouts]").unwrap();
-    let rest = source.text[at..].lines().take_while(|line| line.starts_with("# "));
-    let table: String = rest.map(|line| format!("{}\n", &line[2..])).collect();
+    let rest: Vec<&str> = source.text[at..].lines().map_while(|line| line.strip_prefix("# ")).collect();
+    let table = rest.join("\n");
     let with = service(&[("dunningd.toml", FILE_MAIL, &format!("{SMTP_MAIL}\n{table}"))], &[]);
     assert_eq!(with, service(&[("dunningd.toml", FILE_MAIL, SMTP_MAIL)], &[]));
 }
@@ -227,20 +302,25 @@ error[C012 unknown_key]: `creditor.bank.RUB.more.vaule` is not a key of this ver
 #[test]
 fn the_caret_counts_letters_not_bytes() {
     refused(
-        &[(
-            "creditors.toml",
-            "label = \"БИК\", value = \"044525999\"",
-            "label = \"БИК «Пример»\", value = 044525999.0",
-        )],
+        &[("creditors.toml", "label = \"БИК\", value = \"044525999\"", "label = \"БИК «Пример»\", value = 44525999.0")],
         r#"
-error[C003 syntax]: this is not valid TOML: unexpected leading zero, expected nothing
+error[C013 wrong_type]: `creditor.bank.RUB.more.value` must be a text in quotes, not a decimal number
   --> creditors.toml:55:43
    |
-55 | more = [{ label = "БИК «Пример»", value = 044525999.0 }]
-   |                                           ^
+55 | more = [{ label = "БИК «Пример»", value = 44525999.0 }]
+   |                                           ^^^^^^^^^^
 "#,
     );
-    refused(&[("creditors.toml", "{ label = \"БИК\", value", "{ label = \"БИК\", wert = \"ü\", value")], r#"@"#);
+    refused(
+        &[("creditors.toml", "{ label = \"БИК\", value = \"0", "{ label = \"БИК\", wert = \"ü\", value = \"0")],
+        r#"
+error[C012 unknown_key]: `creditor.bank.RUB.more.wert` is not a key of this version: correct or remove it
+  --> creditors.toml:55:26
+   |
+55 | more = [{ label = "БИК", wert = "ü", value = "044525999" }]
+   |                          ^^^^
+"#,
+    );
 }
 
 #[test]
@@ -273,12 +353,6 @@ error[C014 unknown_value]: `languages` must be "en", "it", "pl" or "ru"
 7 | languages = ["ru", "pll", "it", "en"]
   |                    ^^^^^ did you mean `pl`?
 
-error[C019 conflict]: `pl` is not among `languages`: add it there
-  --> policy.toml:53:6
-   |
-53 | PL = "pl"
-   |      ^^^^
-
 error[C014 unknown_value]: `minimum.GPB`: "GPB" is not an ISO 4217 currency code such as EUR
   --> policy.toml:62:1
    |
@@ -296,24 +370,6 @@ error[C014 unknown_value]: `creditor.time_zone` must be a time zone of the IANA 
    |
 31 | time_zone = "Europe/Roma"
    |             ^^^^^^^^^^^^^ did you mean `Europe/Rome`?
-
-error[C034 no_minimum]: the policy has neither a minimum nor a rate for GBP: add `GBP = "…"` to `[minimum]` or `[rates]` in policy.toml
-  --> creditors.toml:44:16
-   |
-44 | [creditor.bank.GBP]
-   |                ^^^
-
-error[C019 conflict]: `pl` is not among the `languages` of the policy: add it there
-  --> creditors.toml:63:12
-   |
-63 | language = "pl"
-   |            ^^^^
-
-error[C034 no_minimum]: the policy has neither a minimum nor a rate for GBP: add `GBP = "…"` to `[minimum]` or `[rates]` in policy.toml
-  --> creditors.toml:79:16
-   |
-79 | [creditor.bank.GBP]
-   |                ^^^
 "#,
     );
 }
@@ -363,6 +419,19 @@ error[C010 duplicate_key]: this key or section is written a second time in this 
 }
 
 #[test]
+fn a_key_written_twice_does_not_hide_the_other_mistakes() {
+    let findings = read(
+        &[
+            ("dunningd.toml", "max_tries = 12", "max_tries = 12\nmax_tries = 13"),
+            ("dunningd.toml", "latest = \"18:00\"", "latest = \"05:00\""),
+        ],
+        &[],
+    );
+    let ids: Vec<_> = findings.unwrap_err().iter().map(|finding| finding.id).collect();
+    assert_eq!(ids, ["C010", "C015"]);
+}
+
+#[test]
 fn a_secret_in_a_url_is_refused_and_never_repeated() {
     for url in [
         "postgres://dunningd_app:hunter2@localhost/dunningd",
@@ -405,6 +474,7 @@ error[C020 secret_inline]: `mail.password` would hold a secret, and no secret be
         "password: hunter2",
         "relay = { password = \"hunter2\", x = }",
         "password = \"\"\"\nhunter2 \"\"\" x",
+        "password = \"\"\"\na = b\nhunter2 \"\"\" x",
     ];
     for secret in broken {
         let mail = format!("{SMTP_MAIL}\n{secret}");
@@ -533,53 +603,62 @@ error[C022 lease_too_short]: the lease of 150 s must be longer than the timeouts
     assert_eq!(read(&below, &[]).unwrap_err().0[0].id, "C022");
 }
 
+fn in_production(mail: &str, creditors: &str) -> Result<Loaded, Findings> {
+    let mut sources = edited(&[
+        ("dunningd.toml", "environment = \"test\"", "environment = \"production\""),
+        ("dunningd.toml", FILE_MAIL, mail),
+    ]);
+    creditors.clone_into(&mut sources[2].text);
+    load_from(&sources, Path::new("/etc/dunningd"), [], None)
+}
+
 #[test]
-fn production_waits_ten_minutes_for_the_last_reply_and_refuses_the_sample() {
-    let mail = format!("{SMTP_MAIL}\n[mail.timeouts]\ndot = 599");
-    refused(
-        &[
-            ("dunningd.toml", "environment = \"test\"", "environment = \"production\""),
-            ("dunningd.toml", FILE_MAIL, &mail),
-        ],
-        r#"
+fn production_waits_ten_minutes_for_the_last_reply() {
+    let findings = in_production(&format!("{SMTP_MAIL}\n[mail.timeouts]\ndot = 599"), OWN_CREDITOR).unwrap_err();
+    same(
+        &findings.to_string(),
+        r"
 error[C015 out_of_range]: `mail.timeouts.dot` must be a whole number from 600 to 3600
   --> dunningd.toml:43:7
    |
 43 | dot = 599
    |       ^^^
+",
+    );
+    let enough = in_production(&format!("{SMTP_MAIL}\n[mail.timeouts]\ndot = 600"), OWN_CREDITOR);
+    assert!(enough.is_ok_and(|loaded| loaded.warnings.is_empty()));
+}
 
+#[test]
+fn production_refuses_the_addresses_and_accounts_of_the_sample() {
+    let findings = in_production(SMTP_MAIL, &Source::shipped()[2].text).unwrap_err();
+    assert!(findings.iter().all(|finding| finding.id == "C036"), "{findings}");
+    assert_eq!(findings.0.len(), 2 * (2 + 4));
+    same(
+        &findings.0[0].to_string(),
+        r#"
 error[C036 placeholder]: `creditor.sender` is an address of the sample, tre-aquiloni.test reaches nobody: in production write your own
   --> creditors.toml:35:10
    |
 35 | sender = "solleciti@tre-aquiloni.test"
    |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-
-error[C036 placeholder]: `creditor.reply_to` is an address of the sample, tre-aquiloni.test reaches nobody: in production write your own
-  --> creditors.toml:36:12
-   |
-36 | reply_to = "amministrazione@tre-aquiloni.test"
-   |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-
-error[C036 placeholder]: `creditor.sender` is an address of the sample, trzy-latawce.test reaches nobody: in production write your own
-  --> creditors.toml:66:10
-   |
-66 | sender = "rozliczenia@trzy-latawce.test"
-   |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-
-error[C036 placeholder]: `creditor.reply_to` is an address of the sample, trzy-latawce.test reaches nobody: in production write your own
-  --> creditors.toml:67:12
-   |
-67 | reply_to = "rozliczenia@trzy-latawce.test"
-   |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
 "#,
+    );
+    same(
+        &findings.0[2].to_string(),
+        r"
+error[C036 placeholder]: `creditor.bank.EUR` is an account of the sample: in production write your own
+  --> creditors.toml:40:16
+   |
+40 | [creditor.bank.EUR]
+   |                ^^^
+",
     );
 }
 
 #[test]
 fn letters_that_become_files_in_production_are_doubted_but_allowed() {
-    let mut sources = edited(&[("dunningd.toml", "environment = \"test\"", "environment = \"production\"")]);
-    sources[2].text = sources[2].text.replace("-aquiloni.test", "-aquiloni.it").replace("-latawce.test", "-latawce.pl");
-    let loaded = load_from(&sources, Path::new("."), [], None).unwrap_or_else(|findings| panic!("{findings}"));
+    let loaded = in_production(FILE_MAIL, OWN_CREDITOR).unwrap();
     same(
         &loaded.warnings.to_string(),
         r#"
@@ -754,6 +833,36 @@ fn several_ladders_live_beside_each_other() {
 }
 
 #[test]
+fn a_stage_says_when_it_applies_and_to_whom() {
+    let stage = "name = \"reminder_two\"\ntone = \"firm\"\ntemplate = \"firm\"\ndays = 14\ngap = 10\n\
+                 demands = \"reached\"\non_unknown = \"review\"\n\
+                 when = { party_kind = [\"company\", \"sole_trader\"], segment = [\"retail\"] }\n";
+    let policy = policy(&[("policy.toml", "name = \"firm\"\ndays = 14\n", stage)]);
+    let stage = &policy.ladder(None).unwrap().stages[1];
+    assert_eq!((stage.template.as_str(), stage.tone, stage.gap), ("firm", Tone::Firm, Some(10)));
+    assert_eq!((stage.demands, stage.on_unknown), (Demands::Reached, OnUnknown::Review));
+    assert!(stage.when.party_kinds.iter().eq(&[PartyKind::Company, PartyKind::SoleTrader]));
+    assert!(stage.when.segments.contains("retail"));
+}
+
+#[test]
+fn a_template_cannot_leave_its_folder() {
+    let stage = "days = 14\ntemplate = \"../secrets\"";
+    assert_eq!(read(&[("policy.toml", "days = 14", stage)], &[]).unwrap_err().0[0].id, "C016");
+}
+
+#[test]
+fn payments_may_be_allowed_an_age_in_hours_instead_of_a_working_day() {
+    let rule = "mode = \"previous_working_day\"";
+    let with_hours = [("dunningd.toml", rule, "mode = \"max_age\"\nmax_age_hours = 30")];
+    assert_eq!(service(&with_hours, &[]).freshness, FreshnessRule::MaxAge { hours: 30 });
+    let without = [("dunningd.toml", rule, "mode = \"max_age\"")];
+    assert_eq!(read(&without, &[]).unwrap_err().0[0].id, "C011");
+    let idle = format!("{rule}\nmax_age_hours = 30");
+    assert_eq!(read(&[("dunningd.toml", rule, &idle)], &[]).unwrap_err().0[0].id, "C019");
+}
+
+#[test]
 fn money_is_exact_or_refused() {
     refused(
         &[
@@ -907,7 +1016,7 @@ fn the_folder_is_read_with_its_drop_ins_in_the_order_of_their_names() {
     drop_in("notes.txt", "not a configuration");
     let config = load(dir.path(), [], None).unwrap_or_else(|findings| panic!("{findings}")).config;
     assert_eq!(config.service.dispatch.max_tries, 20);
-    assert_eq!(config.service.dispatch.retry_first, Duration::from_secs(420));
+    assert_eq!(config.service.dispatch.retry_first, Duration::from_mins(7));
     assert_eq!(config.service.dispatch.lease, Duration::from_secs(150));
     assert_eq!(config.service.state.directory, dir.path().join("../var/state"));
     assert_eq!(config.texts.service.len(), 3);
