@@ -1,6 +1,6 @@
 //! Real conversations with a relay in which everything that can go wrong does, and the bytes they are about.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of tests fail like tests")]
+#![expect(clippy::unwrap_used, reason = "what tests call fails like a test")]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
