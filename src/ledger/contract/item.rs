@@ -1,0 +1,158 @@
+//! The one rule for what bad data in an item row is, for the check, the snapshots and the import alike.
+
+use chrono::NaiveDate;
+use rust_decimal::Decimal;
+
+use crate::model::{Currency, ItemKind};
+
+/// An item row as it was read. `None` is what the ledger does not say, or says in a way that we cannot hold (an amount
+/// of more than 28 digits, or NaN).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RawItem<'r> {
+    pub kind: Option<&'r str>,
+    pub document_no: Option<&'r str>,
+    pub currency: Option<&'r str>,
+    pub amount: Option<Decimal>,
+    pub open_amount: Option<Decimal>,
+    pub issue_date: Option<NaiveDate>,
+    pub due_date: Option<NaiveDate>,
+}
+
+/// What is wrong with a row, by the column that shows it.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::ledger) struct RowProblem {
+    pub(in crate::ledger) rule: Rule,
+    pub(in crate::ledger) column: &'static str,
+    pub(in crate::ledger) text: String,
+}
+
+/// The rules, in the order in which they are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::ledger) enum Rule {
+    Missing,
+    UnknownKind,
+    UnknownCurrency,
+    WrongSign,
+    OpenAboveAmount,
+    DueDateMissing,
+    DueBeforeIssue,
+}
+
+/// Why the row is bad data, or `None` when it is fine: something required is missing, kind or currency unknown, sign
+/// wrong for the kind, more open than the amount, no due date on a debit, or due before it was issued.
+#[must_use]
+pub fn row_problem(row: &RawItem<'_>) -> Option<String> {
+    problem(row).map(|problem| problem.text)
+}
+
+pub(in crate::ledger) fn problem(row: &RawItem<'_>) -> Option<RowProblem> {
+    let found = |rule, column, text: String| Some(RowProblem { rule, column, text });
+    let missing = |column: &'static str| found(Rule::Missing, column, format!("{column} is missing"));
+    let Some(kind) = row.kind else { return missing("kind") };
+    let Some(kind) = ItemKind::parse(kind) else {
+        let known = ItemKind::ALL.map(ItemKind::as_str).join(", ");
+        return found(Rule::UnknownKind, "kind", format!("kind {kind:?} is none of {known}"));
+    };
+    if row.document_no.is_none_or(str::is_empty) {
+        return missing("document_no");
+    }
+    let Some(currency) = row.currency else { return missing("currency") };
+    if Currency::parse(currency).is_err() {
+        return found(
+            Rule::UnknownCurrency,
+            "currency",
+            format!("currency {currency:?} is not in ISO 4217 (such as EUR)"),
+        );
+    }
+    let Some(amount) = row.amount else { return missing("amount") };
+    let Some(open) = row.open_amount else { return missing("open_amount") };
+    let Some(issue_date) = row.issue_date else { return missing("issue_date") };
+    let wrong_sign = |value: Decimal| {
+        if kind.is_credit() { value > Decimal::ZERO } else { value < Decimal::ZERO }
+    };
+    for (column, value) in [("amount", amount), ("open_amount", open)] {
+        if wrong_sign(value) {
+            let side = if kind.is_credit() { "negative" } else { "positive" };
+            let article = if kind == ItemKind::Invoice { "an" } else { "a" };
+            let kind = kind.as_str().replace('_', " ");
+            return found(Rule::WrongSign, column, format!("{column} {value} of {article} {kind} must be {side}"));
+        }
+    }
+    if open.abs() > amount.abs() {
+        return found(
+            Rule::OpenAboveAmount,
+            "open_amount",
+            format!("open amount {open} is more than the amount {amount}"),
+        );
+    }
+    if kind.is_credit() {
+        return None;
+    }
+    let Some(due_date) = row.due_date else {
+        return found(Rule::DueDateMissing, "due_date", "due_date is missing".to_owned());
+    };
+    if due_date < issue_date {
+        return found(
+            Rule::DueBeforeIssue,
+            "due_date",
+            format!("due on {due_date}, before it was issued on {issue_date}"),
+        );
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use rust_decimal::dec;
+
+    use super::*;
+
+    fn good() -> RawItem<'static> {
+        RawItem {
+            kind: Some("invoice"),
+            document_no: Some("2024/1"),
+            currency: Some("EUR"),
+            amount: Some(dec!(100)),
+            open_amount: Some(dec!(60)),
+            issue_date: NaiveDate::from_ymd_opt(2024, 5, 1),
+            due_date: NaiveDate::from_ymd_opt(2024, 5, 31),
+        }
+    }
+
+    #[test]
+    fn each_rule_has_its_own_words() {
+        let says = |row: RawItem<'_>| row_problem(&row).unwrap_or_default();
+        assert_eq!(row_problem(&good()), None);
+        assert_eq!(says(RawItem { kind: None, ..good() }), "kind is missing");
+        assert_eq!(
+            says(RawItem { kind: Some("bill"), ..good() }),
+            "kind \"bill\" is none of invoice, debit_note, fee, credit_note, payment"
+        );
+        assert_eq!(
+            says(RawItem { currency: Some("eur"), ..good() }),
+            "currency \"eur\" is not in ISO 4217 (such as EUR)"
+        );
+        assert_eq!(says(RawItem { amount: Some(dec!(-1)), ..good() }), "amount -1 of an invoice must be positive");
+        assert_eq!(
+            says(RawItem { kind: Some("credit_note"), ..good() }),
+            "amount 100 of a credit note must be negative"
+        );
+        assert_eq!(
+            says(RawItem { open_amount: Some(dec!(101)), ..good() }),
+            "open amount 101 is more than the amount 100"
+        );
+        assert_eq!(says(RawItem { due_date: None, ..good() }), "due_date is missing");
+        assert_eq!(
+            says(RawItem { due_date: NaiveDate::from_ymd_opt(2024, 4, 30), ..good() }),
+            "due on 2024-04-30, before it was issued on 2024-05-01"
+        );
+        let credit = RawItem {
+            kind: Some("payment"),
+            amount: Some(dec!(-5)),
+            open_amount: Some(dec!(-5)),
+            due_date: None,
+            ..good()
+        };
+        assert_eq!(row_problem(&credit), None);
+    }
+}
