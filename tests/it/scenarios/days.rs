@@ -132,9 +132,10 @@ fn spacing_counts_from_the_day_of_sending_and_not_from_the_stage_day() {
 
 #[test]
 fn a_deadline_on_a_day_off_moves_to_the_next_working_day() {
-    let world = World::new().owes("A", 3, "100 EUR").stage("friendly", |stage| stage.respond_within = Some(10)).policy(
-        |policy| policy.calendars = dunningd::model::Calendars::weekly(Weekdays::MONDAY_TO_FRIDAY),
-    );
+    let world = World::new()
+        .owes("A", 3, "100 EUR")
+        .stage("friendly", |stage| stage.respond_within = Some(10))
+        .policy(|policy| policy.calendars = dunningd::model::Calendars::weekly(Weekdays::MONDAY_TO_FRIDAY));
     check(&world, "contact friendly by T+12: demands A");
 }
 
