@@ -24,7 +24,8 @@ pub(super) struct Question<'a> {
     pub(super) today: NaiveDate,
 }
 
-/// A refusal, and the day before which no contact can follow unless the ledger or a person changes something.
+/// A refusal, and the day before which no contact follows by itself: unless the ledger or a person changes something,
+/// or one more item falls due and lifts the sum over a minimum.
 pub(super) struct No {
     pub(super) code: ReasonCode,
     pub(super) next_date: Option<NaiveDate>,
@@ -138,20 +139,18 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
         .filter(|one| one.is_debit() && one.code.is_out() && one.code != ItemCode::Settled)
         .filter(|one| one.is_overdue() || one.days.is_none())
         .collect();
-    let (overdue, future): (Vec<&Assessed<'_>>, Vec<&Assessed<'_>>) = in_play.iter().partition(|one| one.is_overdue());
-    let next_to_fall_due = first_contact_after(q, &future);
+    let overdue: Vec<&Assessed<'_>> = in_play.iter().copied().filter(|one| one.is_overdue()).collect();
+    // When an item that is not overdue yet, or out for a time, can first be demanded.
+    let others = assessed.iter().filter_map(|one| first_demand(q, one)).min();
 
     let inputs =
         format!("{} of {} open items overdue, {} more are overdue but out", overdue.len(), in_play.len(), out.len());
-    let late = !overdue.is_empty() || !out.is_empty();
-    gate(trail, ReasonCode::NotOverdue, late, inputs, next_to_fall_due)?;
-
-    let released = out.iter().filter_map(|one| one.released_on).chain(next_to_fall_due).min();
-    gate(trail, ReasonCode::AllItemsOut, !overdue.is_empty(), out_summary(&out), released)?;
+    gate(trail, ReasonCode::NotOverdue, !(overdue.is_empty() && out.is_empty()), inputs, others)?;
+    gate(trail, ReasonCode::AllItemsOut, !overdue.is_empty(), out_summary(&out), others)?;
 
     let covered = overdue.iter().all(|one| one.code == ItemCode::Covered);
     let remainder = items::overdue_remainder(assessed);
-    gate(trail, ReasonCode::AccountInCredit, !covered, format!("{remainder} left after credits"), next_to_fall_due)?;
+    gate(trail, ReasonCode::AccountInCredit, !covered, format!("{remainder} left after credits"), others)?;
 
     let worth: Vec<&Assessed<'_>> =
         overdue.into_iter().filter(|one| !matches!(one.code, ItemCode::Covered | ItemCode::BelowMinimum)).collect();
@@ -166,12 +165,12 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
     let passed = !worth.is_empty();
     trail.note(ReasonCode::BelowMinimum.as_str(), passed, minimums.join("; "), key.as_deref());
     if !passed {
-        return Err(No { code: ReasonCode::BelowMinimum, next_date: next_to_fall_due });
+        return Err(No { code: ReasonCode::BelowMinimum, next_date: others });
     }
 
     let oldest = worth.iter().filter_map(|one| one.days).max().unwrap_or_default();
     let past_grace = worth.iter().any(|one| one.code != ItemCode::InGrace);
-    let earliest = || worth.iter().filter_map(|one| one.due_on.or(items::end_of_grace(q.policy, one))).min();
+    let earliest = worth.iter().filter_map(|one| one.due_on.or(items::end_of_grace(q.policy, one))).min();
     trail.note(
         ReasonCode::InGrace.as_str(),
         past_grace,
@@ -179,7 +178,7 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
         Some("item_grace_days"),
     );
     if !past_grace {
-        return Err(No { code: ReasonCode::InGrace, next_date: earliest() });
+        return Err(No { code: ReasonCode::InGrace, next_date: sooner(earliest, others) });
     }
 
     let wanted = i64::from(q.policy.account_min_arrears_days);
@@ -191,26 +190,30 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
     );
     if oldest < wanted {
         let late_enough = q.today + Days::new(u64::try_from(wanted - oldest).unwrap_or(0));
-        return Err(No { code: ReasonCode::AccountMinArrears, next_date: earliest().max(Some(late_enough)) });
+        let next_date = sooner(earliest.max(Some(late_enough)), others);
+        return Err(No { code: ReasonCode::AccountMinArrears, next_date });
     }
-    stage_due(q, &worth, next_to_fall_due, trail)
+    stage_due(q, &worth, others, trail)
 }
 
-/// The first day on which one of the items that are not overdue yet can be demanded.
-fn first_contact_after(q: &Question<'_>, future: &[&Assessed<'_>]) -> Option<NaiveDate> {
+/// The first day on which an item that is not overdue yet, or out for a time, can be demanded.
+fn first_demand(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate> {
+    let waits = one.code == ItemCode::NotOverdue || one.released_on.is_some();
+    let due = one.effective_due.filter(|_| waits)?;
     let stages = q.ladder.stages.iter().filter(|stage| stage.enabled && stage.days >= 0);
     let first_stage = stages.map(|stage| stage.days).min()?;
-    let due = future.iter().filter_map(|one| one.effective_due).min()?;
-    let counts = due + Days::new(u64::from(q.policy.item_grace_days) + 1);
-    let late_enough = due + Days::new(u64::from(q.policy.account_min_arrears_days));
-    Some(items::add_days(due, first_stage).max(counts).max(late_enough))
+    items::end_of_grace(q.policy, one).max(Some(items::add_days(due, first_stage))).max(one.released_on)
+}
+
+fn sooner(a: Option<NaiveDate>, b: Option<NaiveDate>) -> Option<NaiveDate> {
+    a.into_iter().chain(b).min()
 }
 
 /// Whether some item's next stage is due. An item in grace waits for its first stage like any other.
 fn stage_due(
     q: &Question<'_>,
     worth: &[&Assessed<'_>],
-    next_to_fall_due: Option<NaiveDate>,
+    others: Option<NaiveDate>,
     trail: &mut Trail<'_>,
 ) -> Result<(), No> {
     let location = |position: usize| q.ladder.stages.get(position).map_or("", |stage| stage.location.as_str());
@@ -238,7 +241,7 @@ fn stage_due(
     if due {
         return Ok(());
     }
-    Err(No { code, next_date: earliest.map(|(due, ..)| due).into_iter().chain(next_to_fall_due).min() })
+    Err(No { code, next_date: sooner(earliest.map(|(due, ..)| due), others) })
 }
 
 /// Step 9: counted contacts of the account, and of the mailbox over all accounts and creditors.
