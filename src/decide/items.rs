@@ -6,7 +6,7 @@ use chrono::{Days, NaiveDate};
 use rust_decimal::Decimal;
 
 use crate::model::{
-    Amounts, CreditNetting, Currency, HoldTarget, Item, ItemCode, ItemDecision, ItemId, Money, Netted, Policy,
+    Amounts, CreditNetting, Currency, Hold, HoldTarget, Item, ItemCode, ItemDecision, ItemId, Money, Netted, Policy,
     Snapshot, StageName,
 };
 
@@ -23,6 +23,10 @@ pub(super) struct Assessed<'a> {
     pub(super) reminded_on: Option<NaiveDate>,
     /// The last stage is complete and the deadline it named is over.
     pub(super) ladder_over: bool,
+    /// Its formal stage is due too soon after the account's last formal notice.
+    pub(super) formal_waits: bool,
+    /// For an item that is out: the first day on which it no longer is, where that is known.
+    pub(super) released_on: Option<NaiveDate>,
 }
 
 impl Assessed<'_> {
@@ -84,9 +88,10 @@ pub(super) fn assess<'a>(
         .map(|item| {
             let effective_due =
                 item.due_date.map(|due| policy.calendars.effective_due_date(snapshot.account.country, due));
+            let (code, released_on) = out_code(policy, snapshot, item, today);
             Assessed {
                 item,
-                code: out_code(policy, snapshot, item, today).unwrap_or(ItemCode::Reached),
+                code,
                 effective_due,
                 days: effective_due.map(|due| (today - due).num_days()),
                 credited: Decimal::ZERO,
@@ -94,6 +99,8 @@ pub(super) fn assess<'a>(
                 due_on: None,
                 reminded_on: None,
                 ladder_over: false,
+                formal_waits: false,
+                released_on,
             }
         })
         .collect();
@@ -129,41 +136,57 @@ pub(super) fn overdue_remainder(assessed: &[Assessed<'_>]) -> Amounts {
         .collect()
 }
 
-/// Step 1: the first reason that takes an item out. A credit carries `Credit`, since nothing is demanded for it.
-fn out_code(policy: &Policy, snapshot: &Snapshot, item: &Item, today: NaiveDate) -> Option<ItemCode> {
-    let held_by_ledger = match (item.hold_until, &item.hold_reason) {
-        (Some(last), _) => today <= last,
-        (None, reason) => reason.is_some(),
-    };
-    let held_by_person =
-        snapshot.holds.iter().any(|hold| hold.target == HoldTarget::Item(item.id.clone()) && hold.covers(today));
+/// Step 1: the first reason that takes an item out, and the first day without it where that is known. A credit carries
+/// `Credit`, since nothing is demanded for it.
+fn out_code(policy: &Policy, snapshot: &Snapshot, item: &Item, today: NaiveDate) -> (ItemCode, Option<NaiveDate>) {
+    let hold = held(
+        today,
+        (item.hold_until, item.hold_reason.as_deref()),
+        snapshot.holds.iter().filter(|hold| matches!(&hold.target, HoldTarget::Item(id) if *id == item.id)),
+    );
     let collecting = item
         .direct_debit_on
-        .is_some_and(|day| today <= policy.calendars.add_working_days(day, policy.direct_debit_wait_days));
-    let debit = !item.kind.is_credit();
-    if item.open_amount.is_zero() {
-        Some(ItemCode::Settled)
+        .map(|day| policy.calendars.add_working_days(day, policy.direct_debit_wait_days))
+        .filter(|last| today <= *last);
+    let code = if item.open_amount.is_zero() {
+        ItemCode::Settled
     } else if item.withdrawn {
-        Some(ItemCode::Withdrawn)
+        ItemCode::Withdrawn
     } else if item.bad_data.is_some() {
-        Some(ItemCode::BadData)
+        ItemCode::BadData
+    } else if item.due_date.is_none() && !item.kind.is_credit() {
+        ItemCode::DataDueDateMissing
     } else if item.payee.is_some() {
-        Some(ItemCode::Assigned)
+        ItemCode::Assigned
     } else if item.written_off_on.is_some_and(|day| day <= today) {
-        Some(ItemCode::WrittenOff)
-    } else if !debit {
-        Some(ItemCode::Credit)
-    } else if item.due_date.is_none() {
-        Some(ItemCode::DataDueDateMissing)
+        ItemCode::WrittenOff
+    } else if item.kind.is_credit() {
+        ItemCode::Credit
     } else if item.dispute.is_some() {
-        Some(ItemCode::Disputed)
-    } else if held_by_ledger || held_by_person {
-        Some(ItemCode::ItemHold)
-    } else if collecting {
-        Some(ItemCode::DirectDebit)
+        ItemCode::Disputed
+    } else if let Some((last, _)) = hold {
+        return (ItemCode::ItemHold, last.map(|last| last + Days::new(1)));
+    } else if let Some(last) = collecting {
+        return (ItemCode::DirectDebit, Some(last + Days::new(1)));
     } else {
-        None
-    }
+        ItemCode::Reached
+    };
+    (code, None)
+}
+
+/// The hold that lasts longest, by the ledger or by a person: its last day, and its reason. A reason without a last day
+/// holds until it is cleared.
+pub(super) fn held<'a>(
+    today: NaiveDate,
+    by_ledger: (Option<NaiveDate>, Option<&'a str>),
+    by_person: impl Iterator<Item = &'a Hold>,
+) -> Option<(Option<NaiveDate>, &'a str)> {
+    let by_ledger = match by_ledger {
+        (Some(last), reason) => (today <= last).then_some((Some(last), reason.unwrap_or("no reason given"))),
+        (None, reason) => reason.map(|reason| (None, reason)),
+    };
+    let by_person = by_person.filter(|hold| hold.covers(today)).map(|hold| (hold.until, hold.reason.as_str()));
+    by_person.chain(by_ledger).max_by_key(|(last, reason)| (last.is_none(), *last, *reason))
 }
 
 /// Step 2. A credit note goes to the item it refers to, whatever became of that item; what is left of it, and every
@@ -183,9 +206,13 @@ fn net(policy: &Policy, assessed: &mut [Assessed<'_>]) -> Vec<Netted> {
     }
 
     let mut oldest_first: Vec<usize> = (0..assessed.len()).filter(|n| assessed[*n].code == ItemCode::Reached).collect();
-    oldest_first.sort_by_key(|n| (assessed[*n].effective_due, assessed[*n].item.id.clone()));
+    // Stable: equal due dates stay in the order of their ids.
+    oldest_first.sort_by_key(|n| assessed[*n].effective_due);
     for credit in &credits {
         for target in &oldest_first {
+            if left.get(credit).is_none_or(|amount| *amount <= Decimal::ZERO) {
+                break;
+            }
             let same_contract = policy.credit_netting == CreditNetting::OldestFirst
                 || assessed[*credit].item.contract_no == assessed[*target].item.contract_no;
             if same_contract && same_currency(assessed, *target, *credit) {
@@ -230,7 +257,12 @@ pub(super) fn currencies_without_minimum(policy: &Policy, assessed: &[Assessed<'
         .collect()
 }
 
-/// The first day on which an item in grace counts.
+/// The first day on which an item counts.
 pub(super) fn end_of_grace(policy: &Policy, one: &Assessed<'_>) -> Option<NaiveDate> {
     one.effective_due.map(|due| due + Days::new(u64::from(policy.item_grace_days) + 1))
+}
+
+/// The day so many days after another, or before it.
+pub(super) fn add_days(day: NaiveDate, days: i32) -> NaiveDate {
+    day + chrono::Duration::days(i64::from(days))
 }

@@ -1,13 +1,27 @@
 //! The climb: which stages an item has completed, which one is next, and from which day it is due.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{Days, NaiveDate};
 
-use crate::model::{ItemCode, ItemId};
-use crate::model::{Ladder, PartyKind, PastNotice, Policy, Snapshot, Stage, StageName, Tone};
+use crate::model::{
+    Amounts, ItemCode, ItemId, Ladder, Money, PartyKind, Policy, Snapshot, Stage, StageName, Tone, Waiver,
+};
 
-use super::items::{Assessed, overdue_remainder};
+use super::items::{self, Assessed};
+
+/// What the history says about every item.
+pub(super) struct Past<'a>(BTreeMap<&'a ItemId, PastOfItem<'a>>);
+
+#[derive(Default)]
+struct PastOfItem<'a> {
+    completed: BTreeMap<&'a StageName, Completed>,
+    /// The day of the last accepted notice that named this very item.
+    reminded_on: Option<NaiveDate>,
+}
 
 /// A stage that an item has behind it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Completed {
     on: NaiveDate,
     respond_by: Option<NaiveDate>,
@@ -15,44 +29,92 @@ struct Completed {
     may_bounce: bool,
 }
 
-/// Step 5: every item that is left gets its next stage and the day it is due.
+impl<'a> Past<'a> {
+    /// An item completes a stage by an accepted notice that demanded it for that stage and did not bounce, or by a
+    /// person's waiver.
+    pub(super) fn of(snapshot: &'a Snapshot) -> Self {
+        let mut items: BTreeMap<&ItemId, PastOfItem<'_>> = BTreeMap::new();
+        for notice in snapshot.history.notices.iter().filter(|notice| notice.state.completes_stage()) {
+            let Some(on) = notice.accepted_on else { continue };
+            for (item, stage) in &notice.items {
+                let past = items.entry(item).or_default();
+                past.reminded_on = past.reminded_on.max(Some(on));
+                let done = Completed { on, respond_by: notice.respond_by, may_bounce: true };
+                match past.completed.get_mut(stage) {
+                    Some(known) if *known < done => *known = done,
+                    Some(_) => {}
+                    None => drop(past.completed.insert(stage, done)),
+                }
+            }
+        }
+        // A notice that went out tells more than a waiver of the same stage; of two waivers the earlier one counts.
+        let mut waivers: Vec<&Waiver> = snapshot.history.waivers.iter().collect();
+        waivers.sort_by_key(|waiver| waiver.on);
+        for waiver in waivers {
+            let done = Completed { on: waiver.on, respond_by: None, may_bounce: false };
+            items.entry(&waiver.item).or_default().completed.entry(&waiver.stage).or_insert(done);
+        }
+        Self(items)
+    }
+
+    /// Whether an item has that stage behind it.
+    pub(super) fn is_complete(&self, item: &ItemId, stage: &StageName) -> bool {
+        self.completed(item, stage).is_some()
+    }
+
+    fn completed(&self, item: &ItemId, stage: &StageName) -> Option<&Completed> {
+        self.0.get(item)?.completed.get(stage)
+    }
+}
+
+/// An enabled stage that some item went past because its conditions are not met.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PassedOver {
+    pub(super) position: usize,
+    pub(super) why: String,
+}
+
+/// Step 5: every item that is left gets its next stage and the day it is due. An item in grace gets them too, for the
+/// explanation, and keeps its code.
 pub(super) fn climb(
     policy: &Policy,
     snapshot: &Snapshot,
     ladder: &Ladder,
+    past: &Past<'_>,
     assessed: &mut [Assessed<'_>],
     today: NaiveDate,
-) {
-    let remainder = overdue_remainder(assessed);
+) -> BTreeSet<PassedOver> {
+    let overdue = items::overdue_remainder(assessed);
     let last_formal = last_formal(snapshot);
+    let mut passed_over = BTreeSet::new();
     for one in assessed.iter_mut() {
-        one.reminded_on = reminded_on(snapshot, &one.item.id);
-        if one.code != ItemCode::Reached {
+        let id = &one.item.id;
+        one.reminded_on = past.0.get(id).and_then(|past| past.reminded_on);
+        if !matches!(one.code, ItemCode::Reached | ItemCode::InGrace) {
             continue;
         }
-        let in_currency = remainder.get(one.item.currency);
-        let applies = |stage: &Stage| {
-            let wanted = &stage.when;
-            stage.enabled
-                // A stage before the due day lapses once that day has passed, and only overdue items get here.
-                && stage.days > 0
-                && !(stage.tone >= Tone::Formal && snapshot.account.party_kind == PartyKind::Unknown)
-                && in_currency >= wanted.min.get(one.item.currency)
-                && (wanted.party_kinds.is_empty() || wanted.party_kinds.contains(&snapshot.account.party_kind))
-                && (wanted.segments.is_empty()
-                    || snapshot.account.segment.as_ref().is_some_and(|segment| wanted.segments.contains(segment)))
+        let in_grace = one.code == ItemCode::InGrace;
+        let completed: Vec<Option<&Completed>> =
+            ladder.stages.iter().map(|stage| past.completed(id, &stage.name)).collect();
+        let open = |(n, stage): &(usize, &Stage)| {
+            // A stage before the due day lapses once that day has passed, and only overdue items get here.
+            completed[*n].is_none() && stage.enabled && stage.days >= 0
         };
-        let completed: Vec<Option<Completed>> =
-            ladder.stages.iter().map(|stage| completion(snapshot, &one.item.id, &stage.name)).collect();
-        let next = ladder.stages.iter().enumerate().find(|(n, stage)| completed[*n].is_none() && applies(stage));
+        let next = ladder.stages.iter().enumerate().filter(open).find(|(position, stage)| {
+            let unmet = unmet(stage, snapshot, &overdue, one);
+            unmet.map(|why| passed_over.insert(PassedOver { position: *position, why })).is_none()
+        });
         let Some((position, stage)) = next else {
-            one.code = ItemCode::LadderExhausted;
-            let over = |done: &Completed| done.respond_by.is_none_or(|deadline| deadline < today) && done.on < today;
-            one.ladder_over = completed.iter().flatten().all(over) && completed.iter().flatten().next().is_some();
+            if !in_grace {
+                one.code = ItemCode::LadderExhausted;
+                let mut done = completed.iter().flatten().peekable();
+                let over = |done: &&Completed| done.respond_by.is_none_or(|last| last < today) && done.on < today;
+                one.ladder_over = done.peek().is_some() && done.all(over);
+            }
             continue;
         };
-        let mut due_on = one.effective_due.map_or(today, |due| add_days(due, stage.days));
-        let previous = (0..position).rev().find_map(|n| completed[n].as_ref().map(|done| (n, done)));
+        let previous = (0..position).rev().find_map(|n| completed[n].map(|done| (n, done)));
+        let mut due_on = one.effective_due.map_or(today, |due| items::add_days(due, stage.days));
         if let Some((n, done)) = previous {
             let by_days = u32::try_from(stage.days - ladder.stages[n].days).unwrap_or(0);
             due_on = due_on.max(done.on + Days::new(u64::from(stage.gap.unwrap_or(by_days))));
@@ -65,63 +127,53 @@ pub(super) fn climb(
                 due_on = due_on.max(done.on + Days::new(u64::from(policy.bounce_window_days)));
             }
         }
-        let formal_again = (stage.tone >= Tone::Formal)
-            .then(|| last_formal.map(|last| last + Days::new(u64::from(policy.formal_gap_days))))
-            .flatten()
-            .filter(|allowed| *allowed > due_on.max(today));
         one.next_stage = Some((position, stage.name.clone()));
-        one.code = if due_on <= today && formal_again.is_some() {
-            ItemCode::FormalTooSoon
-        } else if due_on <= today {
-            ItemCode::Reached
-        } else if previous.is_some() {
-            ItemCode::TooSoon
-        } else {
-            ItemCode::BeforeFirstStage
-        };
-        one.due_on = Some(formal_again.map_or(due_on, |allowed| allowed.max(due_on)));
+        one.due_on = Some(due_on);
+        if in_grace {
+            one.due_on = items::end_of_grace(policy, one).max(one.due_on);
+        } else if due_on > today {
+            one.code = if previous.is_some() { ItemCode::TooSoon } else { ItemCode::BeforeFirstStage };
+        } else if let Some(allowed) = last_formal
+            .filter(|_| stage.tone == Tone::Formal)
+            .map(|last| last + Days::new(u64::from(policy.formal_gap_days)))
+            .filter(|allowed| *allowed > today)
+        {
+            one.code = ItemCode::FormalTooSoon;
+            one.due_on = Some(allowed);
+            one.formal_waits = true;
+        }
+    }
+    passed_over
+}
+
+/// Whether a stage may follow for that item: enabled, and its conditions met as things stand.
+pub(super) fn applies(stage: &Stage, snapshot: &Snapshot, overdue: &Amounts, one: &Assessed<'_>) -> bool {
+    stage.enabled && unmet(stage, snapshot, overdue, one).is_none()
+}
+
+/// Why an enabled stage does not apply to an item; none when it does.
+fn unmet(stage: &Stage, snapshot: &Snapshot, overdue: &Amounts, one: &Assessed<'_>) -> Option<String> {
+    let account = &snapshot.account;
+    let wanted = &stage.when;
+    let (currency, kind) = (one.item.currency, account.party_kind);
+    let (have, least) = (overdue.get(currency), wanted.min.get(currency));
+    if stage.tone >= Tone::Formal && kind == PartyKind::Unknown {
+        Some(format!("stage {}: not automatic while the party kind is unknown", stage.name))
+    } else if have < least {
+        let (have, least) = (Money::new(have, currency), Money::new(least, currency));
+        Some(format!("stage {}: {have} overdue, it asks for {least}", stage.name))
+    } else if !wanted.party_kinds.is_empty() && !wanted.party_kinds.contains(&kind) {
+        Some(format!("stage {}: not for party kind {}", stage.name, kind.as_str()))
+    } else if !wanted.segments.is_empty() && !account.segment.as_ref().is_some_and(|s| wanted.segments.contains(s)) {
+        let segment = account.segment.as_deref().unwrap_or("none");
+        Some(format!("stage {}: not for segment {segment}", stage.name))
+    } else {
+        None
     }
 }
 
-/// Whether and when an item completed a stage: by an accepted notice that demanded it for that stage and did not
-/// bounce, or by a person's waiver.
-fn completion(snapshot: &Snapshot, item: &ItemId, stage: &StageName) -> Option<Completed> {
-    let by_notice = snapshot
-        .history
-        .notices
-        .iter()
-        .filter(|notice| notice.state.completes_stage() && names(notice, item, stage))
-        .filter_map(|notice| {
-            notice.accepted_on.map(|on| Completed { on, respond_by: notice.respond_by, may_bounce: true })
-        })
-        .max_by_key(|done| done.on);
-    let by_waiver = || {
-        let waiver = snapshot.history.waivers.iter().find(|waiver| &waiver.item == item && &waiver.stage == stage);
-        waiver.map(|waiver| Completed { on: waiver.on, respond_by: None, may_bounce: false })
-    };
-    by_notice.or_else(by_waiver)
-}
-
-/// Whether an item has that stage behind it.
-pub(super) fn is_complete(snapshot: &Snapshot, item: &ItemId, stage: &StageName) -> bool {
-    completion(snapshot, item, stage).is_some()
-}
-
-fn names(notice: &PastNotice, item: &ItemId, stage: &StageName) -> bool {
-    notice.items.iter().any(|(of, at)| of == item && at == stage)
-}
-
-/// The day of the last accepted notice that named this very item.
-fn reminded_on(snapshot: &Snapshot, item: &ItemId) -> Option<NaiveDate> {
-    let notices = snapshot.history.notices.iter().filter(|notice| notice.state.completes_stage());
-    notices.filter(|notice| notice.items.iter().any(|(of, _)| of == item)).filter_map(|notice| notice.accepted_on).max()
-}
-
+/// One that failed for good does not count: the debtor has no formal notice yet.
 fn last_formal(snapshot: &Snapshot) -> Option<NaiveDate> {
-    let notices = snapshot.history.notices.iter().filter(|notice| notice.tone >= Tone::Formal);
-    notices.filter_map(|notice| notice.counted_on.or(notice.accepted_on)).max()
-}
-
-fn add_days(day: NaiveDate, days: i32) -> NaiveDate {
-    day + chrono::Duration::days(i64::from(days))
+    let notices = snapshot.history.notices.iter();
+    notices.filter(|n| n.tone == Tone::Formal && n.state.completes_stage()).filter_map(|n| n.accepted_on).max()
 }

@@ -4,14 +4,17 @@
 //! account at a time; the notice speaks in the tone of the item that is furthest along among those whose next stage is
 //! due.
 //!
-//! `items` takes items out and nets credits, `ladder` finds each item's next stage, `recipient` the person, language
-//! and bank account, `gates` asks the questions in their fixed order, and `explain` writes down every answer.
+//! `items` takes items out and nets credits, `ladder` finds each item's next stage, `gates` asks the questions in their
+//! fixed order, `recipient` finds the person, language and bank account, `notice` says what is demanded, `tasks` what a
+//! person has to look at, and `explain` writes down every answer.
 
 mod explain;
 mod gates;
 mod items;
 mod ladder;
+mod notice;
 mod recipient;
+mod tasks;
 
 use chrono::NaiveDate;
 
@@ -19,6 +22,7 @@ use crate::model::{CaseChange, Decision, Ladder, LadderName, Policy, Snapshot, V
 
 use explain::Trail;
 use items::Assessed;
+use ladder::Past;
 
 /// Decides what is due for one account on one business date.
 ///
@@ -27,10 +31,11 @@ use items::Assessed;
 pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decision {
     let ladder = ladder_of(policy, snapshot);
     let (mut assessed, netted) = items::assess(policy, snapshot, today);
-    ladder::climb(policy, snapshot, &ladder, &mut assessed, today);
+    let past = Past::of(snapshot);
+    let passed_over = ladder::climb(policy, snapshot, &ladder, &past, &mut assessed, today);
 
     let mut trail = Trail::new(policy);
-    let question = gates::Question { policy, snapshot, ladder: &ladder, today };
+    let question = gates::Question { policy, snapshot, ladder: &ladder, past: &past, passed_over: &passed_over, today };
     let verdict = match gates::ask(&question, &mut assessed, &mut trail) {
         Ok(contacting) => Verdict::Contact(Box::new(contacting)),
         Err(no) => Verdict::No { code: no.code, next_date: no.next_date },
@@ -42,7 +47,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         (Some(_), false) => CaseChange::Close,
         _ => CaseChange::None,
     };
-    let tasks = gates::tasks(&question, &assessed, &verdict);
+    let tasks = tasks::tasks(&question, &assessed, &verdict);
     Decision {
         account: snapshot.account.id.clone(),
         creditor: snapshot.account.creditor.clone(),

@@ -83,10 +83,12 @@ impl RunTotals {
         };
         self.overdue.add(&totals(&mut overdue.iter()));
         self.undisputed.add(&totals(&mut overdue.iter().filter(|item| !item.disputed)));
-        let buckets: std::collections::BTreeSet<Bucket> = overdue.iter().map(|item| decision.bucket(item)).collect();
+        // By text: an item's reason and its account's reason may have the same name, and the account counts once.
+        let bucket_of = |item: &super::ItemDecision| decision.bucket(item).as_str();
+        let buckets: std::collections::BTreeSet<&str> = overdue.iter().map(|item| bucket_of(item)).collect();
         for bucket in buckets {
-            let sum = totals(&mut overdue.iter().filter(|item| decision.bucket(item) == bucket));
-            self.by_outcome.entry(bucket.as_str().to_owned()).or_default().add(&sum);
+            let sum = totals(&mut overdue.iter().filter(|item| bucket_of(item) == bucket));
+            self.by_outcome.entry(bucket.to_owned()).or_default().add(&sum);
         }
     }
 

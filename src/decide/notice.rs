@@ -1,0 +1,121 @@
+//! The notice itself: its stage, what it demands, in which language, and where the money should go.
+
+use std::collections::BTreeSet;
+
+use chrono::Days;
+
+use crate::model::{Contact, Contacting, Demands, ItemCode, ItemId, PastNotice, ReasonCode, Stage};
+
+use super::explain::Trail;
+use super::gates::{No, Question};
+use super::items::{self, Assessed};
+use super::{ladder, recipient};
+
+/// Step 6: the furthest next stage among the candidates that somebody can pay. Called when there is a candidate; when
+/// none can be paid, the furthest of all, so that the questions before `no_payment_account` have a stage to ask about.
+pub(super) fn stage<'a>(q: &Question<'a>, assessed: &[Assessed<'_>], payable: &BTreeSet<ItemId>) -> &'a Stage {
+    let furthest = |must_be_payable: bool| {
+        assessed
+            .iter()
+            .filter(|one| one.code == ItemCode::Reached && (!must_be_payable || payable.contains(&one.item.id)))
+            .filter_map(|one| one.next_stage.as_ref().map(|(n, _)| *n))
+            .max()
+    };
+    let position = furthest(true).or_else(|| furthest(false)).unwrap_or_default();
+    &q.ladder.stages[position]
+}
+
+/// Steps 7 and 11: language, template, and what the notice demands.
+pub(super) fn write_to(
+    q: &Question<'_>,
+    assessed: &mut [Assessed<'_>],
+    payable: &BTreeSet<ItemId>,
+    stage: &Stage,
+    contact: &Contact,
+    trail: &mut Trail<'_>,
+) -> Result<Contacting, No> {
+    let no_template = || No { code: ReasonCode::NoTemplate, next_date: None };
+    let language = recipient::language(q.policy, q.snapshot, contact, q.creditor());
+    let found = language.filter(|(language, _)| q.policy.templates.has(&stage.template, *language));
+    let inputs = match language {
+        Some((language, why)) => format!("template {} in {language} ({why})", stage.template),
+        None => "no listed language for recipient, account, country or creditor".to_owned(),
+    };
+    trail.note(ReasonCode::NoTemplate.as_str(), found.is_some(), inputs, Some("languages"));
+    let (language, _) = found.ok_or_else(no_template)?;
+    let recipient = contact.email.clone().ok_or(No { code: ReasonCode::NoAddress, next_date: None })?;
+
+    let position = q.ladder.position(&stage.name).unwrap_or_default();
+    let anchor = anchor(assessed, position).ok_or_else(no_template)?;
+    for one in assessed.iter_mut() {
+        let reached = one.next_stage.as_ref().map(|(n, _)| *n);
+        let demanded = one.code == ItemCode::Reached
+            && match stage.demands {
+                Demands::AllOverdue => reached <= Some(position),
+                Demands::Reached => reached == Some(position),
+            };
+        if demanded {
+            one.code = ItemCode::Demanded;
+        } else if (one.is_active() || one.code == ItemCode::InGrace) && payable.contains(&one.item.id) {
+            one.code = ItemCode::Information;
+        }
+    }
+    let overdue = items::overdue_remainder(assessed);
+    let anchored = assessed.iter().find(|one| one.item.id == anchor);
+    let follows = |next: &&Stage| anchored.is_some_and(|one| ladder::applies(next, q.snapshot, &overdue, one));
+    let demanded: Vec<&Assessed<'_>> = assessed.iter().filter(|one| one.code == ItemCode::Demanded).collect();
+    trail.note_at(
+        "contact",
+        true,
+        format!("stage {}, anchor item {anchor}, {} items demanded", stage.name, demanded.len()),
+        &stage.location,
+    );
+    let accepted = || q.snapshot.history.notices.iter().filter(|notice| notice.state.completes_stage());
+    let opened_on = q.snapshot.case.as_ref().map(|case| case.opened_on);
+    let escalated = accepted().any(|n| n.tone > stage.tone && opened_on.is_some_and(|day| n.accepted_on >= Some(day)));
+    let mut earlier: Vec<&PastNotice> = accepted()
+        .filter(|notice| notice.items.iter().any(|(item, _)| demanded.iter().any(|one| &one.item.id == item)))
+        .collect();
+    earlier.sort_by_key(|notice| (notice.accepted_on, notice.id));
+    Ok(Contacting {
+        stage: stage.name.clone(),
+        tone: stage.tone,
+        template: stage.template.clone(),
+        anchor,
+        language,
+        contact: contact.id.clone(),
+        recipient,
+        respond_by: stage
+            .respond_within
+            .map(|days| q.policy.calendars.roll_to_working_day(q.today + Days::new(u64::from(days)))),
+        requisites: demanded
+            .iter()
+            .filter_map(|one| {
+                let requisites = recipient::requisites(q.snapshot, q.creditor(), one.item)?;
+                Some((one.item.id.clone(), requisites.clone()))
+            })
+            .collect(),
+        next_tone: q.ladder.stages.iter().skip(position + 1).find(follows).map(|next| next.tone),
+        escalated,
+        references: earlier.into_iter().map(|notice| notice.message_id.clone()).collect(),
+    })
+}
+
+/// The item that decides the tone: the older due date, then the larger remainder within one currency, then the id.
+/// Remainders of different currencies are never compared: the winner of each currency goes on by id.
+fn anchor(assessed: &[Assessed<'_>], position: usize) -> Option<ItemId> {
+    let at_stage: Vec<&Assessed<'_>> = assessed
+        .iter()
+        .filter(|one| one.code == ItemCode::Reached && one.next_stage.as_ref().is_some_and(|(n, _)| *n == position))
+        .collect();
+    let oldest = at_stage.iter().map(|one| one.effective_due).min()?;
+    let tied = || at_stage.iter().filter(|one| one.effective_due == oldest);
+    let currencies: BTreeSet<_> = tied().map(|one| one.item.currency).collect();
+    currencies
+        .into_iter()
+        .filter_map(|currency| {
+            tied().filter(|one| one.item.currency == currency).min_by_key(|one| (-one.remaining(), &one.item.id))
+        })
+        .map(|one| one.item.id.clone())
+        .min()
+}

@@ -1,0 +1,80 @@
+//! How much is worth a letter, in which currency.
+
+use dunningd::model::{Currency, Money};
+use rust_decimal::Decimal;
+
+use crate::support::world::{World, check, check_items, check_tasks};
+
+#[test]
+fn the_minimum_is_compared_with_what_is_left_to_pay() {
+    let world = World::new().owes("A", 30, "155 EUR").item("A", |item| item.open_amount = Decimal::from(5));
+    check(&world, "skip below_minimum");
+}
+
+#[test]
+fn the_minimum_itself_is_enough() {
+    check(&World::new().owes("A", 30, "10 EUR"), "contact friendly: demands A");
+    check(&World::new().owes("A", 30, "9.99 EUR"), "skip below_minimum");
+}
+
+#[test]
+fn the_minimum_is_compared_with_everything_overdue_also_what_is_in_grace() {
+    let world = World::new().policy(|policy| policy.item_grace_days = 3).owes("A", 30, "6 EUR").owes("B", 2, "4 EUR");
+    check(&world, "contact friendly: demands A; also open B");
+}
+
+#[test]
+fn what_is_disputed_does_not_count_for_the_minimum() {
+    let world = World::new().owes("A", 30, "6 EUR").owes("B", 30, "100 EUR");
+    let world = world.item("B", |item| {
+        let since = item.issue_date;
+        item.dispute = Some(dunningd::model::Dispute { since, reason: None });
+    });
+    check(&world, "skip below_minimum");
+}
+
+#[test]
+fn a_minimum_without_a_row_of_its_own_is_converted_at_the_operators_rate() {
+    let yen = |amount: &str| {
+        World::new().owes("A", 30, amount).policy(|policy| {
+            policy.minimums.base = Some(Decimal::TEN);
+            policy.minimums.rates.insert(Currency::parse("JPY").unwrap(), Decimal::from(160));
+        })
+    };
+    check(&yen("1599 JPY"), "skip below_minimum");
+    check(&yen("1600 JPY"), "contact friendly: demands A");
+}
+
+#[test]
+fn a_currency_below_its_minimum_drops_out() {
+    let world = World::new().owes("A", 30, "9.49 EUR").owes("B", 30, "120 USD");
+    check(&world, "contact friendly: demands B");
+    check_items(&world, "A below_minimum, B demanded");
+}
+
+#[test]
+fn two_currencies_go_into_one_letter_and_are_never_added() {
+    let world = World::new().owes("A", 30, "50 EUR").owes("B", 30, "120 USD");
+    check(&world, "contact friendly: demands A, B");
+    let mut totals = dunningd::model::RunTotals::default();
+    totals.count(&world.decide());
+    let demanded: Vec<String> = totals.by_outcome["demanded"].amounts.iter().map(|m: Money| m.to_string()).collect();
+    assert_eq!(demanded, ["50.00 EUR", "120.00 USD"]);
+}
+
+#[test]
+fn without_a_bank_account_for_the_currency_nothing_is_sent() {
+    let world = World::new().owes("A", 30, "100 EUR").policy(|policy| {
+        policy.creditors.values_mut().for_each(|creditor| creditor.bank_accounts.clear());
+    });
+    check(&world, "hold no_payment_account");
+    check_tasks(&world, "add_bank_account EUR");
+}
+
+#[test]
+fn after_a_part_payment_the_rest_is_demanded_and_the_history_stays() {
+    let world = World::new().owes("A", 10, "100 EUR").reminded("friendly", 7, &["A"]);
+    let world = world.item("A", |item| item.open_amount = Decimal::from(60));
+    check(&world, "contact firm: demands A");
+    assert_eq!(world.decide().items[0].to_pay().to_string(), "60.00 EUR");
+}

@@ -1,0 +1,121 @@
+//! What takes an item or an account out.
+
+use dunningd::model::{AccountId, Dispute, HoldTarget};
+
+use crate::support::world::{World, check, check_items, check_tasks, item_id, summary, t, t_plus};
+
+fn one() -> World {
+    World::new().owes("A", 30, "100 EUR")
+}
+
+fn account() -> HoldTarget {
+    HoldTarget::Account(AccountId::parse("K-1").unwrap())
+}
+
+#[test]
+fn a_hold_covers_its_last_day() {
+    let by_ledger = one().account(|account| account.hold_until = Some(t()));
+    check(&by_ledger, "hold account_hold until T+1");
+    check(&by_ledger.on(1), "contact friendly: demands A");
+    let by_person = one().hold(account(), Some(0));
+    check(&by_person, "hold account_hold until T+1");
+    check(&by_person.on(1), "contact friendly: demands A");
+}
+
+#[test]
+fn a_hold_without_last_day_lasts_until_it_is_cleared() {
+    check(&one().account(|account| account.hold_reason = Some("legal".to_owned())), "hold account_hold");
+    check(&one().hold(account(), None), "hold account_hold");
+}
+
+#[test]
+fn of_two_holds_the_longer_one_counts() {
+    let short_by_ledger = one().account(|account| account.hold_until = Some(t_plus(2)));
+    check(&short_by_ledger.clone().hold(account(), Some(9)), "hold account_hold until T+10");
+    check(&short_by_ledger.hold(account(), None), "hold account_hold");
+}
+
+#[test]
+fn an_item_hold_says_when_it_ends() {
+    let by_ledger = one().item("A", |item| item.hold_until = Some(t_plus(4)));
+    check(&by_ledger, "skip all_items_out until T+5");
+    check_items(&by_ledger, "A item_hold");
+    check(&by_ledger.on(5), "contact friendly: demands A");
+    check(&one().hold(HoldTarget::Item(item_id("A")), Some(4)), "skip all_items_out until T+5");
+    check(&one().hold(HoldTarget::Item(item_id("A")), None), "skip all_items_out");
+    check(&one().hold(HoldTarget::Item(item_id("B")), None), "contact friendly: demands A");
+}
+
+#[test]
+fn a_disputed_invoice_is_neither_anchor_nor_in_the_letter() {
+    let world = one().owes("B", 3, "50 EUR").item("A", |item| {
+        item.dispute = Some(Dispute { since: t_plus(-10), reason: Some("quantity".to_owned()) });
+    });
+    check(&world, "contact friendly: demands B");
+    check_items(&world, "A disputed, B demanded");
+    assert_eq!(world.contacting().anchor, item_id("B"));
+}
+
+#[test]
+fn a_written_off_invoice_is_out_from_its_day() {
+    let world = one().item("A", |item| item.written_off_on = Some(t_plus(1)));
+    check(&world, "contact friendly: demands A");
+    check(&world.on(1), "skip all_items_out");
+    check_items(&world.on(1), "A written_off");
+}
+
+#[test]
+fn an_invoice_that_we_collect_ourselves_waits_until_that_has_failed() {
+    let world = one().item("A", |item| item.direct_debit_on = Some(t()));
+    check(&world, "skip all_items_out until T+8");
+    check_items(&world.on(7), "A direct_debit");
+    check(&world.on(8), "contact friendly: demands A");
+}
+
+#[test]
+fn an_assigned_invoice_is_not_ours_to_demand() {
+    let world = one().item("A", |item| item.payee = Some("Factor S.A.".to_owned()));
+    check(&world, "skip all_items_out");
+    check_items(&world, "A assigned");
+}
+
+#[test]
+fn an_invoice_that_vanished_is_not_dunned_again_without_a_person() {
+    let world = one().owes("B", 30, "100 EUR").item("A", |item| item.withdrawn = true);
+    check(&world, "contact friendly: demands B");
+    check_items(&world, "A withdrawn, B demanded");
+    check_tasks(&world, "fix_data A");
+}
+
+#[test]
+fn one_bad_row_is_quarantined_and_the_others_go_on() {
+    let world = one().owes("B", 30, "100 EUR").item("A", |item| item.bad_data = Some("wrong sign".to_owned()));
+    check(&world, "contact friendly: demands B");
+    check_items(&world, "A bad_data, B demanded");
+    check_tasks(&world, "fix_data A");
+}
+
+#[test]
+fn an_account_hold_in_mid_case_changes_no_stage_and_lifting_it_goes_on_with_spacing() {
+    let world = one().reminded("friendly", 6, &["A"]);
+    let held = world.clone().hold(account(), Some(20));
+    check(&held.on(10), "hold account_hold until T+21");
+    check(&held.on(21), "contact firm: demands A");
+    check(&world, "wait too_soon until T+1");
+}
+
+#[test]
+fn a_pause_comes_before_everything_else() {
+    let mut world = one().hold(account(), None);
+    world.snapshot.paused = Some("wrong bank account in the letters".to_owned());
+    let decision = world.decide();
+    assert_eq!(summary(&decision), "hold paused");
+    assert_eq!(decision.checks[0].inputs, "wrong bank account in the letters");
+}
+
+#[test]
+fn an_item_due_later_says_when_the_account_is_looked_at_again() {
+    check(&one().paid(&["A"]).owes("B", -10, "100 EUR"), "wait not_overdue until T+13");
+    let small = World::new().owes("A", 30, "5 EUR").owes("B", -10, "100 EUR");
+    check(&small, "skip below_minimum until T+13");
+}

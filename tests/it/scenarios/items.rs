@@ -1,0 +1,223 @@
+//! Several items of one account.
+
+use dunningd::model::{ItemCode, Verdict};
+use rust_decimal::Decimal;
+
+use crate::support::world::{World, check, check_items, item_id, summary, t_plus, with_code};
+
+/// A and B, 60 and 35 days late, with a final notice 12 days ago by their own ladders; C is 21 and D 3 days late.
+fn four() -> World {
+    World::new()
+        .owes("A", 60, "100 EUR")
+        .owes("B", 35, "100 EUR")
+        .owes("C", 21, "100 EUR")
+        .owes("D", 3, "100 EUR")
+        .reminded("friendly", 29, &["A", "B"])
+        .reminded("firm", 22, &["A", "B"])
+        .reminded("final", 12, &["A", "B"])
+        .reminded("friendly", 18, &["C"])
+        .reminded("firm", 11, &["C"])
+}
+
+#[test]
+fn the_item_that_is_furthest_along_goes_on_when_others_are_paid() {
+    check(&four().paid(&["B", "C"]), "contact formal: demands A; also open D");
+    let demanding_all = four().paid(&["B", "C"]);
+    let demanding_all = demanding_all.stage("formal", |stage| stage.demands = dunningd::model::Demands::AllOverdue);
+    // The case keeps the ladder it began with.
+    check(&demanding_all, "contact formal: demands A; also open D");
+}
+
+#[test]
+fn paying_the_oldest_item_does_not_restart_the_others() {
+    check(&four().paid(&["A"]), "contact formal: demands B; also open C, D");
+}
+
+#[test]
+fn an_item_that_is_left_alone_starts_with_the_first_stage() {
+    check(&four().paid(&["A", "B", "C"]), "contact friendly in neutral words: demands D");
+}
+
+#[test]
+fn an_older_invoice_that_arrives_late_resets_nothing_and_respects_the_cap() {
+    let world = World::new().owes("A", 10, "100 EUR").reminded("friendly", 2, &["A"]).owes("OLD", 80, "100 EUR");
+    check(&world, "wait contact_cap until T+3");
+    check(&world.on(3), "contact friendly: demands OLD; also open A");
+}
+
+#[test]
+fn when_everything_is_paid_the_case_closes_and_the_next_one_starts_anew() {
+    let mut world = World::new().owes("A", 100, "100 EUR");
+    assert_eq!(world.live(20), ["T friendly: A", "T+7 firm: A", "T+17 final: A"]);
+    world = world.paid(&["A"]);
+    let closing = world.decide();
+    assert_eq!(summary(&closing), "skip nothing_open");
+    world.happen(&closing);
+    assert_eq!(world.snapshot.case, None);
+    let mut world = world.owes("B", -90, "100 EUR");
+    assert_eq!(world.live(85), ["T+93 friendly: B", "T+100 firm: B"]);
+    assert_eq!(world.snapshot.case.as_ref().unwrap().opened_on, t_plus(91));
+    assert_eq!(world.snapshot.history.notices.len(), 5);
+}
+
+#[test]
+fn a_case_opens_on_the_first_overdue_day_and_stays_open_for_what_is_below_the_minimum() {
+    let mut world = World::new().owes("A", 0, "5 EUR");
+    world.live(1);
+    assert_eq!(world.snapshot.case, None);
+    world.live(5);
+    assert_eq!(world.snapshot.case.as_ref().unwrap().opened_on, t_plus(1));
+    let mut disputed = world.item("A", |item| item.hold_reason = Some("under review".to_owned()));
+    disputed.live(1);
+    assert_eq!(disputed.snapshot.case, None);
+}
+
+#[test]
+fn among_equals_the_larger_amount_is_the_anchor_and_then_the_id() {
+    let world = World::new().owes("A", 5, "50 EUR").owes("C", 5, "90 EUR").owes("B", 5, "90 EUR");
+    assert_eq!(world.contacting().anchor, item_id("B"));
+    let older = world.clone().owes("D", 6, "10 EUR");
+    assert_eq!(older.contacting().anchor, item_id("D"));
+    let mut shuffled = world.clone();
+    for _ in 0..3 {
+        shuffled.snapshot.items.rotate_left(1);
+        assert_eq!(shuffled.decide(), world.decide());
+    }
+}
+
+#[test]
+fn amounts_of_two_currencies_are_not_compared_to_find_the_anchor() {
+    let world = World::new().owes("A", 5, "50 EUR").owes("B", 5, "9000 PLN");
+    assert_eq!(world.contacting().anchor, item_id("A"));
+}
+
+#[test]
+fn credits_that_cover_everything_overdue_leave_nothing_to_ask_for() {
+    let world = World::new().owes("A", 30, "100 EUR").unallocated("P", "60 EUR").credit_note("G", "40 EUR");
+    check(&world, "skip account_in_credit");
+    check_items(&world, "A covered, G credit, P credit");
+}
+
+#[test]
+fn unallocated_money_is_shown_as_received() {
+    let world = World::new().owes("A", 30, "100 EUR").unallocated("P", "40 EUR");
+    check(&world, "contact friendly: demands A");
+    let decision = world.decide();
+    assert_eq!(decision.items[0].open.to_string(), "100.00 EUR");
+    assert_eq!(decision.items[0].credited, Decimal::from(40));
+    assert_eq!(decision.items[0].to_pay().to_string(), "60.00 EUR");
+}
+
+#[test]
+fn a_cancelled_credit_note_is_ignored_and_an_open_one_counts() {
+    let world = World::new().owes("A", 30, "100 EUR").credit_note("G", "95 EUR");
+    check(&world, "skip below_minimum");
+    check(&world.paid(&["G"]), "contact friendly: demands A");
+}
+
+#[test]
+fn a_credit_note_goes_to_the_invoice_it_cancels_and_the_oldest_is_still_demanded() {
+    let world = World::new().owes("OLD", 60, "100 EUR").owes("NEW", 5, "100 EUR");
+    let world = world.credit_note_for("G", "NEW", "100 EUR");
+    check(&world, "contact friendly: demands OLD");
+    check_items(&world, "G credit, NEW covered, OLD demanded");
+}
+
+#[test]
+fn what_is_left_of_a_credit_note_reduces_the_oldest_invoice() {
+    let world = World::new().owes("OLD", 60, "100 EUR").owes("NEW", 5, "30 EUR");
+    let decision = world.credit_note_for("G", "NEW", "50 EUR").decide();
+    let netted: Vec<String> = decision.netted.iter().map(|n| format!("{} on {}", n.amount, n.item)).collect();
+    assert_eq!(netted, ["30 on NEW", "20 on OLD"]);
+}
+
+#[test]
+fn a_credit_note_for_a_disputed_invoice_stays_with_it() {
+    let world = World::new().owes("A", 60, "100 EUR").owes("B", 60, "100 EUR").credit_note_for("G", "B", "100 EUR");
+    let world = world.item("B", |item| item.hold_reason = Some("storno".to_owned()));
+    check(&world, "contact friendly: demands A");
+    assert_eq!(world.decide().items[0].credited, Decimal::ZERO);
+}
+
+#[test]
+fn credits_may_stay_within_their_contract() {
+    let contract =
+        |number: &'static str| move |item: &mut dunningd::model::Item| item.contract_no = Some(number.into());
+    let world = World::new()
+        .owes("A", 60, "100 EUR")
+        .owes("B", 30, "100 EUR")
+        .unallocated("P", "100 EUR")
+        .item("A", contract("one"))
+        .item("B", contract("two"))
+        .item("P", contract("two"));
+    check_items(&world, "A covered, B demanded, P credit");
+    let by_contract = world.policy(|policy| policy.credit_netting = dunningd::model::CreditNetting::PerContract);
+    check_items(&by_contract, "A demanded, B covered, P credit");
+}
+
+#[test]
+fn a_contact_by_hand_counts_for_the_cap_and_completes_nothing() {
+    let world = World::new().owes("A", 10, "100 EUR").owes("B", 10, "100 EUR").owes("C", 10, "100 EUR").called(3);
+    check(&world, "wait contact_cap until T+2");
+    check(&world.on(2), "contact friendly: demands A, B, C");
+}
+
+#[test]
+fn thousands_of_invoices_make_one_notice() {
+    let world = (0..2602).fold(World::new(), |world, n| world.owes(&format!("I{n:04}"), 3 + n % 90, "10 EUR"));
+    let decision = world.decide();
+    assert!(matches!(decision.verdict, Verdict::Contact(_)));
+    assert_eq!(with_code(&decision, ItemCode::Demanded).len(), 2602);
+    let mut world = world;
+    assert_eq!(world.live(30).len(), 4);
+}
+
+#[test]
+fn a_payment_account_of_the_item_or_the_debtor_serves_where_we_have_none() {
+    use crate::support::world::requisites;
+    let world = World::new().owes("A", 5, "100 CHF").owes("B", 5, "100 EUR").policy(|policy| {
+        policy.minimums.by_currency.insert(crate::support::world::money("1 CHF").currency, Decimal::TEN);
+    });
+    check(&world, "contact friendly: demands B");
+    let own = world.clone().item("A", |item| item.requisites = Some(requisites("of the item")));
+    check(&own, "contact friendly: demands A, B");
+    let virtual_account = world.account(|account| account.requisites = Some(requisites("virtual")));
+    check(&virtual_account, "contact friendly: demands A, B");
+    let paid_to: Vec<String> = virtual_account
+        .item("A", |item| item.requisites = Some(requisites("of the item")))
+        .contacting()
+        .requisites
+        .iter()
+        .map(|(item, to)| format!("{item} {}", to.account.as_str()))
+        .collect();
+    assert_eq!(paid_to, ["A of the item", "B virtual"]);
+}
+
+#[test]
+fn an_item_that_nobody_can_pay_does_not_set_the_tone() {
+    let world = World::new()
+        .owes("A", 60, "100 CHF")
+        .owes("B", 5, "100 EUR")
+        .policy(|policy| {
+            policy.minimums.by_currency.insert(crate::support::world::money("1 CHF").currency, Decimal::TEN);
+        })
+        .reminded("friendly", 27, &["A"])
+        .reminded("firm", 20, &["A"]);
+    check(&world, "contact friendly in neutral words: demands B");
+    check_items(&world, "A no_payment_account, B demanded");
+}
+
+#[test]
+fn a_letter_refers_to_earlier_letters_about_the_same_items_only() {
+    let world = World::new()
+        .owes("A", 20, "100 EUR")
+        .owes("B", 20, "100 EUR")
+        .reminded("friendly", 15, &["B"])
+        .reminded("friendly", 9, &["A"]);
+    check(&world, "contact firm: demands A, B");
+    let only_b = world.on(-3);
+    check(&only_b, "contact firm: demands B; also open A");
+    assert_eq!(only_b.contacting().references, ["<1@creditor.example>"]);
+    let reminded: Vec<_> = world.decide().items.iter().map(|item| item.reminded_on).collect();
+    assert_eq!(reminded, [Some(t_plus(-9)), Some(t_plus(-15))]);
+}

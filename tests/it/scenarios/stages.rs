@@ -1,0 +1,309 @@
+//! Which stage comes next, and what blocks it.
+
+use dunningd::model::{Currency, Demands, NoticeState, PartyKind, StageCondition, Tone};
+use rust_decimal::Decimal;
+
+use crate::support::world::{World, check, check_items, check_tasks, money};
+
+#[test]
+fn a_long_silence_is_caught_up_stage_by_stage() {
+    let mut world = World::new().owes("A", 100, "100 EUR");
+    assert_eq!(world.live(60), ["T friendly: A", "T+7 firm: A", "T+17 final: A", "T+27 formal: A"]);
+    let world = World::new().owes("A", 101, "100 EUR").reminded("friendly", 1, &["A"]);
+    check(&world, "wait too_soon until T+6");
+}
+
+#[test]
+fn a_refused_notice_blocks_the_next_stage_until_somebody_looks() {
+    let world = World::new().owes("A", 30, "100 EUR").notice(NoticeState::Refused, "friendly", 20, &["A"]);
+    check(&world, "hold previous_stage_incomplete");
+    check_tasks(&world, "resolve_notice 00000000-0000-7000-8000-000000000001");
+}
+
+#[test]
+fn a_bounced_notice_completes_nothing_and_blocks_too() {
+    let world = World::new().owes("A", 30, "100 EUR").notice(NoticeState::Bounced, "friendly", 20, &["A"]);
+    check(&world, "hold previous_stage_incomplete");
+}
+
+#[test]
+fn a_failed_notice_blocks_no_longer_once_its_items_are_paid() {
+    let world = World::new().owes("A", 30, "100 EUR").owes("B", 3, "100 EUR");
+    let failed = world.notice(NoticeState::Refused, "friendly", 20, &["A"]);
+    check(&failed, "hold previous_stage_incomplete");
+    check(&failed.paid(&["A"]), "contact friendly: demands B");
+}
+
+#[test]
+fn a_notice_resolved_as_not_sent_is_sent_again_at_the_same_stage() {
+    let world = World::new().owes("A", 30, "100 EUR").notice(NoticeState::Cancelled, "friendly", 20, &["A"]);
+    check(&world, "contact friendly: demands A");
+}
+
+#[test]
+fn nothing_else_is_sent_while_a_notice_is_on_its_way() {
+    let world = World::new().owes("A", 30, "100 EUR").notice(NoticeState::Deferred, "friendly", 20, &["A"]);
+    check(&world, "wait notice_pending");
+}
+
+#[test]
+fn after_a_waiver_the_next_stage_comes_on_its_own_day() {
+    let world = World::new().owes("A", 9, "100 EUR").waived("friendly", 6, "A");
+    check(&world, "wait too_soon until T+1");
+    check(&world.on(1), "contact firm: demands A");
+}
+
+#[test]
+fn a_waiver_resolves_a_refused_notice_for_the_item_it_names() {
+    let refused = World::new().owes("A", 9, "100 EUR").notice(NoticeState::Refused, "friendly", 6, &["A"]);
+    check(&refused.waived("friendly", 6, "A"), "wait too_soon until T+1");
+    let two = World::new().owes("A", 9, "100 EUR").owes("B", 9, "100 EUR");
+    let two = two.notice(NoticeState::Refused, "friendly", 6, &["A", "B"]).waived("friendly", 6, "A");
+    check(&two, "hold previous_stage_incomplete");
+}
+
+#[test]
+fn an_unknown_notice_resolved_as_accepted_counts_from_its_own_day() {
+    let world = World::new().owes("A", 20, "100 EUR");
+    check(&world.clone().notice(NoticeState::Unknown, "friendly", 17, &["A"]), "hold previous_stage_incomplete");
+    check(&world.notice(NoticeState::Accepted, "friendly", 17, &["A"]), "contact firm: demands A");
+}
+
+#[test]
+fn the_next_stage_waits_for_the_deadline_that_was_named() {
+    let world =
+        World::new().owes("A", 20, "100 EUR").reminded("friendly", 17, &["A"]).reminded("firm", 10, &["A"]).naming(14);
+    check(&world, "wait too_soon until T+5");
+    check(&world.on(5), "contact final: demands A");
+}
+
+#[test]
+fn after_the_last_stage_a_person_is_told_once_the_deadline_is_over() {
+    let world = climbed(&["A"], 0);
+    check(&world, "skip ladder_exhausted");
+    check_tasks(&world, "");
+    check_tasks(&world.on(1), "after_last_stage A");
+    let with_deadline = climbed(&["A"], 0).naming(10);
+    check(&with_deadline.on(10), "wait deadline_running until T+11");
+    check_tasks(&with_deadline.on(10), "");
+    check_tasks(&with_deadline.on(11), "after_last_stage A");
+}
+
+#[test]
+fn an_exhausted_item_asks_for_a_person_also_while_newer_items_go_on() {
+    let world = climbed(&["A"], 40).owes("B", 3, "100 EUR");
+    check(&world, "contact friendly in neutral words: demands B; also open A");
+    check_tasks(&world, "after_last_stage A");
+    check_items(&world, "A information, B demanded");
+}
+
+/// An item 70 days late with every stage behind it; the last one so many days before `T`.
+fn climbed(items: &[&str], formal_days_ago: i64) -> World {
+    let world = items.iter().fold(World::new(), |world, id| world.owes(id, 70, "100 EUR"));
+    world
+        .reminded("friendly", formal_days_ago + 27, items)
+        .reminded("firm", formal_days_ago + 20, items)
+        .reminded("final", formal_days_ago + 10, items)
+        .reminded("formal", formal_days_ago, items)
+}
+
+#[test]
+fn a_case_keeps_its_ladder_and_takes_todays_minimum() {
+    let open = World::new().owes("A", 9, "100 EUR").reminded("friendly", 6, &["A"]);
+    let slower = open.stage("firm", |stage| stage.days = 15);
+    check(&slower, "wait too_soon until T+1");
+    let dearer = slower.policy(|policy| policy.minimums.by_currency.values_mut().for_each(|min| *min *= Decimal::TEN));
+    check(&dearer.item("A", |item| item.open_amount = Decimal::TEN), "skip below_minimum");
+}
+
+#[test]
+fn a_disabled_stage_is_left_out_and_its_days_go_to_the_gap() {
+    let mut world = World::new().owes("A", 3, "100 EUR").stage("firm", |stage| stage.enabled = false);
+    assert_eq!(world.live(30), ["T friendly: A", "T+17 final: A", "T+27 formal: A"]);
+}
+
+#[test]
+fn an_explicit_gap_wins_over_the_difference_of_days() {
+    let mut world = World::new().owes("A", 60, "100 EUR").stage("firm", |stage| stage.gap = Some(12));
+    assert_eq!(world.live(20), ["T friendly: A", "T+12 firm: A"]);
+}
+
+#[test]
+fn a_stage_whose_condition_is_unmet_acts_as_disabled_and_says_why() {
+    let world = World::new().owes("A", 40, "40 EUR").stage("final", |stage| {
+        stage.when = StageCondition { min: [money("50 EUR")].into_iter().collect(), ..StageCondition::default() };
+    });
+    let world = world.reminded("friendly", 27, &["A"]).reminded("firm", 20, &["A"]);
+    check(&world, "contact formal: demands A");
+    let checks = world.decide().checks;
+    let passed_over = checks.iter().find(|check| check.rule == "stage_applies").unwrap();
+    assert_eq!(passed_over.inputs, "stage final: 40.00 EUR overdue, it asks for 50.00 EUR");
+    assert_eq!(passed_over.location.as_deref(), Some("policy.toml:final"));
+    check(&world.owes("B", 1, "10 EUR"), "contact final: demands A; also open B");
+}
+
+#[test]
+fn a_stage_may_be_for_one_kind_of_party_or_one_segment() {
+    let only_companies = |stage: &mut dunningd::model::Stage| {
+        stage.when.party_kinds = [PartyKind::Company].into();
+    };
+    let world = World::new().owes("A", 40, "40 EUR").stage("friendly", only_companies);
+    check(&world, "contact friendly: demands A");
+    check(&world.account(|account| account.party_kind = PartyKind::PublicBody), "contact firm: demands A");
+    let segment = World::new().owes("A", 40, "40 EUR").stage("friendly", |s| s.when.segments = ["gold".into()].into());
+    check(&segment, "contact firm: demands A");
+    check(&segment.account(|account| account.segment = Some("gold".into())), "contact friendly: demands A");
+}
+
+#[test]
+fn an_unknown_party_gets_no_automatic_formal_notice() {
+    let world = World::new().account(|account| account.party_kind = PartyKind::Unknown).owes("A", 60, "100 EUR");
+    let mut living = world.clone();
+    assert_eq!(living.live(60), ["T friendly: A", "T+7 firm: A", "T+17 final: A"]);
+    check(&living, "skip ladder_exhausted");
+    check_tasks(&living, "after_last_stage A");
+}
+
+#[test]
+fn a_letter_names_only_a_consequence_that_can_follow() {
+    let final_due =
+        |world: World| world.owes("A", 60, "100 EUR").reminded("friendly", 17, &["A"]).reminded("firm", 10, &["A"]);
+    assert_eq!(final_due(World::new()).contacting().next_tone, Some(Tone::Formal));
+    let unknown = World::new().account(|account| account.party_kind = PartyKind::Unknown);
+    assert_eq!(final_due(unknown).contacting().next_tone, None);
+    let too_small = World::new().stage("formal", |stage| stage.when.min = [money("250 EUR")].into_iter().collect());
+    assert_eq!(final_due(too_small).contacting().next_tone, None);
+}
+
+#[test]
+fn a_new_item_beside_an_escalated_one_is_written_about_in_neutral_words() {
+    let world = climbed(&["A"], 10).owes("B", 3, "100 EUR");
+    check(&world, "contact friendly in neutral words: demands B; also open A");
+}
+
+#[test]
+fn nothing_is_sent_while_the_deadline_of_a_final_notice_runs() {
+    let world = World::new()
+        .owes("A", 60, "100 EUR")
+        .owes("B", 3, "100 EUR")
+        .reminded("friendly", 27, &["A"])
+        .reminded("firm", 20, &["A"])
+        .reminded("final", 10, &["A"])
+        .naming(14);
+    check(&world, "wait deadline_running until T+5");
+    check(&world.clone().paid(&["A"]), "contact friendly in neutral words: demands B");
+    check(&world.on(5), "contact formal: demands A; also open B");
+}
+
+#[test]
+fn a_deadline_of_an_early_stage_holds_back_only_its_own_items() {
+    let world =
+        World::new().owes("A", 10, "100 EUR").owes("B", 3, "100 EUR").reminded("friendly", 7, &["A"]).naming(14);
+    check(&world, "contact friendly: demands B; also open A");
+}
+
+#[test]
+fn the_next_stage_waits_until_a_bounce_can_no_longer_come() {
+    let world = World::new().policy(|policy| policy.bounce_window_days = 9).owes("A", 21, "100 EUR").reminded(
+        "friendly",
+        7,
+        &["A"],
+    );
+    check(&world, "wait too_soon until T+2");
+}
+
+#[test]
+fn a_second_formal_notice_waits_and_goes_to_a_person() {
+    let world = climbed(&["A"], 29)
+        .owes("B", 70, "100 EUR")
+        .reminded("friendly", 56, &["B"])
+        .reminded("firm", 49, &["B"])
+        .reminded("final", 39, &["B"]);
+    check(&world, "wait too_soon until T+1");
+    check_items(&world, "A ladder_exhausted, B formal_too_soon");
+    check_tasks(&world, "after_last_stage A, formal_too_soon");
+    check(&world.on(1), "contact formal: demands B; also open A");
+    let beside_another = world.owes("C", 3, "100 EUR");
+    check(&beside_another, "contact friendly in neutral words: demands C; also open A, B");
+    check_tasks(&beside_another, "after_last_stage A, formal_too_soon");
+}
+
+#[test]
+fn a_formal_notice_that_failed_does_not_keep_the_next_one_waiting() {
+    let world = World::new()
+        .owes("A", 70, "100 EUR")
+        .reminded("friendly", 37, &["A"])
+        .reminded("firm", 30, &["A"])
+        .reminded("final", 20, &["A"])
+        .notice(NoticeState::Cancelled, "formal", 10, &["A"]);
+    check(&world, "contact formal: demands A");
+}
+
+#[test]
+fn a_handover_is_no_second_formal_notice() {
+    let world = World::new().stage("formal", |stage| {
+        stage.tone = Tone::Handover;
+        stage.gap = Some(5);
+    });
+    let world = world.owes("A", 70, "100 EUR").stage("final", |stage| stage.tone = Tone::Formal);
+    let world = world.reminded("friendly", 27, &["A"]).reminded("firm", 17, &["A"]).reminded("final", 6, &["A"]);
+    check(&world, "contact formal: demands A");
+}
+
+#[test]
+fn a_stage_that_demands_everything_takes_the_younger_items_along() {
+    let world = World::new()
+        .stage("final", |stage| stage.demands = Demands::AllOverdue)
+        .owes("A", 20, "100 EUR")
+        .owes("B", 3, "100 EUR")
+        .owes("C", 2, "100 EUR")
+        .reminded("friendly", 17, &["A"])
+        .reminded("firm", 10, &["A"]);
+    check(&world, "contact final: demands A, B; also open C");
+    let decision = world.decide();
+    let stages: Vec<String> =
+        crate::support::world::completed_by(&decision).iter().map(|(item, stage)| format!("{item} {stage}")).collect();
+    assert_eq!(stages, ["A final", "B friendly"]);
+}
+
+#[test]
+fn a_year_of_unpaid_invoices_shows_every_item_every_stage_in_order() {
+    let mut world = (0..73).fold(World::new(), |world, n| world.owes(&format!("I{n:02}"), -5 * n, "100 EUR"));
+    let diary = world.live(365);
+    let notices = &world.snapshot.history.notices;
+    let ladder = ["friendly", "firm", "final", "formal"];
+    let days = [3, 10, 20, 30];
+    for item in &world.snapshot.items {
+        let seen: Vec<(&str, i64)> = notices
+            .iter()
+            .flat_map(|notice| notice.items.iter().map(move |(of, stage)| (of, stage, notice.decided_on)))
+            .filter(|(of, ..)| **of == item.id)
+            .map(|(_, stage, on)| (stage.as_str(), (on - item.due_date.unwrap()).num_days()))
+            .collect();
+        assert!(
+            seen.iter().map(|(stage, _)| *stage).eq(ladder.iter().take(seen.len()).copied()),
+            "{}: {seen:?}",
+            item.id
+        );
+        assert!(seen.iter().zip(days).all(|((_, late), day)| *late >= day), "{}: {seen:?}", item.id);
+        let oldest_quarter = item.due_date < Some(crate::support::world::t_plus(90));
+        assert!(!oldest_quarter || seen.len() == 4, "{} is left behind: {seen:?}\n{diary:#?}", item.id);
+    }
+    let formal: Vec<_> = notices.iter().filter(|notice| notice.tone == Tone::Formal).map(|n| n.decided_on).collect();
+    assert!(formal.windows(2).all(|pair| (pair[1] - pair[0]).num_days() >= 30), "{formal:?}");
+    assert!(notices.windows(2).all(|pair| (pair[1].decided_on - pair[0].decided_on).num_days() >= 5));
+}
+
+#[test]
+fn a_currency_without_minimum_and_rate_goes_to_a_person() {
+    let world = World::new().owes("A", 3, "100 CHF").owes("B", 3, "100 EUR");
+    check(&world, "contact friendly: demands B");
+    check_items(&world, "A bad_data, B demanded");
+    check_tasks(&world, "fix_data CHF");
+    let with_rate = world.policy(|policy| {
+        policy.minimums.base = Some(Decimal::TEN);
+        policy.minimums.rates.insert(Currency::parse("CHF").unwrap(), Decimal::ONE);
+    });
+    check_items(&with_rate, "A no_payment_account, B demanded");
+    check_tasks(&with_rate, "add_bank_account CHF");
+}

@@ -1,0 +1,491 @@
+//! One debtor and what is known about it, in as few words as a case needs.
+//!
+//! The plainest fixture: business date `T` in Warsaw; ladder friendly +3, firm +10, final +20, formal +30, all by
+//! e-mail, no approval, no deadlines, gaps by the difference of days; one contact per account in five days; minimum
+//! 10.00 in EUR, USD and PLN; letters go out every day; no bounce window; templates in every language.
+#![expect(clippy::unwrap_used, reason = "a fixture that cannot be built is a broken test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{Duration, NaiveDate};
+use dunningd::decide::decide;
+use dunningd::model::{
+    Account, AccountId, BankAccount, Calendars, Case, CaseChange, Channel, Contact, ContactCap, ContactId, ContactRole,
+    Contacting, Country, CreditNetting, Creditor, CreditorId, Currency, Decision, Demands, EmailAddress, EmailKind,
+    History, Hold, HoldTarget, Item, ItemCode, ItemId, ItemKind, Ladder, LadderName, Language, Minimums, Money,
+    NoticeId, NoticeState, OnUnknown, PartyKind, PastNotice, Policy, Requisites, Snapshot, Stage, StageCondition,
+    StageName, TemplateCatalog, Tone, Verdict, Waiver, Weekdays,
+};
+use rust_decimal::Decimal;
+
+/// `T`: a Wednesday.
+pub(crate) fn t() -> NaiveDate {
+    NaiveDate::from_ymd_opt(2026, 3, 18).unwrap()
+}
+
+/// `T+days`.
+pub(crate) fn t_plus(days: i64) -> NaiveDate {
+    t() + Duration::days(days)
+}
+
+/// `100 EUR`.
+pub(crate) fn money(text: &str) -> Money {
+    let (amount, currency) = text.split_once(' ').unwrap();
+    Money::new(amount.parse().unwrap(), Currency::parse(currency).unwrap())
+}
+
+pub(crate) fn item_id(id: &str) -> ItemId {
+    ItemId::parse(id).unwrap()
+}
+
+pub(crate) fn stage_name(name: &str) -> StageName {
+    StageName::parse(name).unwrap()
+}
+
+pub(crate) fn email(address: &str) -> EmailAddress {
+    EmailAddress::parse(address).unwrap()
+}
+
+/// An account in which money can be received.
+pub(crate) fn requisites(number: &str) -> Requisites {
+    Requisites {
+        holder: "Wierzyciel sp. z o.o.".to_owned(),
+        account: BankAccount::Number(number.to_owned()),
+        bic: None,
+        bank: None,
+        more: Vec::new(),
+    }
+}
+
+/// A policy, what is known about one account, and a day.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) policy: Policy,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) today: NaiveDate,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self { policy: policy(), snapshot: snapshot(), today: t() }
+    }
+
+    /// An invoice that many days past due on `T` (negative: due after it).
+    pub(crate) fn owes(self, id: &str, days_late: i64, amount: &str) -> Self {
+        self.with_item(new_item(id, ItemKind::Invoice, days_late, money(amount)))
+    }
+
+    /// A credit note without a document of its own.
+    pub(crate) fn credit_note(self, id: &str, amount: &str) -> Self {
+        self.with_item(new_item(id, ItemKind::CreditNote, 0, negative(amount)))
+    }
+
+    /// A credit note for that invoice.
+    pub(crate) fn credit_note_for(self, id: &str, invoice: &str, amount: &str) -> Self {
+        let mut note = new_item(id, ItemKind::CreditNote, 0, negative(amount));
+        note.refers_to = Some(item_id(invoice));
+        self.with_item(note)
+    }
+
+    /// Money received and not yet allocated.
+    pub(crate) fn unallocated(self, id: &str, amount: &str) -> Self {
+        self.with_item(new_item(id, ItemKind::Payment, 0, negative(amount)))
+    }
+
+    fn with_item(mut self, item: Item) -> Self {
+        self.snapshot.items.push(item);
+        self
+    }
+
+    /// What the ledger says about that item from now on.
+    pub(crate) fn item(mut self, id: &str, change: impl FnOnce(&mut Item)) -> Self {
+        change(self.snapshot.items.iter_mut().find(|item| item.id.as_str() == id).unwrap());
+        self
+    }
+
+    /// Those invoices were paid in full.
+    pub(crate) fn paid(self, ids: &[&str]) -> Self {
+        ids.iter().fold(self, |world, id| world.item(id, |item| item.open_amount = Decimal::ZERO))
+    }
+
+    /// An accepted notice that demanded those items at that stage, so many days before `T`.
+    pub(crate) fn reminded(self, stage: &str, days_ago: i64, items: &[&str]) -> Self {
+        self.notice(NoticeState::Accepted, stage, days_ago, items)
+    }
+
+    /// A notice that came to that end.
+    pub(crate) fn notice(mut self, state: NoticeState, stage: &str, days_ago: i64, items: &[&str]) -> Self {
+        let day = t_plus(-days_ago);
+        let number = self.snapshot.history.notices.len() + 1;
+        let tone = self.policy.ladders[&LadderName::default()].stages.iter().find(|s| s.name.as_str() == stage);
+        self.snapshot.history.notices.push(PastNotice {
+            id: NoticeId(format!("00000000-0000-7000-8000-{number:012}").parse().unwrap()),
+            stage: stage_name(stage),
+            tone: tone.unwrap().tone,
+            state,
+            decided_on: day,
+            counted_on: (!state.is_pending() && state != NoticeState::Cancelled).then_some(day),
+            accepted_on: (state.completes_stage() || state == NoticeState::Bounced).then_some(day),
+            respond_by: None,
+            items: items.iter().map(|id| (item_id(id), stage_name(stage))).collect(),
+            mailbox: "office@debtor.example".to_owned(),
+            message_id: format!("<{number}@creditor.example>"),
+        });
+        self.case_since(days_ago)
+    }
+
+    /// The last notice named a deadline that many days after it.
+    pub(crate) fn naming(mut self, days: i64) -> Self {
+        let notice = self.snapshot.history.notices.last_mut().unwrap();
+        notice.respond_by = Some(notice.decided_on + Duration::days(days));
+        self
+    }
+
+    /// The case is open, at least since that many days before `T`, on today's default ladder.
+    pub(crate) fn case_since(mut self, days_ago: i64) -> Self {
+        let opened_on = t_plus(-days_ago);
+        match &mut self.snapshot.case {
+            Some(case) => case.opened_on = case.opened_on.min(opened_on),
+            None => {
+                let ladder = self.policy.ladders[&LadderName::default()].clone();
+                self.snapshot.case = Some(Case { ladder, opened_on });
+            }
+        }
+        self
+    }
+
+    /// A person waived that stage, which was due so many days before `T`.
+    pub(crate) fn waived(mut self, stage: &str, days_ago: i64, item: &str) -> Self {
+        self.snapshot.history.waivers.push(Waiver {
+            item: item_id(item),
+            stage: stage_name(stage),
+            on: t_plus(-days_ago),
+            reason: "agreed by phone".to_owned(),
+        });
+        self
+    }
+
+    /// A contact by hand, so many days before `T`.
+    pub(crate) fn called(mut self, days_ago: i64) -> Self {
+        self.snapshot.history.other_contacts.push(t_plus(-days_ago));
+        self
+    }
+
+    /// A hold recorded by a person; the last day is counted from `T`.
+    pub(crate) fn hold(mut self, target: HoldTarget, last_day: Option<i64>) -> Self {
+        let until = last_day.map(t_plus);
+        self.snapshot.holds.push(Hold { target, until, reason: "under review".to_owned(), since: t() });
+        self
+    }
+
+    pub(crate) fn policy(mut self, change: impl FnOnce(&mut Policy)) -> Self {
+        change(&mut self.policy);
+        self
+    }
+
+    pub(crate) fn account(mut self, change: impl FnOnce(&mut Account)) -> Self {
+        change(&mut self.snapshot.account);
+        self
+    }
+
+    /// A stage of the default ladder; call it before anything opens a case.
+    pub(crate) fn stage(mut self, name: &str, change: impl FnOnce(&mut Stage)) -> Self {
+        let ladder = self.policy.ladders.get_mut(&LadderName::default()).unwrap();
+        change(ladder.stages.iter_mut().find(|stage| stage.name.as_str() == name).unwrap());
+        self
+    }
+
+    /// Instead of the one contact; in the order given, none of them primary.
+    pub(crate) fn contacts(mut self, contacts: &[(ContactRole, &str)]) -> Self {
+        self.snapshot.contacts = contacts.iter().map(|(role, address)| contact(*role, address)).collect();
+        self
+    }
+
+    pub(crate) fn contact(mut self, number: usize, change: impl FnOnce(&mut Contact)) -> Self {
+        change(&mut self.snapshot.contacts[number]);
+        self
+    }
+
+    /// The same on `T+days`.
+    pub(crate) fn on(&self, days: i64) -> Self {
+        Self { today: t_plus(days), ..self.clone() }
+    }
+
+    pub(crate) fn decide(&self) -> Decision {
+        decide(&self.policy, &self.snapshot, self.today)
+    }
+
+    /// The contact that is due; the case is broken when there is none.
+    pub(crate) fn contacting(&self) -> Contacting {
+        match self.decide().verdict {
+            Verdict::Contact(contacting) => *contacting,
+            Verdict::No { code, .. } => panic!("no contact: {}", code.as_str()),
+        }
+    }
+
+    /// What happens next when the relay accepts what was decided: the notice becomes history, the case opens or closes.
+    pub(crate) fn happen(&mut self, decision: &Decision) {
+        match decision.case {
+            CaseChange::Open => {
+                let ladder = dunningd::decide::ladder_of(&self.policy, &self.snapshot);
+                self.snapshot.case = Some(Case { ladder, opened_on: self.today });
+            }
+            CaseChange::Close => self.snapshot.case = None,
+            CaseChange::None => {}
+        }
+        if let Verdict::Contact(contacting) = &decision.verdict {
+            let number = self.snapshot.history.notices.len() + 1;
+            self.snapshot.history.notices.push(PastNotice {
+                id: NoticeId(format!("00000000-0000-7000-8000-{number:012}").parse().unwrap()),
+                stage: contacting.stage.clone(),
+                tone: contacting.tone,
+                state: NoticeState::Accepted,
+                decided_on: self.today,
+                counted_on: Some(self.today),
+                accepted_on: Some(self.today),
+                respond_by: contacting.respond_by,
+                items: completed_by(decision),
+                mailbox: contacting.recipient.mailbox_key(),
+                message_id: format!("<{number}@creditor.example>"),
+            });
+        }
+    }
+
+    /// Lives that many days from today on; says each contact in a line.
+    pub(crate) fn live(&mut self, days: i64) -> Vec<String> {
+        let mut diary = Vec::new();
+        for _ in 0..days {
+            let decision = self.decide();
+            self.happen(&decision);
+            if let Verdict::Contact(contacting) = &decision.verdict {
+                let items = with_code(&decision, ItemCode::Demanded).join(" ");
+                diary.push(format!("{} {}: {items}", day(self.today), contacting.stage));
+            }
+            self.today += Duration::days(1);
+        }
+        diary
+    }
+}
+
+/// The items that a notice completes a stage of, each its own.
+pub(crate) fn completed_by(decision: &Decision) -> Vec<(ItemId, StageName)> {
+    let demanded = decision.items.iter().filter(|item| item.code == ItemCode::Demanded);
+    demanded.filter_map(|item| Some((item.item.clone(), item.next_stage.clone()?))).collect()
+}
+
+/// The ids of the items that carry that code.
+pub(crate) fn with_code(decision: &Decision, code: ItemCode) -> Vec<String> {
+    decision.items.iter().filter(|item| item.code == code).map(|item| item.item.to_string()).collect()
+}
+
+/// `T+7`.
+pub(crate) fn day(day: NaiveDate) -> String {
+    match (day - t()).num_days() {
+        0 => "T".to_owned(),
+        days => format!("T{days:+}"),
+    }
+}
+
+/// The decision in one line: `contact friendly: demands A; also open B`, or `wait too_soon until T+7`.
+pub(crate) fn summary(decision: &Decision) -> String {
+    match &decision.verdict {
+        Verdict::Contact(contacting) => {
+            let deadline = contacting.respond_by.map_or(String::new(), |until| format!(" by {}", day(until)));
+            let neutral = if contacting.escalated { " in neutral words" } else { "" };
+            let demanded = with_code(decision, ItemCode::Demanded).join(", ");
+            let also = with_code(decision, ItemCode::Information);
+            let also = if also.is_empty() { String::new() } else { format!("; also open {}", also.join(", ")) };
+            format!("contact {}{deadline}{neutral}: demands {demanded}{also}", contacting.stage)
+        }
+        Verdict::No { code, next_date } => {
+            let until = next_date.map_or(String::new(), |until| format!(" until {}", day(until)));
+            format!("{} {}{until}", code.kind().as_str(), code.as_str())
+        }
+    }
+}
+
+/// Compares the decision, in one line, with what the case says.
+#[track_caller]
+pub(crate) fn check(world: &World, expected: &str) {
+    let decision = world.decide();
+    assert_eq!(summary(&decision), expected, "\nchecks: {:#?}", decision.checks);
+}
+
+/// Compares what became of each item: `A demanded, B disputed`.
+#[track_caller]
+pub(crate) fn check_items(world: &World, expected: &str) {
+    let items: Vec<String> =
+        world.decide().items.iter().map(|item| format!("{} {}", item.item, item.code.as_str())).collect();
+    assert_eq!(items.join(", "), expected);
+}
+
+/// Compares the tasks that should exist: `resolve_notice 1, fix_data A`.
+#[track_caller]
+pub(crate) fn check_tasks(world: &World, expected: &str) {
+    let tasks: Vec<String> = world
+        .decide()
+        .tasks
+        .iter()
+        .map(|task| format!("{} {}", task.kind.as_str(), task.subject).trim_end().to_owned())
+        .collect();
+    assert_eq!(tasks.join(", "), expected);
+}
+
+fn negative(amount: &str) -> Money {
+    let money = money(amount);
+    Money::new(-money.amount, money.currency)
+}
+
+fn new_item(id: &str, kind: ItemKind, days_late: i64, money: Money) -> Item {
+    let due_date = t_plus(-days_late);
+    Item {
+        id: item_id(id),
+        kind,
+        document_no: format!("FV/{id}"),
+        instalment: None,
+        issue_date: due_date - Duration::days(14),
+        due_date: (!kind.is_credit()).then_some(due_date),
+        currency: money.currency,
+        amount: money.amount,
+        open_amount: money.amount,
+        written_off_on: None,
+        dispute: None,
+        hold_until: None,
+        hold_reason: None,
+        payment_reference: None,
+        customer_reference: None,
+        contract_no: None,
+        refers_to: None,
+        payee: None,
+        document_url: None,
+        pay_url: None,
+        direct_debit_on: None,
+        requisites: None,
+        withdrawn: false,
+        bad_data: None,
+    }
+}
+
+fn contact(role: ContactRole, address: &str) -> Contact {
+    Contact {
+        id: ContactId::parse(address).unwrap(),
+        role,
+        name: None,
+        salutation: None,
+        email: Some(email(address)),
+        unusable_email: false,
+        phone: None,
+        language: None,
+        is_primary: false,
+        no_email: false,
+        email_kind: EmailKind::Email,
+    }
+}
+
+fn snapshot() -> Snapshot {
+    Snapshot {
+        account: Account {
+            id: AccountId::parse("K-1").unwrap(),
+            creditor: CreditorId::parse("us").unwrap(),
+            name: "Dłużnik sp. z o.o.".to_owned(),
+            party_kind: PartyKind::Company,
+            country: Some(Country::parse("PL").unwrap()),
+            language: Some("pl".to_owned()),
+            time_zone: None,
+            tax_id: None,
+            postal_address: None,
+            party_id: None,
+            parent_id: None,
+            owner: None,
+            segment: None,
+            ladder: None,
+            requisites: None,
+            hold_until: None,
+            hold_reason: None,
+        },
+        contacts: vec![contact(ContactRole::Dunning, "office@debtor.example")],
+        items: Vec::new(),
+        case: None,
+        history: History::default(),
+        holds: Vec::new(),
+        mailboxes: BTreeMap::new(),
+        paused: None,
+        freshness: None,
+    }
+}
+
+fn stage(name: &str, tone: Tone, days: i32) -> Stage {
+    Stage {
+        name: stage_name(name),
+        tone,
+        days,
+        channels: vec![Channel::Email],
+        template: name.to_owned(),
+        enabled: true,
+        gap: None,
+        respond_within: None,
+        approval: false,
+        demands: if tone >= Tone::Final { Demands::Reached } else { Demands::AllOverdue },
+        when: StageCondition::default(),
+        on_unknown: OnUnknown::Review,
+        location: format!("policy.toml:{name}"),
+    }
+}
+
+fn policy() -> Policy {
+    let ladder = Ladder {
+        name: LadderName::default(),
+        stages: vec![
+            stage("friendly", Tone::Friendly, 3),
+            stage("firm", Tone::Firm, 10),
+            stage("final", Tone::Final, 20),
+            stage("formal", Tone::Formal, 30),
+        ],
+    };
+    let pairs = |stage: &Stage| Language::ALL.map(|language| (stage.template.clone(), language));
+    let templates = TemplateCatalog(ladder.stages.iter().flat_map(pairs).collect());
+    let currency = |code: &str| Currency::parse(code).unwrap();
+    let bank_accounts = ["EUR", "USD", "PLN", "JPY"].map(|code| (currency(code), requisites(&format!("{code} 1"))));
+    let creditor = Creditor {
+        id: CreditorId::parse("us").unwrap(),
+        name: "Wierzyciel sp. z o.o.".to_owned(),
+        address: vec!["ul. Prosta 1, 00-001 Warszawa".to_owned()],
+        country: Country::parse("PL").unwrap(),
+        time_zone: chrono_tz::Europe::Warsaw,
+        language: Language::En,
+        tax_ids: Vec::new(),
+        sender_name: "Wierzyciel".to_owned(),
+        sender: email("receivables@creditor.example"),
+        reply_to: email("receivables@creditor.example"),
+        phone: None,
+        contact_person: None,
+        bank_accounts: bank_accounts.into_iter().collect(),
+    };
+    Policy {
+        creditors: BTreeMap::from([(creditor.id.clone(), creditor)]),
+        templates,
+        calendars: Calendars::weekly(Weekdays::EVERY_DAY),
+        languages: BTreeSet::from(Language::ALL),
+        country_languages: BTreeMap::new(),
+        ladders: BTreeMap::from([(LadderName::default(), ladder)]),
+        minimums: Minimums {
+            by_currency: ["EUR", "USD", "PLN"].map(|code| (currency(code), Decimal::TEN)).into(),
+            base: None,
+            rates: BTreeMap::new(),
+        },
+        item_grace_days: 0,
+        account_min_arrears_days: 0,
+        contact_caps: vec![ContactCap { contacts: 1, days: 5 }],
+        bounce_window_days: 0,
+        direct_debit_wait_days: 7,
+        formal_gap_days: 30,
+        credit_netting: CreditNetting::OldestFirst,
+        accounts_per_mailbox: 3,
+        rows_in_letter: 10,
+        valid_days: 2,
+        restore_days: 7,
+        locations: ["contact_cap", "send_days", "languages", "minimum.EUR", "item_grace_days"]
+            .map(|key| (key.to_owned(), format!("policy.toml:{key}")))
+            .into(),
+    }
+}
