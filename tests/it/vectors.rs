@@ -99,8 +99,8 @@ fn currencies_without_a_sign_show_their_code() {
 #[test]
 fn amounts_are_never_rounded() {
     let yen = Currency::parse("JPY").unwrap();
-    assert_eq!(locale::money(Locale::EnGb, "1234".parse(), yen).unwrap(), "JP¥1,234");
-    assert_eq!(locale::money(Locale::EnGb, "1234.5".parse(), yen).unwrap(), "JP¥1,234.5");
+    assert_eq!(locale::money(Locale::EnGb, "1234".parse().unwrap(), yen), "JP¥1,234");
+    assert_eq!(locale::money(Locale::EnGb, "1234.5".parse().unwrap(), yen), "JP¥1,234.5");
     let euro = Currency::parse("EUR").unwrap();
-    assert_eq!(locale::money(Locale::It, "0.005".parse(), euro).unwrap(), "0,005\u{a0}€");
+    assert_eq!(locale::money(Locale::It, "0.005".parse().unwrap(), euro), "0,005\u{a0}€");
 }
