@@ -1,0 +1,305 @@
+//! The blocks of a letter: what is demanded, what else is open, who writes. Text and HTML come from the same facts, so
+//! that no number can be in one and not in the other.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use rust_decimal::Decimal;
+
+use super::clean;
+use super::filters;
+use super::labels::{Labels, fill, upper_first};
+use super::locale::{self, DateStyle, Locale};
+use super::markdown::{Block, wrap};
+use crate::model::{BankAccount, Currency, Demand, Letter, LetterRow};
+
+/// A payment reference of a SEPA transfer holds 140 characters.
+const REFERENCE: usize = 140;
+
+const TABLE: &str = "width:100%;border-collapse:collapse;margin:0 0 20px;font-size:15px;line-height:1.45;text-align:left";
+const CAPTION: &str = "text-align:left;font-weight:bold;font-size:16px;padding:0 0 6px";
+const HEAD: &str = "padding:6px 8px 6px 0;border-bottom:2px solid #52606d;vertical-align:bottom;text-align:left";
+const CELL: &str = "padding:8px 8px 8px 0;border-bottom:1px solid #cbd2d9;vertical-align:top;text-align:left";
+const AMOUNT: &str = "padding:8px 0;border-bottom:1px solid #cbd2d9;vertical-align:top;text-align:right";
+const SMALL: &str = "font-weight:normal;font-size:14px;color:#52606d";
+const LINK: &str = "color:#0b5394";
+
+/// A letter together with the words of its language.
+pub(super) struct Speaker<'a> {
+    pub(super) letter: &'a Letter,
+    pub(super) labels: &'a Labels,
+    pub(super) locale: Locale,
+    /// The file with all items, when the letter does not print all of them.
+    pub(super) attachment: Option<String>,
+}
+
+struct Fact<'a> {
+    label: &'a str,
+    value: String,
+}
+
+/// The three blocks.
+pub(super) fn blocks(speaker: &Speaker<'_>) -> Vec<Block> {
+    vec![speaker.demands(), speaker.also_open(), speaker.sender()]
+}
+
+/// The rows that a letter prints: the oldest of all demands together, as (demand, row).
+pub(super) fn shown(letter: &Letter) -> BTreeSet<(usize, usize)> {
+    let mut all: Vec<_> = letter
+        .demands
+        .iter()
+        .enumerate()
+        .flat_map(|(d, demand)| demand.rows.iter().enumerate().map(move |(r, row)| (row.due_date, d, r)))
+        .collect();
+    all.sort_unstable();
+    all.into_iter().take(letter.rows_in_letter as usize).map(|(_, d, r)| (d, r)).collect()
+}
+
+/// How many items are demanded.
+pub(super) fn count(letter: &Letter) -> usize {
+    letter.demands.iter().map(|demand| demand.rows.len()).sum()
+}
+
+impl Speaker<'_> {
+    fn money(&self, amount: Decimal, currency: Currency) -> String {
+        locale::money(self.locale, amount, currency)
+    }
+
+    fn date(&self, date: chrono::NaiveDate) -> String {
+        locale::date(self.locale, date, DateStyle::Long)
+    }
+
+    fn number(&self, number: impl ToString) -> String {
+        let digits = number.to_string();
+        locale::number(self.locale, &digits).unwrap_or(digits)
+    }
+
+    pub(super) fn title(&self, row: &LetterRow) -> String {
+        self.labels.title(row, &clean::line(&row.document_no))
+    }
+
+    fn demands(&self) -> Block {
+        let mut text = String::new();
+        let mut html = String::new();
+        let shown = shown(self.letter);
+        for (n, demand) in self.letter.demands.iter().enumerate() {
+            let rows: Vec<&LetterRow> =
+                demand.rows.iter().enumerate().filter(|(r, _)| shown.contains(&(n, *r))).map(|(_, row)| row).collect();
+            self.demand(demand, &rows, &mut text, &mut html);
+        }
+        Block { name: "demands", text: text.trim_end().to_owned(), html }
+    }
+
+    fn demand(&self, demand: &Demand, rows: &[&LetterRow], text: &mut String, html: &mut String) {
+        let mut caption = self.labels.demands.clone();
+        if self.letter.demands.len() > 1 {
+            let holder = clean::line(&demand.payee.holder);
+            caption = format!("{caption}: {}, {holder}", demand.currency);
+        }
+        let credits = !demand.credited.is_zero();
+        let more = self.more(rows.len(), demand.rows.len());
+
+        let _ = writeln!(text, "{}\n", wrap(&caption, ""));
+        self.open_table(html, &caption);
+        for row in rows {
+            self.row(row, demand.currency, text, html);
+        }
+        html.push_str("</tbody>\n<tfoot>\n");
+        let mut totals = Vec::new();
+        if credits {
+            totals.push((&self.labels.total_open, demand.open));
+            totals.push((&self.labels.total_credited, demand.credited));
+        }
+        totals.push((&self.labels.total_to_pay, demand.to_pay));
+        for (label, amount) in totals {
+            let amount = self.money(amount, demand.currency);
+            let _ = writeln!(text, "{label}: {amount}");
+            let _ = writeln!(
+                html,
+                "<tr><th scope=\"row\" colspan=\"2\" style=\"{CELL}\">{}</th><td style=\"{AMOUNT};font-weight:bold\">{}</td></tr>",
+                clean::html(label),
+                clean::html(&amount)
+            );
+        }
+        html.push_str("</tfoot>\n</table>\n");
+        if let Some(more) = more {
+            let _ = writeln!(text, "\n{}", wrap(&more, ""));
+            let _ = writeln!(html, "<p style=\"margin:0 0 16px\">{}</p>", clean::html(&more));
+        }
+        text.push('\n');
+        self.payment(demand, text, html);
+    }
+
+    fn more(&self, shown: usize, count: usize) -> Option<String> {
+        let file = self.attachment.as_deref().filter(|_| shown < count)?;
+        let (shown, count) = (self.number(shown), self.number(count));
+        Some(fill(&self.labels.more, &[("{shown}", &shown), ("{count}", &count), ("{file}", file)]))
+    }
+
+    fn open_table(&self, html: &mut String, caption: &str) {
+        let _ = writeln!(html, "<table style=\"{TABLE}\">\n<caption style=\"{CAPTION}\">{}</caption>", clean::html(caption));
+        let _ = writeln!(
+            html,
+            "<thead><tr><th scope=\"col\" style=\"{HEAD}\">{}</th><th scope=\"col\" style=\"{HEAD}\">{}</th><th scope=\"col\" style=\"{HEAD};padding-right:0;text-align:right\">{}</th></tr></thead>\n<tbody>",
+            clean::html(&self.labels.document),
+            clean::html(&self.labels.due),
+            clean::html(&self.labels.to_pay)
+        );
+    }
+
+    fn row(&self, row: &LetterRow, currency: Currency, text: &mut String, html: &mut String) {
+        let labels = self.labels;
+        let title = upper_first(&self.title(row));
+        let mut about = vec![Fact { label: &labels.issue_date, value: self.date(row.issue_date) }];
+        let references = [(&labels.customer_reference, &row.customer_reference), (&labels.contract, &row.contract_no)];
+        for (label, value) in references {
+            if let Some(value) = value.as_deref().map(clean::line).filter(|value| !value.is_empty()) {
+                about.push(Fact { label, value });
+            }
+        }
+        if row.amount != row.open {
+            about.push(Fact { label: &labels.amount, value: self.money(row.amount, currency) });
+        }
+        let days = Fact { label: &labels.days_past_due, value: self.number(row.days_past_due) };
+        let mut amounts = Vec::new();
+        if row.amount != row.open || !row.credited.is_zero() {
+            amounts.push(Fact { label: &labels.open, value: self.money(row.open, currency) });
+        }
+        if !row.credited.is_zero() {
+            amounts.push(Fact { label: &labels.credited, value: self.money(row.credited, currency) });
+        }
+        let to_pay = self.money(row.to_pay, currency);
+        let links = [(&labels.pay_online, &row.pay_url), (&labels.see_document, &row.document_url)];
+        let links: Vec<(&String, String)> =
+            links.into_iter().filter_map(|(label, url)| Some((label, clean::link(url.as_deref()?)?))).collect();
+
+        let due_date = self.date(row.due_date);
+        let _ = writeln!(text, "{}", wrap(&title, ""));
+        for fact in &about {
+            let _ = writeln!(text, "  {}: {}", fact.label, fact.value);
+        }
+        let _ = writeln!(text, "  {}: {due_date}\n  {}: {}", labels.due_date, days.label, days.value);
+        for fact in &amounts {
+            let _ = writeln!(text, "  {}: {}", fact.label, fact.value);
+        }
+        let _ = writeln!(text, "  {}: {to_pay}", labels.to_pay);
+        for (label, url) in &links {
+            let _ = writeln!(text, "  {label}: {url}");
+        }
+        text.push('\n');
+
+        let _ = write!(html, "<tr><th scope=\"row\" style=\"{CELL};overflow-wrap:anywhere\">{}", clean::html(&title));
+        small(html, &about);
+        for (label, url) in &links {
+            let (url, label) = (clean::html(url), clean::html(label));
+            let _ = write!(html, "<br><a href=\"{url}\" style=\"{SMALL};{LINK}\">{label}</a>");
+        }
+        let _ = write!(html, "</th><td style=\"{CELL}\">{}", clean::html(&due_date));
+        small(html, &[days]);
+        let _ = write!(html, "</td><td style=\"{AMOUNT}\"><strong>{}</strong>", clean::html(&to_pay));
+        small(html, &amounts);
+        html.push_str("</td></tr>\n");
+    }
+
+    fn payment(&self, demand: &Demand, text: &mut String, html: &mut String) {
+        let labels = self.labels;
+        let payee = &demand.payee;
+        let mut facts = vec![Fact { label: &labels.holder, value: clean::line(&payee.holder) }];
+        facts.push(match &payee.account {
+            BankAccount::Iban(iban) => Fact { label: &labels.iban, value: filters::iban(iban) },
+            BankAccount::Number(number) => Fact { label: &labels.account, value: clean::line(number) },
+        });
+        for (label, value) in [(&labels.bic, &payee.bic), (&labels.bank, &payee.bank)] {
+            if let Some(value) = value {
+                facts.push(Fact { label, value: clean::line(value) });
+            }
+        }
+        let more: Vec<(String, String)> = payee.more.iter().map(|(l, v)| (clean::line(l), clean::line(v))).collect();
+        facts.extend(more.iter().map(|(label, value)| Fact { label, value: value.clone() }));
+        facts.push(Fact { label: &labels.reference, value: self.reference(demand) });
+
+        let _ = writeln!(text, "{}", labels.payment);
+        for fact in &facts {
+            let _ = writeln!(text, "  {}: {}", fact.label, fact.value);
+        }
+        text.push('\n');
+        let caption = clean::html(&labels.payment);
+        let _ = writeln!(html, "<table style=\"{TABLE}\">\n<caption style=\"{CAPTION}\">{caption}</caption>\n<tbody>");
+        for fact in &facts {
+            let _ = writeln!(
+                html,
+                "<tr><th scope=\"row\" style=\"{CELL};{SMALL};width:38%\">{}</th><td style=\"{CELL};overflow-wrap:anywhere\">{}</td></tr>",
+                clean::html(fact.label),
+                // A line may break between the groups of an account number on a narrow screen.
+                clean::html(&fact.value).replace(locale::NBSP, " ")
+            );
+        }
+        html.push_str("</tbody>\n</table>\n");
+    }
+
+    /// What the debtor writes into his transfer: the documents, or his number when they do not fit.
+    fn reference(&self, demand: &Demand) -> String {
+        let mut references: Vec<String> = Vec::new();
+        for row in &demand.rows {
+            let reference = clean::line(row.payment_reference.as_deref().unwrap_or(&row.document_no));
+            if !references.contains(&reference) {
+                references.push(reference);
+            }
+            if references.iter().map(|r| r.chars().count() + 2).sum::<usize>() > REFERENCE {
+                return fill(&self.labels.reference_many, &[("{account}", &clean::line(&self.letter.account_id))]);
+            }
+        }
+        references.join(", ")
+    }
+
+    fn also_open(&self) -> Block {
+        let mut text = String::new();
+        let mut html = String::new();
+        let rows = &self.letter.information;
+        if !rows.is_empty() {
+            let _ = writeln!(text, "{}\n", wrap(&self.labels.also_open, ""));
+            self.open_table(&mut html, &self.labels.also_open);
+            let printed = (self.letter.rows_in_letter as usize).min(rows.len());
+            for (currency, row) in &rows[..printed] {
+                self.row(row, *currency, &mut text, &mut html);
+            }
+            html.push_str("</tbody>\n</table>\n");
+            if let Some(more) = self.more(printed, rows.len()) {
+                let _ = writeln!(text, "{}", wrap(&more, ""));
+                let _ = writeln!(html, "<p style=\"margin:0 0 16px\">{}</p>", clean::html(&more));
+            }
+        }
+        Block { name: "also_open", text: text.trim_end().to_owned(), html }
+    }
+
+    fn sender(&self) -> Block {
+        let letter = self.letter;
+        let mut lines: Vec<String> = Vec::new();
+        lines.extend(letter.contact_person.as_deref().map(clean::line));
+        lines.push(clean::line(&letter.creditor_name));
+        if let Some(phone) = &letter.creditor_phone {
+            lines.push(format!("{}: {}", self.labels.phone, clean::line(phone)));
+        }
+        let email = clean::line(&letter.creditor_email);
+        let email_line = lines.len();
+        lines.push(format!("{}: {email}", self.labels.email));
+        lines.extend(letter.creditor_address.iter().map(|line| clean::line(line)));
+        lines.extend(letter.creditor_tax_ids.iter().map(|(label, id)| format!("{}: {}", clean::line(label), clean::line(id))));
+        lines.retain(|line| !line.is_empty());
+        let mut html: Vec<String> = lines.iter().map(|line| clean::html(line)).collect();
+        if let Some(line) = html.get_mut(email_line) {
+            let (label, email) = (clean::html(&self.labels.email), clean::html(&email));
+            *line = format!("{label}: <a href=\"mailto:{email}\" style=\"{LINK}\">{email}</a>");
+        }
+        let html = format!("<p style=\"margin:0 0 16px\">{}</p>\n", html.join("<br>\n"));
+        Block { name: "sender", text: lines.join("\n"), html }
+    }
+}
+
+/// Facts below the main thing of a cell.
+fn small(html: &mut String, facts: &[Fact<'_>]) {
+    for fact in facts {
+        let (label, value) = (clean::html(fact.label), clean::html(&fact.value));
+        let _ = write!(html, "<br><span style=\"{SMALL}\">{label}: {value}</span>");
+    }
+}

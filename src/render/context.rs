@@ -1,0 +1,89 @@
+//! A letter as the values that a template sees. The names are those of `contract`.
+
+use serde_json::{Value, json};
+use tera::Context;
+
+use super::blocks::Speaker;
+use super::clean;
+use super::markdown::{Block, placeholder};
+use crate::model::{Amounts, Currency, LetterRow, Money, PartyKind, Tone};
+
+/// Everything of the contract; debtor data as single harmless lines, blocks as placeholders.
+pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
+    let letter = speaker.letter;
+    let mut items: Vec<(Currency, &LetterRow)> = letter
+        .demands
+        .iter()
+        .flat_map(|demand| demand.rows.iter().map(|row| (demand.currency, row)))
+        .collect();
+    items.sort_by_key(|(_, row)| row.due_date);
+    let total: Amounts = letter.demands.iter().map(|demand| Money::new(demand.to_pay, demand.currency)).collect();
+    let totals: Vec<Value> = total.iter().map(|money| amount(money.amount, money.currency)).collect();
+    let document = items.first().filter(|_| items.len() == 1).map(|(currency, row)| item(speaker, *currency, row));
+    let next_stage = letter.next_tone.filter(|tone| *tone != Tone::Courtesy && *tone != Tone::Friendly);
+    let line = |text: &Option<String>| text.as_deref().map(clean::line).filter(|text| !text.is_empty());
+
+    let mut context = Context::new();
+    context.insert("language", letter.language.code());
+    context.insert("item_count", &items.len());
+    context.insert("document", &document);
+    context.insert("oldest", &items.first().map(|(currency, row)| item(speaker, *currency, row)));
+    let printed: Vec<Value> = items
+        .iter()
+        .take(letter.rows_in_letter as usize)
+        .map(|(currency, row)| item(speaker, *currency, row))
+        .collect();
+    context.insert("items", &printed);
+    context.insert("totals", &totals);
+    context.insert("date", &letter.date);
+    context.insert("payments_as_of", &letter.payments_as_of);
+    context.insert("respond_by", &letter.respond_by);
+    context.insert("reminded_on", &letter.reminded_on);
+    context.insert("next_stage", &next_stage.map(Tone::as_str));
+    context.insert("escalated", &letter.escalated);
+    context.insert("salutation", &line(&letter.salutation));
+    context.insert(
+        "account",
+        &json!({
+            "id": clean::line(&letter.account_id),
+            "name": clean::line(&letter.account_name),
+            "is_person": matches!(letter.party_kind, PartyKind::Consumer | PartyKind::Unknown),
+            "address": letter.account_address.as_deref().map(clean::lines).filter(|text| !text.is_empty()),
+            "tax_id": line(&letter.account_tax_id),
+        }),
+    );
+    context.insert(
+        "creditor",
+        &json!({
+            "name": clean::line(&letter.creditor_name),
+            "email": clean::line(&letter.creditor_email),
+            "phone": line(&letter.creditor_phone),
+            "contact_person": line(&letter.contact_person),
+        }),
+    );
+    for block in blocks {
+        let printed = if block.html.is_empty() { String::new() } else { placeholder(block.name) };
+        context.insert_value(block.name, tera::Value::safe_string(&printed));
+    }
+    context
+}
+
+fn amount(amount: rust_decimal::Decimal, currency: Currency) -> Value {
+    json!({ "amount": amount.to_string(), "currency": currency.code() })
+}
+
+fn item(speaker: &Speaker<'_>, currency: Currency, row: &LetterRow) -> Value {
+    json!({
+        "title": speaker.title(row),
+        "kind": row.kind.as_str(),
+        "no": clean::line(&row.document_no),
+        "issue_date": row.issue_date,
+        "due_date": row.due_date,
+        "days_past_due": row.days_past_due,
+        "amount": amount(row.amount, currency),
+        "open": amount(row.open, currency),
+        "credited": amount(row.credited, currency),
+        "to_pay": amount(row.to_pay, currency),
+    })
+}
+

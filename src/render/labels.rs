@@ -1,0 +1,140 @@
+//! The words inside tables and blocks: one closed set per language, in `labels/<lang>.toml`.
+
+use serde::Deserialize;
+
+use super::finding::TemplateFinding;
+use crate::model::{ItemKind, LetterRow};
+
+/// Every word that a block needs. Labels stand before a colon or over a column, so that no noun has to follow a number.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Labels {
+    pub(super) demands: String,
+    pub(super) also_open: String,
+    pub(super) document: String,
+    pub(super) due: String,
+    pub(super) issue_date: String,
+    pub(super) due_date: String,
+    pub(super) days_past_due: String,
+    pub(super) amount: String,
+    pub(super) open: String,
+    pub(super) credited: String,
+    pub(super) to_pay: String,
+    pub(super) total_open: String,
+    pub(super) total_credited: String,
+    pub(super) total_to_pay: String,
+    pub(super) customer_reference: String,
+    pub(super) contract: String,
+    pub(super) pay_online: String,
+    pub(super) see_document: String,
+    /// `{shown}`, `{count}`, `{file}`.
+    pub(super) more: String,
+    pub(super) payment: String,
+    pub(super) holder: String,
+    pub(super) iban: String,
+    pub(super) account: String,
+    pub(super) bic: String,
+    pub(super) bank: String,
+    pub(super) reference: String,
+    /// `{account}`: what to write when the documents do not fit into a payment reference.
+    pub(super) reference_many: String,
+    pub(super) phone: String,
+    pub(super) email: String,
+    /// `{no}`, `{count}`.
+    pub(super) instalment: String,
+    /// `{no}` each.
+    pub(super) kinds: Kinds,
+    pub(super) csv: Csv,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kinds {
+    invoice: String,
+    debit_note: String,
+    fee: String,
+    credit_note: String,
+    payment: String,
+}
+
+/// Column heads of the attached file that no table has.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Csv {
+    pub(super) list: String,
+    pub(super) demanded: String,
+    pub(super) also_open: String,
+    pub(super) total: String,
+    pub(super) currency: String,
+    pub(super) payee: String,
+}
+
+impl Labels {
+    pub(super) fn parse(file: &str, source: &str) -> Result<Self, Vec<TemplateFinding>> {
+        let labels: Self = toml::from_str(source).map_err(|e| {
+            let at = e.span().map_or(0, |span| span.start);
+            vec![TemplateFinding::at(file, source, at, e.message().trim().replace('\n', " "))]
+        })?;
+        let wanted = [
+            ("more", &labels.more, ["{shown}", "{count}", "{file}"].as_slice()),
+            ("reference_many", &labels.reference_many, &["{account}"]),
+            ("instalment", &labels.instalment, &["{no}", "{count}"]),
+            ("invoice", &labels.kinds.invoice, &["{no}"]),
+            ("debit_note", &labels.kinds.debit_note, &["{no}"]),
+            ("fee", &labels.kinds.fee, &["{no}"]),
+            ("credit_note", &labels.kinds.credit_note, &["{no}"]),
+            ("payment", &labels.kinds.payment, &["{no}"]),
+        ];
+        let findings: Vec<_> = wanted
+            .into_iter()
+            .flat_map(|(key, text, places)| {
+                places.iter().filter(move |place| !text.contains(**place)).map(move |place| {
+                    let at = source.find(&format!("\n{key} =")).map_or(0, |at| at + 1);
+                    TemplateFinding::at(file, source, at, format!("`{key}` does not say {place}"))
+                })
+            })
+            .collect();
+        if findings.is_empty() { Ok(labels) } else { Err(findings) }
+    }
+
+    /// `invoice 2026/113`, `faktura nr 15, rata 2 z 4`; the document number is made harmless by the caller.
+    pub(super) fn title(&self, row: &LetterRow, document_no: &str) -> String {
+        let kind = match row.kind {
+            ItemKind::Invoice => &self.kinds.invoice,
+            ItemKind::DebitNote => &self.kinds.debit_note,
+            ItemKind::Fee => &self.kinds.fee,
+            ItemKind::CreditNote => &self.kinds.credit_note,
+            ItemKind::Payment => &self.kinds.payment,
+        };
+        let mut title = fill(kind, &[("{no}", document_no)]);
+        if let (Some(no), Some(count)) = (row.instalment_no, row.instalment_count) {
+            title.push_str(", ");
+            title.push_str(&fill(&self.instalment, &[("{no}", &no.to_string()), ("{count}", &count.to_string())]));
+        }
+        title
+    }
+}
+
+/// Puts values into the places of a label, in one pass: a value that looks like a place stays what it is.
+pub(super) fn fill(label: &str, values: &[(&str, &str)]) -> String {
+    let mut out = String::new();
+    let mut rest = label;
+    while let Some(open) = rest.find('{') {
+        out.push_str(&rest[..open]);
+        rest = &rest[open..];
+        if let Some((place, value)) = values.iter().find(|(place, _)| rest.starts_with(place)) {
+            out.push_str(value);
+            rest = &rest[place.len()..];
+        } else {
+            out.push('{');
+            rest = &rest[1..];
+        }
+    }
+    out + rest
+}
+
+/// The text with its first letter as a capital.
+pub(super) fn upper_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}

@@ -1,0 +1,262 @@
+//! Reads the tags of a template the way an operator means them and checks every name against the contract. Tera itself
+//! is silent on `{% if typo %}`, and it only sees what a given letter happens to reach.
+
+use super::contract::{FILTERS, Kind, LOOP, STATEMENTS, Variable};
+use super::finding::{TemplateFinding, suggest};
+
+/// Where a piece of template text stands and what it may name.
+pub(super) struct Scan<'a> {
+    pub(super) file: &'a str,
+    /// The text of the whole file, for positions.
+    pub(super) source: &'a str,
+    pub(super) variables: &'static [Variable],
+    /// Subjects and preheaders are read on locked screens: no amounts there.
+    pub(super) amounts_allowed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token<'a> {
+    Name(&'a str),
+    Text,
+    Number,
+    Sign(char),
+}
+
+struct Local<'a> {
+    name: &'a str,
+    kind: Kind,
+    /// How many loops were open when it was made.
+    depth: usize,
+}
+
+const WORDS: &[&str] = &["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "null"];
+
+impl<'a> Scan<'a> {
+    /// The findings in `source[from..to]`.
+    pub(super) fn run(&self, from: usize, to: usize) -> Vec<TemplateFinding> {
+        let mut findings = Vec::new();
+        let mut locals: Vec<Local<'a>> = Vec::new();
+        let mut depth = 0;
+        let mut at = from;
+        while let Some(open) = self.source[at..to].find('{').map(|i| at + i) {
+            at = open + 1;
+            let (end, statement) = match self.source[open..to].as_bytes().get(1) {
+                Some(b'{') => ("}}", false),
+                Some(b'%') => ("%}", true),
+                Some(b'#') => {
+                    at = self.source[open..to].find("#}").map_or(to, |i| open + i + 2);
+                    continue;
+                }
+                _ => continue,
+            };
+            // An unclosed tag is Tera's to report.
+            let Some(close) = self.source[open..to].find(end).map(|i| open + i) else { break };
+            // `{%-` and `-%}` trim white space; they are no minus.
+            let trimmed = self.source[open + 2..close].trim_end_matches('-');
+            let inner = trimmed.trim_start_matches('-');
+            let tokens = tokens(inner, open + 2 + trimmed.len() - inner.len());
+            if statement {
+                self.statement(&tokens, &mut locals, &mut depth, &mut findings);
+            } else {
+                self.expression(&tokens, &locals, depth, &mut findings);
+                self.printed(&tokens, &locals, depth, &mut findings);
+            }
+            at = close + 2;
+        }
+        findings
+    }
+
+    fn statement(
+        &self,
+        tokens: &[(usize, Token<'a>)],
+        locals: &mut Vec<Local<'a>>,
+        depth: &mut usize,
+        findings: &mut Vec<TemplateFinding>,
+    ) {
+        let Some(((start, Token::Name(word)), rest)) = tokens.split_first() else { return };
+        match *word {
+            "for" => {
+                let names = rest.iter().position(|(_, token)| *token == Token::Name("in")).unwrap_or(0);
+                let over = rest.get(names + 1..).unwrap_or_default();
+                self.expression(over, locals, *depth, findings);
+                let kind = match self.kind_of(over, locals, *depth) {
+                    Some(Kind::List(fields)) => Kind::Group(fields),
+                    Some(Kind::Amounts) => Kind::Money,
+                    _ => Kind::Any,
+                };
+                *depth += 1;
+                for (_, token) in &rest[..names] {
+                    if let Token::Name(name) = token {
+                        locals.push(Local { name, kind, depth: *depth });
+                    }
+                }
+            }
+            "endfor" => {
+                locals.retain(|local| local.depth < *depth);
+                *depth = depth.saturating_sub(1);
+            }
+            "set" => {
+                if let Some((_, Token::Name(name))) = rest.first() {
+                    self.expression(rest.get(2..).unwrap_or_default(), locals, *depth, findings);
+                    locals.push(Local { name, kind: Kind::Any, depth: *depth });
+                }
+            }
+            "if" | "elif" | "include" => self.expression(rest, locals, *depth, findings),
+            "else" | "endif" => {}
+            other => findings.push(
+                TemplateFinding::at(self.file, self.source, *start, format!("unknown statement `{other}`"))
+                    .hint(suggest(other, STATEMENTS.iter().copied())),
+            ),
+        }
+    }
+
+    fn expression(
+        &self,
+        tokens: &[(usize, Token<'a>)],
+        locals: &[Local<'a>],
+        depth: usize,
+        findings: &mut Vec<TemplateFinding>,
+    ) {
+        let sign = |n: usize, c: char| tokens.get(n).is_some_and(|(_, token)| *token == Token::Sign(c));
+        let mut n = 0;
+        while let Some((start, token)) = tokens.get(n) {
+            let Token::Name(name) = token else {
+                n += 1;
+                continue;
+            };
+            let before = n.checked_sub(1).map(|b| tokens[b].1);
+            let finding = |message: String| TemplateFinding::at(self.file, self.source, *start, message);
+            if before == Some(Token::Sign('|')) {
+                if !FILTERS.iter().any(|(known, ..)| known == name) {
+                    let hint = suggest(name, FILTERS.iter().map(|(known, ..)| *known));
+                    findings.push(finding(format!("unknown filter `{name}`")).hint(hint));
+                } else if *name == "money" && !self.amounts_allowed {
+                    findings.push(finding("an amount has no place in a subject or preheader".to_owned()));
+                }
+            } else if sign(n + 1, '=') && !sign(n + 2, '=') {
+                // The name of an argument.
+            } else if before == Some(Token::Name("is")) || is_not(tokens, n) {
+                // A test; Tera knows which there are.
+            } else if sign(n + 1, '(') {
+                findings.push(finding(format!("unknown function `{name}`")).hint("there are only filters: `value | filter`"));
+            } else if !WORDS.contains(name) {
+                let path = path(&tokens[n..]);
+                if let Err((step, known)) = self.resolve(&path, locals, depth) {
+                    let (at, wrong) = path[step];
+                    let message = if step == 0 {
+                        format!("unknown variable `{wrong}`")
+                    } else {
+                        let parent: Vec<&str> = path[..step].iter().map(|(_, name)| *name).collect();
+                        format!("`{}` has no `{wrong}`", parent.join("."))
+                    };
+                    let hint = suggest(wrong, known);
+                    findings.push(TemplateFinding::at(self.file, self.source, at, message).hint(hint));
+                }
+                n += path.len() * 2 - 1;
+                continue;
+            }
+            n += 1;
+        }
+    }
+
+    /// A value printed as it is must be something that reads well as it is.
+    fn printed(
+        &self,
+        tokens: &[(usize, Token<'a>)],
+        locals: &[Local<'a>],
+        depth: usize,
+        findings: &mut Vec<TemplateFinding>,
+    ) {
+        let path = path(tokens);
+        let Some((start, _)) = path.first().filter(|_| path.len() * 2 - 1 == tokens.len()) else { return };
+        let Ok(kind) = self.resolve(&path, locals, depth) else { return };
+        let names: Vec<&str> = path.iter().map(|(_, name)| *name).collect();
+        let name = names.join(".");
+        let advice = match kind {
+            Kind::Date => format!("`{name}` is a date: write `{{{{ {name} | date }}}}`"),
+            Kind::Money | Kind::Amounts => format!("`{name}` is an amount: write `{{{{ {name} | money }}}}`"),
+            Kind::Flag => format!("`{name}` is yes or no: ask `{{% if {name} %}}`"),
+            Kind::Group(_) | Kind::List(_) => format!("`{name}` has several parts and cannot be printed as a whole"),
+            Kind::Text | Kind::Number | Kind::Block | Kind::Any => return,
+        };
+        findings.push(TemplateFinding::at(self.file, self.source, *start, advice));
+    }
+
+    fn kind_of(&self, tokens: &[(usize, Token<'a>)], locals: &[Local<'a>], depth: usize) -> Option<Kind> {
+        self.resolve(&path(tokens), locals, depth).ok()
+    }
+
+    /// What a path names, or the step that names nothing and the names known there.
+    fn resolve(
+        &self,
+        path: &[(usize, &'a str)],
+        locals: &[Local<'a>],
+        depth: usize,
+    ) -> Result<Kind, (usize, Vec<&'a str>)> {
+        let Some((_, first)) = path.first() else { return Ok(Kind::Any) };
+        let local = locals.iter().rev().find(|local| local.name == *first).map(|local| local.kind);
+        let in_loop = (*first == "loop" && depth > 0).then_some(Kind::Group(LOOP));
+        let own = self.variables.iter().find(|v| v.name == *first).map(|v| v.kind);
+        let known = || {
+            let locals = locals.iter().map(|local| local.name);
+            (0, self.variables.iter().map(|v| v.name).chain(locals).collect())
+        };
+        let mut kind = local.or(in_loop).or(own).ok_or_else(known)?;
+        for (step, (_, name)) in path.iter().enumerate().skip(1) {
+            kind = match kind {
+                Kind::Any => return Ok(Kind::Any),
+                Kind::Group(fields) => match fields.iter().find(|field| field.name == *name) {
+                    Some(field) => field.kind,
+                    None => return Err((step, fields.iter().map(|field| field.name).collect())),
+                },
+                _ => return Err((step, Vec::new())),
+            };
+        }
+        Ok(kind)
+    }
+}
+
+fn is_not(tokens: &[(usize, Token<'_>)], n: usize) -> bool {
+    n >= 2 && tokens[n - 1].1 == Token::Name("not") && tokens[n - 2].1 == Token::Name("is")
+}
+
+/// The leading `a.b.c` with the position of each name.
+fn path<'a>(tokens: &[(usize, Token<'a>)]) -> Vec<(usize, &'a str)> {
+    let mut path = Vec::new();
+    for pair in tokens.chunks(2) {
+        let (at, Token::Name(name)) = pair[0] else { break };
+        path.push((at, name));
+        if pair.get(1).is_none_or(|(_, token)| *token != Token::Sign('.')) {
+            break;
+        }
+    }
+    path
+}
+
+fn tokens(text: &str, offset: usize) -> Vec<(usize, Token<'_>)> {
+    let mut tokens = Vec::new();
+    let mut rest = text.char_indices().peekable();
+    while let Some((start, c)) = rest.next() {
+        let token = match c {
+            '"' | '\'' | '`' => {
+                rest.by_ref().find(|(_, end)| *end == c);
+                Token::Text
+            }
+            c if c.is_alphabetic() || c == '_' => {
+                let mut end = start + c.len_utf8();
+                while let Some((at, next)) = rest.next_if(|(_, next)| next.is_alphanumeric() || *next == '_') {
+                    end = at + next.len_utf8();
+                }
+                Token::Name(&text[start..end])
+            }
+            c if c.is_ascii_digit() => {
+                while rest.next_if(|(_, next)| next.is_ascii_digit() || *next == '.').is_some() {}
+                Token::Number
+            }
+            c if c.is_whitespace() => continue,
+            c => Token::Sign(c),
+        };
+        tokens.push((offset + start, token));
+    }
+    tokens
+}
