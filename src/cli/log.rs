@@ -89,8 +89,8 @@ pub(super) async fn export_into(connection: &mut PgConnection, directory: &Path)
     file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all()).map_err(io)?;
     let mut messages = 0;
     for notice in record::messages_of(connection, None).await? {
-        if let Some(bytes) = record::message_bytes(connection, notice).await? {
-            fs::write(folder.join(format!("{notice}.eml")), bytes).map_err(io)?;
+        if let Some(message) = record::message_of(connection, notice).await? {
+            fs::write(folder.join(format!("{notice}.eml")), message.bytes).map_err(io)?;
             messages += 1;
         }
     }

@@ -24,11 +24,20 @@ pub struct LoadError {
 
 impl Live {
     /// Puts a configuration and its templates together.
-    #[must_use]
-    pub fn new(loaded: Loaded, templates: TemplateSet) -> Self {
+    ///
+    /// # Errors
+    /// When an enabled stage lacks its letter in a language that the policy lists.
+    pub fn new(loaded: Loaded, templates: TemplateSet) -> Result<Self, LoadError> {
         let Loaded { mut config, warnings } = loaded;
-        config.policy.templates = templates.catalog();
-        Self { config, templates, warnings }
+        let policy = &mut config.policy;
+        let stages = policy.ladders.values().flat_map(|ladder| &ladder.stages).filter(|stage| stage.enabled);
+        let wanted = stages.flat_map(|stage| policy.languages.iter().map(|language| (stage.template.as_str(), *language)));
+        let missing = templates.missing(wanted);
+        if !missing.is_empty() {
+            return Err(LoadError { config: Findings::default(), templates: missing });
+        }
+        policy.templates = templates.catalog();
+        Ok(Self { config, templates, warnings })
     }
 }
 
@@ -43,9 +52,9 @@ pub fn load_live(
 ) -> Result<Live, LoadError> {
     let loaded = config::load(directory, env, credentials);
     let folder = directory.join("templates");
-    let templates = if folder.is_dir() { TemplateSet::load(&folder) } else { Ok(TemplateSet::builtin()) };
+    let templates = if folder.is_dir() { TemplateSet::load(&folder) } else { TemplateSet::builtin() };
     match (loaded, templates) {
-        (Ok(loaded), Ok(templates)) => Ok(Live::new(loaded, templates)),
+        (Ok(loaded), Ok(templates)) => Live::new(loaded, templates),
         (loaded, templates) => Err(LoadError {
             config: loaded.err().unwrap_or_default(),
             templates: templates.err().unwrap_or_default(),
@@ -102,7 +111,7 @@ pub fn transport(mail: &Mail) -> Result<Transport, TransportError> {
             dot: timeouts.dot,
         },
     };
-    Ok(Transport::Smtp(Relay::new(settings)?))
+    Ok(Transport::Smtp(Box::new(Relay::new(settings)?)))
 }
 
 /// A relay on this machine does not care; one elsewhere wants a name, which `hello_name` gives.

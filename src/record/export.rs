@@ -82,14 +82,24 @@ pub async fn messages_of(connection: &mut PgConnection, account: Option<&str>) -
     Ok(ids)
 }
 
-/// The frozen bytes of a notice, exactly as every attempt sends them; `None` when there is no such notice or they
-/// were erased.
+/// A message as recorded: personal data, erasable.
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub recipient: String,
+    /// Frozen when the notice was recorded, exactly as every attempt sends them.
+    pub bytes: Vec<u8>,
+    /// The letter that the bytes were made from.
+    pub letter: serde_json::Value,
+}
+
+/// The message of a notice; `None` when there is no such notice or its message was erased.
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn message_bytes(connection: &mut PgConnection, notice: Uuid) -> Result<Option<Vec<u8>>, RecordError> {
-    let bytes = sqlx::query_scalar!("SELECT bytes FROM dunning.message WHERE notice_id = $1", notice)
-        .fetch_optional(connection)
-        .await?;
-    Ok(bytes)
+pub async fn message_of(connection: &mut PgConnection, notice: Uuid) -> Result<Option<Message>, RecordError> {
+    let message =
+        sqlx::query_as!(Message, "SELECT recipient, bytes, letter FROM dunning.message WHERE notice_id = $1", notice)
+            .fetch_optional(connection)
+            .await?;
+    Ok(message)
 }

@@ -19,7 +19,7 @@ mod verify;
 pub use attempts::{Cancelled, ClaimedNotice, LastCheck, NextTry, Settled, anything_due, claim, in_flight_check, settle, sweep};
 pub use decisions::{PageWrite, Planned, write_page};
 pub use events::{append, head, texts_stored};
-pub use export::{EventLine, event_lines, export_line, message_bytes, messages_of};
+pub use export::{EventLine, Message, event_lines, export_line, message_of, messages_of};
 pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};

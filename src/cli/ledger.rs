@@ -1,0 +1,149 @@
+//! The ledger: import, check, contract.
+
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::ledger::{self, CheckOptions, ImportError, ImportOptions, Profile, RELATIONS, Scope};
+
+use super::args::{Cli, ImportArgs};
+use super::connect;
+use super::failure::{Exit, Failure};
+
+pub(super) async fn import(cli: &Cli, args: &ImportArgs) -> Result<Exit, Failure> {
+    let live = connect::load(cli)?;
+    let profile = profile(cli, &args.profile)?;
+    let scope = match args.scope.as_deref() {
+        None => None,
+        Some(text) => Some(Scope::parse(text).ok_or_else(|| {
+            let known = Scope::ALL.map(Scope::as_str).join(", ");
+            Failure::new(Exit::USAGE, format!("--scope {text:?} is none of {known}"))
+        })?),
+    };
+    let reject_file = args.reject_file.clone().unwrap_or_else(|| args.file.with_extension("rejects.csv"));
+    let options = ImportOptions {
+        scope,
+        payments_as_of: args.payments_as_of,
+        dry_run: args.dry_run,
+        allow_rejects: args.allow_rejects,
+        reject_file: Some(reject_file),
+    };
+    let size = std::fs::metadata(&args.file)
+        .map_err(|error| Failure::new(Exit::NO_SUCH_THING, format!("{}: {error}; nothing was imported", args.file.display())))?
+        .len();
+    let mut connection = connect::admin(&live).await?;
+    // Drawn on a terminal only.
+    let bar = ProgressBar::new(size)
+        .with_style(ProgressStyle::with_template("{wide_bar} {percent}%").unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let imported = ledger::import_csv_with_progress(&mut connection, &profile, &args.file, &options, &mut |bytes| {
+        bar.set_position(bytes);
+    })
+    .await;
+    bar.finish_and_clear();
+    match imported {
+        Ok(report) => {
+            if cli.json {
+                println!("{}", serde_json::to_value(&report).unwrap_or_default());
+            } else {
+                print!("{report}");
+            }
+            Ok(if report.rejected > 0 { Exit::FINDINGS } else { Exit::DONE })
+        }
+        Err(ImportError::Rejected(report)) => Err(Failure::new(
+            Exit::FINDINGS,
+            format!(
+                "{} of {} rows were rejected; nothing was imported. Mend them, or add --allow-rejects to import the rest.\n\n{report}",
+                report.rejected, report.rows
+            ),
+        )
+        .with(&report)),
+        Err(error) => Err(import_failure(error)),
+    }
+}
+
+fn import_failure(error: ImportError) -> Failure {
+    let exit = match &error {
+        ImportError::PaymentsAsOfUnknown => Exit::USAGE,
+        ImportError::Profile(_) => Exit::CONFIG,
+        ImportError::NotBuiltIn(_) => Exit::REFUSED,
+        ImportError::Busy => Exit::LOCKED,
+        ImportError::Io { .. } => Exit::NO_SUCH_THING,
+        ImportError::Rejected(_) | ImportError::Structure(_) => Exit::FINDINGS,
+        ImportError::Database(_) => Exit::UNEXPECTED,
+    };
+    match error {
+        ImportError::Database(error) => error.into(),
+        other => Failure::new(exit, other.to_string()),
+    }
+}
+
+/// A path, or the name of a file in profiles/ of the configuration, or of a profile that comes with the program.
+fn profile(cli: &Cli, name: &str) -> Result<Profile, Failure> {
+    let config = |error: ledger::ProfileError| Failure::new(Exit::CONFIG, error.to_string());
+    let own = cli.config.join("profiles").join(format!("{name}.toml"));
+    if Path::new(name).is_file() {
+        Profile::load(Path::new(name)).map_err(config)
+    } else if own.is_file() {
+        Profile::load(&own).map_err(config)
+    } else {
+        shipped_profile(name)
+    }
+}
+
+/// A profile that comes with the program.
+pub(super) fn shipped_profile(name: &str) -> Result<Profile, Failure> {
+    let file = format!("{name}.toml");
+    let Some((_, text)) = ledger::SHIPPED_PROFILES.iter().find(|(shipped, _)| *shipped == file) else {
+        let known: Vec<&str> = ledger::SHIPPED_PROFILES.iter().map(|(name, _)| name.trim_end_matches(".toml")).collect();
+        return Err(Failure::new(
+            Exit::NO_SUCH_THING,
+            format!("there is no import profile {name}; shipped are {}, or give a path", known.join(", ")),
+        ));
+    };
+    Profile::parse(name, &file, text).map_err(|error| Failure::new(Exit::CONFIG, error.to_string()))
+}
+
+pub(super) async fn check(cli: &Cli) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, None).await?;
+    let mut connection = shell.pool.acquire().await?;
+    let options = CheckOptions::new(&shell.live().config.policy, shell.clock.now());
+    let report = ledger::check(&mut connection, &options).await?;
+    if cli.json {
+        println!("{}", serde_json::to_value(&report).unwrap_or_default());
+    } else {
+        print!("{report}");
+    }
+    Ok(if report.stops_run() {
+        Exit::CONTRACT
+    } else if report.findings.is_empty() {
+        Exit::DONE
+    } else {
+        Exit::FINDINGS
+    })
+}
+
+pub(super) fn contract(cli: &Cli) -> Result<Exit, Failure> {
+    if cli.json {
+        let relations: Vec<_> = RELATIONS
+            .iter()
+            .map(|relation| {
+                let columns: Vec<_> = relation
+                    .columns
+                    .iter()
+                    .map(|c| serde_json::json!({ "name": c.name, "type": c.family.sql_type(), "required": c.required }))
+                    .collect();
+                serde_json::json!({ "name": relation.name, "optional": relation.optional, "columns": columns })
+            })
+            .collect();
+        println!("{}", serde_json::Value::from(relations));
+        return Ok(Exit::DONE);
+    }
+    for relation in RELATIONS {
+        println!("ledger.{}{}", relation.name, if relation.optional { " (optional)" } else { "" });
+        for column in relation.columns {
+            let required = if column.required { "required" } else { "" };
+            println!("  {:<20} {:<12} {required}", column.name, column.family.sql_type());
+        }
+    }
+    Ok(Exit::DONE)
+}
