@@ -1,9 +1,14 @@
 //! The ledger contract, version 1: the relations that the operator provides, and the proof that they are as promised.
 
+mod check;
 mod item;
+mod queries;
+mod rows;
+mod shape;
 
+pub use check::{CheckOptions, ContractFinding, ContractReport, Severity, check};
 pub(super) use item::problem;
-pub use item::{RawItem, row_problem};
+pub use item::{RawItem, amount_sql, date_sql, row_problem};
 
 /// The types that a column may have: the contract names one, and its relatives are cast to it without loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

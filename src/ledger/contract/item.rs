@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use crate::model::{Currency, ItemKind};
 
 /// An item row as it was read. `None` is what the ledger does not say, or says in a way that we cannot hold (an amount
-/// of more than 28 digits, or NaN).
+/// of more than 28 digits, NaN, an endless date): [`amount_sql`] and [`date_sql`] read it so.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RawItem<'r> {
     pub kind: Option<&'r str>,
@@ -16,6 +16,21 @@ pub struct RawItem<'r> {
     pub open_amount: Option<Decimal>,
     pub issue_date: Option<NaiveDate>,
     pub due_date: Option<NaiveDate>,
+}
+
+/// The SQL that reads an amount as a number that we can hold, or as NULL.
+#[must_use]
+pub fn amount_sql(column: &str) -> String {
+    format!(
+        "CASE WHEN abs({column}::numeric) < 1e20 AND scale(trim_scale({column}::numeric)) <= 8 \
+         THEN trim_scale({column}::numeric) END"
+    )
+}
+
+/// The SQL that reads a date as one that we can hold, or as NULL: `infinity` is none.
+#[must_use]
+pub fn date_sql(column: &str) -> String {
+    format!("CASE WHEN {column}::date BETWEEN date '1900-01-01' AND date '2200-12-31' THEN {column}::date END")
 }
 
 /// What is wrong with a row, by the column that shows it.
@@ -64,9 +79,11 @@ pub(in crate::ledger) fn problem(row: &RawItem<'_>) -> Option<RowProblem> {
             format!("currency {currency:?} is not in ISO 4217 (such as EUR)"),
         );
     }
-    let Some(amount) = row.amount else { return missing("amount") };
-    let Some(open) = row.open_amount else { return missing("open_amount") };
-    let Some(issue_date) = row.issue_date else { return missing("issue_date") };
+    let unreadable =
+        |column: &'static str| found(Rule::Missing, column, format!("{column} is missing or out of range"));
+    let Some(amount) = row.amount else { return unreadable("amount") };
+    let Some(open) = row.open_amount else { return unreadable("open_amount") };
+    let Some(issue_date) = row.issue_date else { return unreadable("issue_date") };
     let wrong_sign = |value: Decimal| {
         if kind.is_credit() { value > Decimal::ZERO } else { value < Decimal::ZERO }
     };

@@ -14,6 +14,9 @@ use crate::ledger::profile::Scope;
 /// How many rejected rows a report shows; all of them are in the reject file.
 pub const REJECTS_SHOWN: usize = 20;
 
+/// Reasons may quote values of other rows.
+const REASON_SHOWN: usize = 400;
+
 /// Longer values are cut in messages.
 const VALUE_SHOWN: usize = 60;
 
@@ -36,7 +39,7 @@ impl Reject {
             row,
             column: column.map(str::to_owned),
             value: value.map(|value| printable(value, VALUE_SHOWN)),
-            reason: reason.into(),
+            reason: printable(&reason.into(), REASON_SHOWN),
         }
     }
 }

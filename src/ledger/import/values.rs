@@ -63,6 +63,9 @@ pub(super) fn check_meaning(relation: &str, field: &str, text: &str) -> Result<(
     let known = |found: bool, names: &[&str]| {
         if found { Ok(()) } else { Err(format!("none of {}", names.join(", "))) }
     };
+    if text.contains('\n') && field != "postal_address" {
+        return Err("holds a line break; remove it".to_owned());
+    }
     match (relation, field) {
         (_, "account_id" | "parent_id") => to_reason(AccountId::parse(text)),
         ("account", "creditor") => to_reason(CreditorId::parse(text)),

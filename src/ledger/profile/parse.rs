@@ -132,7 +132,7 @@ impl Reader<'_> {
         } else {
             None
         };
-        let date_format = self.text_of(table, "file", "date_format", true);
+        let date_format = self.text_of(table, "file", "date_format");
         if let (Some(format), Some(value)) = (&date_format, entry(table, "date_format"))
             && !is_date_format(format)
         {
@@ -248,8 +248,8 @@ impl Reader<'_> {
         let has = |key: &str| entry(table, key).is_some();
         if has("lookup") {
             self.known_keys(table, "", &["lookup", "gives"]);
-            let from = self.text_of(table, column.name, "lookup", true)?;
-            let gives = self.text_of(table, column.name, "gives", true)?;
+            let from = self.text_of(table, column.name, "lookup")?;
+            let gives = self.text_of(table, column.name, "gives")?;
             match lookups.get(&from) {
                 None => {
                     let hint = did_you_mean(&from, lookups.keys().map(String::as_str)).map_or_else(
@@ -272,7 +272,7 @@ impl Reader<'_> {
         let otherwise_default = if then_default.is_some() { "false" } else { "" };
         if has("when") {
             self.known_keys(table, "", &["when", "is", "is_not", "then", "otherwise"]);
-            let when = self.text_of(table, column.name, "when", true)?;
+            let when = self.text_of(table, column.name, "when")?;
             let mut list = |key: &str| {
                 let texts = self.texts_of(table, key);
                 if texts.is_none() && !has(key) {
@@ -288,7 +288,7 @@ impl Reader<'_> {
         }
         if has("when_filled") {
             self.known_keys(table, "", &["when_filled", "then", "otherwise"]);
-            let when = self.text_of(table, column.name, "when_filled", true)?;
+            let when = self.text_of(table, column.name, "when_filled")?;
             let then = self.branch(value, table, "then", then_default)?;
             let otherwise = self.branch(value, table, "otherwise", Some(otherwise_default))?;
             return Some(Source::WhenFilled { column: when, then, otherwise });
@@ -337,14 +337,12 @@ impl Reader<'_> {
         }
     }
 
-    fn text_of(&mut self, table: &DeTable<'_>, owner: &str, key: &str, needed: bool) -> Option<String> {
+    fn text_of(&mut self, table: &DeTable<'_>, owner: &str, key: &str) -> Option<String> {
         if let Some(value) = entry(table, key) {
             return self.text(value);
         }
-        if needed {
-            let place = table.keys().map(Spanned::span).min_by_key(|span| span.start).unwrap_or(0..0);
-            self.find(place, format!("{owner}: `{key}` is missing"), None);
-        }
+        let place = table.keys().map(Spanned::span).min_by_key(|span| span.start).unwrap_or(0..0);
+        self.find(place, format!("{owner}: `{key}` is missing"), None);
         None
     }
 
@@ -365,7 +363,7 @@ impl Reader<'_> {
         read: impl Fn(&str) -> Option<T>,
         wanted: &str,
     ) -> Option<T> {
-        let text = self.text_of(table, owner, key, true)?;
+        let text = self.text_of(table, owner, key)?;
         let found = read(&text);
         if found.is_none()
             && let Some(value) = entry(table, key)

@@ -1,0 +1,122 @@
+//! What SQL can tell by itself: counts over the whole relation, the first objects by id.
+
+use chrono::TimeDelta;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+
+use super::check::{
+    CREDIT_EXCEEDS, CheckOptions, DOCUMENT_TWICE, DUPLICATE_ID, FUTURE_PAYMENTS, Kind, NO_FRESHNESS, NULL_IN_REQUIRED,
+    ORPHAN_CONTACT, REFERS_TO_UNKNOWN, SHARED_MAILBOX, SHARED_TAX_ID, STALE_PAYMENTS, Tally,
+};
+
+/// Long enough for the longest weekend: the freshness gate of a run is exact, this is a hint.
+const STALE_AFTER: TimeDelta = TimeDelta::days(4);
+
+/// Required columns whose NULL leaves nothing to quarantine.
+const IDENTITIES: [(&str, &[&str]); 5] = [
+    ("account", &["account_id"]),
+    ("contact", &["contact_id"]),
+    ("item", &["item_id"]),
+    ("freshness", &["source", "invoices_as_of", "payments_as_of"]),
+    ("settlement", &["item_id", "booked_on", "amount"]),
+];
+
+/// Each query gives one text per object.
+const QUERIES: [(&Kind, &str); 9] = [
+    (&DUPLICATE_ID, "SELECT 'account ' || account_id::text FROM ledger.account GROUP BY account_id::text HAVING count(*) > 1"),
+    (&DUPLICATE_ID, "SELECT 'contact ' || contact_id::text FROM ledger.contact GROUP BY contact_id::text HAVING count(*) > 1"),
+    (&DUPLICATE_ID, "SELECT 'item ' || item_id::text FROM ledger.item GROUP BY item_id::text HAVING count(*) > 1"),
+    (
+        &ORPHAN_CONTACT,
+        "SELECT c.contact_id::text FROM ledger.contact c
+         LEFT JOIN ledger.account a ON a.account_id::text = c.account_id::text WHERE a.account_id IS NULL",
+    ),
+    (
+        &SHARED_TAX_ID,
+        "SELECT min(account_id::text) || ' and ' || (count(*) - 1) || ' more' FROM ledger.account
+         WHERE btrim(tax_id::text) <> '' GROUP BY creditor::text, btrim(tax_id::text) HAVING count(*) > 1",
+    ),
+    (
+        &SHARED_MAILBOX,
+        "SELECT min(account_id::text) || ' and ' || (count(DISTINCT account_id::text) - 1) || ' more' FROM ledger.contact
+         WHERE btrim(email::text) LIKE '%@%' GROUP BY lower(btrim(email::text)) HAVING count(DISTINCT account_id::text) > 1",
+    ),
+    (
+        &DOCUMENT_TWICE,
+        "SELECT min(item_id::text) || ' and ' || max(item_id::text) FROM ledger.item WHERE open_amount <> 0
+         GROUP BY account_id::text, kind::text, document_no::text, currency::text, amount, due_date, instalment_no
+         HAVING count(DISTINCT item_id::text) > 1",
+    ),
+    (
+        &REFERS_TO_UNKNOWN,
+        "SELECT c.item_id::text FROM ledger.item c LEFT JOIN ledger.item r ON r.item_id::text = c.refers_to::text
+         WHERE btrim(c.refers_to::text) <> '' AND c.open_amount <> 0 AND r.item_id IS NULL",
+    ),
+    (
+        &CREDIT_EXCEEDS,
+        "SELECT r.item_id::text FROM ledger.item c JOIN ledger.item r ON r.item_id::text = c.refers_to::text
+         WHERE c.kind::text = 'credit_note' GROUP BY r.item_id::text, r.amount
+         HAVING bool_or(c.open_amount <> 0) AND -sum(c.amount) > r.amount",
+    ),
+];
+
+pub(super) async fn check(
+    connection: &mut PgConnection,
+    options: &CheckOptions,
+    has_settlement: bool,
+    tally: &mut Tally,
+) -> Result<(), sqlx::Error> {
+    for (relation, columns) in IDENTITIES.iter().filter(|(relation, _)| has_settlement || *relation != "settlement") {
+        let counts: Vec<String> =
+            columns.iter().map(|column| format!("count(*) FILTER (WHERE {column} IS NULL)")).collect();
+        let statement = format!("SELECT {} FROM ledger.{relation}", counts.join(", "));
+        let row = sqlx::query(AssertSqlSafe(statement)).fetch_one(&mut *connection).await?;
+        for (at, column) in columns.iter().enumerate() {
+            let count: i64 = row.try_get(at)?;
+            if count > 0 {
+                tally.add_many(&NULL_IN_REQUIRED, count.unsigned_abs(), format!("{relation}.{column}"));
+            }
+        }
+    }
+    for (kind, query) in QUERIES {
+        // One total with the first objects; the rest stays in the database.
+        let statement = format!(
+            "SELECT object, count(*) OVER () FROM ({query}) found (object) ORDER BY object COLLATE \"C\" LIMIT 10"
+        );
+        let rows: Vec<(Option<String>, i64)> =
+            sqlx::query_as(AssertSqlSafe(statement)).fetch_all(&mut *connection).await?;
+        for (n, (object, total)) in rows.into_iter().enumerate() {
+            let count = if n == 0 { total.unsigned_abs() } else { 0 };
+            tally.add_many(kind, count, object.unwrap_or_else(|| "(no id)".to_owned()));
+        }
+    }
+    freshness(connection, options, tally).await
+}
+
+async fn freshness(
+    connection: &mut PgConnection,
+    options: &CheckOptions,
+    tally: &mut Tally,
+) -> Result<(), sqlx::Error> {
+    let rows: Vec<(Option<String>, Option<String>, bool, bool)> = sqlx::query_as(
+        "SELECT source::text, creditor::text, coalesce(payments_as_of < $1, false), coalesce(payments_as_of > $2, false)
+         FROM ledger.freshness LIMIT 1000",
+    )
+    .bind(options.now - STALE_AFTER)
+    .bind(options.now)
+    .fetch_all(connection)
+    .await?;
+    for creditor in &options.creditors {
+        if rows.iter().all(|(_, of, ..)| of.as_ref().is_some_and(|of| of != creditor)) {
+            tally.add(&NO_FRESHNESS, creditor);
+        }
+    }
+    for (source, creditor, stale, future) in rows {
+        let object = format!("{} ({})", source.unwrap_or_default(), creditor.as_deref().unwrap_or("all creditors"));
+        if stale {
+            tally.add(&STALE_PAYMENTS, object);
+        } else if future {
+            tally.add(&FUTURE_PAYMENTS, object);
+        }
+    }
+    Ok(())
+}

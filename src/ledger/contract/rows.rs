@@ -1,0 +1,186 @@
+//! What only our own types can tell: rows streamed past them, none kept.
+
+use chrono::NaiveDate;
+use futures_util::TryStreamExt as _;
+use rust_decimal::Decimal;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+
+use super::check::{
+    CURRENCY_NOT_CONFIGURED, CheckOptions, DUE_BEFORE_ISSUE, DUE_DATE_MISSING, INCOMPLETE_ACCOUNT, INCOMPLETE_CONTACT,
+    Kind, MISSING_VALUE, NO_USABLE_EMAIL, OPEN_ABOVE_AMOUNT, ORPHAN_ITEM, Tally, UNKNOWN_COUNTRY, UNKNOWN_CREDITOR,
+    UNKNOWN_CURRENCY, UNKNOWN_KIND, UNKNOWN_LANGUAGE, UNKNOWN_PARTY_KIND, UNKNOWN_TIME_ZONE, UNUSABLE_EMAIL,
+    WRONG_SIGN,
+};
+use super::item::{RawItem, Rule, amount_sql, date_sql, problem};
+use crate::model::{ContactRole, Country, EmailAddress, Language, PartyKind};
+
+pub(super) async fn accounts(
+    connection: &mut PgConnection,
+    options: &CheckOptions,
+    tally: &mut Tally,
+) -> Result<(), sqlx::Error> {
+    let mut rows = sqlx::query(
+        "SELECT account_id::text, creditor::text, name::text, party_kind::text, country::text, language::text,
+                time_zone::text
+         FROM ledger.account",
+    )
+    .fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let Some(id) = row.try_get::<Option<&str>, _>(0)? else { continue };
+        let creditor: Option<&str> = row.try_get(1)?;
+        let name: Option<&str> = row.try_get(2)?;
+        let party_kind: Option<&str> = row.try_get(3)?;
+        tally.accounts += 1;
+        if [creditor, name, party_kind].iter().any(|value| value.is_none_or(|text| text.trim().is_empty())) {
+            tally.broken_accounts += 1;
+            tally.add(&INCOMPLETE_ACCOUNT, id);
+        } else if party_kind.and_then(PartyKind::parse).is_none() {
+            tally.broken_accounts += 1;
+            tally.add(&UNKNOWN_PARTY_KIND, id);
+        }
+        if creditor.is_some_and(|creditor| !options.creditors.contains(creditor)) {
+            tally.add(&UNKNOWN_CREDITOR, id);
+        }
+        let country: Option<&str> = row.try_get(4)?;
+        if country.is_some_and(|country| Country::parse(country).is_err()) {
+            tally.add(&UNKNOWN_COUNTRY, id);
+        }
+        let language: Option<&str> = row.try_get(5)?;
+        if language.is_some_and(|language| Language::parse(language).is_err()) {
+            tally.add(&UNKNOWN_LANGUAGE, id);
+        }
+        let time_zone: Option<&str> = row.try_get(6)?;
+        if time_zone.is_some_and(|zone| zone.parse::<chrono_tz::Tz>().is_err()) {
+            tally.add(&UNKNOWN_TIME_ZONE, id);
+        }
+    }
+    Ok(())
+}
+
+/// The contacts of every account, account by account.
+pub(super) async fn contacts(
+    connection: &mut PgConnection,
+    options: &CheckOptions,
+    tally: &mut Tally,
+) -> Result<(), sqlx::Error> {
+    let mut rows = sqlx::query(
+        "SELECT a.account_id::text, o.account_id IS NOT NULL, c.contact_id::text, c.role::text, c.email::text,
+                c.is_primary, c.no_email, c.language::text
+         FROM ledger.account a
+         LEFT JOIN (SELECT DISTINCT account_id::text AS account_id FROM ledger.item WHERE open_amount > 0) o
+             ON o.account_id = a.account_id::text
+         LEFT JOIN ledger.contact c ON c.account_id::text = a.account_id::text
+         WHERE a.account_id IS NOT NULL
+         ORDER BY a.account_id::text COLLATE \"C\"",
+    )
+    .fetch(connection);
+    let mut current: Option<Reach> = None;
+    while let Some(row) = rows.try_next().await? {
+        let account: &str = row.try_get(0)?;
+        if current.as_ref().is_none_or(|reach| reach.account != account) {
+            let next = Reach { account: account.to_owned(), owes: row.try_get(1)?, usable: false };
+            if let Some(done) = current.replace(next) {
+                done.note(tally);
+            }
+        }
+        let Some(contact) = row.try_get::<Option<&str>, _>(2)? else { continue };
+        let role: Option<&str> = row.try_get(3)?;
+        let is_primary: Option<bool> = row.try_get(5)?;
+        let no_email: Option<bool> = row.try_get(6)?;
+        let role = role.and_then(ContactRole::parse);
+        if role.is_none() || is_primary.is_none() || no_email.is_none() {
+            tally.add(&INCOMPLETE_CONTACT, contact);
+        }
+        let language: Option<&str> = row.try_get(7)?;
+        if language.is_some_and(|language| Language::parse(language).is_err()) {
+            tally.add(&UNKNOWN_LANGUAGE, contact);
+        }
+        let email: Option<&str> = row.try_get(4)?;
+        let Some(email) = email.filter(|email| !email.trim().is_empty()) else { continue };
+        let usable = EmailAddress::parse(email).is_ok_and(|address| !options.own_domains.contains(address.domain()));
+        if !usable {
+            tally.add(&UNUSABLE_EMAIL, contact);
+        }
+        // A legal contact gets no reminders.
+        let reminders = role.is_some_and(|role| role != ContactRole::Legal) && no_email == Some(false);
+        if let Some(reach) = &mut current {
+            reach.usable |= usable && reminders;
+        }
+    }
+    if let Some(done) = current {
+        done.note(tally);
+    }
+    Ok(())
+}
+
+/// Whether an account that owes something can be written to.
+struct Reach {
+    account: String,
+    owes: bool,
+    usable: bool,
+}
+
+impl Reach {
+    fn note(self, tally: &mut Tally) {
+        if self.owes && !self.usable {
+            tally.add(&NO_USABLE_EMAIL, self.account);
+        }
+    }
+}
+
+/// The items that are still open: a settled one with a fault harms nobody.
+pub(super) async fn items(
+    connection: &mut PgConnection,
+    options: &CheckOptions,
+    tally: &mut Tally,
+) -> Result<(), sqlx::Error> {
+    let statement = format!(
+        "SELECT i.item_id::text, a.account_id IS NOT NULL, i.kind::text, i.document_no::text, i.currency::text,
+                {}, {}, {}, {}
+         FROM ledger.item i
+         LEFT JOIN (SELECT DISTINCT account_id::text AS account_id FROM ledger.account) a
+             ON a.account_id = i.account_id::text
+         WHERE i.open_amount IS NULL OR i.open_amount <> 0",
+        amount_sql("i.amount"),
+        amount_sql("i.open_amount"),
+        date_sql("i.issue_date"),
+        date_sql("i.due_date"),
+    );
+    let mut rows = sqlx::query(AssertSqlSafe(statement)).fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let Some(id) = row.try_get::<Option<&str>, _>(0)? else { continue };
+        tally.open_items += 1;
+        let raw = RawItem {
+            kind: row.try_get(2)?,
+            document_no: row.try_get(3)?,
+            currency: row.try_get(4)?,
+            amount: row.try_get::<Option<Decimal>, _>(5)?,
+            open_amount: row.try_get::<Option<Decimal>, _>(6)?,
+            issue_date: row.try_get::<Option<NaiveDate>, _>(7)?,
+            due_date: row.try_get::<Option<NaiveDate>, _>(8)?,
+        };
+        let kind =
+            if row.try_get::<bool, _>(1)? { problem(&raw).map(|problem| of(problem.rule)) } else { Some(&ORPHAN_ITEM) };
+        if let Some(kind) = kind {
+            tally.broken_items += 1;
+            tally.add(kind, id);
+        } else if !options.currencies.is_empty()
+            && raw.currency.is_some_and(|currency| !options.currencies.contains(currency))
+        {
+            tally.add(&CURRENCY_NOT_CONFIGURED, id);
+        }
+    }
+    Ok(())
+}
+
+fn of(rule: Rule) -> &'static Kind {
+    match rule {
+        Rule::Missing => &MISSING_VALUE,
+        Rule::UnknownKind => &UNKNOWN_KIND,
+        Rule::UnknownCurrency => &UNKNOWN_CURRENCY,
+        Rule::WrongSign => &WRONG_SIGN,
+        Rule::OpenAboveAmount => &OPEN_ABOVE_AMOUNT,
+        Rule::DueDateMissing => &DUE_DATE_MISSING,
+        Rule::DueBeforeIssue => &DUE_BEFORE_ISSUE,
+    }
+}
