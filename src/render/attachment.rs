@@ -77,14 +77,7 @@ struct Sheet {
 }
 
 impl Sheet {
-    fn row(
-        &self,
-        speaker: &Speaker<'_>,
-        list: &str,
-        payee: &str,
-        currency: Currency,
-        row: &LetterRow,
-    ) -> Vec<String> {
+    fn row(&self, speaker: &Speaker<'_>, list: &str, payee: &str, currency: Currency, row: &LetterRow) -> Vec<String> {
         let optional = |text: &Option<String>| text.as_deref().map(clean::line).unwrap_or_default();
         vec![
             list.to_owned(),
@@ -120,7 +113,8 @@ impl Sheet {
 /// One cell (RFC 4180). Text that a spreadsheet would take for a formula gets an apostrophe; negative numbers stay.
 fn quoted(cell: &str) -> String {
     let number = cell.strip_prefix('-').is_some_and(|rest| {
-        rest.starts_with(|c: char| c.is_ascii_digit()) && rest.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | ','))
+        rest.starts_with(|c: char| c.is_ascii_digit())
+            && rest.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | ','))
     });
     let guard = if cell.starts_with(['=', '+', '-', '@']) && !number { "'" } else { "" };
     if cell.contains([',', ';', '"', '\n', '\r', '\'']) {

@@ -16,7 +16,8 @@ use crate::model::{BankAccount, Currency, Demand, Letter, LetterRow};
 /// A payment reference of a SEPA transfer holds 140 characters.
 const REFERENCE: usize = 140;
 
-const TABLE: &str = "width:100%;border-collapse:collapse;margin:0 0 20px;font-size:15px;line-height:1.45;text-align:left";
+const TABLE: &str =
+    "width:100%;border-collapse:collapse;margin:0 0 20px;font-size:15px;line-height:1.45;text-align:left";
 const CAPTION: &str = "text-align:left;font-weight:bold;font-size:16px;padding:0 0 6px";
 const HEAD: &str = "padding:6px 8px 6px 0;border-bottom:2px solid #52606d;vertical-align:bottom;text-align:left";
 const CELL: &str = "padding:8px 8px 8px 0;border-bottom:1px solid #cbd2d9;vertical-align:top;text-align:left";
@@ -137,7 +138,11 @@ impl Speaker<'_> {
     }
 
     fn open_table(&self, html: &mut String, caption: &str) {
-        let _ = writeln!(html, "<table style=\"{TABLE}\">\n<caption style=\"{CAPTION}\">{}</caption>", clean::html(caption));
+        let _ = writeln!(
+            html,
+            "<table style=\"{TABLE}\">\n<caption style=\"{CAPTION}\">{}</caption>",
+            clean::html(caption)
+        );
         let _ = writeln!(
             html,
             "<thead><tr><th scope=\"col\" style=\"{HEAD}\">{}</th><th scope=\"col\" style=\"{HEAD}\">{}</th><th scope=\"col\" style=\"{HEAD};padding-right:0;text-align:right\">{}</th></tr></thead>\n<tbody>",
@@ -284,7 +289,9 @@ impl Speaker<'_> {
         let email_line = lines.len();
         lines.push(format!("{}: {email}", self.labels.email));
         lines.extend(letter.creditor_address.iter().map(|line| clean::line(line)));
-        lines.extend(letter.creditor_tax_ids.iter().map(|(label, id)| format!("{}: {}", clean::line(label), clean::line(id))));
+        lines.extend(
+            letter.creditor_tax_ids.iter().map(|(label, id)| format!("{}: {}", clean::line(label), clean::line(id))),
+        );
         lines.retain(|line| !line.is_empty());
         let mut html: Vec<String> = lines.iter().map(|line| clean::html(line)).collect();
         if let Some(line) = html.get_mut(email_line) {

@@ -11,11 +11,8 @@ use crate::model::{Amounts, Currency, LetterRow, Money, PartyKind, Tone};
 /// Everything of the contract; debtor data as single harmless lines, blocks as placeholders.
 pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
     let letter = speaker.letter;
-    let mut items: Vec<(Currency, &LetterRow)> = letter
-        .demands
-        .iter()
-        .flat_map(|demand| demand.rows.iter().map(|row| (demand.currency, row)))
-        .collect();
+    let mut items: Vec<(Currency, &LetterRow)> =
+        letter.demands.iter().flat_map(|demand| demand.rows.iter().map(|row| (demand.currency, row))).collect();
     items.sort_by_key(|(_, row)| row.due_date);
     let total: Amounts = letter.demands.iter().map(|demand| Money::new(demand.to_pay, demand.currency)).collect();
     let totals: Vec<Value> = total.iter().map(|money| amount(money.amount, money.currency)).collect();
@@ -86,4 +83,3 @@ fn item(speaker: &Speaker<'_>, currency: Currency, row: &LetterRow) -> Value {
         "to_pay": amount(row.to_pay, currency),
     })
 }
-

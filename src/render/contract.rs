@@ -41,7 +41,11 @@ const fn maybe(name: &'static str, kind: Kind, meaning: &'static str) -> Variabl
 }
 
 const ITEM: &[Variable] = &[
-    always("title", Kind::Text, "what it is called in the letter's language, such as `invoice 2026/113`, with its part when it has parts"),
+    always(
+        "title",
+        Kind::Text,
+        "what it is called in the letter's language, such as `invoice 2026/113`, with its part when it has parts",
+    ),
     always("kind", Kind::Text, "`invoice`, `debit_note` or `fee`"),
     always("no", Kind::Text, "document number"),
     always("issue_date", Kind::Date, "date of the document"),
@@ -55,9 +59,21 @@ const ITEM: &[Variable] = &[
 
 /// The variables of a letter.
 pub(super) const LETTER: &[Variable] = &[
-    always("demands", Kind::Block, "the tables of what is demanded, one per currency and payee, each with its totals and payment details; every letter prints it"),
-    always("also_open", Kind::Block, "overdue items that this letter lists without demanding them; nothing when there are none; every letter prints it"),
-    always("sender", Kind::Block, "who writes: person to ask, creditor, telephone, e-mail, address, tax numbers; every letter prints it"),
+    always(
+        "demands",
+        Kind::Block,
+        "the tables of what is demanded, one per currency and payee, each with its totals and payment details; every letter prints it",
+    ),
+    always(
+        "also_open",
+        Kind::Block,
+        "overdue items that this letter lists without demanding them; nothing when there are none; every letter prints it",
+    ),
+    always(
+        "sender",
+        Kind::Block,
+        "who writes: person to ask, creditor, telephone, e-mail, address, tax numbers; every letter prints it",
+    ),
     always("item_count", Kind::Number, "how many items are demanded"),
     maybe("document", Kind::Group(ITEM), "the demanded item, when it is exactly one"),
     always("oldest", Kind::Group(ITEM), "the demanded item with the oldest due date"),
@@ -67,7 +83,11 @@ pub(super) const LETTER: &[Variable] = &[
     always("payments_as_of", Kind::Date, "payments are known up to this day"),
     maybe("respond_by", Kind::Date, "the deadline that this letter names"),
     maybe("reminded_on", Kind::Date, "the last accepted reminder that named every demanded item"),
-    maybe("next_stage", Kind::Text, "what follows: `firm`, `final`, `formal` or `handover`; the only consequence a letter may name"),
+    maybe(
+        "next_stage",
+        Kind::Text,
+        "what follows: `firm`, `final`, `formal` or `handover`; the only consequence a letter may name",
+    ),
     always("escalated", Kind::Flag, "the account has had a firmer letter about older items: write neutrally"),
     maybe("salutation", Kind::Text, "the operator's own words for this person, with its comma"),
     always("language", Kind::Text, "`ru`, `pl`, `it` or `en`"),
@@ -106,9 +126,17 @@ pub(super) const LAYOUT: &[Variable] = &[
 /// Filters, with their arguments and what they do.
 pub(super) const FILTERS: &[(&str, &str, &str)] = &[
     ("money", "", "an amount with its currency: `1 234,50 zł`, `£1,234.50`; several amounts are joined with \"and\""),
-    ("date", "style=\"short|medium|long|full\"", "a date; `long` unless told otherwise: `1 марта 2026 г.`, `1 March 2026`"),
+    (
+        "date",
+        "style=\"short|medium|long|full\"",
+        "a date; `long` unless told otherwise: `1 марта 2026 г.`, `1 March 2026`",
+    ),
     ("number", "", "a number with the groups and the decimal sign of the language"),
-    ("plural", "one=, few=, many=, other=", "the word that fits a number; `other` is required, a missing form falls back to it"),
+    (
+        "plural",
+        "one=, few=, many=, other=",
+        "the word that fits a number; `other` is required, a missing form falls back to it",
+    ),
     ("days", "", "a number of days with its word: `21 день`, `21 dni`, `1 giorno`, `1 day`"),
     ("iban", "", "an IBAN in groups of four; any other account number as it is"),
     ("upper_first", "", "the first letter as a capital"),
@@ -140,7 +168,8 @@ pub fn reference() -> String {
     table(&mut out, "", LAYOUT);
     out.push_str("\n## Filters\n\n| filter | arguments | result |\n|---|---|---|\n");
     for (name, arguments, meaning) in FILTERS {
-        let arguments = if arguments.is_empty() { String::new() } else { format!("`{}`", arguments.replace('|', "\\|")) };
+        let arguments =
+            if arguments.is_empty() { String::new() } else { format!("`{}`", arguments.replace('|', "\\|")) };
         let _ = writeln!(out, "| `{name}` | {arguments} | {meaning} |");
     }
     let statements: Vec<String> = STATEMENTS.iter().map(|name| format!("`{name}`")).collect();

@@ -52,7 +52,10 @@ fn digits(filter: &str, value: &Value) -> TeraResult<String> {
     if let Some(text) = value.as_str() {
         Ok(text.to_owned())
     } else {
-        value.as_i128().map(|n| n.to_string()).ok_or_else(|| wrong(filter, "a whole number or a decimal in a text", value))
+        value
+            .as_i128()
+            .map(|n| n.to_string())
+            .ok_or_else(|| wrong(filter, "a whole number or a decimal in a text", value))
     }
 }
 

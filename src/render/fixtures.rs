@@ -8,9 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::finding::TemplateFinding;
-use crate::model::{
-    Currency, Demand, ItemKind, Language, Letter, LetterRow, PartyKind, Requisites, StageName, Tone,
-};
+use crate::model::{Currency, Demand, ItemKind, Language, Letter, LetterRow, PartyKind, Requisites, StageName, Tone};
 
 /// Who writes to whom, once per language.
 const PARTIES: &str = "fixtures/parties.toml";
@@ -123,7 +121,9 @@ impl Fixtures {
         let mut fixtures = Self::default();
         let mut findings = Vec::new();
         for (file, source) in files.iter().filter(|(file, _)| file.starts_with("fixtures/")) {
-            let Some(name) = file.strip_prefix("fixtures/").and_then(|name| name.strip_suffix(".toml")) else { continue };
+            let Some(name) = file.strip_prefix("fixtures/").and_then(|name| name.strip_suffix(".toml")) else {
+                continue;
+            };
             if file == PARTIES {
                 match parse(file, source) {
                     Ok(parties) => fixtures.parties = parties,
@@ -167,11 +167,11 @@ impl Fixtures {
         let mut rows: Vec<(Payee, LetterRow)> =
             situation.items.iter().flat_map(|item| item.rows(situation.date)).collect();
         rows.sort_by_key(|(payee, row)| (*payee, row.due_date));
-        let demands = [(Payee::Own, main, &parties.payee), (Payee::Second, second, &parties.second_payee), (
-            Payee::Factor,
-            main,
-            &parties.factor,
-        )]
+        let demands = [
+            (Payee::Own, main, &parties.payee),
+            (Payee::Second, second, &parties.second_payee),
+            (Payee::Factor, main, &parties.factor),
+        ]
         .into_iter()
         .filter_map(|(payee, currency, requisites)| {
             let rows: Vec<LetterRow> = rows.iter().filter(|(p, _)| *p == payee).map(|(_, row)| row.clone()).collect();

@@ -21,11 +21,24 @@ const TAGS: &[(&str, &[&str])] = &[
     ("mj-style", &[]),
     ("mj-body", &["width", "background-color", "css-class"]),
     ("mj-wrapper", &["background-color", "padding", "border", "border-radius", "css-class"]),
-    ("mj-section", &["background-color", "padding", "border", "border-top", "border-bottom", "border-radius", "css-class"]),
+    (
+        "mj-section",
+        &["background-color", "padding", "border", "border-top", "border-bottom", "border-radius", "css-class"],
+    ),
     ("mj-column", &["width", "padding", "background-color", "vertical-align", "css-class"]),
     (
         "mj-text",
-        &["font-family", "font-size", "font-weight", "font-style", "line-height", "color", "align", "padding", "css-class"],
+        &[
+            "font-family",
+            "font-size",
+            "font-weight",
+            "font-style",
+            "line-height",
+            "color",
+            "align",
+            "padding",
+            "css-class",
+        ],
     ),
     ("mj-divider", &["border-width", "border-style", "border-color", "padding", "width"]),
     ("mj-spacer", &["height"]),
@@ -44,8 +57,7 @@ const REQUIRED: &[&str] = &["body", "subject", "language"];
 
 /// The layout as HTML with Tera's tags in their places.
 pub(super) fn compile(file: &str, source: &str) -> Result<String, Vec<TemplateFinding>> {
-    let mut findings =
-        Scan { file, source, variables: LAYOUT, amounts_allowed: false }.run(0, source.len());
+    let mut findings = Scan { file, source, variables: LAYOUT, amounts_allowed: false }.run(0, source.len());
     let (opaque, tags) = hide_tags(file, source, &mut findings);
     lint(file, source, &opaque, &mut findings);
     for name in REQUIRED {

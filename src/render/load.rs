@@ -144,7 +144,13 @@ fn letter(file: &str, source: &str) -> Result<Vec<(String, String)>, Vec<Templat
         return Err(vec![finding.hint("---, then `subject: ...`, then `preheader: ...`, then ---")]);
     };
     let Some(length) = front.find("\n---\n").map(|end| end + 1) else {
-        return Err(vec![TemplateFinding::on(file, source, 1, 1, "the front matter has no end: a line of three dashes")]);
+        return Err(vec![TemplateFinding::on(
+            file,
+            source,
+            1,
+            1,
+            "the front matter has no end: a line of three dashes",
+        )]);
     };
     let body = 4 + length + 4;
     let mut parts: Vec<(String, String)> = Vec::new();
@@ -208,7 +214,8 @@ fn try_out(set: &TemplateSet) -> Vec<TemplateFinding> {
                     TemplateFinding::whole(&format!("fixtures/{name}.toml"), e.to_string())
                 }
             };
-            let same = |f: &&mut TemplateFinding| (&f.file, f.line, f.column) == (&finding.file, finding.line, finding.column);
+            let same =
+                |f: &&mut TemplateFinding| (&f.file, f.line, f.column) == (&finding.file, finding.line, finding.column);
             if findings.iter_mut().find(same).is_none() {
                 finding.message = format!("{} (in the situation `{name}`)", finding.message);
                 findings.push(finding);

@@ -93,7 +93,9 @@ impl Writer<'_> {
             Tag::List(first) => {
                 self.close_item_text();
                 self.lists.push(*first);
-                self.html.push_str(if first.is_some() { "<ol style=\"margin:0 0 16px;padding-left:24px\">\n" } else {
+                self.html.push_str(if first.is_some() {
+                    "<ol style=\"margin:0 0 16px;padding-left:24px\">\n"
+                } else {
                     "<ul style=\"margin:0 0 16px;padding-left:24px\">\n"
                 });
             }

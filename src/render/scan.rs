@@ -138,7 +138,9 @@ impl<'a> Scan<'a> {
             } else if before == Some(Token::Name("is")) || is_not(tokens, n) {
                 // A test; Tera knows which there are.
             } else if sign(n + 1, '(') {
-                findings.push(finding(format!("unknown function `{name}`")).hint("there are only filters: `value | filter`"));
+                findings.push(
+                    finding(format!("unknown function `{name}`")).hint("there are only filters: `value | filter`"),
+                );
             } else if !WORDS.contains(name) {
                 let path = path(&tokens[n..]);
                 if let Err((step, known)) = self.resolve(&path, locals, depth) {

@@ -72,9 +72,8 @@ impl TemplateSet {
     /// A finding for each letter that is wanted and not there.
     #[must_use]
     pub fn missing<'a>(&self, wanted: impl IntoIterator<Item = (&'a str, Language)>) -> Vec<TemplateFinding> {
-        let absent = |(template, language): &(&str, Language)| {
-            !self.letters.contains(&((*template).to_owned(), *language))
-        };
+        let absent =
+            |(template, language): &(&str, Language)| !self.letters.contains(&((*template).to_owned(), *language));
         wanted
             .into_iter()
             .filter(absent)
@@ -132,8 +131,7 @@ impl TemplateSet {
     /// When there is no such template, when it fails on this letter, or when the letter does not add up. Then nothing
     /// may be sent.
     pub fn render(&self, letter: &Letter) -> Result<Rendered, RenderError> {
-        let no_template =
-            || RenderError::NoTemplate { template: letter.template.clone(), language: letter.language };
+        let no_template = || RenderError::NoTemplate { template: letter.template.clone(), language: letter.language };
         if !self.letters.contains(&(letter.template.clone(), letter.language)) {
             return Err(no_template());
         }

@@ -1,1 +1,533 @@
-//! render
+#![expect(clippy::unwrap_used, reason = "what is broken should stop the test")]
+//! Letters: what they say in every language, what they refuse, and what data cannot do to them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use dunningd::model::{Language, Letter, Rendered};
+use dunningd::render::{RenderError, TemplateFinding, TemplateSet, reference};
+use proptest::prelude::*;
+use rust_decimal::Decimal;
+
+const TEMPLATES: [&str; 4] = ["friendly", "firm", "final", "formal"];
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn shown(findings: &[TemplateFinding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n")
+}
+
+static SET: LazyLock<TemplateSet> =
+    LazyLock::new(|| TemplateSet::builtin().unwrap_or_else(|findings| panic!("{}", shown(&findings))));
+
+fn set() -> &'static TemplateSet {
+    &SET
+}
+
+fn render(set: &TemplateSet, letter: &Letter) -> Rendered {
+    set.render(letter).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn sample(set: &TemplateSet, name: &str, template: &str, language: Language) -> Letter {
+    set.fixture(name, template, language).unwrap_or_else(|| panic!("no fixture {name}"))
+}
+
+fn every_letter(set: &TemplateSet) -> Vec<(String, Letter)> {
+    Language::ALL.into_iter().flat_map(|language| set.fixtures(language)).collect()
+}
+
+fn readable(rendered: &Rendered) -> String {
+    format!("Subject: {}\n\n{}", rendered.subject, rendered.text).replace('\u{a0}', "␣").replace('\u{202f}', "⍽")
+}
+
+// What letters say
+
+#[test]
+fn every_letter_in_every_language() {
+    let set = set();
+    for template in TEMPLATES {
+        for language in Language::ALL {
+            assert!(set.catalog().has(template, language));
+            let rendered = render(set, &sample(set, "one_item", template, language));
+            insta::assert_snapshot!(format!("{template}_{language}"), readable(&rendered));
+        }
+    }
+}
+
+#[test]
+fn situations_in_every_language() {
+    let set = set();
+    let situations = [
+        ("many", "firm"),
+        ("two_currencies", "firm"),
+        ("two_payees", "final"),
+        ("part_paid", "firm"),
+        ("instalments", "friendly"),
+        ("escalated", "friendly"),
+        ("consumer", "friendly"),
+        ("bare", "final"),
+        ("hostile", "formal"),
+    ];
+    for (name, template) in situations {
+        for language in Language::ALL {
+            let rendered = render(set, &sample(set, name, template, language));
+            insta::assert_snapshot!(format!("{name}_{template}_{language}"), readable(&rendered));
+        }
+    }
+}
+
+#[test]
+fn html_in_every_language() {
+    let set = set();
+    for language in Language::ALL {
+        let rendered = render(set, &sample(set, "part_paid", "firm", language));
+        insta::assert_snapshot!(format!("html_{language}"), rendered.html.replace('\u{a0}', "&nbsp;"));
+    }
+}
+
+#[test]
+fn subjects_are_short_and_carry_no_amount() {
+    let set = set();
+    for (name, letter) in every_letter(set).into_iter().filter(|(name, _)| name != "hostile") {
+        let subject = render(set, &letter).subject;
+        assert!(subject.chars().count() <= 64, "{name}: {subject}");
+        for sign in ["£", "€", "₽", "zł", "$"] {
+            assert!(!subject.contains(sign), "{name}: {subject}");
+        }
+    }
+}
+
+#[test]
+fn a_formal_step_is_named_only_when_it_comes_next() {
+    let set = set();
+    let named = [
+        (Language::En, "formal demand"),
+        (Language::It, "messa in mora"),
+        (Language::Pl, "wezwanie"),
+        (Language::Ru, "претензию"),
+    ];
+    for (language, words) in named {
+        let with = render(set, &sample(set, "one_item", "final", language)).text;
+        assert!(flat(&with).contains(words), "{language}: {with}");
+        let without = render(set, &sample(set, "bare", "final", language)).text;
+        assert!(!flat(&without).contains(words), "{language}: {without}");
+    }
+}
+
+#[test]
+fn no_letter_mentions_interest_or_fees() {
+    let set = set();
+    let words =
+        ["interest", "interessi", "mora ai", "odsetk", "процент", "пени", "неустойк", "statutory", "rekompensat"];
+    for (name, letter) in every_letter(set) {
+        let text = render(set, &letter).text.to_lowercase();
+        for word in words {
+            // `interest` also stands in no other sense in our letters.
+            assert!(!text.contains(word) || word == "mora ai", "{name} {}: {word}", letter.language);
+        }
+    }
+}
+
+// Both forms say the same
+
+/// The words that a reader of the HTML sees.
+fn visible(html: &str) -> String {
+    let body = html.split_once("<body").map_or(html, |(_, body)| body);
+    let mut out = String::new();
+    for (n, part) in body.split('<').enumerate() {
+        let text = if n == 0 && !part.contains('>') { part } else { part.split_once('>').map_or("", |(_, text)| text) };
+        out.push(' ');
+        out.push_str(text);
+    }
+    let entities = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&#x27;", "'"), ("&amp;", "&")];
+    entities.iter().fold(out, |text, (entity, c)| text.replace(entity, c))
+}
+
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_number_and_link_of_the_html_is_in_the_text() {
+    let set = set();
+    for (name, letter) in every_letter(set) {
+        let rendered = render(set, &letter);
+        let text = flat(&format!("{} {}", rendered.subject, rendered.text));
+        for word in visible(&rendered.html).split_whitespace() {
+            let number = word.trim_matches(|c: char| !c.is_ascii_digit());
+            assert!(text.contains(number), "{name} {}/{}: {word}", letter.template, letter.language);
+        }
+        for link in rendered.html.split("href=\"").skip(1) {
+            let link = link.split('"').next().unwrap_or_default().replace("&amp;", "&");
+            assert!(text.contains(link.trim_start_matches("mailto:")), "{name}: {link}");
+        }
+    }
+}
+
+#[test]
+fn amounts_hold_together() {
+    let set = set();
+    for (name, letter) in every_letter(set) {
+        let rendered = render(set, &letter);
+        for line in rendered.text.lines() {
+            assert!(!line.starts_with('€') && !line.starts_with('₽') && !line.starts_with("zł"), "{name}: {line}");
+            let prose = !line.starts_with("  ") && line.contains(' ') && !line.contains("{file}");
+            assert!(!prose || line.chars().count() <= 76, "{name}: {line}");
+        }
+    }
+}
+
+#[test]
+fn html_is_accessible_and_loads_nothing() {
+    let set = set();
+    for (name, letter) in every_letter(set) {
+        let html = render(set, &letter).html;
+        assert!(html.contains(&format!("<html lang=\"{}\" dir=\"ltr\"", letter.language)), "{name}");
+        assert_eq!(html.matches("<h1").count(), 1, "{name}");
+        let tables = html.matches("<table style=\"width:100%").count();
+        assert_eq!(html.matches("<caption").count(), tables, "{name}");
+        assert!(html.matches("<th scope=").count() >= tables && !html.contains("<th>"), "{name}");
+        let tags: String =
+            html.split('<').skip(1).map(|part| format!("<{}", part.split('>').next().unwrap())).collect();
+        for loads in ["src=", "url(", "@import", "<link", "<img", "<script", "background="] {
+            assert!(!tags.contains(loads), "{name}: {loads}");
+        }
+        for size in html.split("font-size:").skip(1) {
+            let size: u32 = size.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap();
+            // 1 px: the hidden line that mail clients show in their list.
+            assert!(size >= 14 || size == 1 || size == 0, "{name}: {size}");
+        }
+    }
+}
+
+#[test]
+fn more_items_than_a_letter_prints_are_attached() {
+    let set = set();
+    for language in Language::ALL {
+        let letter = sample(set, "many", "firm", language);
+        let rendered = render(set, &letter);
+        let [attachment] = rendered.attachments.as_slice() else { panic!("{:?}", rendered.attachments) };
+        assert!(attachment.file_name.is_ascii());
+        assert!(rendered.text.contains(&attachment.file_name));
+        let text = String::from_utf8(attachment.bytes.clone()).unwrap();
+        insta::assert_snapshot!(format!("csv_{language}"), text.trim_start_matches('\u{feff}').replace("\r\n", "\n"));
+        let separator = if language == Language::En { b',' } else { b';' };
+        let mut reader = csv::ReaderBuilder::new().delimiter(separator).from_reader(&attachment.bytes[3..]);
+        let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+        assert_eq!(rows.len(), 25);
+        let amount = |row: &csv::StringRecord| row[11].replace(',', ".").parse::<Decimal>().unwrap();
+        let (total, rows) = rows.split_last().unwrap();
+        assert_eq!(rows.iter().map(amount).sum::<Decimal>(), amount(total));
+        assert_eq!(amount(total), letter.demands[0].to_pay);
+    }
+    assert!(render(set, &sample(set, "one_item", "firm", Language::En)).attachments.is_empty());
+}
+
+// What a letter refuses
+
+#[test]
+fn a_letter_that_does_not_add_up_is_not_written() {
+    let set = set();
+    let good = sample(set, "part_paid", "firm", Language::En);
+    let mut wrong_total = good.clone();
+    wrong_total.demands[0].to_pay += Decimal::ONE;
+    let mut wrong_row = good.clone();
+    wrong_row.demands[0].rows[0].to_pay += Decimal::ONE;
+    let mut nothing = good.clone();
+    nothing.demands.clear();
+    let errors: Vec<String> = [wrong_total, wrong_row, nothing]
+        .iter()
+        .map(|letter| set.render(letter).expect_err("it does not add up").to_string())
+        .collect();
+    insta::assert_snapshot!("refused", errors.join("\n"));
+
+    let mut stranger = good;
+    stranger.template = "poem".to_owned();
+    assert!(matches!(set.render(&stranger), Err(RenderError::NoTemplate { .. })));
+}
+
+// What debtors cannot do
+
+/// Every tag with its attributes, without what is written between them.
+fn skeleton(html: &str) -> Vec<String> {
+    let body = html.split_once("<body").map_or("", |(_, body)| body);
+    body.split('<').skip(1).map(|part| part.split('>').next().unwrap_or_default().to_owned()).collect()
+}
+
+fn named(set: &TemplateSet, template: &str, language: Language, name: &str) -> Letter {
+    let mut letter = sample(set, "part_paid", template, language);
+    let name = format!("x{name}y");
+    letter.account_name.clone_from(&name);
+    letter.account_id.clone_from(&name);
+    letter.account_address = Some(name.clone());
+    letter.salutation = Some(name.clone());
+    letter.contact_person = Some(name.clone());
+    for demand in &mut letter.demands {
+        demand.payee.holder.clone_from(&name);
+        demand.payee.bank = Some(name.clone());
+        for row in &mut demand.rows {
+            row.document_no.clone_from(&name);
+            row.payment_reference = Some(name.clone());
+            row.customer_reference = Some(name.clone());
+            row.contract_no = Some(name.clone());
+            row.pay_url = Some(format!("javascript:{name}"));
+        }
+    }
+    letter
+}
+
+fn check_inert(set: &TemplateSet, template: &str, language: Language, name: &str) {
+    let plain = render(set, &named(set, template, language, " plain "));
+    let hostile = render(set, &named(set, template, language, name));
+    let without_title = |html: &str| -> Vec<String> {
+        skeleton(html).into_iter().map(|tag| tag.split(" aria-label=").next().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(without_title(&hostile.html), without_title(&plain.html), "{name:?}");
+    for text in [&hostile.subject, &hostile.text, &hostile.html] {
+        assert!(!text.chars().any(|c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}'..='\u{200f}' | '\u{e000}'..='\u{f8ff}' | '\r' | '\0')), "{name:?}");
+    }
+    assert!(!hostile.subject.contains('\n'), "{name:?}");
+}
+
+#[test]
+fn hostile_names_arrive_as_text() {
+    let set = set();
+    let names = [
+        "<script>alert(1)</script>",
+        "[x](http://evil.test)",
+        "<http://evil.test>",
+        "{{ 7*7 }}{% include \"a\" %}",
+        "**bold** _it_ `code` ~~x~~",
+        "\r\nBcc: all@evil.test\r\n\r\n# heading",
+        "\n\n- list\n\n1. list\n\n> quote\n\n---\n\n```\ncode",
+        "\u{202e}evil\u{202c}\u{2066}\u{200b}\u{feff}\u{0}\u{1b}[31m",
+        "\u{e000}\u{e001}demands\u{e002}",
+        "&lt;b&gt; &amp; &#60;",
+        "![i](http://evil.test/x.png) | a | b |\\",
+        "\" onmouseover=\"alert(1)' style='",
+    ];
+    for name in names {
+        for language in Language::ALL {
+            for template in TEMPLATES {
+                check_inert(set, template, language, name);
+            }
+        }
+    }
+    let italian = render(set, &sample(set, "hostile", "firm", Language::It));
+    assert!(
+        flat(&italian.text)
+            .contains("Spett.le # <script>alert(1)</script> **Bold** [x](http://evil.test) {{ 7*7 }} Bcc:")
+    );
+    assert!(italian.text.contains("1. <b>x</b> {% include \"x\" %}"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn no_name_changes_the_shape_of_a_letter(name in "[\\PC\\n\\r\\t<>\\[\\]()*_`#~!|{}%\\\\&;:/ ]{0,40}") {
+        check_inert(set(), "firm", Language::It, &name);
+    }
+}
+
+// Loading
+
+/// The shipped templates in a directory of their own, with changes.
+fn copy_with(changes: &[(&str, &dyn Fn(&str) -> String)]) -> tempfile::TempDir {
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.path().is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    copy(&root("templates"), dir.path());
+    for (file, change) in changes {
+        let path = dir.path().join(file);
+        fs::write(&path, change(&fs::read_to_string(&path).unwrap_or_default())).unwrap();
+    }
+    dir
+}
+
+fn findings(file: &str, change: &dyn Fn(&str) -> String) -> String {
+    let dir = copy_with(&[(file, change)]);
+    let findings = TemplateSet::load(dir.path()).err().unwrap_or_else(|| panic!("nothing is found in {file}"));
+    shown(&findings)
+}
+
+#[test]
+fn a_directory_loads_like_the_shipped_set() {
+    let dir = copy_with(&[("friendly/en.md", &|text| text.replace('\n', "\r\n"))]);
+    let loaded = TemplateSet::load(dir.path()).unwrap_or_else(|findings| panic!("{}", shown(&findings)));
+    assert_eq!(loaded.sha256(), set().sha256());
+    assert_eq!(loaded.sources(), set().sources());
+    let changed = copy_with(&[("friendly/en.md", &|text| format!("{text}\nRegards\n"))]);
+    assert_ne!(TemplateSet::load(changed.path()).unwrap().sha256(), loaded.sha256());
+    let missing = loaded.missing([("friendly", Language::En), ("courtesy", Language::Pl)]);
+    assert_eq!(shown(&missing), "courtesy/pl.md: a stage of the policy needs this letter, and there is none");
+}
+
+#[test]
+fn every_file_of_the_directory_is_shipped() {
+    fn walk(dir: &Path, prefix: &str, files: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if entry.path().is_dir() {
+                walk(&entry.path(), &format!("{name}/"), files);
+            } else {
+                files.insert(name);
+            }
+        }
+    }
+    let mut files = BTreeSet::new();
+    walk(&root("templates"), "", &mut files);
+    let sources = set().sources();
+    for file in &files {
+        assert!(sources.contains(&format!("{file}\n")), "{file} is not in the list of shipped files");
+    }
+}
+
+#[test]
+fn mistakes_are_found_at_load() {
+    let body =
+        |wrong: &'static str| move |text: &str| text.replace("{{ demands }}", &format!("{{{{ demands }}}}\n\n{wrong}"));
+    let cases: Vec<(&str, &str, Box<dyn Fn(&str) -> String>)> = vec![
+        ("unknown variable", "firm/en.md", Box::new(body("{{ amuont | money }}"))),
+        ("unknown variable in a condition", "firm/pl.md", Box::new(body("{% if respond_buy %}x{% endif %}"))),
+        ("unknown field", "firm/it.md", Box::new(body("{{ creditor.fone }}"))),
+        ("unknown field behind a default", "firm/it.md", Box::new(body("{{ account.nome or \"x\" }}"))),
+        (
+            "unknown field in a loop",
+            "firm/ru.md",
+            Box::new(body("{% for item in items %}{{ item.titel }}{% endfor %}")),
+        ),
+        ("unknown filter", "firm/en.md", Box::new(body("{{ totals | mony }}"))),
+        ("forbidden filter", "firm/en.md", Box::new(body("{{ account.name | safe }}"))),
+        ("unknown statement", "firm/en.md", Box::new(body("{% extends \"x\" %}"))),
+        ("unknown function", "firm/en.md", Box::new(body("{{ now() }}"))),
+        ("date without filter", "firm/en.md", Box::new(body("{{ date }}"))),
+        ("amount without filter", "firm/en.md", Box::new(body("{{ oldest.to_pay }}"))),
+        ("syntax", "firm/en.md", Box::new(body("{% if document %}never ends"))),
+        ("unknown include", "firm/en.md", Box::new(body("{% include \"partials/en/nothing.md\" %}"))),
+        ("maybe missing", "firm/en.md", Box::new(body("{{ respond_by | date }}"))),
+        ("wrong style", "firm/en.md", Box::new(body("{{ date | date(style=\"tiny\") }}"))),
+        ("raw html", "firm/en.md", Box::new(body("<b>now</b>"))),
+        ("image", "firm/en.md", Box::new(body("![x](https://example.test/x.png)"))),
+        (
+            "block inside a sentence",
+            "firm/en.md",
+            Box::new(|text| text.replace("{{ sender }}", "").replace("{{ also_open }}", "See {{ also_open }}")),
+        ),
+        ("block missing", "firm/en.md", Box::new(|text| text.replace("{{ also_open }}", ""))),
+        (
+            "amount in subject",
+            "firm/en.md",
+            Box::new(|text| text.replace("subject: ", "subject: {{ totals | money }} ")),
+        ),
+        (
+            "missing subject",
+            "firm/en.md",
+            Box::new(|text| text.lines().filter(|l| !l.starts_with("subject")).map(|l| format!("{l}\n")).collect()),
+        ),
+        (
+            "empty subject",
+            "firm/en.md",
+            Box::new(|text| {
+                text.lines()
+                    .map(|l| if l.starts_with("subject") { "subject:\n".to_owned() } else { format!("{l}\n") })
+                    .collect()
+            }),
+        ),
+        (
+            "subject empty for some",
+            "firm/en.md",
+            Box::new(|text| {
+                text.lines()
+                    .map(|l| {
+                        if l.starts_with("subject") {
+                            "subject: {% if document %}{{ document.no }}{% endif %}\n".to_owned()
+                        } else {
+                            format!("{l}\n")
+                        }
+                    })
+                    .collect()
+            }),
+        ),
+        ("unknown key", "firm/en.md", Box::new(|text| text.replace("preheader:", "preheadr:"))),
+        ("no front matter", "firm/en.md", Box::new(|text| text.replacen("---\n", "", 1))),
+        (
+            "empty body",
+            "firm/en.md",
+            Box::new(|text| {
+                format!(
+                    "{}\n---\n",
+                    text.splitn(3, "---")
+                        .take(2)
+                        .collect::<String>()
+                        .trim_start()
+                        .replacen("subject", "---\nsubject", 1)
+                        .trim_end()
+                )
+            }),
+        ),
+        ("unknown language", "firm/de.md", Box::new(|_| "---\nsubject: x\npreheader: x\n---\nx\n".to_owned())),
+        ("unknown mjml tag", "layout.mjml", Box::new(|text| text.replace("mj-column", "mj-colunm"))),
+        (
+            "unknown mjml attribute",
+            "layout.mjml",
+            Box::new(|text| text.replace("background-color=\"#ffffff\"", "background-colour=\"#ffffff\"")),
+        ),
+        ("broken mjml", "layout.mjml", Box::new(|text| text.replace("</mj-body>", ""))),
+        ("layout without body", "layout.mjml", Box::new(|text| text.replace("{{ body }}", ""))),
+        ("layout variable", "layout.mjml", Box::new(|text| text.replace("{{ preheader }}", "{{ prehaeder }}"))),
+        (
+            "layout tag lost",
+            "layout.mjml",
+            Box::new(|text| text.replacen("<mj-column>", "<mj-column width=\"{{ creditor_name }}\">", 1)),
+        ),
+        ("label key", "labels/en.toml", Box::new(|text| text.replace("due_date", "due_day"))),
+        ("label place", "labels/en.toml", Box::new(|text| text.replace("{count}. The complete", "all. The complete"))),
+        ("fixture key", "fixtures/bare.toml", Box::new(|text| text.replace("amount =", "amonut ="))),
+    ];
+    for (name, file, change) in cases {
+        insta::assert_snapshot!(format!("finding {name}").replace(' ', "_"), findings(file, &*change));
+    }
+}
+
+#[test]
+fn all_findings_come_at_once() {
+    let dir = copy_with(&[
+        ("firm/en.md", &|text| text.replace("{{ sender }}", "").replace("{{ demands }}", "{{ demnds }}")),
+        ("final/ru.md", &|text| text.replace("| money", "| monney")),
+        ("layout.mjml", &|text| text.replace("mj-text", "mj-txt")),
+    ]);
+    let findings = TemplateSet::load(dir.path()).err().unwrap();
+    let files: BTreeSet<&str> = findings.iter().map(|f| f.file.as_str()).collect();
+    assert_eq!(files, BTreeSet::from(["firm/en.md", "final/ru.md", "layout.mjml"]));
+    let nowhere = TemplateSet::load(&root("templates/nowhere")).err().unwrap();
+    assert!(nowhere[0].message.starts_with("this directory cannot be read"));
+}
+
+#[test]
+fn the_reference_is_the_contract() {
+    let path = root("docs/templates.md");
+    if std::env::var_os("INSTA_UPDATE").is_some_and(|how| how == "always") {
+        fs::create_dir_all(root("docs")).unwrap();
+        fs::write(&path, reference()).unwrap();
+    }
+    let written = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == reference(),
+        "docs/templates.md is stale: run `INSTA_UPDATE=always cargo test --test it render`"
+    );
+}
