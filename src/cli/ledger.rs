@@ -4,7 +4,8 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::ledger::{self, CheckOptions, ImportError, ImportOptions, Profile, RELATIONS, Scope};
+use crate::daemon;
+use crate::ledger::{self, ImportError, ImportOptions, Profile, RELATIONS, Scope};
 
 use super::args::{Cli, ImportArgs};
 use super::connect;
@@ -106,7 +107,7 @@ pub(super) fn shipped_profile(name: &str) -> Result<Profile, Failure> {
 pub(super) async fn check(cli: &Cli) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, None).await?;
     let mut connection = shell.pool.acquire().await?;
-    let options = CheckOptions::new(&shell.live().config.policy, shell.clock.now());
+    let options = daemon::check_options(&shell.live().config.policy, shell.clock.now());
     let report = ledger::check(&mut connection, &options).await?;
     if cli.json {
         println!("{}", serde_json::to_value(&report).unwrap_or_default());
@@ -132,14 +133,14 @@ pub(super) fn contract(cli: &Cli) -> Result<Exit, Failure> {
                     .iter()
                     .map(|c| serde_json::json!({ "name": c.name, "type": c.family.sql_type(), "required": c.required }))
                     .collect();
-                serde_json::json!({ "name": relation.name, "optional": relation.optional, "columns": columns })
+                serde_json::json!({ "name": relation.name, "required": relation.required, "columns": columns })
             })
             .collect();
         println!("{}", serde_json::Value::from(relations));
         return Ok(Exit::DONE);
     }
     for relation in RELATIONS {
-        println!("ledger.{}{}", relation.name, if relation.optional { " (optional)" } else { "" });
+        println!("ledger.{}{}", relation.name, if relation.required { "" } else { " (optional)" });
         for column in relation.columns {
             let required = if column.required { "required" } else { "" };
             println!("  {:<20} {:<12} {required}", column.name, column.family.sql_type());

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 
-use crate::render::TemplateSet;
+use crate::render;
 use crate::{config, ledger, record};
 
 use super::args::Cli;
@@ -24,7 +24,7 @@ pub(super) fn init(directory: &Path) -> Result<Exit, Failure> {
         .into_iter()
         .map(|source| (source.name, source.text))
         .chain(ledger::SHIPPED_PROFILES.iter().map(|(name, text)| (format!("profiles/{name}"), (*text).to_owned())))
-        .chain(TemplateSet::FILES.iter().map(|(name, text)| (format!("templates/{name}"), (*text).to_owned())));
+        .chain(render::FILES.iter().map(|(name, text)| (format!("templates/{name}"), (*text).to_owned())));
     let mut count = 0;
     for (name, text) in files {
         let path = directory.join(name);

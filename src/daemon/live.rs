@@ -102,13 +102,14 @@ pub fn transport(mail: &Mail) -> Result<Transport, TransportError> {
             connect: timeouts.connect,
             greeting: timeouts.greeting,
             hello: timeouts.hello,
-            start_tls: timeouts.start_tls,
+            tls: timeouts.start_tls,
             auth: timeouts.auth,
             mail_from: timeouts.mail_from,
             rcpt_to: timeouts.rcpt_to,
             data: timeouts.data,
             body: timeouts.body,
             dot: timeouts.dot,
+            ..deliver::Timeouts::default()
         },
     };
     Ok(Transport::Smtp(Box::new(Relay::new(settings)?)))

@@ -13,7 +13,7 @@ use crate::decide::{decide, ladder_of};
 use crate::deliver;
 use crate::ledger::{self, LedgerAccount, Reader, View};
 use crate::model::{
-    AccountId, Contacting, Creditor, CreditorId, Decision, Freshness, ItemCode, MailboxUse, OnUnknown, ReasonCode,
+    AccountId, Contacting, Creditor, CreditorId, Decision, Freshness, ItemCode, MailboxUse, OnUnknown, Policy, ReasonCode,
     RunId, RunTotals, Snapshot, Verdict,
 };
 use crate::record::{self, PageWrite, Past, Planned, RecordError, RunStart};
@@ -126,7 +126,7 @@ pub async fn scan(
     let mut report = ScanReport { dry_run: request.dry_run, as_of: request.as_of, ..ScanReport::default() };
     for creditor in &creditors {
         let run = Run::new(shell, &live, creditor, &request);
-        let run = run.perform(contract.quarantined(), each).await?;
+        let run = run.perform(contract.broken_items, each).await?;
         report.total.add(&run.totals);
         report.runs.push(run);
     }
@@ -135,8 +135,20 @@ pub async fn scan(
 
 async fn check_contract(shell: &Shell, live: &Live) -> Result<ledger::ContractReport, ScanError> {
     let mut connection = shell.pool.acquire().await?;
-    let report = ledger::check(&mut connection, &ledger::CheckOptions::new(&live.config.policy, shell.clock.now())).await?;
+    let report = ledger::check(&mut connection, &check_options(&live.config.policy, shell.clock.now())).await?;
     if report.stops_run() { Err(ScanError::Contract(Box::new(report))) } else { Ok(report) }
+}
+
+/// What the ledger is compared with: our creditors, and the currencies that the policy has a minimum or a rate for.
+#[must_use]
+pub fn check_options(policy: &Policy, now: DateTime<Utc>) -> ledger::CheckOptions {
+    let minimums = &policy.minimums;
+    ledger::CheckOptions {
+        now,
+        creditors: policy.creditors.keys().map(ToString::to_string).collect(),
+        own_domains: policy.creditors.values().map(|creditor| creditor.sender.domain().to_owned()).collect(),
+        currencies: minimums.by_currency.keys().chain(minimums.rates.keys()).map(ToString::to_string).collect(),
+    }
 }
 
 /// One creditor, one business date.
@@ -248,7 +260,7 @@ impl<'a> Run<'a> {
         let templates = self.live.templates.sources();
         if !self.request.dry_run {
             record::texts_stored(connection, "policy", &texts.policy).await?;
-            record::texts_stored(connection, "templates", templates).await?;
+            record::texts_stored(connection, "templates", &templates).await?;
             record::texts_stored(connection, "creditors", &texts.creditors).await?;
         }
         Ok(RunStart {
@@ -259,7 +271,7 @@ impl<'a> Run<'a> {
             as_of: self.request.as_of.is_some(),
             freshness,
             policy_sha256: hash(&texts.policy),
-            templates_sha256: hash(templates),
+            templates_sha256: hash(&templates),
             creditors_sha256: hash(&texts.creditors),
             started_at: self.shell.clock.wall(),
         })

@@ -142,6 +142,12 @@ impl fmt::Display for ProfileError {
     }
 }
 
+/// The profiles that come with the program: file name and text.
+pub const SHIPPED_PROFILES: [(&str, &str); 2] = [
+    ("generic.toml", include_str!("../../config/profiles/generic.toml")),
+    ("accounts_receivable_sample.toml", include_str!("../../config/profiles/accounts_receivable_sample.toml")),
+];
+
 impl Profile {
     /// Reads a profile; its name is the file's.
     ///

@@ -15,7 +15,7 @@ use crate::model::{
     EmailKind, Freshness, Instalment, Item, ItemId, ItemKind, LadderName, PartyKind, Requisites,
 };
 
-use super::contract::{RawItem, row_problem};
+use super::contract::{RawItem, amount_sql, date_sql, row_problem};
 
 /// Which ledger is looked at.
 #[derive(Debug, Clone)]
@@ -113,14 +113,8 @@ const CONTACTS: &str = r#"
     WHERE a.creditor::text = $1 AND ($2::date IS NULL OR true) AND ($3::text IS NULL OR c.account_id::text = $3)
     ORDER BY c.account_id::text COLLATE "C", c.contact_id::text COLLATE "C""#;
 
-/// The common columns of an item; what is open, disputed and so on depends on the day that is looked at.
-const ITEM_COLUMNS: &str = "
-    i.item_id::text, i.account_id::text, i.kind::text, i.document_no::text, i.instalment_no::int,
-    i.instalment_count::int, i.issue_date::date, i.due_date::date, i.currency::text, i.amount::numeric,
-    i.written_off_on::date, i.disputed_since::date, i.dispute_reason::text, i.hold_until::date, i.hold_reason::text,
-    i.payment_reference::text, i.customer_reference::text, i.contract_no::text, i.refers_to::text, i.payee::text,
-    i.document_url::text, i.pay_url::text, i.direct_debit_on::date, i.requisites::jsonb";
-
+/// What is open on an item depends on the day that is looked at. Amounts and dates that we cannot hold come as NULL,
+/// which makes the row bad data and not the end of the run.
 fn items_sql(as_of: bool) -> String {
     let (open, condition) = if as_of {
         (
@@ -128,13 +122,22 @@ fn items_sql(as_of: bool) -> String {
             "i.issue_date::date <= $2 AND (i.settled_on IS NULL OR i.settled_on::date > $2)",
         )
     } else {
-        ("i.open_amount::numeric", "i.open_amount::numeric <> 0 AND $2::date IS NULL")
+        ("i.open_amount", "i.open_amount::numeric <> 0 AND $2::date IS NULL")
     };
     format!(
-        r#"SELECT {ITEM_COLUMNS}, {open} AS open_amount
+        r#"SELECT i.item_id::text, i.account_id::text, i.kind::text, i.document_no::text, i.instalment_no::int,
+            i.instalment_count::int, {issue_date} AS issue_date, {due_date} AS due_date, i.currency::text,
+            {amount} AS amount, {open_amount} AS open_amount, i.written_off_on::date, i.disputed_since::date,
+            i.dispute_reason::text, i.hold_until::date, i.hold_reason::text, i.payment_reference::text,
+            i.customer_reference::text, i.contract_no::text, i.refers_to::text, i.payee::text, i.document_url::text,
+            i.pay_url::text, i.direct_debit_on::date, i.requisites::jsonb
         FROM ledger.item i JOIN ledger.account a ON a.account_id = i.account_id
         WHERE a.creditor::text = $1 AND {condition} AND ($3::text IS NULL OR i.account_id::text = $3)
-        ORDER BY i.account_id::text COLLATE "C", i.item_id::text COLLATE "C""#
+        ORDER BY i.account_id::text COLLATE "C", i.item_id::text COLLATE "C""#,
+        issue_date = date_sql("i.issue_date"),
+        due_date = date_sql("i.due_date"),
+        amount = amount_sql("i.amount"),
+        open_amount = amount_sql(open),
     )
 }
 
@@ -237,8 +240,8 @@ fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::Error> {
     let Some(id) = text("item_id")?.and_then(|id| ItemId::parse(&id).ok()) else { return Ok(None) };
     let kind = text("kind")?;
     let currency = text("currency")?;
-    let amount = decimal(row, "amount")?;
-    let open = decimal(row, "open_amount")?;
+    let amount: Option<Decimal> = row.try_get("amount")?;
+    let open: Option<Decimal> = row.try_get("open_amount")?;
     let issue_date = date("issue_date")?;
     if open.is_some_and(|open| open.is_zero()) {
         return Ok(None);
@@ -297,14 +300,6 @@ fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::Error> {
         withdrawn: false,
         bad_data,
     }))
-}
-
-/// `None` also for NaN and for more digits than a decimal holds: such a row is bad data, not the end of the run.
-fn decimal(row: &PgRow, column: &str) -> Result<Option<Decimal>, sqlx::Error> {
-    match row.try_get(column) {
-        Err(sqlx::Error::ColumnDecode { .. }) => Ok(None),
-        other => other,
-    }
 }
 
 /// Requisites of a row; the inner error says what is wrong with them. Money must never go to an account that was not

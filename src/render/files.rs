@@ -13,7 +13,7 @@ macro_rules! files {
 }
 
 /// The shipped templates: `templates/` of the source tree, nothing else. A test compares the list with the directory.
-pub(super) const FILES: &[(&str, &str)] = files![
+pub const FILES: &[(&str, &str)] = files![
     "final/en.md",
     "final/it.md",
     "final/pl.md",

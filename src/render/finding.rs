@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// One mistake in one file, shown with its line and a caret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct TemplateFinding {
     /// Relative to the template directory, with `/`.
     pub file: String,

@@ -22,5 +22,6 @@ mod scan;
 mod set;
 
 pub use contract::reference;
+pub use files::FILES;
 pub use finding::TemplateFinding;
 pub use set::{RenderError, TemplateSet};

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, FixedOffset};
 use sqlx::{Connection as _, PgConnection};
 
-pub use report::{Counts, Covered, ImportReport, REJECTS_SHOWN, Reject, StructureError};
+pub use report::{Counts, ImportReport, StructureError};
 
 use self::report::Rejects;
 use self::row::Layout;
