@@ -148,7 +148,20 @@ async fn the_same_items_written_differently_change_nothing() {
     assert_eq!(report.contacts, counts(0, 0, 3));
     assert_eq!(
         report.notes,
-        ["1 accounts whose rows disagree; kept what the ledger had, else the first row (1001-ALPHA)"]
+        ["accounts whose rows disagree: 1; kept what the ledger had, else the first row (1001-ALPHA)"]
+    );
+}
+
+#[tokio::test]
+async fn what_the_ledger_says_of_an_account_stands_for_its_rows_that_are_not_in_the_file() {
+    let (database, pool) = world().await;
+    import(&pool, &data("clean.csv"), &options()).await.unwrap();
+    let report = import(&pool, &data("one_more.csv"), &options()).await.unwrap();
+    assert_eq!((report.rejected, report.items, report.accounts), (0, counts(1, 0, 0), counts(0, 0, 1)));
+    assert_eq!(report.notes.len(), 2);
+    assert_eq!(
+        lines(&database, "SELECT creditor || country FROM ledger.account WHERE account_id = '1001-ALPHA'").await,
+        ["tre_aquiloniIT"]
     );
 }
 
@@ -364,7 +377,7 @@ async fn an_item_absent_from_a_full_history_is_reported_and_left_alone() {
     import_text(&pool, &file(&[&row("1", "100"), &row("2", "50")]), &history).await.unwrap();
     let report = import_text(&pool, &file(&[&row("1", "100")]), &history).await.unwrap();
     assert_eq!((report.closed, report.absent), (0, 1));
-    assert_eq!(report.notes, ["1 items of these creditors are not in the file; they were left alone"]);
+    assert_eq!(report.notes, ["items of these creditors that are not in the file: 1; left alone"]);
 }
 
 #[tokio::test]

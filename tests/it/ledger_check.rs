@@ -52,7 +52,7 @@ async fn checked(database: &Database) -> ContractReport {
 #[tokio::test]
 async fn a_good_ledger_has_no_findings() {
     let report = checked(&ledger().await).await;
-    assert_eq!(report.to_string(), "1 accounts (0 broken), 1 open items (0 broken)\n");
+    assert_eq!(report.to_string(), "accounts: 1 (0 broken), open items: 1 (0 broken)\n");
     assert!(!report.stops_run());
 }
 
@@ -80,7 +80,7 @@ E102 wrong_type (2): cast it in the view: freshness.payments_as_of is timestamp 
          time zone, item.amount is double precision, not numeric
 E103 not_readable (1): this role may not SELECT from it: ledger.account
 W301 unknown_column (1): not in the contract, ignored; a slip of the pen?: item.paye
-0 accounts (0 broken), 0 open items (0 broken)
+accounts: 0 (0 broken), open items: 0 (0 broken)
 "
     );
 }
@@ -112,7 +112,7 @@ async fn views_with_other_types_of_the_same_family_keep_the_contract() {
         );
     }
     run(&database, statements).await;
-    assert_eq!(checked(&database).await.to_string(), "1 accounts (0 broken), 1 open items (0 broken)\n");
+    assert_eq!(checked(&database).await.to_string(), "accounts: 1 (0 broken), open items: 1 (0 broken)\n");
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn a_duplicate_id_and_a_null_identity_are_a_broken_shape() {
         report.to_string(),
         "E104 null_in_required (1): a required column is NULL: item.item_id
 E105 duplicate_id (1): an id must name one row: item I1
-1 accounts (0 broken), 2 open items (0 broken)
+accounts: 1 (0 broken), open items: 2 (0 broken)
 "
     );
 }
@@ -178,7 +178,7 @@ E207 due_date_missing (1): only credits may lack a due date: no_due
 E208 due_before_issue (1): due before it was issued: early
 E209 incomplete_account (1): creditor, name or party_kind is missing: B1
 E210 unknown_party_kind (1): party_kind is not one of the contract: B2
-3 accounts (2 broken), 12 open items (11 broken)
+accounts: 3 (2 broken), open items: 12 (11 broken)
 "
     );
 }
@@ -229,7 +229,7 @@ W314 refers_to_unknown (1): the item it refers to does not exist: K2
 W315 credit_exceeds (1): credit notes cancel more than the item's amount: I1
 W316 stale_payments (1): payments are known only up to more than four days ago: erp (all creditors)
 W318 future_payments (1): payments_as_of lies in the future: bank (acme)
-3 accounts (0 broken), 5 open items (0 broken)
+accounts: 3 (0 broken), open items: 5 (0 broken)
 "
     );
 }

@@ -144,7 +144,7 @@ impl fmt::Display for ContractReport {
         }
         writeln!(
             f,
-            "{} accounts ({} broken), {} open items ({} broken)",
+            "accounts: {} ({} broken), open items: {} ({} broken)",
             self.accounts, self.broken_accounts, self.open_items, self.broken_items
         )
     }
