@@ -75,7 +75,7 @@ async fn a_broken_shape_is_listed_and_stops_the_run() {
     assert_eq!(
         report.to_string(),
         "E100 missing_relation (1): the contract requires this relation: ledger.contact
-E101 missing_column (1): the contract has this column; it may be NULL::type in a view: item.payee
+E101 missing_column (1): the contract has this column; a view may give NULL::type: item.payee
 E102 wrong_type (2): cast it in the view: freshness.payments_as_of is timestamp without time zone, not timestamp with \
          time zone, item.amount is double precision, not numeric
 E103 not_readable (1): this role may not SELECT from it: ledger.account
@@ -190,7 +190,8 @@ async fn warnings_name_what_is_worth_a_look() {
         &database,
         "UPDATE ledger.freshness SET payments_as_of = '2024-06-01 06:00Z';
          INSERT INTO ledger.freshness VALUES ('bank', 'acme', '2024-06-10 06:00Z', '2024-06-11 06:00Z');
-         INSERT INTO ledger.account (account_id, creditor, name, party_kind, country, language, time_zone, tax_id) VALUES
+         INSERT INTO ledger.account (account_id, creditor, name, party_kind, country, language, time_zone, tax_id)
+         VALUES
              ('B1', 'acme', 'Beta', 'company', 'it', 'xx', 'Europe/Roma', ' IT01 '),
              ('B2', 'acne', 'Gamma', 'company', NULL, NULL, NULL, '');
          INSERT INTO ledger.contact (contact_id, account_id, role, email, is_primary, no_email) VALUES
@@ -215,7 +216,7 @@ async fn warnings_name_what_is_worth_a_look() {
         report.to_string(),
         "W302 unknown_creditor (1): not in creditors.toml; these accounts are never contacted: B2
 W303 orphan_contact (1): its account does not exist: orphan
-W304 incomplete_contact (1): role unknown, or role, is_primary or no_email is missing: role
+W304 incomplete_contact (1): role is unknown, or is_primary or no_email missing: role
 W305 unusable_email (4): not exactly one address of the debtor; never written to: mailto, none, own, two
 W306 no_usable_email (1): something is open, and there is nowhere to write to: B1
 W307 shared_tax_id (1): the same tax id on several accounts of one creditor: A1 and 1 more

@@ -117,7 +117,8 @@ async fn covered(
         .map(|(creditor, as_of)| match as_of {
             Some(moment) => Ok(Covered { creditor, payments_as_of: moment.fixed_offset() }),
             None => Err(structure(format!(
-                "no row of creditor {creditor} says up to when payments are known; fill the column or give --payments-as-of"
+                "no row of creditor {creditor} says up to when payments are known; fill the column \
+                 or give --payments-as-of"
             ))),
         })
         .collect()

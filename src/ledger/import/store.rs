@@ -238,7 +238,8 @@ impl Staging {
                         format!(
                             "DELETE FROM pg_temp.import_row s USING pg_temp.import_{name} f
                              WHERE s.{staged_key} = f.{key} AND ({any})
-                             RETURNING s.row_no, s.record, '{name}.' || (CASE{field} END) AS field, CASE{value} END AS value,
+                             RETURNING s.row_no, s.record, '{name}.' || (CASE{field} END) AS field,
+                             CASE{value} END AS value,
                              '{name} ' || f.{key} || ': ' || (CASE{field} END) || ' is '
                              || coalesce('\"' || (CASE{first} END) || '\"', 'empty') || ' in row ' || f.first_row
                              || '; correct the file, or set when_rows_disagree = \"keep_first\"' AS reason"
