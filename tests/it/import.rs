@@ -148,7 +148,20 @@ async fn the_same_items_written_differently_change_nothing() {
     assert_eq!(report.contacts, counts(0, 0, 3));
     assert_eq!(
         report.notes,
-        ["1 accounts whose rows disagree; kept what the ledger had, else the first row (1001-ALPHA)"]
+        ["accounts whose rows disagree: 1; kept what the ledger had, else the first row (1001-ALPHA)"]
+    );
+}
+
+#[tokio::test]
+async fn what_the_ledger_says_of_an_account_stands_for_its_rows_that_are_not_in_the_file() {
+    let (database, pool) = world().await;
+    import(&pool, &data("clean.csv"), &options()).await.unwrap();
+    let report = import(&pool, &data("one_more.csv"), &options()).await.unwrap();
+    assert_eq!((report.rejected, report.items, report.accounts), (0, counts(1, 0, 0), counts(0, 0, 1)));
+    assert_eq!(report.notes.len(), 2);
+    assert_eq!(
+        lines(&database, "SELECT creditor || country FROM ledger.account WHERE account_id = '1001-ALPHA'").await,
+        ["tre_aquiloniIT"]
     );
 }
 
@@ -300,7 +313,8 @@ row 7, DueDate = \"2013-02-01\": due on 2013-02-01, before it was issued on 2013
     assert_eq!((report.rejected, report.items), (4, counts(1, 0, 0)));
 }
 
-const HEADER: &str = "item_id,account_id,creditor,account_name,party_kind,kind,document_no,issue_date,due_date,currency,amount,open_amount";
+const HEADER: &str = "item_id,account_id,creditor,account_name,party_kind,kind,document_no,issue_date,due_date,\
+    currency,amount,open_amount";
 
 /// A row under [`HEADER`] for account A1 of creditor acme.
 fn row(id: &str, open: &str) -> String {
@@ -364,7 +378,7 @@ async fn an_item_absent_from_a_full_history_is_reported_and_left_alone() {
     import_text(&pool, &file(&[&row("1", "100"), &row("2", "50")]), &history).await.unwrap();
     let report = import_text(&pool, &file(&[&row("1", "100")]), &history).await.unwrap();
     assert_eq!((report.closed, report.absent), (0, 1));
-    assert_eq!(report.notes, ["1 items of these creditors are not in the file; they were left alone"]);
+    assert_eq!(report.notes, ["items of these creditors that are not in the file: 1; left alone"]);
 }
 
 #[tokio::test]
@@ -564,4 +578,42 @@ fn the_generic_profile_maps_the_whole_contract() {
             assert!(section.contains(&format!("\n{} = ", column.name)), "{}.{}", relation.name, column.name);
         }
     }
+}
+
+#[tokio::test]
+async fn each_fault_of_a_row_has_its_own_words() {
+    let (_database, pool) = world().await;
+    let fault = async |find: &str, replace: &str| {
+        let text = file(&[&row("1", "60").replace(find, replace)]);
+        said(&import_text(&pool, &text, &options()).await.unwrap_err())
+    };
+    assert_eq!(fault("EUR", "eur").await, "row 2, currency = \"eur\": not an ISO 4217 currency code such as EUR\n");
+    assert_eq!(
+        fault(",60", ",101").await,
+        "row 2, open_amount = \"101\": open amount 101 is more than the amount 100; correct it in the file\n"
+    );
+    assert_eq!(
+        fault("invoice", "credit_note").await,
+        "row 2, amount = \"100\": amount 100 of a credit note must be negative; correct it in the file\n"
+    );
+    assert_eq!(
+        fault("2024-01-31", "2023-12-31").await,
+        "row 2, due_date = \"2023-12-31\": due on 2023-12-31, before it was issued on 2024-01-01; correct it in the \
+         file\n"
+    );
+    assert_eq!(fault("2024-01-31", "").await, "row 2, due_date: due_date is missing; correct it in the file\n");
+    assert_eq!(fault("Alpha", " ").await, "row 2, account_name: empty, and the ledger requires account.name\n");
+    assert_eq!(
+        fault(",60", ",60.001").await,
+        "row 2, open_amount = \"60.001\": more than the 2 decimals of EUR; is it a thousands separator, or not \
+         rounded?\n"
+    );
+    assert_eq!(
+        fault("company", "Ltd").await,
+        "row 2, party_kind = \"Ltd\": none of company, sole_trader, consumer, public_body, public_healthcare, unknown\n"
+    );
+    assert_eq!(
+        import_text(&pool, &format!("{HEADER}\n"), &options()).await.unwrap_err().to_string(),
+        "the file has a header and no rows"
+    );
 }

@@ -52,7 +52,7 @@ async fn checked(database: &Database) -> ContractReport {
 #[tokio::test]
 async fn a_good_ledger_has_no_findings() {
     let report = checked(&ledger().await).await;
-    assert_eq!(report.to_string(), "1 accounts (0 broken), 1 open items (0 broken)\n");
+    assert_eq!(report.to_string(), "accounts: 1 (0 broken), open items: 1 (0 broken)\n");
     assert!(!report.stops_run());
 }
 
@@ -75,12 +75,12 @@ async fn a_broken_shape_is_listed_and_stops_the_run() {
     assert_eq!(
         report.to_string(),
         "E100 missing_relation (1): the contract requires this relation: ledger.contact
-E101 missing_column (1): the contract has this column; it may be NULL::type in a view: item.payee
+E101 missing_column (1): the contract has this column; a view may give NULL::type: item.payee
 E102 wrong_type (2): cast it in the view: freshness.payments_as_of is timestamp without time zone, not timestamp with \
          time zone, item.amount is double precision, not numeric
 E103 not_readable (1): this role may not SELECT from it: ledger.account
 W301 unknown_column (1): not in the contract, ignored; a slip of the pen?: item.paye
-0 accounts (0 broken), 0 open items (0 broken)
+accounts: 0 (0 broken), open items: 0 (0 broken)
 "
     );
 }
@@ -112,7 +112,7 @@ async fn views_with_other_types_of_the_same_family_keep_the_contract() {
         );
     }
     run(&database, statements).await;
-    assert_eq!(checked(&database).await.to_string(), "1 accounts (0 broken), 1 open items (0 broken)\n");
+    assert_eq!(checked(&database).await.to_string(), "accounts: 1 (0 broken), open items: 1 (0 broken)\n");
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn a_duplicate_id_and_a_null_identity_are_a_broken_shape() {
         report.to_string(),
         "E104 null_in_required (1): a required column is NULL: item.item_id
 E105 duplicate_id (1): an id must name one row: item I1
-1 accounts (0 broken), 2 open items (0 broken)
+accounts: 1 (0 broken), open items: 2 (0 broken)
 "
     );
 }
@@ -178,7 +178,7 @@ E207 due_date_missing (1): only credits may lack a due date: no_due
 E208 due_before_issue (1): due before it was issued: early
 E209 incomplete_account (1): creditor, name or party_kind is missing: B1
 E210 unknown_party_kind (1): party_kind is not one of the contract: B2
-3 accounts (2 broken), 12 open items (11 broken)
+accounts: 3 (2 broken), open items: 12 (11 broken)
 "
     );
 }
@@ -190,7 +190,8 @@ async fn warnings_name_what_is_worth_a_look() {
         &database,
         "UPDATE ledger.freshness SET payments_as_of = '2024-06-01 06:00Z';
          INSERT INTO ledger.freshness VALUES ('bank', 'acme', '2024-06-10 06:00Z', '2024-06-11 06:00Z');
-         INSERT INTO ledger.account (account_id, creditor, name, party_kind, country, language, time_zone, tax_id) VALUES
+         INSERT INTO ledger.account (account_id, creditor, name, party_kind, country, language, time_zone, tax_id)
+         VALUES
              ('B1', 'acme', 'Beta', 'company', 'it', 'xx', 'Europe/Roma', ' IT01 '),
              ('B2', 'acne', 'Gamma', 'company', NULL, NULL, NULL, '');
          INSERT INTO ledger.contact (contact_id, account_id, role, email, is_primary, no_email) VALUES
@@ -215,7 +216,7 @@ async fn warnings_name_what_is_worth_a_look() {
         report.to_string(),
         "W302 unknown_creditor (1): not in creditors.toml; these accounts are never contacted: B2
 W303 orphan_contact (1): its account does not exist: orphan
-W304 incomplete_contact (1): role unknown, or role, is_primary or no_email is missing: role
+W304 incomplete_contact (1): role is unknown, or is_primary or no_email missing: role
 W305 unusable_email (4): not exactly one address of the debtor; never written to: mailto, none, own, two
 W306 no_usable_email (1): something is open, and there is nowhere to write to: B1
 W307 shared_tax_id (1): the same tax id on several accounts of one creditor: A1 and 1 more
@@ -229,7 +230,7 @@ W314 refers_to_unknown (1): the item it refers to does not exist: K2
 W315 credit_exceeds (1): credit notes cancel more than the item's amount: I1
 W316 stale_payments (1): payments are known only up to more than four days ago: erp (all creditors)
 W318 future_payments (1): payments_as_of lies in the future: bank (acme)
-3 accounts (0 broken), 5 open items (0 broken)
+accounts: 3 (0 broken), open items: 5 (0 broken)
 "
     );
 }

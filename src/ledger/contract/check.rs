@@ -51,7 +51,7 @@ macro_rules! kinds {
 
 kinds! {
     MISSING_RELATION = "E100" BrokenShape "missing_relation": "the contract requires this relation";
-    MISSING_COLUMN = "E101" BrokenShape "missing_column": "the contract has this column; it may be NULL::type in a view";
+    MISSING_COLUMN = "E101" BrokenShape "missing_column": "the contract has this column; a view may give NULL::type";
     WRONG_TYPE = "E102" BrokenShape "wrong_type": "cast it in the view";
     NOT_READABLE = "E103" BrokenShape "not_readable": "this role may not SELECT from it";
     NULL_IN_REQUIRED = "E104" BrokenShape "null_in_required": "a required column is NULL";
@@ -69,7 +69,7 @@ kinds! {
     UNKNOWN_COLUMN = "W301" Warning "unknown_column": "not in the contract, ignored; a slip of the pen?";
     UNKNOWN_CREDITOR = "W302" Warning "unknown_creditor": "not in creditors.toml; these accounts are never contacted";
     ORPHAN_CONTACT = "W303" Warning "orphan_contact": "its account does not exist";
-    INCOMPLETE_CONTACT = "W304" Warning "incomplete_contact": "role unknown, or role, is_primary or no_email is missing";
+    INCOMPLETE_CONTACT = "W304" Warning "incomplete_contact": "role is unknown, or is_primary or no_email missing";
     UNUSABLE_EMAIL = "W305" Warning "unusable_email": "not exactly one address of the debtor; never written to";
     NO_USABLE_EMAIL = "W306" Warning "no_usable_email": "something is open, and there is nowhere to write to";
     SHARED_TAX_ID = "W307" Warning "shared_tax_id": "the same tax id on several accounts of one creditor";
@@ -144,7 +144,7 @@ impl fmt::Display for ContractReport {
         }
         writeln!(
             f,
-            "{} accounts ({} broken), {} open items ({} broken)",
+            "accounts: {} ({} broken), open items: {} ({} broken)",
             self.accounts, self.broken_accounts, self.open_items, self.broken_items
         )
     }

@@ -22,8 +22,16 @@ const IDENTITIES: [(&str, &[&str]); 5] = [
 
 /// Each query gives one text per object.
 const QUERIES: [(&Kind, &str); 9] = [
-    (&DUPLICATE_ID, "SELECT 'account ' || account_id::text FROM ledger.account GROUP BY account_id::text HAVING count(*) > 1"),
-    (&DUPLICATE_ID, "SELECT 'contact ' || contact_id::text FROM ledger.contact GROUP BY contact_id::text HAVING count(*) > 1"),
+    (
+        &DUPLICATE_ID,
+        "SELECT 'account ' || account_id::text FROM ledger.account
+         GROUP BY account_id::text HAVING count(*) > 1",
+    ),
+    (
+        &DUPLICATE_ID,
+        "SELECT 'contact ' || contact_id::text FROM ledger.contact
+         GROUP BY contact_id::text HAVING count(*) > 1",
+    ),
     (&DUPLICATE_ID, "SELECT 'item ' || item_id::text FROM ledger.item GROUP BY item_id::text HAVING count(*) > 1"),
     (
         &ORPHAN_CONTACT,
@@ -37,8 +45,10 @@ const QUERIES: [(&Kind, &str); 9] = [
     ),
     (
         &SHARED_MAILBOX,
-        "SELECT min(account_id::text) || ' and ' || (count(DISTINCT account_id::text) - 1) || ' more' FROM ledger.contact
-         WHERE btrim(email::text) LIKE '%@%' GROUP BY lower(btrim(email::text)) HAVING count(DISTINCT account_id::text) > 1",
+        "SELECT min(account_id::text) || ' and ' || (count(DISTINCT account_id::text) - 1) || ' more'
+         FROM ledger.contact
+         WHERE btrim(email::text) LIKE '%@%'
+         GROUP BY lower(btrim(email::text)) HAVING count(DISTINCT account_id::text) > 1",
     ),
     (
         &DOCUMENT_TWICE,

@@ -1,9 +1,11 @@
 //! `import csv`: a file of somebody's ledger into our own tables, all of it or nothing, in one transaction.
 //!
 //! ```text
-//!  file -> source (records) -> row (values, rules) -> COPY into a staging table -> store (compare, upsert, close)
+//!  file -> source (records) -> row (values, rules) -> COPY into a staging table
+//!       -> store (compare) -> apply (upsert, close)
 //! ```
 
+mod apply;
 mod report;
 mod row;
 mod source;

@@ -3,17 +3,16 @@
 use std::fmt::Write as _;
 use std::io;
 
-use chrono::{DateTime, FixedOffset, NaiveDate, Utc};
 use csv::StringRecord;
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use super::report::{Counts, Covered, ImportReport, Reject, Rejects};
+use super::ImportError;
+use super::report::{Reject, Rejects};
 use super::row::{Layout, Row};
-use super::{ImportError, structure};
 use crate::ledger::contract::{ACCOUNT, CONTACT, Column, FRESHNESS, ITEM, Relation};
-use crate::ledger::profile::{Profile, Scope, WhenRowsDisagree};
+use crate::ledger::profile::{Profile, WhenRowsDisagree};
 
 /// The key of the advisory lock that keeps imports apart: "import" in ASCII.
 const LOCK_KEY: i64 = 0x0000_696d_706f_7274;
@@ -91,12 +90,12 @@ pub(super) fn copy_line(buffer: &mut String, row: u64, record: &StringRecord, go
 }
 
 /// One of the three relations as this file maps it.
-struct Side {
-    relation: &'static Relation,
+pub(super) struct Side {
+    pub(super) relation: &'static Relation,
     letter: char,
-    key: &'static str,
+    pub(super) key: &'static str,
     /// The mapped columns, the key among them.
-    columns: Vec<&'static Column>,
+    pub(super) columns: Vec<&'static Column>,
 }
 
 impl Side {
@@ -110,25 +109,25 @@ impl Side {
     }
 
     /// The staging column behind a column: contacts and items belong to the account of their row.
-    fn staged(&self, column: &Column) -> String {
+    pub(super) fn staged(&self, column: &Column) -> String {
         let letter = if column.name == "account_id" { 'a' } else { self.letter };
         format!("{letter}_{}", column.name)
     }
 
-    fn list(&self, of: impl Fn(&Column) -> String) -> String {
+    pub(super) fn list(&self, of: impl Fn(&Column) -> String) -> String {
         self.columns.iter().map(|column| of(column)).collect::<Vec<_>>().join(", ")
     }
 
-    fn values(&self) -> impl Iterator<Item = &&'static Column> {
+    pub(super) fn values(&self) -> impl Iterator<Item = &&'static Column> {
         self.columns.iter().filter(|column| column.name != self.key)
     }
 }
 
 /// The staging table of one import: one row per record, the columns of account, contact and item side by side.
 pub(super) struct Staging {
-    account: Side,
-    contact: Side,
-    item: Side,
+    pub(super) account: Side,
+    pub(super) contact: Side,
+    pub(super) item: Side,
     fields: Vec<(char, &'static Column)>,
 }
 
@@ -239,7 +238,8 @@ impl Staging {
                         format!(
                             "DELETE FROM pg_temp.import_row s USING pg_temp.import_{name} f
                              WHERE s.{staged_key} = f.{key} AND ({any})
-                             RETURNING s.row_no, s.record, '{name}.' || (CASE{field} END) AS field, CASE{value} END AS value,
+                             RETURNING s.row_no, s.record, '{name}.' || (CASE{field} END) AS field,
+                             CASE{value} END AS value,
                              '{name} ' || f.{key} || ': ' || (CASE{field} END) || ' is '
                              || coalesce('\"' || (CASE{first} END) || '\"', 'empty') || ' in row ' || f.first_row
                              || '; correct the file, or set when_rows_disagree = \"keep_first\"' AS reason"
@@ -248,16 +248,30 @@ impl Staging {
                     .await?;
             }
             WhenRowsDisagree::KeepFirst => {
+                // What the ledger says stands for the rows that are not in this file.
+                let differs = |column: &Column| {
+                    format!(
+                        "({} OR (h.account_id IS NOT NULL AND t.{1} IS DISTINCT FROM f.{1}))",
+                        differs(column),
+                        column.name
+                    )
+                };
                 let flags: Vec<String> =
                     side.values().map(|column| format!("bool_or({}) AS {}", differs(column), column.name)).collect();
+                let any: Vec<String> = side.values().map(|column| differs(column)).collect();
                 run(
                     connection,
                     format!(
                         "CREATE TEMPORARY TABLE import_{name}_differs ON COMMIT DROP AS
                          SELECT f.{key} AS differing, {} FROM pg_temp.import_row s
                          JOIN pg_temp.import_{name} f ON s.{staged_key} = f.{key}
-                         GROUP BY f.{key} HAVING bool_or({any})",
-                        flags.join(", ")
+                         LEFT JOIN ledger.{name} t ON t.{key} = f.{key}
+                         LEFT JOIN (SELECT DISTINCT i.account_id FROM ledger.item i
+                                    LEFT JOIN pg_temp.import_row r ON r.i_item_id = i.item_id
+                                    WHERE r.i_item_id IS NULL) h ON h.account_id = t.account_id
+                         GROUP BY f.{key} HAVING bool_or({})",
+                        flags.join(", "),
+                        any.join(" OR ")
                     ),
                 )
                 .await?;
@@ -286,7 +300,7 @@ impl Staging {
                 .await?;
                 if count > 0 {
                     notes.push(format!(
-                        "{count} {name}s whose rows disagree; kept what the ledger had, else the first row ({}{})",
+                        "{name}s whose rows disagree: {count}; kept what the ledger had, else the first row ({}{})",
                         some.unwrap_or_default().join(", "),
                         if count > 3 { ", …" } else { "" }
                     ));
@@ -346,159 +360,10 @@ impl Staging {
         }
         Ok(())
     }
-
-    /// Brings the ledger up to what the file says, and counts.
-    pub(super) async fn write(
-        &self,
-        connection: &mut PgConnection,
-        report: &mut ImportReport,
-        payments_as_of: Option<DateTime<FixedOffset>>,
-    ) -> Result<(), ImportError> {
-        report.covered = covered(connection, payments_as_of).await?;
-        report.accounts = upsert(connection, &self.account, "pg_temp.import_account").await?;
-        if !self.contact.columns.is_empty() {
-            report.contacts = upsert(connection, &self.contact, "pg_temp.import_contact").await?;
-        }
-        let items = self.item.list(|column| format!("{} AS {}", self.item.staged(column), column.name));
-        report.items = upsert(connection, &self.item, &format!("(SELECT {items} FROM pg_temp.import_row)")).await?;
-        self.absent(connection, report).await?;
-        for covered in &report.covered {
-            let earlier: Option<DateTime<Utc>> = sqlx::query_scalar(
-                "SELECT payments_as_of FROM ledger.freshness
-                 WHERE source = $1 AND creditor = $2 AND payments_as_of > $3",
-            )
-            .bind(&report.profile)
-            .bind(&covered.creditor)
-            .bind(covered.payments_as_of)
-            .fetch_optional(&mut *connection)
-            .await?;
-            if let Some(earlier) = earlier {
-                report.notes.push(format!(
-                    "payments of {} were known up to {}; this file is older",
-                    covered.creditor,
-                    earlier.to_rfc3339()
-                ));
-            }
-            sqlx::query(
-                "INSERT INTO ledger.freshness (source, creditor, invoices_as_of, payments_as_of) VALUES ($1, $2, $3, $3)
-                 ON CONFLICT (source, creditor)
-                 DO UPDATE SET invoices_as_of = excluded.invoices_as_of, payments_as_of = excluded.payments_as_of",
-            )
-            .bind(&report.profile)
-            .bind(&covered.creditor)
-            .bind(covered.payments_as_of)
-            .execute(&mut *connection)
-            .await?;
-        }
-        Ok(())
-    }
-
-    async fn absent(&self, connection: &mut PgConnection, report: &mut ImportReport) -> Result<(), ImportError> {
-        const ABSENT: &str = "FROM ledger.account a, pg_temp.import_creditor c
-             WHERE a.account_id = i.account_id AND c.creditor = a.creditor
-               AND NOT EXISTS (SELECT FROM pg_temp.import_row s WHERE s.i_item_id = i.item_id)";
-        // An item that was rejected is not absent, and its id may be what is wrong with it.
-        let may_close = report.scope == Scope::FullOpenItems && report.rejected == 0;
-        if may_close {
-            report.closed = run(
-                connection,
-                format!(
-                    "UPDATE ledger.item i SET open_amount = 0, settled_on = c.as_of_on {ABSENT} AND i.open_amount <> 0"
-                ),
-            )
-            .await?;
-            return Ok(());
-        }
-        if report.scope == Scope::Delta {
-            return Ok(());
-        }
-        let count: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
-            "SELECT count(*) FROM ledger.item i, LATERAL (SELECT {ABSENT}) present"
-        )))
-        .fetch_one(&mut *connection)
-        .await?;
-        report.absent = count.unsigned_abs();
-        if report.scope == Scope::FullOpenItems {
-            report.notes.push("nothing was closed, because rows were rejected: they may be the absent ones".to_owned());
-        } else if count > 0 {
-            report.notes.push(format!("{count} items of these creditors are not in the file; they were left alone"));
-        }
-        Ok(())
-    }
-}
-
-/// Up to when payments are known, per creditor of the file.
-async fn covered(
-    connection: &mut PgConnection,
-    payments_as_of: Option<DateTime<FixedOffset>>,
-) -> Result<Vec<Covered>, ImportError> {
-    sqlx::query(
-        "CREATE TEMPORARY TABLE import_creditor ON COMMIT DROP AS
-         SELECT f.creditor, max(s.as_of) AS as_of, max(s.as_of_on) AS as_of_on
-         FROM pg_temp.import_row s JOIN pg_temp.import_account f ON f.account_id = s.a_account_id
-         GROUP BY f.creditor",
-    )
-    .execute(&mut *connection)
-    .await?;
-    if let Some(moment) = payments_as_of {
-        sqlx::query("UPDATE pg_temp.import_creditor SET as_of = $1, as_of_on = $2")
-            .bind(moment)
-            .bind(moment.date_naive())
-            .execute(&mut *connection)
-            .await?;
-    }
-    let rows: Vec<(String, Option<DateTime<Utc>>, Option<NaiveDate>)> =
-        sqlx::query_as("SELECT creditor, as_of, as_of_on FROM pg_temp.import_creditor ORDER BY creditor COLLATE \"C\"")
-            .fetch_all(&mut *connection)
-            .await?;
-    rows.into_iter()
-        .map(|(creditor, as_of, _)| match as_of {
-            Some(moment) => Ok(Covered { creditor, payments_as_of: moment.fixed_offset() }),
-            None => Err(structure(format!(
-                "no row of creditor {creditor} says up to when payments are known; fill the column or give --payments-as-of"
-            ))),
-        })
-        .collect()
-}
-
-/// Updates what differs, inserts what is new. Columns that the profile does not map keep their values.
-async fn upsert(connection: &mut PgConnection, side: &Side, from: &str) -> Result<Counts, sqlx::Error> {
-    let (name, key) = (side.relation.name, side.key);
-    let mut sets: Vec<String> = side.values().map(|column| format!("{0} = s.{0}", column.name)).collect();
-    let mut differs: Vec<String> =
-        side.values().map(|column| format!("t.{0} IS DISTINCT FROM s.{0}", column.name)).collect();
-    let reopens = name == "item" && side.columns.iter().all(|column| column.name != "settled_on");
-    if reopens {
-        // A file of open items has no such column; an item that is open again is not settled.
-        sets.push("settled_on = CASE WHEN s.open_amount = 0 THEN t.settled_on END".to_owned());
-        differs.push("(s.open_amount <> 0 AND t.settled_on IS NOT NULL)".to_owned());
-    }
-    let all: i64 =
-        sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {from} s"))).fetch_one(&mut *connection).await?;
-    let changed = if sets.is_empty() {
-        0
-    } else {
-        let (sets, differs) = (sets.join(", "), differs.join(" OR "));
-        run(
-            connection,
-            format!("UPDATE ledger.{name} t SET {sets} FROM {from} s WHERE t.{key} = s.{key} AND ({differs})"),
-        )
-        .await?
-    };
-    let columns = side.list(|column| column.name.to_owned());
-    let new = run(
-        connection,
-        format!(
-            "INSERT INTO ledger.{name} ({columns}) SELECT {columns} FROM {from} s
-             WHERE NOT EXISTS (SELECT FROM ledger.{name} t WHERE t.{key} = s.{key})"
-        ),
-    )
-    .await?;
-    Ok(Counts { new, changed, unchanged: all.unsigned_abs().saturating_sub(new + changed) })
 }
 
 /// Runs a statement made of the contract's own names; no text of a file or profile is ever part of one.
-async fn run(connection: &mut PgConnection, statement: String) -> Result<u64, sqlx::Error> {
+pub(super) async fn run(connection: &mut PgConnection, statement: String) -> Result<u64, sqlx::Error> {
     Ok(sqlx::query(AssertSqlSafe(statement)).execute(connection).await?.rows_affected())
 }
 
