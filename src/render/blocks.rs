@@ -20,8 +20,9 @@ const TABLE: &str =
     "width:100%;border-collapse:collapse;margin:0 0 20px;font-size:15px;line-height:1.45;text-align:left";
 const CAPTION: &str = "text-align:left;font-weight:bold;font-size:16px;padding:0 0 6px";
 const HEAD: &str = "padding:6px 8px 6px 0;border-bottom:2px solid #52606d;vertical-align:bottom;text-align:left";
-const CELL: &str = "padding:8px 8px 8px 0;border-bottom:1px solid #cbd2d9;vertical-align:top;text-align:left";
-const AMOUNT: &str = "padding:8px 0;border-bottom:1px solid #cbd2d9;vertical-align:top;text-align:right";
+/// MJML lets text break inside words; in a table only what is longer than its cell may.
+const CELL: &str = "padding:8px 8px 8px 0;border-bottom:1px solid #cbd2d9;vertical-align:top;text-align:left;word-break:normal;overflow-wrap:anywhere";
+const AMOUNT: &str = "padding:8px 0;border-bottom:1px solid #cbd2d9;vertical-align:top;text-align:right;white-space:nowrap;word-break:normal";
 const SMALL: &str = "font-weight:normal;font-size:14px;color:#52606d";
 const LINK: &str = "color:#0b5394";
 
@@ -101,9 +102,9 @@ impl Speaker<'_> {
         let more = self.more(rows.len(), demand.rows.len());
 
         let _ = writeln!(text, "{}\n", wrap(&caption, ""));
-        self.open_table(html, &caption);
+        self.open_table(html, &caption, &self.labels.to_pay);
         for row in rows {
-            self.row(row, demand.currency, text, html);
+            self.row(row, demand.currency, &self.labels.to_pay, text, html);
         }
         html.push_str("</tbody>\n<tfoot>\n");
         let mut totals = Vec::new();
@@ -117,7 +118,7 @@ impl Speaker<'_> {
             let _ = writeln!(text, "{label}: {amount}");
             let _ = writeln!(
                 html,
-                "<tr><th scope=\"row\" colspan=\"2\" style=\"{CELL}\">{}</th><td style=\"{AMOUNT};font-weight:bold\">{}</td></tr>",
+                "<tr><th scope=\"row\" style=\"{CELL}\">{}</th><td style=\"{AMOUNT};font-weight:bold\">{}</td></tr>",
                 clean::html(label),
                 clean::html(&amount)
             );
@@ -137,73 +138,60 @@ impl Speaker<'_> {
         Some(fill(&self.labels.more, &[("{shown}", &shown), ("{count}", &count), ("{file}", file)]))
     }
 
-    fn open_table(&self, html: &mut String, caption: &str) {
+    /// Two columns fit a narrow screen without scrolling; everything else about an item stands below its name.
+    fn open_table(&self, html: &mut String, caption: &str, amounts: &str) {
+        let (caption, document, amounts) =
+            (clean::html(caption), clean::html(&self.labels.document), clean::html(amounts));
         let _ = writeln!(
             html,
-            "<table style=\"{TABLE}\">\n<caption style=\"{CAPTION}\">{}</caption>",
-            clean::html(caption)
-        );
-        let _ = writeln!(
-            html,
-            "<thead><tr><th scope=\"col\" style=\"{HEAD}\">{}</th><th scope=\"col\" style=\"{HEAD}\">{}</th><th scope=\"col\" style=\"{HEAD};padding-right:0;text-align:right\">{}</th></tr></thead>\n<tbody>",
-            clean::html(&self.labels.document),
-            clean::html(&self.labels.due),
-            clean::html(&self.labels.to_pay)
+            "<table style=\"{TABLE}\">\n<caption style=\"{CAPTION}\">{caption}</caption>\n<thead><tr><th scope=\"col\" style=\"{HEAD}\">{document}</th><th scope=\"col\" style=\"{HEAD};padding-right:0;text-align:right\">{amounts}</th></tr></thead>\n<tbody>"
         );
     }
 
-    fn row(&self, row: &LetterRow, currency: Currency, text: &mut String, html: &mut String) {
+    fn row(&self, row: &LetterRow, currency: Currency, net: &str, text: &mut String, html: &mut String) {
         let labels = self.labels;
         let title = upper_first(&self.title(row));
-        let mut about = vec![Fact { label: &labels.issue_date, value: self.date(row.issue_date) }];
+        let to_pay = self.money(row.to_pay, currency);
+        let mut facts = vec![Fact { label: &labels.issue_date, value: self.date(row.issue_date) }];
         let references = [(&labels.customer_reference, &row.customer_reference), (&labels.contract, &row.contract_no)];
         for (label, value) in references {
             if let Some(value) = value.as_deref().map(clean::line).filter(|value| !value.is_empty()) {
-                about.push(Fact { label, value });
+                facts.push(Fact { label, value });
             }
         }
+        facts.push(Fact { label: &labels.due_date, value: self.date(row.due_date) });
+        facts.push(Fact { label: &labels.days_past_due, value: self.number(row.days_past_due) });
         if row.amount != row.open {
-            about.push(Fact { label: &labels.amount, value: self.money(row.amount, currency) });
-        }
-        let days = Fact { label: &labels.days_past_due, value: self.number(row.days_past_due) };
-        let mut amounts = Vec::new();
-        if row.amount != row.open || !row.credited.is_zero() {
-            amounts.push(Fact { label: &labels.open, value: self.money(row.open, currency) });
+            facts.push(Fact { label: &labels.amount, value: self.money(row.amount, currency) });
         }
         if !row.credited.is_zero() {
-            amounts.push(Fact { label: &labels.credited, value: self.money(row.credited, currency) });
+            facts.push(Fact { label: &labels.open, value: self.money(row.open, currency) });
+            facts.push(Fact { label: &labels.credited, value: self.money(row.credited, currency) });
         }
-        let to_pay = self.money(row.to_pay, currency);
         let links = [(&labels.pay_online, &row.pay_url), (&labels.see_document, &row.document_url)];
         let links: Vec<(&String, String)> =
             links.into_iter().filter_map(|(label, url)| Some((label, clean::link(url.as_deref()?)?))).collect();
 
-        let due_date = self.date(row.due_date);
         let _ = writeln!(text, "{}", wrap(&title, ""));
-        for fact in &about {
+        for fact in &facts {
             let _ = writeln!(text, "  {}: {}", fact.label, fact.value);
         }
-        let _ = writeln!(text, "  {}: {due_date}\n  {}: {}", labels.due_date, days.label, days.value);
-        for fact in &amounts {
-            let _ = writeln!(text, "  {}: {}", fact.label, fact.value);
-        }
-        let _ = writeln!(text, "  {}: {to_pay}", labels.to_pay);
+        let _ = writeln!(text, "  {net}: {to_pay}");
         for (label, url) in &links {
             let _ = writeln!(text, "  {label}: {url}");
         }
         text.push('\n');
 
-        let _ = write!(html, "<tr><th scope=\"row\" style=\"{CELL};overflow-wrap:anywhere\">{}", clean::html(&title));
-        small(html, &about);
+        let _ = write!(html, "<tr><th scope=\"row\" style=\"{CELL}\">{}", clean::html(&title));
+        for fact in &facts {
+            let (label, value) = (clean::html(fact.label), clean::html(&fact.value));
+            let _ = write!(html, "<br><span style=\"{SMALL}\">{label}: {value}</span>");
+        }
         for (label, url) in &links {
             let (url, label) = (clean::html(url), clean::html(label));
             let _ = write!(html, "<br><a href=\"{url}\" style=\"{SMALL};{LINK}\">{label}</a>");
         }
-        let _ = write!(html, "</th><td style=\"{CELL}\">{}", clean::html(&due_date));
-        small(html, &[days]);
-        let _ = write!(html, "</td><td style=\"{AMOUNT}\"><strong>{}</strong>", clean::html(&to_pay));
-        small(html, &amounts);
-        html.push_str("</td></tr>\n");
+        let _ = writeln!(html, "</th><td style=\"{AMOUNT};font-weight:bold\">{}</td></tr>", clean::html(&to_pay));
     }
 
     fn payment(&self, demand: &Demand, text: &mut String, html: &mut String) {
@@ -233,7 +221,7 @@ impl Speaker<'_> {
         for fact in &facts {
             let _ = writeln!(
                 html,
-                "<tr><th scope=\"row\" style=\"{CELL};{SMALL};width:38%\">{}</th><td style=\"{CELL};overflow-wrap:anywhere\">{}</td></tr>",
+                "<tr><th scope=\"row\" style=\"{CELL};{SMALL};width:38%\">{}</th><td style=\"{CELL}\">{}</td></tr>",
                 clean::html(fact.label),
                 // A line may break between the groups of an account number on a narrow screen.
                 clean::html(&fact.value).replace(locale::NBSP, " ")
@@ -263,10 +251,10 @@ impl Speaker<'_> {
         let rows = &self.letter.information;
         if !rows.is_empty() {
             let _ = writeln!(text, "{}\n", wrap(&self.labels.also_open, ""));
-            self.open_table(&mut html, &self.labels.also_open);
+            self.open_table(&mut html, &self.labels.also_open, &self.labels.open);
             let printed = (self.letter.rows_in_letter as usize).min(rows.len());
             for (currency, row) in &rows[..printed] {
-                self.row(row, *currency, &mut text, &mut html);
+                self.row(row, *currency, &self.labels.open, &mut text, &mut html);
             }
             html.push_str("</tbody>\n</table>\n");
             if let Some(more) = self.more(printed, rows.len()) {
@@ -283,7 +271,7 @@ impl Speaker<'_> {
         lines.extend(letter.contact_person.as_deref().map(clean::line));
         lines.push(clean::line(&letter.creditor_name));
         if let Some(phone) = &letter.creditor_phone {
-            lines.push(format!("{}: {}", self.labels.phone, clean::line(phone)));
+            lines.push(format!("{}: {}", self.labels.phone, clean::together(phone)));
         }
         let email = clean::line(&letter.creditor_email);
         let email_line = lines.len();
@@ -300,13 +288,5 @@ impl Speaker<'_> {
         }
         let html = format!("<p style=\"margin:0 0 16px\">{}</p>\n", html.join("<br>\n"));
         Block { name: "sender", text: lines.join("\n"), html }
-    }
-}
-
-/// Facts below the main thing of a cell.
-fn small(html: &mut String, facts: &[Fact<'_>]) {
-    for fact in facts {
-        let (label, value) = (clean::html(fact.label), clean::html(&fact.value));
-        let _ = write!(html, "<br><span style=\"{SMALL}\">{label}: {value}</span>");
     }
 }

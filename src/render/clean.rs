@@ -29,6 +29,11 @@ pub(super) fn line(text: &str) -> String {
     }
 }
 
+/// One line whose parts stay together, such as a telephone number.
+pub(super) fn together(text: &str) -> String {
+    line(text).replace(' ', "\u{a0}")
+}
+
 /// Lines of foreign text, each made harmless, as one line with commas.
 pub(super) fn lines(text: &str) -> String {
     let parts: Vec<String> = text.lines().map(line).filter(|part| !part.is_empty()).collect();

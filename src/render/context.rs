@@ -15,7 +15,14 @@ pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
         letter.demands.iter().flat_map(|demand| demand.rows.iter().map(|row| (demand.currency, row))).collect();
     items.sort_by_key(|(_, row)| row.due_date);
     let total: Amounts = letter.demands.iter().map(|demand| Money::new(demand.to_pay, demand.currency)).collect();
-    let totals: Vec<Value> = total.iter().map(|money| amount(money.amount, money.currency)).collect();
+    let mut currencies: Vec<Currency> = Vec::new();
+    for demand in &letter.demands {
+        if !currencies.contains(&demand.currency) {
+            currencies.push(demand.currency);
+        }
+    }
+    let totals: Vec<Value> = currencies.iter().map(|currency| amount(total.get(*currency), *currency)).collect();
+    let part_paid = items.iter().any(|(_, row)| row.to_pay != row.amount);
     let document = items.first().filter(|_| items.len() == 1).map(|(currency, row)| item(speaker, *currency, row));
     let next_stage = letter.next_tone.filter(|tone| *tone != Tone::Courtesy && *tone != Tone::Friendly);
     let line = |text: &Option<String>| text.as_deref().map(clean::line).filter(|text| !text.is_empty());
@@ -32,6 +39,7 @@ pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
         .collect();
     context.insert("items", &printed);
     context.insert("totals", &totals);
+    context.insert("part_paid", &part_paid);
     context.insert("date", &letter.date);
     context.insert("payments_as_of", &letter.payments_as_of);
     context.insert("respond_by", &letter.respond_by);
@@ -54,7 +62,7 @@ pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
         &json!({
             "name": clean::line(&letter.creditor_name),
             "email": clean::line(&letter.creditor_email),
-            "phone": line(&letter.creditor_phone),
+            "phone": letter.creditor_phone.as_deref().map(clean::together).filter(|text| !text.is_empty()),
             "contact_person": line(&letter.contact_person),
         }),
     );

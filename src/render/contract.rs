@@ -79,6 +79,7 @@ pub(super) const LETTER: &[Variable] = &[
     always("oldest", Kind::Group(ITEM), "the demanded item with the oldest due date"),
     always("items", Kind::List(ITEM), "the demanded items, oldest first, at most as many as the table shows"),
     always("totals", Kind::Amounts, "what is to pay, one amount per currency"),
+    always("part_paid", Kind::Flag, "less is to pay than the documents say: something was paid, received or credited"),
     always("date", Kind::Date, "the day of the letter"),
     always("payments_as_of", Kind::Date, "payments are known up to this day"),
     maybe("respond_by", Kind::Date, "the deadline that this letter names"),

@@ -24,6 +24,11 @@ pub(super) fn register(tera: &mut Tera, language: Language) {
 }
 
 fn wrong(filter: &str, wanted: &str, value: &Value) -> tera::Error {
+    if value.is_none() {
+        return tera::Error::message(format!(
+            "`{filter}` wants {wanted}, and here is none: ask `{{% if ... %}}` first"
+        ));
+    }
     tera::Error::message(format!("`{filter}` wants {wanted}, this is {}: {value}", value.name()))
 }
 

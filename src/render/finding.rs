@@ -83,7 +83,7 @@ pub(super) fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>)
     let mut known: Vec<&str> = known.into_iter().collect();
     known.sort_unstable();
     let near = known.iter().min_by_key(|name| strsim::damerau_levenshtein(wrong, name));
-    let near = near.filter(|name| strsim::damerau_levenshtein(wrong, name) <= 2.max(wrong.len() / 3));
+    let near = near.filter(|name| strsim::damerau_levenshtein(wrong, name) <= 1.max(wrong.len() / 3));
     let list = known.join(", ");
     match near {
         Some(name) => format!("did you mean `{name}`? known here: {list}"),

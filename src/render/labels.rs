@@ -12,7 +12,6 @@ pub(super) struct Labels {
     pub(super) demands: String,
     pub(super) also_open: String,
     pub(super) document: String,
-    pub(super) due: String,
     pub(super) issue_date: String,
     pub(super) due_date: String,
     pub(super) days_past_due: String,

@@ -28,8 +28,21 @@ pub(super) struct Body {
     pub(super) html: String,
 }
 
-/// Converts a rendered letter. The error says what is not allowed, in words for the template's author.
-pub(super) fn convert(markdown: &str, blocks: &[Block]) -> Result<Body, String> {
+/// What a letter may not hold, in words for its author, and a piece of text by which to find it.
+#[derive(Debug)]
+pub(super) struct NotAllowed {
+    pub(super) message: String,
+    pub(super) near: String,
+}
+
+impl NotAllowed {
+    fn new(message: impl Into<String>, near: impl Into<String>) -> Self {
+        Self { message: message.into(), near: near.into() }
+    }
+}
+
+/// Converts a rendered letter.
+pub(super) fn convert(markdown: &str, blocks: &[Block]) -> Result<Body, NotAllowed> {
     let mut writer = Writer { blocks, text: String::new(), html: String::new(), inline: Vec::new(), lists: Vec::new() };
     for event in Parser::new_ext(markdown, Options::empty()) {
         writer.event(event)?;
@@ -54,7 +67,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn event(&mut self, event: Event<'_>) -> Result<(), String> {
+    fn event(&mut self, event: Event<'_>) -> Result<(), NotAllowed> {
         match event {
             Event::Start(tag) => self.start(&tag),
             Event::End(tag) => self.end(tag),
@@ -77,17 +90,22 @@ impl Writer<'_> {
                 self.html.push_str("<hr style=\"border:0;border-top:1px solid #cbd2d9;margin:24px 0\">\n");
                 Ok(())
             }
-            Event::Html(html) | Event::InlineHtml(html) => Err(format!("raw HTML is not allowed: {}", html.trim())),
-            Event::Code(code) => Err(format!("code is not allowed: `{code}`")),
-            other => Err(format!("not allowed in a letter: {other:?}")),
+            Event::Html(html) | Event::InlineHtml(html) => {
+                Err(NotAllowed::new(format!("raw HTML is not allowed: {}", html.trim()), html.trim()))
+            }
+            Event::Code(code) => Err(NotAllowed::new(format!("code is not allowed: `{code}`"), code.as_ref())),
+            _ => Err(NotAllowed::new("this kind of Markdown is not allowed in a letter", "")),
         }
     }
 
-    fn start(&mut self, tag: &Tag<'_>) -> Result<(), String> {
+    fn start(&mut self, tag: &Tag<'_>) -> Result<(), NotAllowed> {
         match tag {
             Tag::Paragraph => self.open(),
             Tag::Heading { level: HeadingLevel::H1, .. } => {
-                return Err("`#` is not allowed: the subject is the one heading of that level; use `##`".to_owned());
+                return Err(NotAllowed::new(
+                    "`#` is not allowed: the subject is the one heading of that level; use `##`",
+                    "\n# ",
+                ));
             }
             Tag::Heading { .. } => self.open(),
             Tag::List(first) => {
@@ -109,7 +127,8 @@ impl Writer<'_> {
                 let url: String = dest_url.chars().filter(|c| *c != VALUE_MARK).collect();
                 let address = url.strip_prefix("mailto:").map(str::to_owned);
                 if address.is_none() && clean::link(&url).is_none() {
-                    return Err(format!("{url:?} is no address that a letter may link to (http, https or mailto)"));
+                    let message = format!("{url:?} is no address that a letter may link to (http, https or mailto)");
+                    return Err(NotAllowed::new(message, url));
                 }
                 self.write("", &format!("<a href=\"{}\" style=\"color:#0b5394\">", clean::html(&url)));
                 if let Some(inline) = self.inline.last_mut() {
@@ -117,12 +136,19 @@ impl Writer<'_> {
                 }
             }
             Tag::BlockQuote(_) => self.html.push_str("<blockquote style=\"margin:0 0 16px;padding-left:16px\">\n"),
-            other => return Err(format!("not allowed in a letter: {other:?}")),
+            // Raw HTML is reported by the event inside.
+            Tag::HtmlBlock => {}
+            Tag::Image { .. } => return Err(NotAllowed::new("an image is not allowed: a letter loads nothing", "![")),
+            Tag::CodeBlock(_) => {
+                let message = "a code block is not allowed; four spaces at the beginning of a line make one";
+                return Err(NotAllowed::new(message, "```"));
+            }
+            _ => return Err(NotAllowed::new("this kind of Markdown is not allowed in a letter", "")),
         }
         Ok(())
     }
 
-    fn end(&mut self, tag: TagEnd) -> Result<(), String> {
+    fn end(&mut self, tag: TagEnd) -> Result<(), NotAllowed> {
         match tag {
             TagEnd::Paragraph => self.paragraph()?,
             TagEnd::Heading(level) => {
@@ -174,7 +200,7 @@ impl Writer<'_> {
         }
     }
 
-    fn paragraph(&mut self) -> Result<(), String> {
+    fn paragraph(&mut self) -> Result<(), NotAllowed> {
         let inline = self.close();
         let name = inline.text.strip_prefix(BLOCK_OPEN).and_then(|rest| rest.strip_suffix(BLOCK_CLOSE));
         if let Some(block) = name.and_then(|name| self.blocks.iter().find(|block| block.name == name)) {
@@ -185,7 +211,8 @@ impl Writer<'_> {
         }
         if let Some((_, rest)) = inline.text.split_once(BLOCK_OPEN) {
             let name = rest.split(BLOCK_CLOSE).next().unwrap_or_default();
-            return Err(format!("the block `{name}` must stand alone between two blank lines"));
+            let message = format!("the block `{name}` must stand alone between two blank lines");
+            return Err(NotAllowed::new(message, format!("{{{{ {name} }}}}")));
         }
         // A paragraph inside a list item belongs to the item.
         if self.lists.is_empty() {
@@ -235,7 +262,15 @@ pub(super) fn wrap(text: &str, indent: &str) -> String {
             out.push('\n');
         }
         let mut width = 0;
-        for word in line.split(' ').filter(|word| !word.is_empty()) {
+        let mut words = line.split(' ').filter(|word| !word.is_empty()).peekable();
+        while let Some(word) = words.next() {
+            let mut word = word.to_owned();
+            // A day stays with its month, `№` with its number.
+            while is_glue(word.rsplit(' ').next().unwrap_or_default())
+                && let Some(next) = words.next()
+            {
+                word = format!("{word} {next}");
+            }
             let length = word.chars().count();
             if width == 0 {
                 out.push_str(indent);
@@ -248,9 +283,13 @@ pub(super) fn wrap(text: &str, indent: &str) -> String {
                 out.push(' ');
                 width += 1;
             }
-            out.push_str(word);
+            out.push_str(&word);
             width += length;
         }
     }
     out
+}
+
+fn is_glue(word: &str) -> bool {
+    matches!(word, "№" | "n." | "nr") || word.len() <= 2 && word.bytes().all(|b| b.is_ascii_digit())
 }

@@ -157,7 +157,13 @@ impl TemplateSet {
                 return Err(wrong(format!("the letter never prints `{{{{ {} }}}}`", block.name)));
             }
         }
-        let body = markdown::convert(&source, &blocks).map_err(wrong)?;
+        let body = markdown::convert(&source, &blocks).map_err(|e| {
+            let text = self.files.get(&file).map_or("", String::as_str);
+            match text.find(&e.near).filter(|_| !e.near.is_empty()) {
+                Some(at) => RenderError::Template(Box::new(TemplateFinding::at(&file, text, at, e.message))),
+                None => wrong(e.message),
+            }
+        })?;
 
         let mut frame = Context::new();
         frame.insert("language", letter.language.code());
