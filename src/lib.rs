@@ -6,15 +6,15 @@
 //!
 //! `model` is the vocabulary, `decide` the pure core, `daemon` the one shell; `ARCHITECTURE.md` has the map.
 
-pub mod claim;
-pub mod cli;
 pub mod clock;
+pub mod model;
+pub mod decide;
+pub mod claim;
+pub mod ledger;
+pub mod render;
+pub mod deliver;
+pub mod record;
 pub mod config;
 pub mod daemon;
-pub mod decide;
-pub mod deliver;
 pub mod demo;
-pub mod ledger;
-pub mod model;
-pub mod record;
-pub mod render;
+pub mod cli;

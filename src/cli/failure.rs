@@ -137,7 +137,8 @@ impl From<ScanError> for Failure {
         match error {
             ScanError::Record(error) => error.into(),
             ScanError::Contract(report) => {
-                Self::new(exit, format!("the ledger breaks its contract; nothing was decided\n\n{report}")).with(&report)
+                Self::new(exit, format!("the ledger breaks its contract; nothing was decided\n\n{report}"))
+                    .with(&report)
             }
             other => Self::new(exit, other.to_string()),
         }

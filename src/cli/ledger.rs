@@ -30,12 +30,15 @@ pub(super) async fn import(cli: &Cli, args: &ImportArgs) -> Result<Exit, Failure
         reject_file: Some(reject_file),
     };
     let size = std::fs::metadata(&args.file)
-        .map_err(|error| Failure::new(Exit::NO_SUCH_THING, format!("{}: {error}; nothing was imported", args.file.display())))?
+        .map_err(|error| {
+            Failure::new(Exit::NO_SUCH_THING, format!("{}: {error}; nothing was imported", args.file.display()))
+        })?
         .len();
     let mut connection = connect::admin(&live).await?;
     // Drawn on a terminal only.
-    let bar = ProgressBar::new(size)
-        .with_style(ProgressStyle::with_template("{wide_bar} {percent}%").unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let bar = ProgressBar::new(size).with_style(
+        ProgressStyle::with_template("{wide_bar} {percent}%").unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
     let imported = ledger::import_csv_with_progress(&mut connection, &profile, &args.file, &options, &mut |bytes| {
         bar.set_position(bytes);
     })
@@ -95,7 +98,8 @@ fn profile(cli: &Cli, name: &str) -> Result<Profile, Failure> {
 pub(super) fn shipped_profile(name: &str) -> Result<Profile, Failure> {
     let file = format!("{name}.toml");
     let Some((_, text)) = ledger::SHIPPED_PROFILES.iter().find(|(shipped, _)| *shipped == file) else {
-        let known: Vec<&str> = ledger::SHIPPED_PROFILES.iter().map(|(name, _)| name.trim_end_matches(".toml")).collect();
+        let known: Vec<&str> =
+            ledger::SHIPPED_PROFILES.iter().map(|(name, _)| name.trim_end_matches(".toml")).collect();
         return Err(Failure::new(
             Exit::NO_SUCH_THING,
             format!("there is no import profile {name}; shipped are {}, or give a path", known.join(", ")),

@@ -62,7 +62,10 @@ pub(super) async fn export(cli: &Cli, args: &LogExportArgs) -> Result<Exit, Fail
         println!("{}", json!({ "events": events, "messages": messages, "directory": args.directory }));
     } else {
         println!("{events} events and {messages} messages written into {}.", args.directory.display());
-        println!("Anybody can verify them: dunningd log verify --from {}", args.directory.join("events.ndjson").display());
+        println!(
+            "Anybody can verify them: dunningd log verify --from {}",
+            args.directory.join("events.ndjson").display()
+        );
     }
     Ok(Exit::DONE)
 }

@@ -16,8 +16,7 @@ pub(super) async fn preview(cli: &Cli, args: &PreviewArgs) -> Result<Exit, Failu
         None => of_fixture(cli, args)?,
     };
     if let Some(file) = &args.html {
-        fs::write(file, &rendered.html)
-            .map_err(|error| Failure::unexpected(format!("{}: {error}", file.display())))?;
+        fs::write(file, &rendered.html).map_err(|error| Failure::unexpected(format!("{}: {error}", file.display())))?;
     }
     if cli.json {
         println!("{}", serde_json::json!({ "letter": letter, "rendered": rendered }));
@@ -39,9 +38,8 @@ fn templates(cli: &Cli) -> Result<TemplateSet, Failure> {
     if cli.config.join("dunningd.toml").is_file() {
         return Ok(connect::load(cli)?.templates);
     }
-    TemplateSet::builtin().map_err(|templates| {
-        daemon::LoadError { config: crate::config::Findings::default(), templates }.into()
-    })
+    TemplateSet::builtin()
+        .map_err(|templates| daemon::LoadError { config: crate::config::Findings::default(), templates }.into())
 }
 
 fn of_fixture(cli: &Cli, args: &PreviewArgs) -> Result<(Letter, Rendered), Failure> {
@@ -65,8 +63,7 @@ fn of_fixture(cli: &Cli, args: &PreviewArgs) -> Result<(Letter, Rendered), Failu
             ),
         )
     })?;
-    let rendered =
-        templates.render(&letter).map_err(|error| Failure::new(Exit::CONFIG, error.to_string()))?;
+    let rendered = templates.render(&letter).map_err(|error| Failure::new(Exit::CONFIG, error.to_string()))?;
     Ok((letter, rendered))
 }
 
@@ -95,8 +92,7 @@ async fn of_account(cli: &Cli, args: &PreviewArgs, account: &str) -> Result<(Let
     })?;
     let as_of = snapshot.freshness.map_or_else(|| shell.clock.now(), |freshness| freshness.payments_as_of);
     let letter = daemon::letter(&live.config.policy, creditor, &snapshot, &decision, contacting, as_of);
-    let rendered =
-        live.templates.render(&letter).map_err(|error| Failure::new(Exit::CONFIG, error.to_string()))?;
+    let rendered = live.templates.render(&letter).map_err(|error| Failure::new(Exit::CONFIG, error.to_string()))?;
     Ok((letter, rendered))
 }
 

@@ -56,7 +56,11 @@ pub(super) async fn pause(cli: &Cli, args: &ReasonArgs) -> Result<Exit, Failure>
     let mut transaction = connection.begin().await?;
     let changed = record::pause(&mut transaction, &args.reason, &shell.actor).await?;
     transaction.commit().await?;
-    let text = if changed { "Everything is paused. Nothing is sent until `dunningd resume`." } else { "Everything was paused already." };
+    let text = if changed {
+        "Everything is paused. Nothing is sent until `dunningd resume`."
+    } else {
+        "Everything was paused already."
+    };
     say(cli, &json!({ "paused": true, "changed": changed }), text);
     Ok(Exit::DONE)
 }

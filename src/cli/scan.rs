@@ -169,7 +169,8 @@ fn notes(out: &mut String, run: &RunReport) {
         let _ = writeln!(out, "  queued     {} notices", run.queued);
     }
     if run.quarantined > 0 {
-        let _ = writeln!(out, "  warning    {} ledger rows are quarantined; see `dunningd ledger check`", run.quarantined);
+        let _ =
+            writeln!(out, "  warning    {} ledger rows are quarantined; see `dunningd ledger check`", run.quarantined);
     }
     for (account, error) in &run.failures {
         let _ = writeln!(out, "  warning    account {account} could not be recorded: {error}");

@@ -62,10 +62,9 @@ fn start_log(log: &Log) -> Result<(), Failure> {
 }
 
 pub(super) fn reload() -> Result<Exit, Failure> {
-    let asked = Command::new("systemctl")
-        .args(["reload", "dunningd.service"])
-        .status()
-        .map_err(|error| Failure::new(Exit::UNAVAILABLE, format!("systemctl: {error}; send SIGHUP to the service instead")))?;
+    let asked = Command::new("systemctl").args(["reload", "dunningd.service"]).status().map_err(|error| {
+        Failure::new(Exit::UNAVAILABLE, format!("systemctl: {error}; send SIGHUP to the service instead"))
+    })?;
     if asked.success() {
         Ok(Exit::DONE)
     } else {

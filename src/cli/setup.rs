@@ -15,10 +15,7 @@ use super::failure::{Exit, Failure};
 pub(super) fn init(directory: &Path) -> Result<Exit, Failure> {
     let io = |error: std::io::Error| Failure::unexpected(format!("{}: {error}", directory.display()));
     if directory.exists() && fs::read_dir(directory).map_err(io)?.next().is_some() {
-        return Err(Failure::new(
-            Exit::REFUSED,
-            format!("{} is not empty; nothing was written", directory.display()),
-        ));
+        return Err(Failure::new(Exit::REFUSED, format!("{} is not empty; nothing was written", directory.display())));
     }
     let files = config::Source::shipped()
         .into_iter()
@@ -35,7 +32,10 @@ pub(super) fn init(directory: &Path) -> Result<Exit, Failure> {
         count += 1;
     }
     println!("{count} files written into {}.", directory.display());
-    println!("Edit dunningd.toml, creditors.toml and policy.toml there, then: dunningd --config {} check", directory.display());
+    println!(
+        "Edit dunningd.toml, creditors.toml and policy.toml there, then: dunningd --config {} check",
+        directory.display()
+    );
     Ok(Exit::DONE)
 }
 

@@ -30,11 +30,14 @@ pub(super) async fn demo(cli: &Cli, args: &DemoArgs) -> Result<Exit, Failure> {
     let sink = Sink::start().await.map_err(|error| Failure::unexpected(error.to_string()))?;
     let (host, port) = relay(args, &sink)?;
     let shell = world(&cluster, &host, port).await?;
-    say(cli, &format!(
-        "A private PostgreSQL in {}, a mail server on {host}:{port}, the clock frozen on {}.",
-        cluster.socket_dir().display(),
-        demo::business_date()
-    ));
+    say(
+        cli,
+        &format!(
+            "A private PostgreSQL in {}, a mail server on {host}:{port}, the clock frozen on {}.",
+            cluster.socket_dir().display(),
+            demo::business_date()
+        ),
+    );
     fill(cli, &shell, &output).await?;
 
     let report = daemon::scan(&shell, &ScanRequest::default(), &mut |_| {}).await?;
@@ -78,9 +81,8 @@ fn say(cli: &Cli, text: &str) {
 }
 
 fn output_folder(wanted: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    let folder = wanted.unwrap_or_else(|| {
-        std::env::temp_dir().join(format!("dunningd-demo-{}", Clock::system().new_id().simple()))
-    });
+    let folder = wanted
+        .unwrap_or_else(|| std::env::temp_dir().join(format!("dunningd-demo-{}", Clock::system().new_id().simple())));
     let io = |error: std::io::Error| Failure::unexpected(format!("{}: {error}", folder.display()));
     if folder.exists() && fs::read_dir(&folder).map_err(io)?.next().is_some() {
         return Err(Failure::new(Exit::REFUSED, format!("{} is not empty; nothing was done", folder.display())));
@@ -144,11 +146,7 @@ struct Mails {
 }
 
 /// Writes each message as sent and its HTML part, and compares what the mail server got with what was frozen.
-async fn write_mails(
-    shell: &Shell,
-    output: &Path,
-    received: Option<&[demo::Received]>,
-) -> Result<Mails, Failure> {
+async fn write_mails(shell: &Shell, output: &Path, received: Option<&[demo::Received]>) -> Result<Mails, Failure> {
     let io = |error: std::io::Error| Failure::unexpected(format!("{}: {error}", output.display()));
     let live = shell.live();
     let mut connection = shell.pool.acquire().await?;
@@ -157,8 +155,7 @@ async fn write_mails(
         let Some(message) = record::message_of(&mut connection, notice).await? else { continue };
         let letter: Letter = serde_json::from_value(message.letter)
             .map_err(|error| Failure::unexpected(format!("letter of notice {notice}: {error}")))?;
-        let rendered =
-            live.templates.render(&letter).map_err(|error| Failure::unexpected(error.to_string()))?;
+        let rendered = live.templates.render(&letter).map_err(|error| Failure::unexpected(error.to_string()))?;
         let name = format!("{}-{}-{}", letter.account_id, letter.stage, letter.language);
         fs::write(output.join("mails").join(format!("{name}.eml")), &message.bytes).map_err(io)?;
         fs::write(output.join("mails").join(format!("{name}.html")), rendered.html).map_err(io)?;
@@ -173,13 +170,7 @@ async fn write_mails(
     Ok(mails)
 }
 
-fn summary(
-    report: &ScanReport,
-    dispatched: &Dispatched,
-    again: &ScanReport,
-    mails: &Mails,
-    output: &Path,
-) -> String {
+fn summary(report: &ScanReport, dispatched: &Dispatched, again: &ScanReport, mails: &Mails, output: &Path) -> String {
     let mut out = super::scan::human(report, Some(dispatched));
     if mails.compared > 0 {
         let _ = writeln!(

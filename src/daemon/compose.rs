@@ -22,9 +22,11 @@ pub fn letter(
     // The operator's words are used only where they are in the letter's language.
     let salutation = contact
         .filter(|contact| {
-            contact.language.as_deref().or(account.language.as_deref()).is_none_or(|tag| {
-                Language::parse(tag).is_ok_and(|language| language == contacting.language)
-            })
+            contact
+                .language
+                .as_deref()
+                .or(account.language.as_deref())
+                .is_none_or(|tag| Language::parse(tag).is_ok_and(|language| language == contacting.language))
         })
         .and_then(|contact| contact.salutation.clone());
     Letter {

@@ -31,7 +31,8 @@ impl Live {
         let Loaded { mut config, warnings } = loaded;
         let policy = &mut config.policy;
         let stages = policy.ladders.values().flat_map(|ladder| &ladder.stages).filter(|stage| stage.enabled);
-        let wanted = stages.flat_map(|stage| policy.languages.iter().map(|language| (stage.template.as_str(), *language)));
+        let wanted =
+            stages.flat_map(|stage| policy.languages.iter().map(|language| (stage.template.as_str(), *language)));
         let missing = templates.missing(wanted);
         if !missing.is_empty() {
             return Err(LoadError { config: Findings::default(), templates: missing });
@@ -55,10 +56,9 @@ pub fn load_live(
     let templates = if folder.is_dir() { TemplateSet::load(&folder) } else { TemplateSet::builtin() };
     match (loaded, templates) {
         (Ok(loaded), Ok(templates)) => Live::new(loaded, templates),
-        (loaded, templates) => Err(LoadError {
-            config: loaded.err().unwrap_or_default(),
-            templates: templates.err().unwrap_or_default(),
-        }),
+        (loaded, templates) => {
+            Err(LoadError { config: loaded.err().unwrap_or_default(), templates: templates.err().unwrap_or_default() })
+        }
     }
 }
 
@@ -81,11 +81,8 @@ pub fn transport(mail: &Mail) -> Result<Transport, TransportError> {
         Mail::Smtp(smtp) => smtp,
     };
     let password = smtp.password.as_ref().map(config::Secret::read).transpose()?;
-    let credentials = smtp
-        .username
-        .clone()
-        .zip(password)
-        .map(|(username, password)| deliver::Credentials { username, password });
+    let credentials =
+        smtp.username.clone().zip(password).map(|(username, password)| deliver::Credentials { username, password });
     let timeouts = &smtp.timeouts;
     let settings = SmtpSettings {
         host: smtp.host.clone(),

@@ -13,8 +13,8 @@ use crate::decide::{decide, ladder_of};
 use crate::deliver;
 use crate::ledger::{self, LedgerAccount, Reader, View};
 use crate::model::{
-    AccountId, Contacting, Creditor, CreditorId, Decision, Freshness, ItemCode, MailboxUse, OnUnknown, Policy, ReasonCode,
-    RunId, RunTotals, Snapshot, Verdict,
+    AccountId, Contacting, Creditor, CreditorId, Decision, Freshness, ItemCode, MailboxUse, OnUnknown, Policy,
+    ReasonCode, RunId, RunTotals, Snapshot, Verdict,
 };
 use crate::record::{self, PageWrite, Past, Planned, RecordError, RunStart};
 
@@ -250,11 +250,7 @@ impl<'a> Run<'a> {
         Ok(ledger::freshness(connection, &self.creditor.id).await?)
     }
 
-    async fn start(
-        &self,
-        connection: &mut PgConnection,
-        freshness: Option<Freshness>,
-    ) -> Result<RunStart, ScanError> {
+    async fn start(&self, connection: &mut PgConnection, freshness: Option<Freshness>) -> Result<RunStart, ScanError> {
         let texts = &self.live.config.texts;
         let hash = |text: &str| hex::encode(Sha256::digest(text.as_bytes()));
         let templates = self.live.templates.sources();
@@ -292,7 +288,10 @@ impl<'a> Run<'a> {
         if let Some(last) = last.filter(|last| *last > self.today) {
             return Err(refused(
                 "before_last_run",
-                format!("the business date {} is before the last completed run, {last}; is the clock right?", self.today),
+                format!(
+                    "the business date {} is before the last completed run, {last}; is the clock right?",
+                    self.today
+                ),
             ));
         }
         let needed =
@@ -316,8 +315,7 @@ impl<'a> Run<'a> {
                 ));
             }
         }
-        let known =
-            record::compare_known_items(connection, &self.creditor.id, self.today, policy.restore_days).await?;
+        let known = record::compare_known_items(connection, &self.creditor.id, self.today, policy.restore_days).await?;
         // 2 % of what was open, and never so few that a normal day is refused (design of the ledger contract).
         let limit = 20.max(known.open_before / 50);
         let vanished = i64::try_from(known.vanished.len()).unwrap_or(i64::MAX);
@@ -587,14 +585,11 @@ pub async fn look_at(
     let creditor = creditor.ok_or_else(|| ScanError::UnknownAccount(account.clone()))?;
     let id = CreditorId::parse(&creditor).map_err(|_| ScanError::UnknownCreditor(creditor.clone()))?;
     let creditor = live.config.policy.creditors.get(&id).ok_or(ScanError::UnknownCreditor(creditor))?;
-    let request =
-        ScanRequest { account: Some(account.clone()), as_of, dry_run: true, ..ScanRequest::default() };
+    let request = ScanRequest { account: Some(account.clone()), as_of, dry_run: true, ..ScanRequest::default() };
     let run = Run::new(shell, &live, creditor, &request);
     let freshness = run.freshness(&mut read).await?;
     let known = match as_of {
-        None => {
-            record::compare_known_items(&mut read, &id, run.today, live.config.policy.restore_days).await?
-        }
+        None => record::compare_known_items(&mut read, &id, run.today, live.config.policy.restore_days).await?,
         Some(_) => record::Comparison::default(),
     };
     let restored: HashSet<&str> = known.restored.iter().map(|(_, item)| item.as_str()).collect();

@@ -88,9 +88,11 @@ async fn converse(stream: TcpStream, kept: &Mutex<Vec<Received>>) -> std::io::Re
             "DATA" => {
                 write.write_all(b"354 End data with <CR><LF>.<CR><LF>\r\n").await?;
                 let bytes = body(&mut lines).await?;
-                kept.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(Received { from: from.clone(), to: to.clone(), bytes });
+                kept.lock().unwrap_or_else(PoisonError::into_inner).push(Received {
+                    from: from.clone(),
+                    to: to.clone(),
+                    bytes,
+                });
                 b"250 2.0.0 Ok: kept\r\n"
             }
             "RSET" | "NOOP" => b"250 2.0.0 Ok\r\n",

@@ -5,9 +5,10 @@ mod import;
 mod profile;
 mod snapshots;
 
-pub use contract::{CheckOptions, ContractFinding, ContractReport, RELATIONS, RawItem, Severity, check, row_problem};
-pub use import::{ImportError, ImportOptions, ImportReport, import_csv, import_csv_with_progress};
-pub use profile::{Profile, ProfileError, SHIPPED_PROFILES, Scope};
-pub use snapshots::{
-    LedgerAccount, Reader, View, creditor_of, creditors, fingerprints, freshness, shared_mailboxes,
+pub use contract::{
+    ACCOUNT, CONTACT, CheckOptions, ContractFinding, ContractReport, FRESHNESS, ITEM, RELATIONS, RawItem, SETTLEMENT,
+    Severity, check, row_problem,
 };
+pub use import::{Counts, ImportError, ImportOptions, ImportReport, import_csv, import_csv_with_progress};
+pub use profile::{Profile, ProfileError, SHIPPED_PROFILES, Scope};
+pub use snapshots::{LedgerAccount, Reader, View, creditor_of, creditors, fingerprints, freshness, shared_mailboxes};

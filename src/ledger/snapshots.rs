@@ -260,14 +260,15 @@ fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::Error> {
         due_date: due_date.or(issue_date),
     };
     let bad_data = row_problem(&raw).or_else(|| requisites.as_ref().err().cloned());
-    let instalment = match (row.try_get::<Option<i32>, _>("instalment_no")?, row.try_get::<Option<i32>, _>("instalment_count")?) {
-        (Some(number), Some(count)) => u32::try_from(number)
-            .ok()
-            .zip(u32::try_from(count).ok())
-            .filter(|(_, count)| *count > 1)
-            .map(|(number, count)| Instalment { number, count }),
-        _ => None,
-    };
+    let instalment =
+        match (row.try_get::<Option<i32>, _>("instalment_no")?, row.try_get::<Option<i32>, _>("instalment_count")?) {
+            (Some(number), Some(count)) => u32::try_from(number)
+                .ok()
+                .zip(u32::try_from(count).ok())
+                .filter(|(_, count)| *count > 1)
+                .map(|(number, count)| Instalment { number, count }),
+            _ => None,
+        };
     let currency = currency.and_then(|code| Currency::parse(&code).ok());
     // Quarantined items still need a currency to be counted in; XXX is ISO 4217's "no currency".
     let Some(currency) = currency.or_else(|| Currency::parse("XXX").ok()) else { return Ok(None) };
@@ -308,9 +309,9 @@ fn requisites(row: &PgRow) -> Result<Result<Option<Requisites>, String>, sqlx::E
     let json: Option<serde_json::Value> = row.try_get("requisites")?;
     Ok(match json.filter(|json| !json.is_null()) {
         None => Ok(None),
-        Some(json) => serde_json::from_value::<Requisites>(json)
-            .map(Some)
-            .map_err(|error| format!("requisites: {error}")),
+        Some(json) => {
+            serde_json::from_value::<Requisites>(json).map(Some).map_err(|error| format!("requisites: {error}"))
+        }
     })
 }
 
@@ -318,10 +319,7 @@ fn requisites(row: &PgRow) -> Result<Result<Option<Requisites>, String>, sqlx::E
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn freshness(
-    connection: &mut PgConnection,
-    creditor: &CreditorId,
-) -> Result<Option<Freshness>, sqlx::Error> {
+pub async fn freshness(connection: &mut PgConnection, creditor: &CreditorId) -> Result<Option<Freshness>, sqlx::Error> {
     let (invoices, payments): (Option<DateTime<Utc>>, Option<DateTime<Utc>>) = sqlx::query_as(
         "SELECT min(invoices_as_of::timestamptz), min(payments_as_of::timestamptz) FROM ledger.freshness
          WHERE creditor IS NULL OR creditor::text = $1",
@@ -383,17 +381,16 @@ pub async fn fingerprints(
 /// # Errors
 /// When the database refuses.
 pub async fn creditors(connection: &mut PgConnection) -> Result<Vec<(String, i64)>, sqlx::Error> {
-    sqlx::query_as("SELECT creditor::text, count(*) FROM ledger.account GROUP BY 1 ORDER BY 1").fetch_all(connection).await
+    sqlx::query_as("SELECT creditor::text, count(*) FROM ledger.account GROUP BY 1 ORDER BY 1")
+        .fetch_all(connection)
+        .await
 }
 
 /// The creditor of an account; `None` when the ledger does not know it.
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn creditor_of(
-    connection: &mut PgConnection,
-    account: &AccountId,
-) -> Result<Option<String>, sqlx::Error> {
+pub async fn creditor_of(connection: &mut PgConnection, account: &AccountId) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar("SELECT creditor::text FROM ledger.account WHERE account_id::text = $1")
         .bind(account.as_str())
         .fetch_optional(connection)

@@ -114,20 +114,18 @@ pub async fn apply(
     )
     .execute(&mut *connection)
     .await?;
-    let events: Vec<Event> = [
-        (EventKind::ItemWithdrawn, &comparison.vanished),
-        (EventKind::ItemRestored, &comparison.restored),
-    ]
-    .into_iter()
-    .flat_map(|(kind, pairs)| {
-        pairs.iter().map(move |(account, item)| Event {
-            creditor: Some(run.creditor.to_string()),
-            account: Some(account.clone()),
-            run: Some(run.run.to_string()),
-            ..Event::new(kind, actor.clone(), json!({ "item": item }))
-        })
-    })
-    .collect();
+    let events: Vec<Event> =
+        [(EventKind::ItemWithdrawn, &comparison.vanished), (EventKind::ItemRestored, &comparison.restored)]
+            .into_iter()
+            .flat_map(|(kind, pairs)| {
+                pairs.iter().map(move |(account, item)| Event {
+                    creditor: Some(run.creditor.to_string()),
+                    account: Some(account.clone()),
+                    run: Some(run.run.to_string()),
+                    ..Event::new(kind, actor.clone(), json!({ "item": item }))
+                })
+            })
+            .collect();
     if !events.is_empty() {
         append(connection, &events).await?;
     }

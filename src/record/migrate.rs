@@ -28,11 +28,12 @@ pub enum SchemaState {
 /// # Errors
 /// When the role cannot be taken, the database is gone, or a migration fails; a failed one leaves nothing behind.
 pub async fn migrate(connection: &mut PgConnection) -> Result<usize, MigrateError> {
+    sqlx::query("SET ROLE dunningd_owner").execute(&mut *connection).await?;
+    // The administrator inherits nothing: only as the owner may it look into the schema.
     let before = match schema_state(connection).await? {
         SchemaState::Behind(count) => count,
         SchemaState::Current | SchemaState::Ahead => 0,
     };
-    sqlx::query("SET ROLE dunningd_owner").execute(&mut *connection).await?;
     MIGRATOR.run(&mut *connection).await?;
     sqlx::query("GRANT SELECT ON dunning.migration TO dunningd_app, dunningd_auditor")
         .execute(&mut *connection)

@@ -16,7 +16,9 @@ mod runs;
 mod status;
 mod verify;
 
-pub use attempts::{Cancelled, ClaimedNotice, LastCheck, NextTry, Settled, anything_due, claim, in_flight_check, settle, sweep};
+pub use attempts::{
+    Cancelled, ClaimedNotice, LastCheck, NextTry, Settled, anything_due, claim, in_flight_check, settle, sweep,
+};
 pub use decisions::{PageWrite, Planned, write_page};
 pub use events::{append, head, texts_stored};
 pub use export::{EventLine, Message, event_lines, export_line, message_of, messages_of};

@@ -54,7 +54,8 @@ pub async fn place_hold(
     )
     .fetch_one(&mut *connection)
     .await?;
-    let facts = json!({ "hold": id.to_string(), "item": item, "until": until.map(|d| d.to_string()), "reason": reason });
+    let facts =
+        json!({ "hold": id.to_string(), "item": item, "until": until.map(|d| d.to_string()), "reason": reason });
     append(connection, &[account_event(EventKind::HoldPlaced, &creditor, account, actor, facts)]).await?;
     Ok(id)
 }
@@ -93,11 +94,7 @@ pub async fn release_holds(
 }
 
 /// The creditor of an account that the ledger knows.
-async fn known(
-    connection: &mut PgConnection,
-    account: &AccountId,
-    item: Option<&ItemId>,
-) -> Result<String, HoldError> {
+async fn known(connection: &mut PgConnection, account: &AccountId, item: Option<&ItemId>) -> Result<String, HoldError> {
     let creditor = sqlx::query_scalar!(
         r#"SELECT creditor::text AS "creditor!" FROM ledger.account WHERE account_id::text = $1"#,
         account.as_str()
@@ -177,11 +174,10 @@ pub async fn pause(connection: &mut PgConnection, reason: &str, actor: &Actor) -
 /// # Errors
 /// When the database refuses.
 pub async fn resume(connection: &mut PgConnection, reason: &str, actor: &Actor) -> Result<bool, RecordError> {
-    let changed = sqlx::query!(
-        "UPDATE dunning.pause SET reason = NULL, since = NULL, by_person = NULL WHERE reason IS NOT NULL"
-    )
-    .execute(&mut *connection)
-    .await?;
+    let changed =
+        sqlx::query!("UPDATE dunning.pause SET reason = NULL, since = NULL, by_person = NULL WHERE reason IS NOT NULL")
+            .execute(&mut *connection)
+            .await?;
     if changed.rows_affected() == 0 {
         return Ok(false);
     }

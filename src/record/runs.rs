@@ -209,11 +209,7 @@ pub async fn latest_runs(connection: &mut PgConnection) -> Result<Vec<RunRow>, R
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn recover(
-    connection: &mut PgConnection,
-    creditor: &CreditorId,
-    actor: &Actor,
-) -> Result<u64, RecordError> {
+pub async fn recover(connection: &mut PgConnection, creditor: &CreditorId, actor: &Actor) -> Result<u64, RecordError> {
     sqlx::query!(
         "UPDATE dunning.run SET state = 'failed', reason = 'instance_died' WHERE creditor = $1 AND state = 'running'",
         creditor.as_str()

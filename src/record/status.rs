@@ -65,10 +65,7 @@ pub struct DecisionRow {
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn latest_decision(
-    connection: &mut PgConnection,
-    account: &str,
-) -> Result<Option<DecisionRow>, RecordError> {
+pub async fn latest_decision(connection: &mut PgConnection, account: &str) -> Result<Option<DecisionRow>, RecordError> {
     let row = sqlx::query_as!(
         DecisionRow,
         "SELECT run_id, business_date, kind, code, next_date, detail FROM dunning.decision

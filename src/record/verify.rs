@@ -42,8 +42,8 @@ impl Chain {
     fn add(&mut self, line: &str) -> Result<(), Problem> {
         let expected = self.events + 1;
         let problem = |what: &str| Problem { seq: expected, what: what.to_owned() };
-        let line: ExportLine =
-            serde_json::from_str(line).map_err(|_| problem("the line is not an exported event; it was altered or cut"))?;
+        let line: ExportLine = serde_json::from_str(line)
+            .map_err(|_| problem("the line is not an exported event; it was altered or cut"))?;
         if line.seq != expected.to_string() {
             return Err(problem(&format!(
                 "number {expected} is missing; the line says {}",

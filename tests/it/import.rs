@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, FixedOffset};
-use dunningd::ledger::contract::{ACCOUNT, CONTACT, ITEM};
-use dunningd::ledger::import::{Counts, ImportError, ImportOptions, ImportReport, import_csv};
-use dunningd::ledger::profile::{Profile, Scope};
+use dunningd::ledger::{ACCOUNT, CONTACT, ITEM};
+use dunningd::ledger::{Counts, ImportError, ImportOptions, ImportReport, import_csv};
+use dunningd::ledger::{Profile, Scope};
 use sqlx::PgPool;
 
 use crate::support::postgres::Database;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
-use dunningd::ledger::contract::{CheckOptions, ContractReport, RELATIONS, check};
+use dunningd::ledger::{CheckOptions, ContractReport, RELATIONS, check};
 use sqlx::AssertSqlSafe;
 
 use crate::support::postgres::Database;

@@ -20,7 +20,7 @@ pub struct RawItem<'r> {
 
 /// The SQL that reads an amount as a number that we can hold, or as NULL.
 #[must_use]
-pub fn amount_sql(column: &str) -> String {
+pub(in crate::ledger) fn amount_sql(column: &str) -> String {
     format!(
         "CASE WHEN abs({column}::numeric) < 1e20 AND scale(trim_scale({column}::numeric)) <= 8 \
          THEN trim_scale({column}::numeric) END"
@@ -29,7 +29,7 @@ pub fn amount_sql(column: &str) -> String {
 
 /// The SQL that reads a date as one that we can hold, or as NULL: `infinity` is none.
 #[must_use]
-pub fn date_sql(column: &str) -> String {
+pub(in crate::ledger) fn date_sql(column: &str) -> String {
     format!("CASE WHEN {column}::date BETWEEN date '1900-01-01' AND date '2200-12-31' THEN {column}::date END")
 }
 
