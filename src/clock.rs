@@ -39,7 +39,7 @@ impl Clock {
 
     /// The time on the wall, also when the domain clock stands still: leases, SMTP and event times.
     #[must_use]
-    #[expect(clippy::disallowed_methods, clippy::unused_self, reason = "this is the one place that asks the time")]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the time")]
     pub fn wall(&self) -> DateTime<Utc> {
         Utc::now()
     }
@@ -52,7 +52,6 @@ impl Clock {
 
     /// A new id, ordered by time (UUID version 7).
     #[must_use]
-    #[expect(clippy::unused_self, reason = "ids come from where the time comes from")]
     pub fn new_id(&self) -> Uuid {
         Uuid::now_v7()
     }

@@ -101,17 +101,14 @@ pub(super) async fn export_into(connection: &mut PgConnection, directory: &Path)
 }
 
 pub(super) async fn verify(cli: &Cli, args: &LogVerifyArgs) -> Result<Exit, Failure> {
-    let (verified, contradictions) = match &args.from {
-        Some(file) => {
-            let opened = File::open(file)
-                .map_err(|error| Failure::new(Exit::NO_SUCH_THING, format!("{}: {error}", file.display())))?;
-            (broken(record::verify_lines(BufReader::new(opened).lines()))?, Vec::new())
-        }
-        None => {
-            let shell = connect::shell(cli, None).await?;
-            let mut transaction = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-            verify_database(&mut transaction).await?
-        }
+    let (verified, contradictions) = if let Some(file) = &args.from {
+        let opened = File::open(file)
+            .map_err(|error| Failure::new(Exit::NO_SUCH_THING, format!("{}: {error}", file.display())))?;
+        (broken(record::verify_lines(BufReader::new(opened).lines()))?, Vec::new())
+    } else {
+        let shell = connect::shell(cli, None).await?;
+        let mut transaction = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        verify_database(&mut transaction).await?
     };
     if !contradictions.is_empty() {
         return Err(Failure::new(

@@ -115,7 +115,7 @@ pub(super) fn list(cli: &Cli) -> Result<Exit, Failure> {
     Ok(Exit::DONE)
 }
 
-pub(super) fn vars() -> Result<Exit, Failure> {
+pub(super) fn vars() -> Exit {
     println!("{}", reference());
-    Ok(Exit::DONE)
+    Exit::DONE
 }

@@ -84,9 +84,9 @@ fn names<T: ToString>(names: impl Iterator<Item = T>) -> String {
     names.map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-pub(super) fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
+pub(super) fn completions(shell: clap_complete::Shell) -> Exit {
     clap_complete::generate(shell, &mut Cli::command(), "dunningd", &mut std::io::stdout());
-    Ok(Exit::DONE)
+    Exit::DONE
 }
 
 pub(super) fn man() -> Result<Exit, Failure> {

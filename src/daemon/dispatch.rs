@@ -62,11 +62,11 @@ impl Dispatched {
 
 /// A connection is closed after so many messages, or so much time, so that no relay has to close it on us.
 const MESSAGES_PER_SESSION: u32 = 100;
-const SESSION_AGE: Duration = Duration::from_secs(300);
+const SESSION_AGE: Duration = Duration::from_mins(5);
 /// From the last check to the first byte of the body.
 const CHECK_STAYS_TRUE: Duration = Duration::from_secs(2);
 /// Beyond the timeouts of the content phases, before an `in_flight` notice counts as abandoned.
-const IN_FLIGHT_MARGIN: Duration = Duration::from_secs(60);
+const IN_FLIGHT_MARGIN: Duration = Duration::from_mins(1);
 /// How often the end of an attempt is offered to a database that does not answer.
 const SETTLE_TRIES: u32 = 6;
 
@@ -97,7 +97,7 @@ pub async fn dispatch(
         let worker = Worker { shell, live: &live, stop };
         match transport {
             Transport::Smtp(relay) => worker.over(relay).await,
-            Transport::File(files) => worker.into_files(files).await,
+            Transport::File(files) => worker.as_files(files).await,
         }
     }))
     .await;
@@ -192,7 +192,7 @@ impl Worker<'_> {
         Ok(session)
     }
 
-    async fn into_files(&self, files: &FileTransport) -> Result<Dispatched, RecordError> {
+    async fn as_files(&self, files: &FileTransport) -> Result<Dispatched, RecordError> {
         let mut done = Dispatched::default();
         while !self.stop.is_cancelled() {
             let Some(claimed) = self.claim().await? else { break };

@@ -121,6 +121,13 @@ impl ItemCode {
     }
 }
 
+impl ItemCode {
+    /// Whether it says by itself why nothing is demanded; else the account's reason does.
+    fn has_own_reason(self) -> bool {
+        self.is_out() || matches!(self, Self::Covered | Self::BelowMinimum | Self::NoPaymentAccount)
+    }
+}
+
 impl ReasonCode {
     /// `wait` for a day, `hold` for a person, or `skip`: there is nothing to do.
     #[must_use]
@@ -364,12 +371,10 @@ impl Decision {
     #[must_use]
     pub fn bucket(&self, item: &ItemDecision) -> Bucket {
         match (&self.verdict, item.code) {
-            (_, code) if code.is_out() => Bucket::Out(code),
             (Verdict::Contact(_), ItemCode::Demanded) => Bucket::Demanded,
             (Verdict::Contact(_), ItemCode::Information) => Bucket::Information,
-            (_, code @ (ItemCode::Covered | ItemCode::BelowMinimum | ItemCode::NoPaymentAccount)) => Bucket::Out(code),
-            (Verdict::No { code, .. }, _) => Bucket::Account(*code),
-            (Verdict::Contact(_), code) => Bucket::Out(code),
+            (Verdict::No { code, .. }, item) if !item.has_own_reason() => Bucket::Account(*code),
+            (_, code) => Bucket::Out(code),
         }
     }
 

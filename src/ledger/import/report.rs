@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::ledger::profile::Scope;
 
 /// How many rejected rows a report shows; all of them are in the reject file.
-pub const REJECTS_SHOWN: usize = 20;
+pub(in crate::ledger::import) const REJECTS_SHOWN: usize = 20;
 
 /// Reasons may quote values of other rows.
 const REASON_SHOWN: usize = 400;
