@@ -9,6 +9,9 @@ pub use contract::{
     ACCOUNT, CONTACT, CheckOptions, ContractFinding, ContractReport, FRESHNESS, ITEM, RELATIONS, RawItem, SETTLEMENT,
     Severity, check, row_problem,
 };
-pub use import::{Counts, ImportError, ImportOptions, ImportReport, import_csv, import_csv_with_progress};
+pub use import::{
+    Counts, Covered, ImportError, ImportOptions, ImportReport, Reject, StructureError, import_csv,
+    import_csv_with_progress,
+};
 pub use profile::{Profile, ProfileError, SHIPPED_PROFILES, Scope};
 pub use snapshots::{LedgerAccount, Reader, View, creditor_of, creditors, fingerprints, freshness, shared_mailboxes};

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, FixedOffset};
 use sqlx::{Connection as _, PgConnection};
 
-pub use report::{Counts, ImportReport, StructureError};
+pub use report::{Counts, Covered, ImportReport, Reject, StructureError};
 
 use self::report::Rejects;
 use self::row::Layout;
