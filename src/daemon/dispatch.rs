@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Mail;
 use crate::deliver::{FileTransport, ReadyForData, Relay, Session, Transport};
 use crate::model::{CreditorId, Outcome, Phase, Reply};
-use crate::record::{self, ClaimedNotice, LastCheck, NextTry, RecordError, Settled};
+use crate::record::{self, Checked, ClaimedNotice, LastCheck, NextTry, RecordError, Settled};
 
 use super::schedule::payments_needed;
 use super::{Live, Shell};
@@ -230,11 +230,14 @@ impl Worker<'_> {
         let mut transaction = connection.begin().await?;
         let checked = record::in_flight_check(&mut transaction, &check, seconds, &self.shell.actor).await?;
         transaction.commit().await?;
-        if let Err(cancelled) = &checked {
-            tracing::info!(notice.id = %claimed.notice, account.id = claimed.account, reason = cancelled.reason,
-                "notice stopped by the last check");
-        }
-        Ok(checked.is_ok())
+        let reason = match checked {
+            Checked::Send => return Ok(true),
+            Checked::Cancelled(reason) => reason.as_str(),
+            Checked::LeaseLost => "lease_lost",
+        };
+        tracing::info!(notice.id = %claimed.notice, account.id = claimed.account, reason,
+            "notice stopped by the last check");
+        Ok(false)
     }
 
     /// The business date that the notice lives on.

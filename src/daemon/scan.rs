@@ -14,7 +14,7 @@ use crate::deliver;
 use crate::ledger::{self, LedgerAccount, Reader, View};
 use crate::model::{
     AccountId, Contacting, Creditor, CreditorId, Decision, Freshness, ItemCode, MailboxUse, OnUnknown, Policy,
-    ReasonCode, RunId, RunTotals, Snapshot, Verdict,
+    ReasonCode, RefusalCode, RunId, RunTotals, Snapshot, Verdict,
 };
 use crate::record::{self, PageWrite, Past, Planned, RecordError, RunStart};
 
@@ -66,8 +66,8 @@ pub struct ScanReport {
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
     /// A guard said no; nothing was decided or marked.
-    #[error("creditor {creditor}: the run was refused: {code}: {detail}")]
-    Refused { creditor: CreditorId, code: &'static str, detail: String },
+    #[error("creditor {creditor}: the run was refused: {}: {detail}", code.as_str())]
+    Refused { creditor: CreditorId, code: RefusalCode, detail: String },
     #[error("the ledger breaks its contract; nothing was decided")]
     Contract(Box<ledger::ContractReport>),
     #[error("creditor {0}: another run holds the lock")]
@@ -287,7 +287,7 @@ impl<'a> Run<'a> {
         let last = record::completed_run(connection, &self.creditor.id).await?;
         if let Some(last) = last.filter(|last| *last > self.today) {
             return Err(refused(
-                "before_last_run",
+                RefusalCode::BeforeLastRun,
                 format!(
                     "the business date {} is before the last completed run, {last}; is the clock right?",
                     self.today
@@ -300,7 +300,7 @@ impl<'a> Run<'a> {
             Some(freshness) if freshness.payments_as_of >= needed => {}
             Some(freshness) => {
                 return Err(refused(
-                    "stale_ledger",
+                    RefusalCode::StaleLedger,
                     format!(
                         "payments are known up to {}, and {} is needed; import newer payments and scan again",
                         local(freshness.payments_as_of, self.creditor),
@@ -310,7 +310,7 @@ impl<'a> Run<'a> {
             }
             None => {
                 return Err(refused(
-                    "stale_ledger",
+                    RefusalCode::StaleLedger,
                     "ledger.freshness has no row for this creditor, so nobody knows which payments are in".to_owned(),
                 ));
             }
@@ -321,7 +321,7 @@ impl<'a> Run<'a> {
         let vanished = i64::try_from(known.vanished.len()).unwrap_or(i64::MAX);
         if vanished > limit {
             return Err(refused(
-                "ledger_shrunk",
+                RefusalCode::LedgerShrunk,
                 format!(
                     "{vanished} of {} open items are gone at once (limit {limit}); look at the source of the ledger",
                     known.open_before
@@ -330,7 +330,7 @@ impl<'a> Run<'a> {
         }
         if known.reopened > limit {
             return Err(refused(
-                "ledger_reopened",
+                RefusalCode::LedgerReopened,
                 format!(
                     "{} settled items are open again (limit {limit}); look at the source of the ledger",
                     known.reopened

@@ -2,9 +2,11 @@
 
 mod account;
 mod calendar;
+mod codes;
 mod creditor;
 mod decision;
 mod event;
+mod guard;
 mod ids;
 mod item;
 mod letter;
@@ -24,6 +26,7 @@ pub use decision::{
     TaskRequest, Verdict,
 };
 pub use event::{Actor, Event, EventKind, GENESIS, canonical, chain_hash, leaf_hash};
+pub use guard::{CancelReason, RefusalCode};
 pub use ids::{
     AccountId, ContactId, Country, CreditorId, EmailAddress, ItemId, LadderName, Language, NoticeId, ParseError, RunId,
     StageName,

@@ -11,7 +11,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, EmailAddress, Event, EventKind, Outcome};
+use crate::model::{Actor, CancelReason, EmailAddress, Event, EventKind, Outcome};
 
 use super::notices::commitment;
 use super::{RecordError, append, inconsistent};
@@ -125,11 +125,15 @@ pub struct LastCheck<'a> {
     pub payments_not_before: Option<DateTime<Utc>>,
 }
 
-/// Why a notice may not go out after all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cancelled {
-    /// Such as `paid_before_send`; `lease_lost` when the notice is somebody else's now and nothing was changed.
-    pub reason: String,
+/// The answer of the last check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// The notice is `in_flight`: the message must follow.
+    Send,
+    /// It was cancelled and must not go out.
+    Cancelled(CancelReason),
+    /// It is somebody else's now; nothing was changed and nothing may be sent.
+    LeaseLost,
 }
 
 /// The last check: one statement that asks everything again and moves the notice to `in_flight`. Called when the
@@ -142,7 +146,7 @@ pub async fn in_flight_check(
     check: &LastCheck<'_>,
     in_flight_seconds: u32,
     actor: &Actor,
-) -> Result<Result<(), Cancelled>, RecordError> {
+) -> Result<Checked, RecordError> {
     let claimed = check.claimed;
     let moved = sqlx::query!(
         "UPDATE dunning.notice n
@@ -165,17 +169,15 @@ pub async fn in_flight_check(
     .execute(&mut *connection)
     .await?;
     if moved.rows_affected() == 1 {
-        return Ok(Ok(()));
+        return Ok(Checked::Send);
     }
-    let reason = why_not(connection, check).await?;
-    if reason != "lease_lost" {
-        cancel(connection, claimed, &reason, actor).await?;
-    }
-    Ok(Err(Cancelled { reason }))
+    let Some(reason) = why_not(connection, check).await? else { return Ok(Checked::LeaseLost) };
+    cancel(connection, claimed, reason, actor).await?;
+    Ok(Checked::Cancelled(reason))
 }
 
-/// Which of the questions of the last check said no.
-async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result<String, RecordError> {
+/// Which of the questions of the last check said no; `None` when the lease is lost.
+async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result<Option<CancelReason>, RecordError> {
     let claimed = check.claimed;
     let row = sqlx::query!(
         r#"SELECT
@@ -208,32 +210,32 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
     )
     .fetch_one(connection)
     .await?;
-    let reason = if !row.mine {
-        "lease_lost"
+    Ok(if !row.mine {
+        None
     } else if row.paused {
-        "paused"
+        Some(CancelReason::Paused)
     } else if !row.valid {
-        "expired"
+        Some(CancelReason::Expired)
     } else if !row.fresh {
-        "stale_ledger"
+        Some(CancelReason::StaleLedger)
     } else if row.paid {
-        "paid_before_send"
+        Some(CancelReason::PaidBeforeSend)
     } else if row.held {
-        "held_before_send"
+        Some(CancelReason::HeldBeforeSend)
     } else if row.disputed {
-        "disputed_before_send"
+        Some(CancelReason::DisputedBeforeSend)
     } else {
-        "ledger_changed"
-    };
-    Ok(reason.to_owned())
+        Some(CancelReason::LedgerChanged)
+    })
 }
 
 async fn cancel(
     connection: &mut PgConnection,
     claimed: &ClaimedNotice,
-    reason: &str,
+    reason: CancelReason,
     actor: &Actor,
 ) -> Result<(), RecordError> {
+    let reason = reason.as_str();
     sqlx::query!(
         "UPDATE dunning.notice SET state = 'cancelled', reason = $2, lease_token = NULL, changed_at = clock_timestamp()
          WHERE notice_id = $1",

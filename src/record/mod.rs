@@ -17,7 +17,7 @@ mod status;
 mod verify;
 
 pub use attempts::{
-    Cancelled, ClaimedNotice, LastCheck, NextTry, Settled, anything_due, claim, in_flight_check, settle, sweep,
+    Checked, ClaimedNotice, LastCheck, NextTry, Settled, anything_due, claim, in_flight_check, settle, sweep,
 };
 pub use decisions::{PageWrite, Planned, write_page};
 pub use events::{append, head, texts_stored};

@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
-use crate::model::{Actor, CreditorId, Event, EventKind, Freshness, RunId, RunTotals};
+use crate::model::{Actor, CancelReason, CreditorId, Event, EventKind, Freshness, RefusalCode, RunId, RunTotals};
 
 use super::{RecordError, append};
 
@@ -66,11 +66,11 @@ pub async fn refuse(
     connection: &mut PgConnection,
     run: &RunStart,
     actor: &Actor,
-    code: &str,
+    code: RefusalCode,
     detail: &str,
 ) -> Result<(), RecordError> {
-    insert(connection, run, "refused", Some(code)).await?;
-    let facts = serde_json::json!({ "code": code, "detail": detail });
+    insert(connection, run, "refused", Some(code.as_str())).await?;
+    let facts = serde_json::json!({ "code": code.as_str(), "detail": detail });
     append(connection, &[run_event(EventKind::RunRefused, run, actor, facts)]).await?;
     Ok(())
 }
@@ -217,11 +217,12 @@ pub async fn recover(connection: &mut PgConnection, creditor: &CreditorId, actor
     .execute(&mut *connection)
     .await?;
     let cancelled = sqlx::query!(
-        "UPDATE dunning.notice n SET state = 'cancelled', reason = 'run_failed', changed_at = clock_timestamp()
+        "UPDATE dunning.notice n SET state = 'cancelled', reason = $2, changed_at = clock_timestamp()
          FROM dunning.run r
          WHERE r.run_id = n.run_id AND r.creditor = $1 AND r.state = 'failed' AND n.state = 'planned'
          RETURNING n.notice_id, n.account_id",
-        creditor.as_str()
+        creditor.as_str(),
+        CancelReason::RunFailed.as_str()
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -238,7 +239,11 @@ pub async fn recover(connection: &mut PgConnection, creditor: &CreditorId, actor
             creditor: Some(creditor.to_string()),
             account: Some(row.account_id.clone()),
             notice: Some(row.notice_id.to_string()),
-            ..Event::new(EventKind::NoticeCancelled, actor.clone(), serde_json::json!({ "reason": "run_failed" }))
+            ..Event::new(
+                EventKind::NoticeCancelled,
+                actor.clone(),
+                serde_json::json!({ "reason": CancelReason::RunFailed.as_str() }),
+            )
         })
         .collect();
     append(connection, &events).await?;

@@ -10,6 +10,7 @@ mod flow;
 mod import;
 mod ledger_check;
 mod log;
+mod reasons;
 mod render;
 mod scenarios;
 mod tidy;

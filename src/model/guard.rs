@@ -1,0 +1,29 @@
+//! Why a run did not begin, and why a notice that was queued did not go out.
+
+use serde::{Deserialize, Serialize};
+
+use super::codes::codes;
+
+codes! {
+    /// Why a whole run was refused. Nothing was decided and nothing marked.
+    RefusalCode {
+        StaleLedger = "stale_ledger", "It is not known which payments came in up to the creditor's previous working day.";
+        BeforeLastRun = "before_last_run", "The business date lies before the last completed run.";
+        LedgerShrunk = "ledger_shrunk", "Too many open items are gone at once.";
+        LedgerReopened = "ledger_reopened", "Too many settled items are open again at once.";
+    }
+}
+
+codes! {
+    /// Why a recorded notice was not sent after all: the first that applies.
+    CancelReason {
+        RunFailed = "run_failed", "Its run broke off before its notices were released.";
+        Paused = "paused", "Everything was paused.";
+        Expired = "expired", "The last day on which its text is true is over.";
+        StaleLedger = "stale_ledger", "It is no longer known which payments came in.";
+        PaidBeforeSend = "paid_before_send", "Something it demands was paid, or is gone from the ledger.";
+        HeldBeforeSend = "held_before_send", "A hold was placed on the account or on an item it demands.";
+        DisputedBeforeSend = "disputed_before_send", "An item it demands was disputed.";
+        LedgerChanged = "ledger_changed", "Something else about the account, its credits or the items changed.";
+    }
+}

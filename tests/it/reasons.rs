@@ -1,0 +1,55 @@
+//! The table of reason codes is generated from the enums, so that nobody meets a code that is not in it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use dunningd::model::{CancelReason, ItemCode, ReasonCode, RefusalCode};
+
+fn table(out: &mut String, title: &str, intro: &str, rows: impl Iterator<Item = (String, &'static str)>) {
+    let _ = write!(out, "\n## {title}\n\n{intro}\n\n| code | meaning |\n|---|---|\n");
+    for (code, meaning) in rows {
+        let _ = writeln!(out, "| {code} | {meaning} |");
+    }
+}
+
+fn generated() -> String {
+    let mut out = String::from(
+        "# Reason codes\n\nEvery \"no\" of dunningd has a code. This page is generated from the program; \
+         `UPDATE_EXPECT=1 ./dev test reason_codes` writes it anew.\n",
+    );
+    table(
+        &mut out,
+        "Accounts",
+        "Why an account was not contacted in a run: the first that applies, in this order.",
+        ReasonCode::ALL.iter().map(|c| (format!("`{}` ({})", c.as_str(), c.kind().as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Items",
+        "What became of one item.",
+        ItemCode::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Runs",
+        "Why a whole run was refused (exit code 5); nothing was decided and nothing marked.",
+        RefusalCode::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Notices",
+        "Why a notice that was recorded did not go out after all.",
+        CancelReason::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    out
+}
+
+#[test]
+fn the_table_of_reason_codes_lists_every_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reason-codes.md");
+    let generated = generated();
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, &generated).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), generated, "UPDATE_EXPECT=1 writes it anew");
+}
