@@ -40,7 +40,7 @@ impl<'a> Scan<'a> {
         let mut at = from;
         while let Some(open) = self.source[at..to].find('{').map(|i| at + i) {
             at = open + 1;
-            let (end, statement) = match self.source[open..to].as_bytes().get(1) {
+            let (end, statement) = match self.source.as_bytes()[open..to].get(1) {
                 Some(b'{') => ("}}", false),
                 Some(b'%') => ("%}", true),
                 Some(b'#') => {

@@ -174,7 +174,11 @@ fn amounts_hold_together() {
     for (name, letter) in every_letter(set) {
         let rendered = render(set, &letter);
         for line in rendered.text.lines() {
-            assert!(!line.starts_with('€') && !line.starts_with('₽') && !line.starts_with("zł"), "{name}: {line}");
+            let sign_leads = letter.language == Language::En;
+            assert!(
+                sign_leads || !line.starts_with('€') && !line.starts_with('₽') && !line.starts_with("zł"),
+                "{name}: {line}"
+            );
             let prose = !line.starts_with("  ") && line.contains(' ') && !line.contains("{file}");
             assert!(!prose || line.chars().count() <= 76, "{name}: {line}");
         }
@@ -191,10 +195,9 @@ fn html_is_accessible_and_loads_nothing() {
         let tables = html.matches("<table style=\"width:100%").count();
         assert_eq!(html.matches("<caption").count(), tables, "{name}");
         assert!(html.matches("<th scope=").count() >= tables && !html.contains("<th>"), "{name}");
-        let tags: String =
-            html.split('<').skip(1).map(|part| format!("<{}", part.split('>').next().unwrap())).collect();
-        for loads in ["src=", "url(", "@import", "<link", "<img", "<script", "background="] {
-            assert!(!tags.contains(loads), "{name}: {loads}");
+        let tags: Vec<&str> = html.split('<').skip(1).map(|part| part.split('>').next().unwrap()).collect();
+        for loads in ["src=", "url(", "@import", "link ", "img ", "script", "background="] {
+            assert!(!tags.iter().any(|tag| tag.contains(loads) && !tag.starts_with('!')), "{name}: {loads}");
         }
         for size in html.split("font-size:").skip(1) {
             let size: u32 = size.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap();
@@ -335,8 +338,11 @@ proptest! {
 
 // Loading
 
+/// From the text of a file to its wrong text.
+type Change<'a> = &'a dyn Fn(&str) -> String;
+
 /// The shipped templates in a directory of their own, with changes.
-fn copy_with(changes: &[(&str, &dyn Fn(&str) -> String)]) -> tempfile::TempDir {
+fn copy_with(changes: &[(&str, Change<'_>)]) -> tempfile::TempDir {
     fn copy(from: &Path, to: &Path) {
         fs::create_dir_all(to).unwrap();
         for entry in fs::read_dir(from).unwrap() {
@@ -358,7 +364,7 @@ fn copy_with(changes: &[(&str, &dyn Fn(&str) -> String)]) -> tempfile::TempDir {
     dir
 }
 
-fn findings(file: &str, change: &dyn Fn(&str) -> String) -> String {
+fn findings(file: &str, change: Change<'_>) -> String {
     let dir = copy_with(&[(file, change)]);
     let findings = TemplateSet::load(dir.path()).err().unwrap_or_else(|| panic!("nothing is found in {file}"));
     shown(&findings)
@@ -397,11 +403,19 @@ fn every_file_of_the_directory_is_shipped() {
     }
 }
 
+/// A letter with another line in place of its subject.
+fn with_subject(text: &str, subject: &str) -> String {
+    let (before, rest) = text.split_once("subject:").unwrap();
+    let (_, after) = rest.split_once('\n').unwrap();
+    format!("{before}{subject}{after}")
+}
+
 #[test]
 fn mistakes_are_found_at_load() {
     let body =
         |wrong: &'static str| move |text: &str| text.replace("{{ demands }}", &format!("{{{{ demands }}}}\n\n{wrong}"));
-    let cases: Vec<(&str, &str, Box<dyn Fn(&str) -> String>)> = vec![
+    type Owned = Box<dyn Fn(&str) -> String>;
+    let cases: Vec<(&str, &str, Owned)> = vec![
         ("unknown variable", "firm/en.md", Box::new(body("{{ amuont | money }}"))),
         ("unknown variable in a condition", "firm/pl.md", Box::new(body("{% if respond_buy %}x{% endif %}"))),
         ("unknown field", "firm/it.md", Box::new(body("{{ creditor.fone }}"))),
@@ -434,34 +448,12 @@ fn mistakes_are_found_at_load() {
             "firm/en.md",
             Box::new(|text| text.replace("subject: ", "subject: {{ totals | money }} ")),
         ),
-        (
-            "missing subject",
-            "firm/en.md",
-            Box::new(|text| text.lines().filter(|l| !l.starts_with("subject")).map(|l| format!("{l}\n")).collect()),
-        ),
-        (
-            "empty subject",
-            "firm/en.md",
-            Box::new(|text| {
-                text.lines()
-                    .map(|l| if l.starts_with("subject") { "subject:\n".to_owned() } else { format!("{l}\n") })
-                    .collect()
-            }),
-        ),
+        ("missing subject", "firm/en.md", Box::new(|text| with_subject(text, ""))),
+        ("empty subject", "firm/en.md", Box::new(|text| with_subject(text, "subject:\n"))),
         (
             "subject empty for some",
             "firm/en.md",
-            Box::new(|text| {
-                text.lines()
-                    .map(|l| {
-                        if l.starts_with("subject") {
-                            "subject: {% if document %}{{ document.no }}{% endif %}\n".to_owned()
-                        } else {
-                            format!("{l}\n")
-                        }
-                    })
-                    .collect()
-            }),
+            Box::new(|text| with_subject(text, "subject: {% if document %}{{ document.no }}{% endif %}\n")),
         ),
         ("unknown key", "firm/en.md", Box::new(|text| text.replace("preheader:", "preheadr:"))),
         ("no front matter", "firm/en.md", Box::new(|text| text.replacen("---\n", "", 1))),
