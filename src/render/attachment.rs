@@ -18,7 +18,8 @@ pub(super) fn file_name(letter: &Letter) -> Option<String> {
             .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' })
             .take(60)
             .collect();
-        format!("open-items-{}.csv", account.trim_matches('-'))
+        let account = account.trim_matches('-');
+        format!("open-items-{}.csv", if account.is_empty() { "account" } else { account })
     })
 }
 
