@@ -458,6 +458,12 @@ fn mistakes_are_found_at_load() {
         ("syntax", "firm/en.md", Box::new(body("{% if document %}never ends"))),
         ("unknown include", "firm/en.md", Box::new(body("{% include \"partials/en/nothing.md\" %}"))),
         ("maybe missing", "firm/en.md", Box::new(body("{{ respond_by | date }}"))),
+        ("maybe missing text", "firm/en.md", Box::new(body("Call {{ creditor.phone }}"))),
+        (
+            "maybe missing in the other branch",
+            "firm/en.md",
+            Box::new(body("{% if document %}x{% else %}{{ document.no }}{% endif %}")),
+        ),
         ("wrong style", "firm/en.md", Box::new(body("{{ date | date(style=\"tiny\") }}"))),
         ("raw html", "firm/en.md", Box::new(body("<b>now</b>"))),
         ("image", "firm/en.md", Box::new(body("![x](https://example.test/x.png)"))),
