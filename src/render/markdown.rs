@@ -75,6 +75,8 @@ impl Writer<'_> {
             Event::End(tag) => self.end(tag),
             Event::Text(text) => {
                 let plain: String = text.chars().filter(|c| *c != VALUE_MARK).collect();
+                // A dash does not begin a line.
+                let plain = plain.replace(" — ", "\u{a0}— ");
                 let html = clean::html(&plain);
                 self.write(&plain, &html);
                 Ok(())

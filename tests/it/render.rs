@@ -264,8 +264,8 @@ fn skeleton(html: &str) -> Vec<String> {
     body.split('<').skip(1).map(|part| part.split('>').next().unwrap_or_default().to_owned()).collect()
 }
 
-fn named(set: &TemplateSet, template: &str, language: Language, name: &str) -> Letter {
-    let mut letter = sample(set, "part_paid", template, language);
+fn named(set: &TemplateSet, situation: &str, template: &str, language: Language, name: &str) -> Letter {
+    let mut letter = sample(set, situation, template, language);
     let name = format!("x{name}y");
     letter.account_name.clone_from(&name);
     letter.account_id.clone_from(&name);
@@ -287,16 +287,28 @@ fn named(set: &TemplateSet, template: &str, language: Language, name: &str) -> L
 }
 
 fn check_inert(set: &TemplateSet, template: &str, language: Language, name: &str) {
-    let plain = render(set, &named(set, template, language, " plain "));
-    let hostile = render(set, &named(set, template, language, name));
+    // With one item its number is in the subject, with several it is not.
+    for situation in ["one_item", "part_paid"] {
+        let plain = render(set, &named(set, situation, template, language, " plain "));
+        let hostile = render(set, &named(set, situation, template, language, name));
+        check_same_shape(&plain, &hostile, name);
+    }
+}
+
+fn check_same_shape(plain: &Rendered, hostile: &Rendered, name: &str) {
     let without_title = |html: &str| -> Vec<String> {
-        skeleton(html).into_iter().map(|tag| tag.split(" aria-label=").next().unwrap_or_default().to_owned()).collect()
+        skeleton(html)
+            .into_iter()
+            .map(|tag| tag.split(" aria-label=\"").next().unwrap_or_default().to_owned())
+            .collect()
     };
     assert_eq!(without_title(&hostile.html), without_title(&plain.html), "{name:?}");
     for text in [&hostile.subject, &hostile.text, &hostile.html] {
         assert!(!text.chars().any(|c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}'..='\u{200f}' | '\u{e000}'..='\u{f8ff}' | '\r' | '\0')), "{name:?}");
     }
     assert!(!hostile.subject.contains('\n'), "{name:?}");
+    let quotes = |html: &str| html.matches('"').count();
+    assert_eq!(quotes(&hostile.html), quotes(&plain.html), "{name:?}");
 }
 
 #[test]
