@@ -18,7 +18,8 @@ pub(super) fn file_name(letter: &Letter) -> Option<String> {
             .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' })
             .take(60)
             .collect();
-        format!("open-items-{}.csv", account.trim_matches('-'))
+        let account = account.trim_matches('-');
+        format!("open-items-{}.csv", if account.is_empty() { "account" } else { account })
     })
 }
 
@@ -28,21 +29,21 @@ pub(super) fn csv(speaker: &Speaker<'_>, file_name: &str) -> Attachment {
     let Speaker { letter, labels, .. } = speaker;
     let sheet = Sheet { english: letter.language == Language::En };
     let mut out = String::from("\u{feff}");
-    sheet.line(&mut out, head(labels));
+    sheet.line(&mut out, &head(labels));
     for demand in &letter.demands {
         let payee = clean::line(&demand.payee.holder);
         for row in &demand.rows {
-            sheet.line(&mut out, sheet.row(speaker, &labels.csv.demanded, &payee, demand.currency, row));
+            sheet.line(&mut out, &sheet.row(speaker, &labels.csv.demanded, &payee, demand.currency, row));
         }
         let money = |amount| sheet.amount(amount, demand.currency);
         let mut total = vec![labels.csv.total.clone(), demand.currency.to_string(), payee];
         total.resize(9, String::new());
         total.extend([money(demand.open), money(demand.credited), money(demand.to_pay)]);
         total.push(String::new());
-        sheet.line(&mut out, total);
+        sheet.line(&mut out, &total);
     }
     for (currency, row) in &letter.information {
-        sheet.line(&mut out, sheet.row(speaker, &labels.csv.also_open, "", *currency, row));
+        sheet.line(&mut out, &sheet.row(speaker, &labels.csv.also_open, "", *currency, row));
     }
     Attachment {
         file_name: file_name.to_owned(),
@@ -102,7 +103,7 @@ impl Sheet {
         if self.english { text } else { text.replace('.', ",") }
     }
 
-    fn line(&self, out: &mut String, cells: Vec<String>) {
+    fn line(&self, out: &mut String, cells: &[String]) {
         let separator = if self.english { "," } else { ";" };
         let cells: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
         out.push_str(&cells.join(separator));

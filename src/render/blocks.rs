@@ -19,10 +19,11 @@ const REFERENCE: usize = 140;
 const TABLE: &str =
     "width:100%;border-collapse:collapse;margin:0 0 20px;font-size:15px;line-height:1.45;text-align:left";
 const CAPTION: &str = "text-align:left;font-weight:bold;font-size:16px;padding:0 0 6px";
-const HEAD: &str = "padding:6px 8px 6px 0;border-bottom:2px solid #52606d;vertical-align:bottom;text-align:left";
+const HEAD: &str =
+    "padding:6px 8px 6px 0;border-bottom:2px solid #52606d;vertical-align:bottom;text-align:left;word-break:normal";
 /// MJML lets text break inside words; in a table only what is longer than its cell may.
 const CELL: &str = "padding:8px 8px 8px 0;border-bottom:1px solid #cbd2d9;vertical-align:top;text-align:left;word-break:normal;overflow-wrap:anywhere";
-const AMOUNT: &str = "padding:8px 0;border-bottom:1px solid #cbd2d9;vertical-align:top;text-align:right;white-space:nowrap;word-break:normal";
+const AMOUNT: &str = "padding:8px 0;border-bottom:1px solid #cbd2d9;vertical-align:top;text-align:right;white-space:nowrap;word-break:normal;width:1%";
 const SMALL: &str = "font-weight:normal;font-size:14px;color:#52606d";
 const LINK: &str = "color:#0b5394";
 
@@ -71,7 +72,7 @@ impl Speaker<'_> {
         locale::date(self.locale, date, DateStyle::Long)
     }
 
-    fn number(&self, number: impl ToString) -> String {
+    fn number(&self, number: &impl ToString) -> String {
         let digits = number.to_string();
         locale::number(self.locale, &digits).unwrap_or(digits)
     }
@@ -134,7 +135,7 @@ impl Speaker<'_> {
 
     fn more(&self, shown: usize, count: usize) -> Option<String> {
         let file = self.attachment.as_deref().filter(|_| shown < count)?;
-        let (shown, count) = (self.number(shown), self.number(count));
+        let (shown, count) = (self.number(&shown), self.number(&count));
         Some(fill(&self.labels.more, &[("{shown}", &shown), ("{count}", &count), ("{file}", file)]))
     }
 
@@ -144,7 +145,7 @@ impl Speaker<'_> {
             (clean::html(caption), clean::html(&self.labels.document), clean::html(amounts));
         let _ = writeln!(
             html,
-            "<table style=\"{TABLE}\">\n<caption style=\"{CAPTION}\">{caption}</caption>\n<thead><tr><th scope=\"col\" style=\"{HEAD}\">{document}</th><th scope=\"col\" style=\"{HEAD};padding-right:0;text-align:right\">{amounts}</th></tr></thead>\n<tbody>"
+            "<table style=\"{TABLE}\">\n<caption style=\"{CAPTION}\">{caption}</caption>\n<thead><tr><th scope=\"col\" style=\"{HEAD}\">{document}</th><th scope=\"col\" style=\"{HEAD};padding-right:0;text-align:right;white-space:nowrap\">{amounts}</th></tr></thead>\n<tbody>"
         );
     }
 
@@ -160,7 +161,7 @@ impl Speaker<'_> {
             }
         }
         facts.push(Fact { label: &labels.due_date, value: self.date(row.due_date) });
-        facts.push(Fact { label: &labels.days_past_due, value: self.number(row.days_past_due) });
+        facts.push(Fact { label: &labels.days_past_due, value: self.number(&row.days_past_due) });
         if row.amount != row.open {
             facts.push(Fact { label: &labels.amount, value: self.money(row.amount, currency) });
         }

@@ -27,8 +27,8 @@ pub(super) fn check(files: BTreeMap<String, String>) -> Result<TemplateSet, Vec<
     let layout = compiled_layout(&files).map_err(&mut collect).ok();
     let fixtures = Fixtures::parse(&files).map_err(&mut collect).ok();
     let mut letters = BTreeSet::new();
-    for file in files.keys().filter(|file| file.ends_with(".md")) {
-        let Some((folder, name)) = file.trim_end_matches(".md").split_once('/') else { continue };
+    for (file, path) in files.keys().filter_map(|file| Some((file, file.strip_suffix(".md")?))) {
+        let Some((folder, name)) = path.split_once('/') else { continue };
         if RESERVED.contains(&folder) {
             continue;
         }
@@ -84,13 +84,12 @@ fn voice(
 ) -> Result<Voice, Vec<TemplateFinding>> {
     let mut findings = Vec::new();
     let label_file = format!("labels/{language}.toml");
-    let labels = match files.get(&label_file) {
-        Some(source) => Labels::parse(&label_file, source).map_err(|more| findings.extend(more)).ok(),
-        None => {
-            findings.push(TemplateFinding::whole(&label_file, "there is no such file"));
-            None
-        }
-    };
+    let labels = files
+        .get(&label_file)
+        .ok_or_else(|| vec![TemplateFinding::whole(&label_file, "there is no such file")])
+        .and_then(|source| Labels::parse(&label_file, source))
+        .map_err(|more| findings.extend(more))
+        .ok();
     let mut templates: Vec<(String, String)> = Vec::new();
     let partials = format!("partials/{language}/");
     for (file, source) in files.iter().filter(|(file, _)| file.starts_with(&partials)) {

@@ -1,5 +1,7 @@
 //! One Markdown source becomes the plain text and the HTML of a letter. Only what reads the same in both is allowed.
 
+use std::fmt::Write as _;
+
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
 use super::clean::{self, VALUE_MARK};
@@ -73,6 +75,8 @@ impl Writer<'_> {
             Event::End(tag) => self.end(tag),
             Event::Text(text) => {
                 let plain: String = text.chars().filter(|c| *c != VALUE_MARK).collect();
+                // A dash does not begin a line.
+                let plain = plain.replace(" — ", "\u{a0}— ");
                 let html = clean::html(&plain);
                 self.write(&plain, &html);
                 Ok(())
@@ -100,14 +104,13 @@ impl Writer<'_> {
 
     fn start(&mut self, tag: &Tag<'_>) -> Result<(), NotAllowed> {
         match tag {
-            Tag::Paragraph => self.open(),
             Tag::Heading { level: HeadingLevel::H1, .. } => {
                 return Err(NotAllowed::new(
                     "`#` is not allowed: the subject is the one heading of that level; use `##`",
                     "\n# ",
                 ));
             }
-            Tag::Heading { .. } => self.open(),
+            Tag::Paragraph | Tag::Heading { .. } => self.open(),
             Tag::List(first) => {
                 self.close_item_text();
                 self.lists.push(*first);
@@ -154,10 +157,11 @@ impl Writer<'_> {
             TagEnd::Heading(level) => {
                 let inline = self.close();
                 self.push_text(&inline.text);
-                self.html.push_str(&format!(
-                    "<{level} style=\"margin:24px 0 12px;font-size:18px;line-height:1.4\">{}</{level}>\n",
+                let _ = writeln!(
+                    self.html,
+                    "<{level} style=\"margin:24px 0 12px;font-size:18px;line-height:1.4\">{}</{level}>",
                     inline.html
-                ));
+                );
             }
             TagEnd::List(_) => {
                 let ordered = self.lists.pop().flatten().is_some();
@@ -175,7 +179,7 @@ impl Writer<'_> {
                     && let Some((url, start)) = inline.link.take()
                     && inline.text[start..] != url
                 {
-                    inline.text.push_str(&format!(": {url}"));
+                    let _ = write!(inline.text, ": {url}");
                 }
                 self.write("", "</a>");
             }
@@ -217,7 +221,7 @@ impl Writer<'_> {
         // A paragraph inside a list item belongs to the item.
         if self.lists.is_empty() {
             self.push_text(&inline.text);
-            self.html.push_str(&format!("<p style=\"margin:0 0 16px\">{}</p>\n", inline.html));
+            let _ = writeln!(self.html, "<p style=\"margin:0 0 16px\">{}</p>", inline.html);
         } else {
             self.write(&inline.text, &inline.html);
         }
@@ -250,7 +254,7 @@ impl Writer<'_> {
         let margin = "  ".repeat(depth - 1);
         let indent = format!("{margin}{}", " ".repeat(bullet.len()));
         let wrapped = wrap(&inline.text, &indent);
-        self.text.push_str(&format!("{margin}{bullet}{}\n", wrapped.trim_start()));
+        let _ = writeln!(self.text, "{margin}{bullet}{}", wrapped.trim_start());
     }
 }
 

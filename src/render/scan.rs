@@ -37,10 +37,11 @@ impl<'a> Scan<'a> {
         let mut findings = Vec::new();
         let mut locals: Vec<Local<'a>> = Vec::new();
         let mut depth = 0;
+        let mut asked: Vec<Vec<String>> = Vec::new();
         let mut at = from;
         while let Some(open) = self.source[at..to].find('{').map(|i| at + i) {
             at = open + 1;
-            let (end, statement) = match self.source[open..to].as_bytes().get(1) {
+            let (end, statement) = match self.source.as_bytes()[open..to].get(1) {
                 Some(b'{') => ("}}", false),
                 Some(b'%') => ("%}", true),
                 Some(b'#') => {
@@ -57,7 +58,9 @@ impl<'a> Scan<'a> {
             let tokens = tokens(inner, open + 2 + trimmed.len() - inner.len());
             if statement {
                 self.statement(&tokens, &mut locals, &mut depth, &mut findings);
+                ask(&tokens, &mut asked);
             } else {
+                self.optional(&tokens, &locals, &asked, &mut findings);
                 self.expression(&tokens, &locals, depth, &mut findings);
                 self.printed(&tokens, &locals, depth, &mut findings);
             }
@@ -184,6 +187,40 @@ impl<'a> Scan<'a> {
         findings.push(TemplateFinding::at(self.file, self.source, *start, advice));
     }
 
+    /// What may be missing would be printed as nothing, in silence: it stands inside an `if` that asks for it.
+    fn optional(
+        &self,
+        tokens: &[(usize, Token<'a>)],
+        locals: &[Local<'a>],
+        asked: &[Vec<String>],
+        findings: &mut Vec<TemplateFinding>,
+    ) {
+        let path = path(tokens);
+        let Some((start, first)) = path.first() else { return };
+        let chooses = tokens.iter().any(|(_, token)| matches!(token, Token::Name("or" | "if")));
+        if chooses || locals.iter().any(|local| local.name == *first) {
+            return;
+        }
+        let mut fields = self.variables;
+        let mut name = String::new();
+        for (_, step) in &path {
+            let Some(variable) = fields.iter().find(|variable| variable.name == *step) else { return };
+            if !name.is_empty() {
+                name.push('.');
+            }
+            name.push_str(step);
+            if variable.optional && !asked.iter().flatten().any(|asked| *asked == name) {
+                let message = format!("`{name}` may be missing: print it inside `{{% if {name} %}}`");
+                findings.push(TemplateFinding::at(self.file, self.source, *start, message));
+                return;
+            }
+            fields = match variable.kind {
+                Kind::Group(fields) => fields,
+                _ => return,
+            };
+        }
+    }
+
     fn kind_of(&self, tokens: &[(usize, Token<'a>)], locals: &[Local<'a>], depth: usize) -> Option<Kind> {
         self.resolve(&path(tokens), locals, depth).ok()
     }
@@ -215,6 +252,27 @@ impl<'a> Scan<'a> {
             };
         }
         Ok(kind)
+    }
+}
+
+/// Keeps, for every open `if`, the names that its conditions mention.
+fn ask(tokens: &[(usize, Token<'_>)], asked: &mut Vec<Vec<String>>) {
+    let Some(((_, Token::Name(word)), rest)) = tokens.split_first() else { return };
+    match *word {
+        "if" => asked.push(Vec::new()),
+        "endif" => {
+            asked.pop();
+        }
+        _ => {}
+    }
+    if let ("if" | "elif", Some(names)) = (*word, asked.last_mut()) {
+        let mut n = 0;
+        while n < rest.len() {
+            let path = path(&rest[n..]);
+            let joined: Vec<&str> = path.iter().map(|(_, name)| *name).collect();
+            n += (path.len() * 2).saturating_sub(1).max(1);
+            names.push(joined.join("."));
+        }
     }
 }
 

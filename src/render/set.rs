@@ -1,6 +1,7 @@
 //! A checked set of templates, and the way from a letter to its text.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -91,7 +92,7 @@ impl TemplateSet {
     pub fn sources(&self) -> String {
         let mut out = String::new();
         for (file, text) in &self.files {
-            out.push_str(&format!("{file}\n{}\n{text}\n", text.len()));
+            let _ = writeln!(out, "{file}\n{}\n{text}", text.len());
         }
         out
     }
