@@ -367,9 +367,9 @@ impl Decision {
             (_, code) if code.is_out() => Bucket::Out(code),
             (Verdict::Contact(_), ItemCode::Demanded) => Bucket::Demanded,
             (Verdict::Contact(_), ItemCode::Information) => Bucket::Information,
-            (_, code @ (ItemCode::Covered | ItemCode::BelowMinimum | ItemCode::NoPaymentAccount)) => Bucket::Out(code),
+            (_, code @ (ItemCode::Covered | ItemCode::BelowMinimum | ItemCode::NoPaymentAccount))
+            | (Verdict::Contact(_), code) => Bucket::Out(code),
             (Verdict::No { code, .. }, _) => Bucket::Account(*code),
-            (Verdict::Contact(_), code) => Bucket::Out(code),
         }
     }
 
