@@ -5,6 +5,7 @@ mod amounts;
 mod days;
 mod holds;
 mod items;
+mod lives;
 mod properties;
 mod sending;
 mod stages;
