@@ -18,7 +18,7 @@ mod tasks;
 
 use chrono::NaiveDate;
 
-use crate::model::{CaseChange, Decision, Ladder, LadderName, Policy, Snapshot, Verdict};
+use crate::model::{CaseChange, Decision, Ladder, Policy, Snapshot, Verdict};
 
 use explain::Trail;
 use items::Assessed;
@@ -65,8 +65,8 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
 #[must_use]
 pub fn ladder_of(policy: &Policy, snapshot: &Snapshot) -> Ladder {
     let pinned = snapshot.case.as_ref().map(|case| &case.ladder);
-    pinned.or_else(|| policy.ladder(snapshot.account.ladder.as_ref())).cloned().unwrap_or_else(|| Ladder {
-        name: snapshot.account.ladder.clone().unwrap_or_else(LadderName::default),
-        stages: Vec::new(),
-    })
+    pinned
+        .or_else(|| policy.ladder(snapshot.account.ladder.as_ref()))
+        .cloned()
+        .unwrap_or_else(|| Ladder { name: snapshot.account.ladder.clone().unwrap_or_default(), stages: Vec::new() })
 }

@@ -144,13 +144,11 @@ impl World {
     /// The case is open, at least since that many days before `T`, on today's default ladder.
     pub(crate) fn case_since(mut self, days_ago: i64) -> Self {
         let opened_on = t_plus(-days_ago);
-        match &mut self.snapshot.case {
-            Some(case) => case.opened_on = case.opened_on.min(opened_on),
-            None => {
-                let ladder = self.policy.ladders[&LadderName::default()].clone();
-                self.snapshot.case = Some(Case { ladder, opened_on });
-            }
-        }
+        let case = self
+            .snapshot
+            .case
+            .get_or_insert_with(|| Case { ladder: self.policy.ladders[&LadderName::default()].clone(), opened_on });
+        case.opened_on = case.opened_on.min(opened_on);
         self
     }
 

@@ -72,6 +72,20 @@ fn without_a_bank_account_for_the_currency_nothing_is_sent() {
 }
 
 #[test]
+fn an_account_is_counted_once_when_an_item_and_the_account_have_the_same_reason() {
+    let world = World::new().owes("A", 30, "100 EUR").owes("B", 1, "100 EUR").policy(|policy| {
+        policy.item_grace_days = 3;
+        policy.creditors.values_mut().for_each(|creditor| creditor.bank_accounts.clear());
+    });
+    check(&world, "hold no_payment_account");
+    check_items(&world, "A no_payment_account, B in_grace");
+    let mut totals = dunningd::model::RunTotals::default();
+    totals.count(&world.decide());
+    let sum = &totals.by_outcome["no_payment_account"];
+    assert_eq!((sum.accounts, sum.items), (1, 2));
+}
+
+#[test]
 fn after_a_part_payment_the_rest_is_demanded_and_the_history_stays() {
     let world = World::new().owes("A", 10, "100 EUR").reminded("friendly", 7, &["A"]);
     let world = world.item("A", |item| item.open_amount = Decimal::from(60));

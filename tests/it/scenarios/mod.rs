@@ -1,9 +1,11 @@
 //! The rule as cases: each one that a real dunning system got wrong, or that ours must get right.
+#![expect(clippy::unwrap_used, reason = "a fixture that cannot be built is a broken test")]
 
 mod amounts;
 mod days;
 mod holds;
 mod items;
+mod lives;
 mod properties;
 mod sending;
 mod stages;

@@ -307,3 +307,31 @@ fn a_currency_without_minimum_and_rate_goes_to_a_person() {
     check_items(&with_rate, "A no_payment_account, B demanded");
     check_tasks(&with_rate, "add_bank_account CHF");
 }
+
+#[test]
+fn of_several_that_say_the_same_the_order_of_rows_decides_nothing() {
+    let world = World::new()
+        .owes("A", 30, "100 EUR")
+        .owes("B", 30, "100 EUR")
+        .owes("C", 30, "100 EUR")
+        .waived("friendly", 27, "C")
+        .waived("friendly", 2, "C");
+    let failed = world.clone().notice(NoticeState::Refused, "friendly", 20, &["A"]).notice(
+        NoticeState::Unknown,
+        "friendly",
+        10,
+        &["B"],
+    );
+    let pending = world.clone().notice(NoticeState::Queued, "friendly", 20, &["A"]).notice(
+        NoticeState::Deferred,
+        "friendly",
+        10,
+        &["B"],
+    );
+    for world in [world, failed, pending] {
+        let mut turned = world.clone();
+        turned.snapshot.history.notices.reverse();
+        turned.snapshot.history.waivers.reverse();
+        assert_eq!(turned.decide(), world.decide());
+    }
+}
