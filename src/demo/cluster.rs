@@ -453,19 +453,24 @@ mod tests {
         }
     }
 
-    /// Starts a cluster for the test below, which kills it; says where, and waits.
-    #[tokio::test]
-    #[ignore = "the other half of a_killed_process_leaves_nothing"]
-    async fn holds_a_cluster() {
-        let cluster = Cluster::start(VOLATILE).await.unwrap();
+    /// Set in the process that the test below starts and kills.
+    const HOLDER: &str = "DUNNINGD_TEST_HOLDS_A_CLUSTER";
+
+    fn hold_a_cluster() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let cluster = runtime.block_on(Cluster::start(VOLATILE)).unwrap();
         println!("folder={}", cluster.socket_dir().display());
         let _ = io::stdin().read_to_end(&mut Vec::new());
     }
 
     #[test]
     fn a_killed_process_leaves_nothing() {
+        if std::env::var_os(HOLDER).is_some() {
+            return hold_a_cluster();
+        }
         let mut holder = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "demo::cluster::tests::holds_a_cluster", "--ignored", "--nocapture"])
+            .args(["--exact", "demo::cluster::tests::a_killed_process_leaves_nothing", "--nocapture"])
+            .env(HOLDER, "yes")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
