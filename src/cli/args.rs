@@ -66,6 +66,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: LedgerCommand,
     },
+    /// Notices on their way, and those that need a person
+    Outbox {
+        #[command(subcommand)]
+        command: OutboxCommand,
+    },
     /// Read, export and verify the contact log
     Log {
         #[command(subcommand)]
@@ -180,6 +185,27 @@ pub(super) struct ReasonArgs {
     /// Who decided it [default: your login name]
     #[arg(long, value_name = "PERSON")]
     pub(super) by: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum OutboxCommand {
+    /// List every notice that is not at its end
+    List,
+    /// Say what became of a notice that is unknown, refused or bounced
+    Resolve(ResolveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResolveArgs {
+    pub(super) notice: uuid::Uuid,
+    /// It did arrive: the stage counts as of the day of the attempt
+    #[arg(long, conflicts_with = "not_sent", required_unless_present = "not_sent")]
+    pub(super) accepted: bool,
+    /// It did not go out: the stage may be sent again
+    #[arg(long)]
+    pub(super) not_sent: bool,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
 }
 
 #[derive(Debug, Subcommand)]

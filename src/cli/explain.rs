@@ -111,7 +111,7 @@ fn remedy(code: ReasonCode) -> &'static str {
         ReasonCode::NoPaymentAccount => "creditors.toml gets a bank account in that currency.",
         ReasonCode::NoTemplate => "the letter is written or mended, then `dunningd check`.",
         ReasonCode::CalendarMissing => "the calendar of that year is added.",
-        ReasonCode::PreviousStageIncomplete => "the failed notice is resolved.",
+        ReasonCode::PreviousStageIncomplete => "`dunningd outbox resolve`, once it is known what became of the notice.",
         _ => "see the task that was opened for it.",
     }
 }

@@ -6,6 +6,7 @@ mod explain;
 mod failure;
 mod ledger;
 mod log;
+mod outbox;
 mod preview;
 mod register;
 mod scan;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Cli, Command, LedgerCommand, LogCommand, TemplateCommand};
+use args::{Cli, Command, LedgerCommand, LogCommand, OutboxCommand, TemplateCommand};
 use failure::{Exit, Failure};
 
 /// Runs the command line.
@@ -68,6 +69,8 @@ async fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Import { command: args::ImportCommand::Csv(args) } => ledger::import(cli, args).await,
         Command::Ledger { command: LedgerCommand::Check } => ledger::check(cli).await,
         Command::Ledger { command: LedgerCommand::Contract } => Ok(ledger::contract(cli)),
+        Command::Outbox { command: OutboxCommand::List } => outbox::list(cli).await,
+        Command::Outbox { command: OutboxCommand::Resolve(args) } => outbox::resolve(cli, args).await,
         Command::Log { command: LogCommand::Show(args) } => log::show(cli, args).await,
         Command::Log { command: LogCommand::Export(args) } => log::export(cli, args).await,
         Command::Log { command: LogCommand::Verify(args) } => log::verify(cli, args).await,

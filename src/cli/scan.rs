@@ -51,7 +51,8 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         print!("{}", human(&report, dispatched.as_ref()));
     }
     let relay_down = dispatched.as_ref().is_some_and(|done| done.relay_error.is_some());
-    let failed = report.runs.iter().any(|run| !run.failures.is_empty() || run.quarantined > 0)
+    let failed = report.quarantined > 0
+        || report.runs.iter().any(|run| !run.failures.is_empty())
         || dispatched.as_ref().is_some_and(|done| !done.all_accepted());
     Ok(match (relay_down, failed) {
         (true, _) => Exit::UNAVAILABLE,
@@ -128,6 +129,10 @@ pub(super) fn human(report: &ScanReport, dispatched: Option<&Dispatched>) -> Str
         let _ = writeln!(out, "all creditors");
         totals(&mut out, &report.total);
     }
+    if report.quarantined > 0 {
+        let _ =
+            writeln!(out, "warning: {} ledger rows are quarantined; see `dunningd ledger check`", report.quarantined);
+    }
     if let Some(done) = dispatched {
         let _ = writeln!(
             out,
@@ -167,10 +172,6 @@ fn totals(out: &mut String, totals: &RunTotals) {
 fn notes(out: &mut String, run: &RunReport) {
     if run.queued > 0 {
         let _ = writeln!(out, "  queued     {} notices", run.queued);
-    }
-    if run.quarantined > 0 {
-        let _ =
-            writeln!(out, "  warning    {} ledger rows are quarantined; see `dunningd ledger check`", run.quarantined);
     }
     for (account, error) in &run.failures {
         let _ = writeln!(out, "  warning    account {account} could not be recorded: {error}");

@@ -13,7 +13,7 @@ use crate::decide::{decide, ladder_of};
 use crate::deliver;
 use crate::ledger::{self, LedgerAccount, Reader, View};
 use crate::model::{
-    AccountId, Contacting, Creditor, CreditorId, Decision, Freshness, ItemCode, MailboxUse, OnUnknown, Policy,
+    AccountId, Contacting, Creditor, CreditorId, Decision, Freshness, ItemCode, Ladder, MailboxUse, OnUnknown, Policy,
     ReasonCode, RefusalCode, RunId, RunTotals, Snapshot, Verdict,
 };
 use crate::record::{self, PageWrite, Past, Planned, RecordError, RunStart};
@@ -47,8 +47,6 @@ pub struct RunReport {
     pub queued: u64,
     /// Accounts whose conclusion could not be recorded, with the error.
     pub failures: Vec<(AccountId, String)>,
-    /// Rows that the ledger check quarantined.
-    pub quarantined: u64,
     pub digest: String,
 }
 
@@ -60,6 +58,8 @@ pub struct ScanReport {
     pub runs: Vec<RunReport>,
     /// All runs together; currencies stay apart.
     pub total: RunTotals,
+    /// Items that the ledger check quarantined.
+    pub quarantined: u64,
 }
 
 /// Why a scan did not happen.
@@ -123,10 +123,15 @@ pub async fn scan(
     };
     let contract = check_contract(shell, &live).await?;
 
-    let mut report = ScanReport { dry_run: request.dry_run, as_of: request.as_of, ..ScanReport::default() };
+    let mut report = ScanReport {
+        dry_run: request.dry_run,
+        as_of: request.as_of,
+        quarantined: contract.broken_items,
+        ..ScanReport::default()
+    };
     for creditor in &creditors {
         let run = Run::new(shell, &live, creditor, &request);
-        let run = run.perform(contract.broken_items, each).await?;
+        let run = run.perform(each).await?;
         report.total.add(&run.totals);
         report.runs.push(run);
     }
@@ -169,6 +174,12 @@ struct Concluded {
     planned: Option<Planned>,
 }
 
+impl Concluded {
+    fn to_write<'a>(&'a self, ladder: &'a Ladder) -> PageWrite<'a> {
+        PageWrite { snapshot: &self.snapshot, decision: &self.decision, ladder, planned: self.planned.as_ref() }
+    }
+}
+
 impl<'a> Run<'a> {
     fn new(shell: &'a Shell, live: &'a Live, creditor: &'a Creditor, request: &'a ScanRequest) -> Self {
         let zone = creditor.time_zone;
@@ -176,11 +187,7 @@ impl<'a> Run<'a> {
         Self { shell, live, creditor, request, clock, today: clock.today(zone) }
     }
 
-    async fn perform(
-        &self,
-        quarantined: u64,
-        each: &mut (dyn FnMut(&Decision) + Send),
-    ) -> Result<RunReport, ScanError> {
+    async fn perform(&self, each: &mut (dyn FnMut(&Decision) + Send)) -> Result<RunReport, ScanError> {
         let id = &self.creditor.id;
         let dry = self.request.dry_run;
         let _leader = if dry {
@@ -219,7 +226,6 @@ impl<'a> Run<'a> {
         let restored: HashSet<&str> = known.restored.iter().map(|(_, item)| item.as_str()).collect();
         match self.accounts(&mut write, &start, freshness, &restored, each).await {
             Ok(mut report) => {
-                report.quarantined = quarantined;
                 if !dry {
                     let mut transaction = write.begin().await?;
                     report.queued = record::release_run(&mut transaction, start.run).await?;
@@ -297,6 +303,16 @@ impl<'a> Run<'a> {
         let needed =
             payments_needed(self.live.config.service.freshness, &policy.calendars, self.creditor, self.clock.now());
         match freshness {
+            // A statement that ends in the future was never made by a bank: a day given for its end is the most.
+            Some(freshness) if freshness.payments_as_of > self.clock.now() + chrono::Duration::days(1) => {
+                return Err(refused(
+                    RefusalCode::StaleLedger,
+                    format!(
+                        "payments are said to be known up to {}, which lies in the future; nobody knows what is in",
+                        local(freshness.payments_as_of, self.creditor)
+                    ),
+                ));
+            }
             Some(freshness) if freshness.payments_as_of >= needed => {}
             Some(freshness) => {
                 return Err(refused(
@@ -356,7 +372,6 @@ impl<'a> Run<'a> {
             totals: RunTotals::default(),
             queued: 0,
             failures: Vec::new(),
-            quarantined: 0,
             digest: String::new(),
         };
         let mut read = self.shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
@@ -389,13 +404,13 @@ impl<'a> Run<'a> {
                 concluded.push(Concluded { snapshot, decision, planned: None });
             }
             self.plan(&mut read, &mut concluded).await?;
+            if !self.request.dry_run {
+                self.write_page(write, start, &mut concluded, &mut report.failures).await?;
+            }
             for one in &concluded {
                 report.totals.count(&one.decision);
                 digest.update(Sha256::digest(one.decision.identity()));
                 each(&one.decision);
-            }
-            if !self.request.dry_run {
-                self.write_page(write, start, &concluded, &mut report.failures).await?;
             }
         }
         report.digest = hex::encode(digest.finalize());
@@ -479,33 +494,27 @@ impl<'a> Run<'a> {
     }
 
     /// Writes a page in one transaction. When that fails, each account is written alone, so that one row that cannot
-    /// be written keeps nobody else from being.
+    /// be written keeps nobody else from being; what was concluded for that one does not count.
     async fn write_page(
         &self,
         write: &mut PgConnection,
         start: &RunStart,
-        concluded: &[Concluded],
+        concluded: &mut [Concluded],
         failures: &mut Vec<(AccountId, String)>,
     ) -> Result<(), ScanError> {
         let policy = &self.live.config.policy;
-        let ladders: Vec<_> = concluded.iter().map(|one| ladder_of(policy, &one.snapshot)).collect();
-        let page: Vec<PageWrite<'_>> = concluded
-            .iter()
-            .zip(&ladders)
-            .map(|(one, ladder)| PageWrite {
-                snapshot: &one.snapshot,
-                decision: &one.decision,
-                ladder,
-                planned: one.planned.as_ref(),
-            })
-            .collect();
+        let ladders: Vec<Ladder> = concluded.iter().map(|one| ladder_of(policy, &one.snapshot)).collect();
+        let page: Vec<PageWrite<'_>> =
+            concluded.iter().zip(&ladders).map(|(one, ladder)| one.to_write(ladder)).collect();
         if self.write_together(write, start, &page).await.is_ok() {
             return Ok(());
         }
-        for one in &page {
-            if let Err(error) = self.write_together(write, start, std::slice::from_ref(one)).await {
+        for (one, ladder) in concluded.iter_mut().zip(&ladders) {
+            if let Err(error) = self.write_together(write, start, &[one.to_write(ladder)]).await {
+                // Without a database nothing can be said about a single account: the run ends.
                 write.ping().await?;
                 failures.push((one.decision.account.clone(), error.to_string()));
+                one.decision.withdraw(ReasonCode::NotRecorded, &error.to_string());
             }
         }
         Ok(())

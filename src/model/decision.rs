@@ -35,7 +35,8 @@ codes! {
         CalendarMissing = "calendar_missing", "No calendar covers this year for a country that matters.";
         NoAddress = "no_address", "No contact has a usable e-mail address.";
         NoPaymentAccount = "no_payment_account", "We have no bank account in the currency of what is due.";
-        NoTemplate = "no_template", "The stage has no letter in the account's language.";
+        NoTemplate = "no_template", "The stage has no letter in the account's language, or it could not be made.";
+        NotRecorded = "not_recorded", "What was concluded could not be written down, so nothing is done; the run's warnings say why.";
     }
 }
 
@@ -120,7 +121,8 @@ impl ReasonCode {
             | Self::CalendarMissing
             | Self::NoAddress
             | Self::NoPaymentAccount
-            | Self::NoTemplate => DecisionKind::Hold,
+            | Self::NoTemplate
+            | Self::NotRecorded => DecisionKind::Hold,
             Self::NothingOpen
             | Self::AllItemsOut
             | Self::AccountInCredit

@@ -24,6 +24,7 @@ codes! {
         PaidBeforeSend = "paid_before_send", "Something it demands was paid, or is gone from the ledger.";
         HeldBeforeSend = "held_before_send", "A hold was placed on the account or on an item it demands.";
         DisputedBeforeSend = "disputed_before_send", "An item it demands was disputed.";
+        ResolvedNotSent = "resolved_not_sent", "A person decided that it had not gone out.";
         LedgerChanged = "ledger_changed", "Something else about the account, its credits or the items changed.";
     }
 }

@@ -104,6 +104,8 @@ pub async fn verify_against_notices(connection: &mut PgConnection) -> Result<Vec
         ("notice_refused", &["refused"][..]),
         ("notice_unknown", &["unknown"][..]),
         ("notice_cancelled", &["cancelled"][..]),
+        ("notice_resolved_accepted", &["accepted"][..]),
+        ("notice_resolved_not_sent", &["cancelled"][..]),
     ]
     .into();
     Ok(rows
