@@ -27,7 +27,9 @@ pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};
 pub use past::{Past, mailboxes, past};
 pub use register::{HoldError, PauseState, pause, pause_state, place_hold, release_holds, resume};
-pub use runs::{LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, start};
+pub use runs::{
+    LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, scheduled_run, start,
+};
 pub use status::{DecisionRow, Status, latest_decision, status};
 pub use verify::{Problem, Verified, verify_against_notices, verify_lines};
 
