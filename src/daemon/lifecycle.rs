@@ -110,7 +110,7 @@ async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, stop: &Cancell
             }
             let due = async {
                 let mut connection = shell.pool.acquire().await.map_err(RecordError::from)?;
-                let last = record::completed_run(&mut connection, &creditor.id).await?;
+                let last = record::scheduled_run(&mut connection, &creditor.id).await?;
                 let schedule = &live.config.service.schedule;
                 Ok::<Due, RecordError>(run_due(last, shell.clock.now(), creditor.time_zone, schedule))
             };

@@ -21,7 +21,8 @@ codes! {
         Paused = "paused", "Everything was paused.";
         Expired = "expired", "The last day on which its text is true is over.";
         StaleLedger = "stale_ledger", "It is no longer known which payments came in.";
-        PaidBeforeSend = "paid_before_send", "Something it demands was paid, or is gone from the ledger.";
+        WithdrawnBeforeSend = "withdrawn_before_send", "Something it demands is gone from the ledger, which is not the same as paid.";
+        PaidBeforeSend = "paid_before_send", "Something it demands was paid, in full or in part.";
         HeldBeforeSend = "held_before_send", "A hold was placed on the account or on an item it demands.";
         DisputedBeforeSend = "disputed_before_send", "An item it demands was disputed.";
         ResolvedNotSent = "resolved_not_sent", "A person decided that it had not gone out.";

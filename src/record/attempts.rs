@@ -187,9 +187,10 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                n.valid_until >= $3 AS "valid!",
                $4::timestamptz IS NULL OR coalesce((SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
                    WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= $4, false) AS "fresh!",
-               EXISTS (SELECT FROM dunning.notice_item i LEFT JOIN ledger.item l ON l.item_id::text = i.item_id
-                       WHERE i.notice_id = n.notice_id
-                         AND (l.item_id IS NULL OR l.open_amount::numeric < i.to_pay)) AS "paid!",
+               EXISTS (SELECT FROM dunning.notice_item i WHERE i.notice_id = n.notice_id
+                         AND NOT EXISTS (SELECT FROM ledger.item l WHERE l.item_id::text = i.item_id)) AS "gone!",
+               EXISTS (SELECT FROM dunning.notice_item i JOIN ledger.item l ON l.item_id::text = i.item_id
+                       WHERE i.notice_id = n.notice_id AND l.open_amount::numeric < i.to_pay) AS "paid!",
                EXISTS (SELECT FROM dunning.hold h WHERE h.account_id = n.account_id AND h.released_at IS NULL
                          AND (h.until IS NULL OR h.until >= $3)
                          AND (h.item_id IS NULL OR h.item_id IN
@@ -218,6 +219,8 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
         Some(CancelReason::Expired)
     } else if !row.fresh {
         Some(CancelReason::StaleLedger)
+    } else if row.gone {
+        Some(CancelReason::WithdrawnBeforeSend)
     } else if row.paid {
         Some(CancelReason::PaidBeforeSend)
     } else if row.held {
@@ -380,10 +383,19 @@ pub async fn sweep(connection: &mut PgConnection, actor: &Actor) -> Result<u64, 
             )
         })
         .collect();
-    if !events.is_empty() {
-        append(connection, &events).await?;
+    if events.is_empty() {
+        return Ok(0);
     }
-    Ok(rows.len() as u64)
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.notice_id).collect();
+    sqlx::query!(
+        "UPDATE dunning.attempt SET outcome = 'unknown', detail = 'instance_died', ended_at = clock_timestamp()
+         WHERE notice_id = ANY ($1) AND ended_at IS NULL",
+        &ids
+    )
+    .execute(&mut *connection)
+    .await?;
+    append(connection, &events).await?;
+    Ok(ids.len() as u64)
 }
 
 fn event(kind: EventKind, claimed: &ClaimedNotice, actor: &Actor, facts: serde_json::Value) -> Event {

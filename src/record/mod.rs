@@ -29,7 +29,9 @@ pub use notices::{NoticeRow, notices_of, release_run};
 pub use past::{Past, mailboxes, past};
 pub use register::{HoldError, PauseState, pause, pause_state, place_hold, release_holds, resume};
 pub use resolve::{OutboxRow, Resolution, ResolveError, outbox, resolve};
-pub use runs::{LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, start};
+pub use runs::{
+    LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, scheduled_run, start,
+};
 pub use status::{DecisionRow, Status, latest_decision, status};
 pub use verify::{Problem, Verified, verify_against_notices, verify_lines};
 

@@ -176,6 +176,24 @@ pub async fn completed_run(
     Ok(last)
 }
 
+/// Business date of the last completed run that the schedule began. What a person scans by hand, perhaps one account
+/// only, does not stand in for the run of the day.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn scheduled_run(
+    connection: &mut PgConnection,
+    creditor: &CreditorId,
+) -> Result<Option<NaiveDate>, RecordError> {
+    let last = sqlx::query_scalar!(
+        "SELECT max(business_date) FROM dunning.run WHERE creditor = $1 AND state = 'completed' AND scheduled",
+        creditor.as_str()
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(last)
+}
+
 /// A run as `status` shows it.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunRow {

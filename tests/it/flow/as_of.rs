@@ -1,0 +1,107 @@
+//! The ledger as it stood, and a clock that stands on that day.
+
+use dunningd::daemon::ScanRequest;
+use mail_parser::MessageParser;
+
+use crate::support::shell::{Office, day, day_plus};
+
+#[tokio::test]
+async fn a_scan_as_of_a_day_sees_the_ledger_of_that_day_and_counts_its_stages_on_it() {
+    let mut office = Office::new().await;
+    // Looked at from today, half a year later, everything is paid.
+    office.account("A1", "it", "conti@alfa.test").await;
+    office.invoice("I1", "A1", 6, "100.00 EUR").await;
+    office.invoice("I2", "A1", 8, "80.00 EUR").await;
+    office
+        .sql(
+            "UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-20' WHERE item_id = 'I1';
+             UPDATE ledger.item SET open_amount = 0, settled_on = '2026-04-30' WHERE item_id = 'I2';
+             INSERT INTO ledger.settlement VALUES ('I2', '2026-03-09', 30), ('I2', '2026-04-30', 50)",
+        )
+        .await;
+    office.go_to(day_plus(180)).await;
+    assert_eq!(office.verdicts().await, ["A1 nothing_open"]);
+
+    let mut sent = Vec::new();
+    for n in 0..=20 {
+        let request = ScanRequest { as_of: Some(day_plus(n)), ..Office::request() };
+        office.scan_as(&request).await.unwrap();
+        let done = office.deliver().await;
+        if done.accepted > 0 {
+            sent.push(day_plus(n).to_string());
+        }
+    }
+    assert_eq!(sent, ["2026-03-10", "2026-03-19"]);
+    let notices = office
+        .lines(
+            "SELECT concat_ws(' ', n.stage, n.business_date, n.accepted_on, n.counted_on,
+                 string_agg(i.item_id || '=' || i.to_pay, ',' ORDER BY i.item_id))
+             FROM dunning.notice n JOIN dunning.notice_item i USING (notice_id)
+             GROUP BY n.notice_id ORDER BY n.business_date",
+        )
+        .await;
+    assert_eq!(
+        notices,
+        [
+            "friendly 2026-03-10 2026-03-10 2026-03-10 I1=100,I2=50",
+            "firm 2026-03-19 2026-03-19 2026-03-19 I1=100,I2=50",
+        ]
+    );
+    let message = office.smtp.messages().remove(0);
+    let message = MessageParser::default().parse(&message.bytes).unwrap();
+    assert_eq!(message.date().unwrap().to_rfc3339(), "2026-03-10T10:00:00+01:00");
+    // Nothing of today's ledger was touched by it.
+    assert_eq!(office.count("dunning.known_item WHERE state = 'withdrawn'").await, 0);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn freshness_and_the_last_run_do_not_bind_a_scan_as_of_a_day() {
+    let mut office = Office::new().await;
+    office.accounts(1).await;
+    office.go_to(day_plus(1)).await;
+    office.scan().await;
+    office.deliver().await;
+    office.sql("DELETE FROM ledger.freshness").await;
+    let request = ScanRequest { as_of: Some(day()), dry_run: true, ..Office::request() };
+    let (report, _) = office.scan_as(&request).await.unwrap();
+    assert_eq!(report.runs[0].business_date, day());
+    // On that day the letter of the day after was still to come.
+    assert_eq!(report.total.contacted, 1);
+}
+
+#[tokio::test]
+async fn in_production_nothing_is_sent_as_of_another_day() {
+    // The shipped creditors have invented addresses, which production refuses.
+    let office = Office::new().await;
+    office.accounts(1).await;
+    let mut live = std::sync::Arc::into_inner(office.shell.live.swap(Office::new().await.shell.live())).unwrap();
+    live.config.service.environment = dunningd::config::Environment::Production;
+    office.shell.live.store(std::sync::Arc::new(live));
+    let request = ScanRequest { as_of: Some(day()), ..Office::request() };
+    let error = office.scan_as(&request).await.unwrap_err();
+    assert_eq!(error.to_string(), "sending with --as-of is refused when environment is \"production\"; add --dry-run");
+    assert_eq!(office.count("dunning.run").await, 0);
+    let dry = ScanRequest { dry_run: true, ..request };
+    assert_eq!(office.scan_as(&dry).await.unwrap().0.total.contacted, 1);
+}
+
+#[tokio::test]
+async fn what_came_after_the_day_does_not_count() {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    office.sql("UPDATE ledger.item SET disputed_since = '2026-04-01'").await;
+    let request = ScanRequest { as_of: Some(day()), ..Office::request() };
+    office.scan_as(&request).await.unwrap();
+    assert_eq!(office.deliver().await.accepted, 1);
+}
+
+#[tokio::test]
+async fn a_write_off_after_the_day_does_not_count_either() {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    office.sql("UPDATE ledger.item SET written_off_on = '2026-04-01'").await;
+    let request = ScanRequest { as_of: Some(day()), ..Office::request() };
+    office.scan_as(&request).await.unwrap();
+    assert_eq!(office.deliver().await.accepted, 1);
+}

@@ -1,0 +1,147 @@
+//! A daemon that dies leaves a state from which the next one goes on, at every point.
+
+use dunningd::model::Actor;
+use dunningd::record::{self, ClaimedNotice, LastCheck};
+use uuid::Uuid;
+
+use crate::support::shell::{Office, Setup, day, day_plus};
+use crate::support::smtp::{Phase, Reply};
+
+async fn queued() -> Office {
+    let office = Office::with(Setup::default().with("MAIL__CONNECTIONS", "1")).await;
+    office.accounts(1).await;
+    office.scan().await;
+    office
+}
+
+/// What a worker does first, before it dies.
+async fn claim(office: &Office) -> ClaimedNotice {
+    let (attempt, token) = (office.shell.clock.new_id(), office.shell.clock.new_id());
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    record::claim(&mut connection, attempt, token, 150).await.unwrap().unwrap()
+}
+
+async fn check(office: &Office, claimed: &ClaimedNotice) -> Result<(), String> {
+    let check = LastCheck { claimed, today: day(), payments_not_before: None };
+    let actor = Actor { os_user: "tester".into(), person: "Tessa".into() };
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    record::in_flight_check(&mut connection, &check, 900, &actor).await.unwrap().map_err(|cancelled| cancelled.reason)
+}
+
+async fn time_passes(office: &Office) {
+    office.sql("UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second'").await;
+}
+
+#[tokio::test]
+async fn a_claimed_notice_whose_lease_ran_out_is_claimed_again_with_one_try_burnt() {
+    let office = queued().await;
+    let dead = claim(&office).await;
+    assert_eq!(office.deliver().await.accepted, 0, "the lease still runs");
+    time_passes(&office).await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    assert_eq!(office.smtp.received().len(), 1);
+    // One for the crash, one for the reply.
+    assert_eq!(office.lines("SELECT tries::text FROM dunning.notice").await, ["2"]);
+    // Whoever held the first lease may not send any more.
+    assert_eq!(check(&office, &dead).await, Err("lease_lost".to_owned()));
+    assert_eq!(office.notices().await, ["A01 friendly accepted"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn an_expired_lease_alone_is_enough_to_be_stopped() {
+    let office = queued().await;
+    let claimed = claim(&office).await;
+    time_passes(&office).await;
+    assert_eq!(check(&office, &claimed).await, Err("lease_lost".to_owned()));
+    assert_eq!(office.notices().await, ["A01 friendly claimed"]);
+}
+
+#[tokio::test]
+async fn a_notice_in_flight_is_reclaimed_by_nobody_and_becomes_unknown_when_its_time_is_over() {
+    let mut office = queued().await;
+    let claimed = claim(&office).await;
+    assert_eq!(check(&office, &claimed).await, Ok(()));
+    assert_eq!(office.deliver().await.accepted, 0);
+    assert_eq!(office.notices().await, ["A01 friendly in_flight"]);
+    assert_eq!(office.verdicts().await, ["A01 notice_pending"]);
+    time_passes(&office).await;
+    assert_eq!(office.deliver().await.accepted, 0);
+    assert_eq!(office.notices().await, ["A01 friendly unknown instance_died"]);
+    // Its attempt has an end as well.
+    assert_eq!(
+        office.lines("SELECT concat_ws(' ', outcome, detail) FROM dunning.attempt WHERE ended_at IS NOT NULL").await,
+        ["unknown instance_died"]
+    );
+    assert_eq!(office.smtp.received().len(), 0);
+    office.go_to(day_plus(1)).await;
+    assert_eq!(office.verdicts().await, ["A01 previous_stage_incomplete"]);
+    assert_eq!(office.tasks().await, ["A01 resolve_notice"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_notice_that_kills_every_worker_is_given_up_at_last() {
+    let setup = Setup::default().with("MAIL__CONNECTIONS", "1").with("DISPATCH__MAX_TRIES", "3");
+    let office = Office::with(setup).await;
+    office.accounts(1).await;
+    office.scan().await;
+    for _ in 0..4 {
+        claim(&office).await;
+        time_passes(&office).await;
+    }
+    // Three crashes were enough; this reply is the last word.
+    office.smtp.on(Phase::RcptTo, Reply::code(451, "4.7.1 later"));
+    office.deliver().await;
+    assert_eq!(office.notices().await, ["A01 friendly refused gave_up"]);
+}
+
+#[tokio::test]
+async fn a_run_that_dies_before_its_release_is_made_good_by_the_next() {
+    let office = Office::new().await;
+    office.accounts(3).await;
+    office.scan().await;
+    // As it stood between two pages: the run open, two notices planned, the third account not reached.
+    office
+        .sql(
+            "UPDATE dunning.run SET state = 'running', totals = NULL, digest = NULL, completed_at = NULL;
+             UPDATE dunning.notice SET state = 'planned'",
+        )
+        .await;
+    let third: Vec<Uuid> = sqlx::query_scalar("SELECT notice_id FROM dunning.notice WHERE account_id = 'A03'")
+        .fetch_all(&office.hand)
+        .await
+        .unwrap();
+    for table in ["message", "notice_item", "notice"] {
+        office.sql(format!("DELETE FROM dunning.{table} WHERE notice_id = '{}'", third[0])).await;
+    }
+    assert_eq!(office.deliver().await.accepted, 0, "what was not released is not sent");
+    let run = office.scan().await;
+    assert_eq!((run.totals.contacted, run.queued), (3, 3));
+    assert_eq!(
+        office.notices().await,
+        [
+            "A01 friendly cancelled run_failed",
+            "A02 friendly cancelled run_failed",
+            "A01 friendly queued",
+            "A02 friendly queued",
+            "A03 friendly queued",
+        ]
+    );
+    assert_eq!(
+        office.lines("SELECT concat_ws(' ', state, reason) FROM dunning.run ORDER BY started_at").await,
+        ["failed instance_died", "completed"]
+    );
+    assert_eq!(office.deliver().await.accepted, 3);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_dead_scheduled_run_does_not_keep_the_day_from_its_run() {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    let scheduled = dunningd::daemon::ScanRequest { scheduled: true, ..Office::request() };
+    office.scan_as(&scheduled).await.unwrap();
+    office.sql("UPDATE dunning.run SET state = 'running'; UPDATE dunning.notice SET state = 'planned'").await;
+    assert_eq!(office.scan_as(&scheduled).await.unwrap().0.runs[0].queued, 1);
+}

@@ -1,0 +1,195 @@
+//! Items that vanish, return, or make no sense.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use dunningd::ledger::{ImportOptions, Profile, import_csv};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::support::shell::{Office, Setup, day_plus};
+
+const TAKE_AWAY: &str = "CREATE TABLE public.aside AS SELECT * FROM ledger.item WHERE item_id = 'I01';
+                         DELETE FROM ledger.item WHERE item_id = 'I01'";
+const BRING_BACK: &str = "INSERT INTO ledger.item SELECT * FROM public.aside";
+
+/// One account whose item will be due for a letter only after it was seen.
+async fn seen() -> Office {
+    let mut office = Office::new().await;
+    office.account("A01", "it", "conti@a01.test").await;
+    office.invoice("I01", "A01", 3, "100.00 EUR").await;
+    assert_eq!(office.verdicts().await, ["A01 before_first_stage"]);
+    office.go_to(day_plus(2)).await;
+    office
+}
+
+#[tokio::test]
+async fn an_item_that_vanishes_is_withdrawn_and_not_dunned() {
+    let office = seen().await;
+    office.sql(TAKE_AWAY).await;
+    assert_eq!(office.verdicts().await, ["A01 nothing_open"]);
+    assert_eq!(
+        office.lines("SELECT concat_ws(' ', item_id, state, withdrawn_on) FROM dunning.known_item").await,
+        ["I01 withdrawn 2026-03-12"]
+    );
+    assert_eq!(office.count("dunning.event WHERE kind = 'item_withdrawn' AND account_id = 'A01'").await, 1);
+    // Once, however often it is looked for.
+    office.scan().await;
+    assert_eq!(office.count("dunning.event WHERE kind = 'item_withdrawn'").await, 1);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn an_item_that_is_back_unchanged_within_seven_days_is_taken_up_again() {
+    let mut office = seen().await;
+    office.sql(TAKE_AWAY).await;
+    office.scan().await;
+    office.go_to(day_plus(9)).await;
+    office.sql(BRING_BACK).await;
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    assert_eq!(office.count("dunning.event WHERE kind = 'item_restored'").await, 1);
+    assert_eq!(office.lines("SELECT state FROM dunning.known_item").await, ["open"]);
+    assert_eq!(office.deliver().await.accepted, 1);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn an_item_that_comes_back_changed_waits_for_a_person() {
+    let mut office = seen().await;
+    office.sql(TAKE_AWAY).await;
+    office.scan().await;
+    office.sql(BRING_BACK).await;
+    office.sql("UPDATE ledger.item SET amount = 120, open_amount = 120").await;
+    office.go_to(day_plus(3)).await;
+    assert_eq!(office.verdicts().await, ["A01 all_items_out"]);
+    office.go_to(day_plus(6)).await;
+    assert_eq!(office.verdicts().await, ["A01 all_items_out"]);
+    assert_eq!(office.tasks().await, ["A01 fix_data"]);
+    assert_eq!(office.count("dunning.event WHERE kind = 'item_restored'").await, 0);
+}
+
+#[tokio::test]
+async fn an_item_that_comes_back_too_late_waits_for_a_person() {
+    let mut office = seen().await;
+    office.sql(TAKE_AWAY).await;
+    office.scan().await;
+    office.go_to(day_plus(10)).await;
+    office.sql(BRING_BACK).await;
+    assert_eq!(office.verdicts().await, ["A01 all_items_out"]);
+    assert_eq!(office.tasks().await, ["A01 fix_data"]);
+}
+
+#[tokio::test]
+async fn when_too_many_items_vanish_at_once_the_run_is_refused_and_nothing_is_marked() {
+    let mut office = Office::new().await;
+    office.accounts(24).await;
+    office.scan().await;
+    office.deliver().await;
+    office.go_to(day_plus(1)).await;
+    office.sql("DELETE FROM ledger.item WHERE item_id > 'I03'").await;
+    let error = office.scan_as(&Office::request()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "creditor tre_aquiloni: the run was refused: ledger_shrunk: 21 of 24 open items are gone at once (limit 20); \
+         look at the source of the ledger"
+    );
+    assert_eq!(office.count("dunning.known_item WHERE state <> 'open'").await, 0);
+    assert_eq!(office.count("dunning.event WHERE kind = 'item_withdrawn'").await, 0);
+    assert_eq!(
+        office.lines("SELECT concat_ws(' ', state, reason) FROM dunning.run ORDER BY started_at").await,
+        ["completed", "refused ledger_shrunk"]
+    );
+    // Twenty are a bad day and no broken source.
+    office.invoice("I04", "A04", 6, "100.00 EUR").await;
+    office.scan().await;
+    assert_eq!(office.count("dunning.known_item WHERE state = 'withdrawn'").await, 20);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn when_too_many_settled_items_are_open_again_the_run_is_refused() {
+    let mut office = Office::new().await;
+    office.accounts(21).await;
+    office.sql("UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-09'").await;
+    office.scan().await;
+    office.go_to(day_plus(1)).await;
+    office.sql("UPDATE ledger.item SET open_amount = 100, settled_on = NULL").await;
+    let error = office.scan_as(&Office::request()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "creditor tre_aquiloni: the run was refused: ledger_reopened: 21 settled items are open again (limit 20); look \
+         at the source of the ledger"
+    );
+}
+
+#[tokio::test]
+async fn a_row_with_the_wrong_sign_is_quarantined_and_everyone_else_goes_on() {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    // Enough good rows that one bad one is no broken ledger.
+    for n in 10..=60 {
+        office.account(&format!("B{n}"), "it", &format!("conti@b{n}.test")).await;
+        office.invoice(&format!("J{n}"), &format!("B{n}"), 6, "100.00 EUR").await;
+        office.invoice(&format!("K{n}"), &format!("B{n}"), 0, "100.00 EUR").await;
+    }
+    office.invoice("I02", "A01", 20, "-70.00 EUR").await;
+    let run = office.scan().await;
+    assert_eq!((run.quarantined, run.queued), (1, 52));
+    assert_eq!(office.tasks().await, ["A01 fix_data"]);
+    // It is neither demanded nor taken for a credit.
+    assert_eq!(office.lines("SELECT to_pay::text FROM dunning.notice_item WHERE item_id = 'I01'").await, ["100"]);
+    assert_eq!(office.count("dunning.notice_item WHERE item_id = 'I02'").await, 0);
+    office.scan().await;
+    assert_eq!(office.tasks().await, ["A01 fix_data"]);
+}
+
+#[tokio::test]
+async fn too_many_broken_rows_stop_the_run() {
+    let office = Office::new().await;
+    office.accounts(10).await;
+    office.sql("UPDATE ledger.item SET currency = 'EURO' WHERE item_id = 'I05'").await;
+    let error = office.scan_as(&Office::request()).await.unwrap_err();
+    assert_eq!(error.to_string(), "the ledger breaks its contract; nothing was decided");
+    assert_eq!(office.count("dunning.run").await, 0);
+}
+
+#[tokio::test]
+async fn one_open_items_file_without_an_item_closes_it() {
+    let office = Office::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let header = "account_id,creditor,account_name,party_kind,country,email,role,contact_id,is_primary,no_email,item_id,\
+                  kind,document_no,issue_date,due_date,currency,amount,open_amount\n";
+    let row = |n: u32| {
+        format!(
+            "A{n},tre_aquiloni,Debitore {n},company,IT,conti@a{n}.test,billing,A{n}-1,true,false,I{n},invoice,FT {n},\
+             2026-02-01,2026-03-04,EUR,100.00,100.00\n"
+        )
+    };
+    let profile = Profile::load(Path::new("config/profiles/generic.toml")).unwrap();
+    let mut admin = PgConnection::connect(&office.database.url("dunningd_admin")).await.unwrap();
+    for rows in [vec![row(1), row(2)], vec![row(1)]] {
+        let path = folder.path().join("open.csv");
+        let mut file = std::fs::File::create(&path).unwrap();
+        write!(file, "{header}{}", rows.concat()).unwrap();
+        let options = ImportOptions {
+            payments_as_of: Some("2026-03-10T06:00:00+00:00".parse().unwrap()),
+            scope: Some(dunningd::ledger::Scope::FullOpenItems),
+            ..ImportOptions::default()
+        };
+        import_csv(&mut admin, &profile, &path, &options).await.unwrap();
+    }
+    assert_eq!(office.verdicts().await, ["A1 contact", "A2 nothing_open"]);
+}
+
+#[tokio::test]
+async fn an_operator_may_keep_vanished_items_out_for_good() {
+    let setup = Setup::default().policy("restore_days = 7", "restore_days = 0");
+    let mut office = Office::with(setup).await;
+    office.account("A01", "it", "conti@a01.test").await;
+    office.invoice("I01", "A01", 3, "100.00 EUR").await;
+    office.scan().await;
+    office.sql(TAKE_AWAY).await;
+    office.scan().await;
+    office.go_to(day_plus(2)).await;
+    office.sql(BRING_BACK).await;
+    assert_eq!(office.verdicts().await, ["A01 all_items_out"]);
+}

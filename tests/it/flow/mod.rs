@@ -1,0 +1,10 @@
+//! From the ledger to the relay and into the log: a real database, a real SMTP conversation, a clock that stands still.
+
+#![expect(clippy::unwrap_used, reason = "what tests call fails like a test")]
+
+mod as_of;
+mod crash;
+mod last_check;
+mod ledger;
+mod relay;
+mod runs;
