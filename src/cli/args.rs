@@ -121,8 +121,11 @@ pub(super) struct ScanArgs {
 pub(super) struct ExplainArgs {
     pub(super) account: String,
     /// See the ledger as it stood on that day, and be that day
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with = "on")]
     pub(super) as_of: Option<NaiveDate>,
+    /// What the runs up to that day concluded and recorded, instead of what would be concluded now
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(super) on: Option<NaiveDate>,
 }
 
 #[derive(Debug, Args)]

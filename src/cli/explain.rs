@@ -20,10 +20,27 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
     let (snapshot, decision) = daemon::look_at(&shell, &account, args.as_of).await?;
     let mut connection = shell.pool.acquire().await?;
     let notices = record::notices_of(&mut connection, account.as_str()).await?;
+    let name = &snapshot.account.name;
+    let Some(day) = args.on else {
+        if cli.json {
+            println!("{}", json!({ "decision": decision, "notices": notices }));
+        } else {
+            print!("{}", human(name, &decision, &notices));
+        }
+        return Ok(Exit::DONE);
+    };
+    let recorded = record::decision_on(&mut connection, &account, day).await?.ok_or_else(|| {
+        Failure::new(Exit::NO_SUCH_THING, format!("no run up to {day} has looked at account {account}"))
+    })?;
+    let notices: Vec<NoticeRow> = notices.into_iter().filter(|notice| notice.business_date <= day).collect();
     if cli.json {
-        println!("{}", json!({ "decision": decision, "notices": notices }));
+        println!("{}", json!({ "recorded": recorded, "notices": notices }));
     } else {
-        print!("{}", human(&snapshot.account.name, &decision, &notices));
+        println!(
+            "Recorded by run {} on {}; no later run up to {day} concluded anything else.",
+            recorded.run_id, recorded.business_date
+        );
+        print!("{}", human(name, &recorded.decision, &notices));
     }
     Ok(Exit::DONE)
 }

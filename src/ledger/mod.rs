@@ -14,4 +14,4 @@ pub use import::{
     import_csv_with_progress,
 };
 pub use profile::{Profile, ProfileError, SHIPPED_PROFILES, Scope};
-pub use snapshots::{LedgerAccount, Reader, View, creditor_of, creditors, fingerprints, freshness, shared_mailboxes};
+pub use snapshots::{LedgerAccount, Reader, View, creditor_of, fingerprints, freshness, shared_mailboxes};

@@ -376,16 +376,6 @@ pub async fn fingerprints(
     .await
 }
 
-/// The creditors that the ledger names, with their number of accounts.
-///
-/// # Errors
-/// When the database refuses.
-pub async fn creditors(connection: &mut PgConnection) -> Result<Vec<(String, i64)>, sqlx::Error> {
-    sqlx::query_as("SELECT creditor::text, count(*) FROM ledger.account GROUP BY 1 ORDER BY 1")
-        .fetch_all(connection)
-        .await
-}
-
 /// The creditor of an account; `None` when the ledger does not know it.
 ///
 /// # Errors

@@ -7,9 +7,11 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::model::{AccountId, Decision};
+
 use super::register::{PauseState, pause_state};
 use super::runs::{RunRow, latest_runs};
-use super::{RecordError, head};
+use super::{RecordError, head, inconsistent};
 
 /// The state of everything, in counts.
 #[derive(Debug, Clone, Serialize)]
@@ -53,26 +55,32 @@ pub async fn status(connection: &mut PgConnection) -> Result<Status, RecordError
 #[derive(Debug, Clone, Serialize)]
 pub struct DecisionRow {
     pub run_id: Uuid,
+    /// The run that concluded it first; later runs that concluded the same left no row.
     pub business_date: NaiveDate,
-    pub kind: String,
-    pub code: String,
-    pub next_date: Option<NaiveDate>,
-    /// The whole `Decision`.
-    pub detail: serde_json::Value,
+    pub decision: Decision,
 }
 
-/// The last decision about an account that differed from the one before it.
+/// What the runs up to that day concluded last about an account; `None` when no run had seen it.
 ///
 /// # Errors
-/// When the database refuses.
-pub async fn latest_decision(connection: &mut PgConnection, account: &str) -> Result<Option<DecisionRow>, RecordError> {
-    let row = sqlx::query_as!(
-        DecisionRow,
-        "SELECT run_id, business_date, kind, code, next_date, detail FROM dunning.decision
-         WHERE account_id = $1 ORDER BY decision_id DESC LIMIT 1",
-        account
+/// When the database refuses or holds a decision that does not parse.
+pub async fn decision_on(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    day: NaiveDate,
+) -> Result<Option<DecisionRow>, RecordError> {
+    let row = sqlx::query!(
+        "SELECT run_id, business_date, detail FROM dunning.decision
+         WHERE account_id = $1 AND business_date <= $2 ORDER BY decision_id DESC LIMIT 1",
+        account.as_str(),
+        day
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row)
+    row.map(|row| {
+        let decision = serde_json::from_value(row.detail)
+            .map_err(|_| inconsistent("dunning.decision", "detail", account.as_str()))?;
+        Ok(DecisionRow { run_id: row.run_id, business_date: row.business_date, decision })
+    })
+    .transpose()
 }
