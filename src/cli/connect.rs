@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 
 use secrecy::ExposeSecret as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, PgConnection, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
 use crate::clock::Clock;
 use crate::config::Secret;
@@ -34,12 +34,12 @@ pub(super) async fn shell(cli: &Cli, by: Option<&str>) -> Result<Shell, Failure>
     let live = load(cli)?;
     let database = &live.config.service.database;
     let options = options(&database.url, database.password.as_ref())?;
+    // A pool would try until its time is over and then tell nothing but that.
+    connect(&options).await?.close().await?;
     let pool = PgPoolOptions::new()
         .max_connections(database.max_connections)
         .acquire_timeout(CONNECT_TIMEOUT)
-        .connect_with(options)
-        .await
-        .map_err(|error| unavailable(&error))?;
+        .connect_lazy_with(options);
     current_schema(&pool).await?;
     Ok(Shell::new(pool, live, Clock::system(), actor(by)))
 }
@@ -66,7 +66,10 @@ pub(super) async fn admin(live: &Live) -> Result<PgConnection, Failure> {
     let url = database.admin_url.as_deref().ok_or_else(|| {
         Failure::new(Exit::CONFIG, "dunningd.toml has no [database] admin_url; migrate and import need that role")
     })?;
-    let options = options(url, database.admin_password.as_ref())?;
+    connect(&options(url, database.admin_password.as_ref())?).await
+}
+
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Failure> {
     tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
         .await
         .map_err(|_| Failure::new(Exit::UNAVAILABLE, "the database does not answer"))?

@@ -142,10 +142,13 @@ pub(super) async fn verify_database(connection: &mut PgConnection) -> Result<(Ve
             format!("the log ends at event {}, but its head is {seq}: its tail was cut or altered", verified.events),
         ));
     }
+    if let Some(problem) = record::verify_look_ups(connection).await? {
+        return broken(Err(problem));
+    }
     Ok((verified, record::verify_against_notices(connection).await?))
 }
 
-fn broken(verified: Result<Verified, record::Problem>) -> Result<Verified, Failure> {
+fn broken<T>(verified: Result<T, record::Problem>) -> Result<T, Failure> {
     verified.map_err(|problem| {
         Failure::new(Exit::LOG_BROKEN, format!("the log does not hold together: {problem}"))
             .with(&json!({ "seq": problem.seq.to_string() }))

@@ -119,7 +119,10 @@ async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, stop: &Cancell
                 Ok(Due::Later(_)) => continue,
                 Err(error) => {
                     tracing::error!(%error, "the schedule cannot be read");
-                    tokio::time::sleep(AFTER_FAILURE).await;
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(AFTER_FAILURE) => {}
+                    }
                     continue;
                 }
             }

@@ -33,7 +33,7 @@ pub use runs::{
     LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, scheduled_run, start,
 };
 pub use status::{DecisionRow, Status, decision_on, status};
-pub use verify::{Problem, Verified, verify_against_notices, verify_lines};
+pub use verify::{Problem, Verified, verify_against_notices, verify_lines, verify_look_ups};
 
 /// An advisory lock, a missing row, a value that does not parse: what the database held was not what this program
 /// writes.

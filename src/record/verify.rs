@@ -84,6 +84,27 @@ pub fn verify_lines<I: IntoIterator<Item = std::io::Result<String>>>(lines: I) -
     Ok(Verified { events: chain.events, head: hex::encode(chain.head) })
 }
 
+/// The first event whose columns for look-ups say something else than its bytes: whoever changes them hides an event
+/// from those who look for it, and the chain does not notice. Needs a log whose chain holds.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn verify_look_ups(connection: &mut PgConnection) -> Result<Option<Problem>, RecordError> {
+    let seq = sqlx::query_scalar!(
+        r#"SELECT e.seq FROM dunning.event e, LATERAL (SELECT convert_from(e.bytes, 'UTF8')::jsonb AS line) stored
+           WHERE (line -> 'event' ->> 'kind', line -> 'event' ->> 'account', line -> 'event' ->> 'notice', line ->> 'at')
+                 IS DISTINCT FROM
+                 (e.kind, e.account_id, e.notice_id::text, to_char(e.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+           ORDER BY e.seq LIMIT 1"#
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(seq.map(|seq| Problem {
+        seq: u64::try_from(seq).unwrap_or_default(),
+        what: "its columns for look-ups differ from its bytes".to_owned(),
+    }))
+}
+
 /// Compares every notice's state with its last event. Returns one line per contradiction.
 ///
 /// # Errors
