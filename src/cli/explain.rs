@@ -97,7 +97,7 @@ fn human(name: &str, decision: &Decision, notices: &[NoticeRow]) -> String {
         let _ = writeln!(
             out,
             "  {:<20} {:>14} open{credited}, {late}: {}{next}",
-            item.item,
+            item.item.as_str(),
             item.open.to_string(),
             item.code.as_str()
         );

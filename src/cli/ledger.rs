@@ -29,11 +29,14 @@ pub(super) async fn import(cli: &Cli, args: &ImportArgs) -> Result<Exit, Failure
         allow_rejects: args.allow_rejects,
         reject_file: Some(reject_file),
     };
-    let size = std::fs::metadata(&args.file)
-        .map_err(|error| {
-            Failure::new(Exit::NO_SUCH_THING, format!("{}: {error}; nothing was imported", args.file.display()))
-        })?
-        .len();
+    let unreadable = |why: String| {
+        Failure::new(Exit::NO_SUCH_THING, format!("{}: {why}; nothing was imported", args.file.display()))
+    };
+    let metadata = std::fs::metadata(&args.file).map_err(|error| unreadable(error.to_string()))?;
+    if metadata.is_dir() {
+        return Err(unreadable("is a directory, not a file".to_owned()));
+    }
+    let size = metadata.len();
     let mut connection = connect::admin(&live).await?;
     // Drawn on a terminal only.
     let bar = ProgressBar::new(size).with_style(

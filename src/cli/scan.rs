@@ -49,15 +49,22 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
             println!();
         }
         print!("{}", human(&report, dispatched.as_ref()));
+        for refusal in &report.refused {
+            eprintln!("dunningd: {refusal}");
+        }
     }
     let relay_down = dispatched.as_ref().is_some_and(|done| done.relay_error.is_some());
     let failed = report.quarantined > 0
         || report.runs.iter().any(|run| !run.failures.is_empty())
         || dispatched.as_ref().is_some_and(|done| !done.all_accepted());
-    Ok(match (relay_down, failed) {
-        (true, _) => Exit::UNAVAILABLE,
-        (false, true) => Exit::FINDINGS,
-        (false, false) => Exit::DONE,
+    Ok(if !report.refused.is_empty() {
+        Exit::REFUSED
+    } else if relay_down {
+        Exit::UNAVAILABLE
+    } else if failed {
+        Exit::FINDINGS
+    } else {
+        Exit::DONE
     })
 }
 
@@ -71,7 +78,7 @@ pub(super) fn parsed<T, E: std::fmt::Display>(
 
 /// One account in one line: what, why, since what, until when.
 pub(super) fn why_line(decision: &Decision) -> String {
-    let mut line = format!("{:<24} {:<8} ", decision.account, decision.kind().as_str());
+    let mut line = format!("{:<24} {:<8} ", decision.account.as_str(), decision.kind().as_str());
     match &decision.verdict {
         Verdict::Contact(contacting) => {
             let demanded: Vec<&str> = decision

@@ -56,6 +56,8 @@ pub struct ScanReport {
     pub dry_run: bool,
     pub as_of: Option<NaiveDate>,
     pub runs: Vec<RunReport>,
+    /// Creditors whose run a guard refused while others had theirs, with the words of the guard.
+    pub refused: Vec<String>,
     /// All runs together; currencies stay apart.
     pub total: RunTotals,
     /// Items that the ledger check quarantined.
@@ -94,7 +96,8 @@ const PAGE: usize = 500;
 /// Scans. `each` is told every decision, in account order within a creditor.
 ///
 /// # Errors
-/// As [`ScanError`]; runs of creditors before the failing one stand.
+/// As [`ScanError`]; runs of creditors before the failing one stand. A guard that refuses one creditor's run is an error
+/// only when no other creditor has a run: nobody waits for a ledger that is not theirs.
 pub async fn scan(
     shell: &Shell,
     request: &ScanRequest,
@@ -129,13 +132,21 @@ pub async fn scan(
         quarantined: contract.broken_items,
         ..ScanReport::default()
     };
+    let mut first_refusal = None;
     for creditor in &creditors {
-        let run = Run::new(shell, &live, creditor, &request);
-        let run = run.perform(each).await?;
-        report.total.add(&run.totals);
-        report.runs.push(run);
+        match Run::new(shell, &live, creditor, &request).perform(each).await {
+            Ok(run) => {
+                report.total.add(&run.totals);
+                report.runs.push(run);
+            }
+            Err(refusal @ ScanError::Refused { .. }) => {
+                report.refused.push(refusal.to_string());
+                first_refusal = first_refusal.or(Some(refusal));
+            }
+            Err(other) => return Err(other),
+        }
     }
-    Ok(report)
+    first_refusal.filter(|_| report.runs.is_empty()).map_or(Ok(report), Err)
 }
 
 async fn check_contract(shell: &Shell, live: &Live) -> Result<ledger::ContractReport, ScanError> {

@@ -180,7 +180,7 @@ async fn two_thousand_open_invoices_are_one_mail_with_ten_rows_totals_and_all_of
     let received = office.smtp.messages();
     assert_eq!(received.len(), 1);
     let message = MessageParser::default().parse(&received[0].bytes).unwrap();
-    assert_eq!(message.subject(), Some("Payment reminder: 2,602 unpaid items"));
+    assert_eq!(message.subject(), Some("Payment reminder: 2,602 open items"));
     let text = message.body_text(0).unwrap();
     let printed: Vec<&str> = text.split_whitespace().filter(|word| word.starts_with("INV-")).collect();
     // The two that fell due first, and of the nine that follow them the eight lowest ids.

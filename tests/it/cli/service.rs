@@ -1,0 +1,223 @@
+//! The service, the demonstration, and secrets.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr};
+use tokio::time::timeout;
+
+use crate::support::command::Program;
+use crate::support::shell::Office;
+use crate::support::smtp::{Options, SmtpServer};
+
+use super::shows;
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Service {
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    said: String,
+}
+
+impl Service {
+    fn start(program: &Program) -> Self {
+        let mut child = program.start(&["run"]);
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, lines, said: String::new() }
+    }
+
+    /// Reads on until it says that.
+    async fn says(&mut self, text: &str) {
+        let reading = async {
+            while let Some(line) = self.lines.next_line().await.unwrap() {
+                self.said.push_str(&line);
+                self.said.push('\n');
+                if line.contains(text) {
+                    return true;
+                }
+            }
+            false
+        };
+        let found = timeout(PATIENCE, reading).await;
+        assert_eq!(found, Ok(true), "it never said {text:?}:\n{}", self.said);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().unwrap().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Its exit code, once it has ended, and everything it said.
+    async fn ends(mut self) -> (Option<i32>, String) {
+        let rest = async {
+            while let Some(line) = self.lines.next_line().await.unwrap() {
+                self.said.push_str(&line);
+                self.said.push('\n');
+            }
+            self.child.wait().await.unwrap().code()
+        };
+        let code = timeout(PATIENCE, rest).await.unwrap();
+        (code, self.said)
+    }
+}
+
+/// Accounts that are due today, by the machine's own clock.
+async fn office() -> (Office, Program) {
+    let office = Office::new().await;
+    office.accounts(2).await;
+    office
+        .sql(
+            "UPDATE ledger.item SET issue_date = current_date - 40, due_date = current_date - 8;
+             UPDATE ledger.freshness SET invoices_as_of = now(), payments_as_of = now()",
+        )
+        .await;
+    let program = Program::new(&office.database, office.smtp.address.port())
+        .await
+        .with("SCHEDULE__EARLIEST", "00:00")
+        .with("SCHEDULE__LATEST", "23:59")
+        .with("SCHEDULE__POLL_SECONDS", "1");
+    program.replace(
+        "policy.toml",
+        r#"send_days = ["monday", "tuesday", "wednesday", "thursday", "friday"]"#,
+        r#"send_days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]"#,
+    );
+    (office, program)
+}
+
+async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_service_scans_delivers_reloads_and_stops() {
+    let (office, program) = office().await;
+    let mut service = Service::start(&program);
+    service.says("\"ready\"").await;
+    until(async || office.count("dunning.notice WHERE state = 'accepted'").await == 2).await;
+    assert_eq!(office.smtp.messages().len(), 2);
+    // Both creditors, once, whatever the bell rings.
+    until(async || office.count("dunning.run WHERE state = 'completed' AND scheduled").await == 2).await;
+
+    program.replace("policy.toml", "valid_days = 2", "valid_days = 200");
+    service.signal(Signal::SIGHUP);
+    service.says("policy.toml:").await;
+    service.says("the old one stays in force").await;
+    program.replace("policy.toml", "valid_days = 200", "valid_days = 3");
+    service.signal(Signal::SIGHUP);
+    service.says("configuration reloaded").await;
+
+    service.signal(Signal::SIGTERM);
+    let (code, said) = service.ends().await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(office.count("dunning.run").await, 2);
+    // The service log knows accounts by their number only.
+    assert!(said.contains("A01") && !said.contains("Debitore") && !said.contains("conti@"), "{said}");
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_broken_configuration_on_reload_is_told_in_full() {
+    let (_office, program) = office().await;
+    let mut service = Service::start(&program);
+    service.says("\"ready\"").await;
+    program.replace("policy.toml", "rows_in_letter = 10", "rows_in_leter = 10");
+    service.signal(Signal::SIGHUP);
+    service.says("the configuration is refused, 1 finding; nothing was done").await;
+    service.says("did you mean").await;
+    service.signal(Signal::SIGINT);
+    assert_eq!(service.ends().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn the_service_goes_on_when_the_relay_is_down() {
+    let (office, program) = office().await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let program = program.with("MAIL__PORT", &nobody.to_string());
+    let mut service = Service::start(&program);
+    service.says("the relay cannot be used; nothing lost a try by it").await;
+    assert_eq!(office.notices().await, ["A01 friendly queued", "A02 friendly queued"]);
+    service.signal(Signal::SIGTERM);
+    assert_eq!(service.ends().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_missing_password_file_keeps_the_service_from_starting() {
+    let (_office, program) = office().await;
+    let program = program.with("MAIL__USERNAME", "dunning").with("MAIL__PASSWORD_FILE", "/nonexistent/relay.password");
+    let said = program.run(&["run"]).await;
+    assert_eq!(said.exit, 78);
+    assert!(said.err.contains("/nonexistent/relay.password"), "{}", said.err);
+}
+
+#[tokio::test]
+async fn the_demonstration_runs_by_itself() {
+    let program = Program::bare().await;
+    let output = program.path("demo");
+    let said = program.run(&["demo", "--output", output.to_str().unwrap()]).await.done();
+    let told = program.settled(&said).replace(env!("CARGO_BIN_EXE_dunningd"), "[PROGRAM]");
+    let (world, told) = told.split_once('\n').unwrap();
+    assert!(world.starts_with("A private PostgreSQL in "), "{world}");
+    shows("demo", told);
+    let events = output.join("log/events.ndjson");
+    let verified = program.run(&["log", "verify", "--from", events.to_str().unwrap()]).await.done();
+    assert!(verified.starts_with("The log holds together: "), "{verified}");
+    let again = program.run(&["demo", "--output", output.to_str().unwrap()]).await.failed(5);
+    assert_eq!(again, format!("dunningd: {} is not empty; nothing was done\n", output.display()));
+}
+
+#[tokio::test]
+async fn a_secret_is_never_shown() {
+    const SECRET: &str = "Wombat-5417-quince";
+    let office = Office::new().await;
+    office.accounts(2).await;
+    let program = Program::new(&office.database, office.smtp.address.port()).await;
+    let relay = SmtpServer::with(Options {
+        mechanisms: vec!["PLAIN"],
+        login: Some(("dunning".into(), "another".into())),
+        ..Options::default()
+    })
+    .await;
+    let file = program.write("relay.password", &format!("{SECRET}\n"));
+    let database = program.write("database.password", &format!("{SECRET}\n"));
+    let program = program
+        .with("MAIL__PORT", &relay.address.port().to_string())
+        .with("MAIL__USERNAME", "dunning")
+        .with("MAIL__PASSWORD_FILE", &file)
+        .with("DATABASE__PASSWORD_FILE", &database)
+        .with("LOG__FILTER", "trace");
+    let mut heard = String::new();
+    for arguments in [
+        &["check"][..],
+        &["check", "--json"],
+        &["scan", "--as-of", "2026-03-10", "--deliver", "--why"],
+        &["scan", "--as-of", "2026-03-10", "--deliver", "--json"],
+        &["status"],
+        &["status", "--json"],
+        &["log", "show", "--json"],
+        &["explain", "A01", "--json"],
+    ] {
+        let said = program.run(arguments).await;
+        heard.push_str(&said.out);
+        heard.push_str(&said.err);
+    }
+    assert!(heard.contains("auth: the relay answered 535"), "{heard}");
+    let mut service = Service::start(&program);
+    service.says("the relay cannot be used").await;
+    service.signal(Signal::SIGTERM);
+    heard.push_str(&service.ends().await.1);
+    // Written by mistake where it does not belong: refused, and not repeated.
+    program.replace("dunningd.toml", "transport = \"smtp\"", &format!("transport = \"smtp\"\npassword = \"{SECRET}\""));
+    let said = program.run(&["check"]).await.failed(78);
+    heard.push_str(&said);
+    assert!(!heard.contains(SECRET) && !heard.contains("Wombat"), "a secret was shown");
+    let stored = office.lines("SELECT body FROM dunning.text").await.join("\n");
+    assert!(!stored.contains(SECRET));
+}
