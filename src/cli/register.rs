@@ -46,7 +46,11 @@ pub(super) async fn release(cli: &Cli, args: &ReleaseArgs) -> Result<Exit, Failu
     let count =
         record::release_holds(&mut transaction, &account, item.as_ref(), &args.why.reason, &shell.actor).await?;
     transaction.commit().await?;
-    say(cli, &json!({ "released": count }), &format!("{count} holds released."));
+    say(
+        cli,
+        &json!({ "released": count }),
+        &format!("{count} {} released.", if count == 1 { "hold" } else { "holds" }),
+    );
     Ok(Exit::DONE)
 }
 

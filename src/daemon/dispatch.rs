@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Mail;
-use crate::deliver::{FileTransport, ReadyForData, Relay, Session, Transport};
+use crate::deliver::{DeliveryError, FileTransport, ReadyForData, Relay, Session, Transport};
 use crate::model::{CreditorId, Outcome, Phase, Reply};
 use crate::record::{self, Checked, ClaimedNotice, LastCheck, NextTry, RecordError, Settled};
 
@@ -31,6 +31,8 @@ pub struct Dispatched {
     pub cancelled: u64,
     /// Why the relay could not be used, when it could not. No notice lost a try by it.
     pub relay_error: Option<String>,
+    /// The relay refused our user name or password: trying again soon may lock the account.
+    pub credentials_refused: bool,
 }
 
 impl Dispatched {
@@ -38,6 +40,14 @@ impl Dispatched {
     #[must_use]
     pub fn all_accepted(&self) -> bool {
         self.deferred + self.refused + self.unknown == 0 && self.relay_error.is_none()
+    }
+
+    fn unusable(error: &DeliveryError) -> Self {
+        Self {
+            relay_error: Some(error.to_string()),
+            credentials_refused: error.credentials_refused(),
+            ..Self::default()
+        }
     }
 
     fn count(&mut self, outcome: &Outcome) {
@@ -56,6 +66,7 @@ impl Dispatched {
         self.unknown += other.unknown;
         self.cancelled += other.cancelled;
         self.relay_error = self.relay_error.or(other.relay_error);
+        self.credentials_refused |= other.credentials_refused;
         self
     }
 }
@@ -89,18 +100,23 @@ pub async fn dispatch(
     drop(connection);
 
     let live = shell.live();
-    let workers = match (transport, &live.config.service.mail) {
-        (Transport::Smtp(_), Mail::Smtp(smtp)) => smtp.connections,
-        _ => 1,
-    };
-    let rounds = join_all((0..workers).map(|_| async {
-        let worker = Worker { shell, live: &live, stop };
-        match transport {
-            Transport::Smtp(relay) => worker.over(relay).await,
-            Transport::File(files) => worker.as_files(files).await,
+    let worker = Worker { shell, live: &live, stop };
+    let rounds = match transport {
+        Transport::File(files) => vec![worker.as_files(files).await],
+        Transport::Smtp(relay) => {
+            // One session is tried before the others: a relay that refuses us is not asked once per worker.
+            let first = match relay.connect().await {
+                Ok(session) => session,
+                Err(error) => return Ok(Dispatched::unusable(&error)),
+            };
+            let connections = match &live.config.service.mail {
+                Mail::Smtp(smtp) => smtp.connections,
+                Mail::File { .. } => 1,
+            };
+            let kept = std::iter::once(Some(first)).chain((1..connections).map(|_| None));
+            join_all(kept.map(|kept| worker.over(relay, kept))).await
         }
-    }))
-    .await;
+    };
     rounds.into_iter().try_fold(Dispatched::default(), |sum, round| Ok(sum.add(round?)))
 }
 
@@ -120,15 +136,14 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    async fn over(&self, relay: &Relay) -> Result<Dispatched, RecordError> {
+    async fn over(&self, relay: &Relay, mut kept: Option<Session>) -> Result<Dispatched, RecordError> {
         let mut done = Dispatched::default();
-        let mut kept: Option<Session> = None;
         let in_flight = relay.timeouts().content() + IN_FLIGHT_MARGIN;
         while !self.stop.is_cancelled() {
             let session = match self.session(relay, kept.take()).await {
                 Ok(session) => session,
-                Err(detail) => {
-                    done.relay_error = Some(detail);
+                Err(error) => {
+                    done = done.add(Dispatched::unusable(&error));
                     break;
                 }
             };
@@ -136,6 +151,10 @@ impl Worker<'_> {
                 session.quit().await;
                 break;
             };
+            if self.crashed_too_often(&claimed, &mut done).await? {
+                kept = Some(session);
+                continue;
+            }
             kept = match session.envelope(&claimed.sender, &claimed.recipient).await {
                 Ok(ready) => self.with_envelope(&claimed, ready, in_flight, &mut done).await?,
                 Err((session, outcome)) => {
@@ -150,8 +169,23 @@ impl Worker<'_> {
         Ok(done)
     }
 
+    /// A notice whose every attempt ended with the end of its worker is given up before it ends one more.
+    async fn crashed_too_often(&self, claimed: &ClaimedNotice, done: &mut Dispatched) -> Result<bool, RecordError> {
+        if claimed.tries < self.live.config.service.dispatch.max_tries {
+            return Ok(false);
+        }
+        let outcome = Outcome::Deferred {
+            phase: Phase::Connect,
+            reply: None,
+            detail: "every attempt ended with the end of its worker".to_owned(),
+            ours: false,
+        };
+        self.settle(claimed, &outcome, done).await?;
+        Ok(true)
+    }
+
     /// The session in hand as long as it is young enough, else a new one.
-    async fn session(&self, relay: &Relay, kept: Option<Session>) -> Result<Session, String> {
+    async fn session(&self, relay: &Relay, kept: Option<Session>) -> Result<Session, DeliveryError> {
         match kept {
             Some(session) if session.accepted() < MESSAGES_PER_SESSION && session.age() < SESSION_AGE => {
                 return Ok(session);
@@ -159,7 +193,7 @@ impl Worker<'_> {
             Some(old) => old.quit().await,
             None => {}
         }
-        relay.connect().await.map_err(|error| error.to_string())
+        relay.connect().await
     }
 
     /// RCPT is accepted: last check, then the message.
@@ -196,6 +230,9 @@ impl Worker<'_> {
         let mut done = Dispatched::default();
         while !self.stop.is_cancelled() {
             let Some(claimed) = self.claim().await? else { break };
+            if self.crashed_too_often(&claimed, &mut done).await? {
+                continue;
+            }
             if self.last_check(&claimed, IN_FLIGHT_MARGIN).await? {
                 let outcome = files.deliver(&claimed.message_id, &claimed.bytes).await;
                 self.settle(&claimed, &outcome, &mut done).await?;

@@ -40,6 +40,8 @@ impl From<sqlx::Error> for ServeError {
 
 /// Between two looks at the queue, for notices whose time has come.
 const DISPATCH_EVERY: Duration = Duration::from_secs(5);
+/// After the relay refused our login: asking every half minute would lock the account.
+const AFTER_REFUSED_LOGIN: Duration = Duration::from_mins(15);
 /// After the relay or the database failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
 
@@ -165,7 +167,7 @@ async fn dispatch_loop(shell: &Shell, queued: &Notify, stop: &CancellationToken)
             Ok(done) => {
                 if let Some(error) = &done.relay_error {
                     tracing::error!(error, "the relay cannot be used; nothing lost a try by it");
-                    wait = AFTER_FAILURE;
+                    wait = if done.credentials_refused { AFTER_REFUSED_LOGIN } else { AFTER_FAILURE };
                 }
             }
             Err(error) => {

@@ -242,7 +242,9 @@ impl<'a> Run<'a> {
                     report.queued = record::release_run(&mut transaction, start.run).await?;
                     let wall = self.shell.clock.wall();
                     let actor = &self.shell.actor;
-                    record::finish(&mut transaction, &start, actor, &report.totals, &report.digest, wall).await?;
+                    let (totals, digest) = (&report.totals, &report.digest);
+                    let unrecorded: Vec<&str> = report.failures.iter().map(|(account, _)| account.as_str()).collect();
+                    record::finish(&mut transaction, &start, actor, totals, digest, &unrecorded, wall).await?;
                     transaction.commit().await?;
                     report.run = Some(start.run);
                 }

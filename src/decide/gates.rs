@@ -277,8 +277,8 @@ fn contact_cap(q: &Question<'_>, contact: Option<&Contact>, trail: &mut Trail<'_
 fn mailbox(q: &Question<'_>, contact: Option<&Contact>, trail: &mut Trail<'_>) -> Result<(), No> {
     let Some(usage) = mailbox_use(q, contact) else { return Ok(()) };
     let inputs = format!(
-        "{} accounts use the mailbox{}",
-        usage.accounts,
+        "{} the mailbox{}",
+        if usage.accounts == 1 { "one account uses".to_owned() } else { format!("{} accounts use", usage.accounts) },
         if usage.notice_today { "; it has its notice for today" } else { "" }
     );
     gate(trail, ReasonCode::SharedMailbox, !usage.notice_today, inputs, Some(next_day(q.today)))

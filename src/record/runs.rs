@@ -58,7 +58,8 @@ pub async fn start(connection: &mut PgConnection, run: &RunStart, actor: &Actor)
     Ok(())
 }
 
-/// Records that a run was refused before it looked at any account, with the reason.
+/// Records that a run was refused before it looked at any account, with the reason. The schedule asks again every
+/// minute: what it was told already is not told twice.
 ///
 /// # Errors
 /// When the database refuses.
@@ -69,6 +70,23 @@ pub async fn refuse(
     code: RefusalCode,
     detail: &str,
 ) -> Result<(), RecordError> {
+    if run.scheduled {
+        let told = sqlx::query_scalar!(
+            r#"SELECT EXISTS (
+                   SELECT FROM (SELECT state, reason FROM dunning.run
+                                WHERE creditor = $1 AND business_date = $2 AND scheduled
+                                ORDER BY started_at DESC LIMIT 1) last
+                   WHERE last.state = 'refused' AND last.reason = $3) AS "told!""#,
+            run.creditor.as_str(),
+            run.business_date,
+            code.as_str()
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        if told {
+            return Ok(());
+        }
+    }
     insert(connection, run, "refused", Some(code.as_str())).await?;
     let facts = serde_json::json!({ "code": code.as_str(), "detail": detail });
     append(connection, &[run_event(EventKind::RunRefused, run, actor, facts)]).await?;
@@ -121,7 +139,8 @@ fn run_event(kind: EventKind, run: &RunStart, actor: &Actor, mut facts: serde_js
     }
 }
 
-/// Closes a run with its totals and the digest over every account's decision.
+/// Closes a run with its totals and the digest over every account's decision. `unrecorded`: the accounts whose decision
+/// is in both and could not be written.
 ///
 /// # Errors
 /// When the database refuses.
@@ -131,6 +150,7 @@ pub async fn finish(
     actor: &Actor,
     totals: &RunTotals,
     digest: &str,
+    unrecorded: &[&str],
     completed_at: DateTime<Utc>,
 ) -> Result<(), RecordError> {
     let json = serde_json::to_value(totals).unwrap_or_default();
@@ -143,7 +163,7 @@ pub async fn finish(
     )
     .execute(&mut *connection)
     .await?;
-    let facts = serde_json::json!({ "totals": json, "digest": digest });
+    let facts = serde_json::json!({ "totals": json, "digest": digest, "unrecorded": unrecorded });
     append(connection, &[run_event(EventKind::RunCompleted, run, actor, facts)]).await?;
     Ok(())
 }

@@ -285,6 +285,8 @@ fn rewritten(line: &str, old: &str, new: &str, previous: &str) -> String {
     value.to_string()
 }
 
+type Tamper = Box<dyn Fn(&mut Vec<String>)>;
+
 #[tokio::test]
 async fn an_export_verifies_alone_and_whatever_is_done_to_it_is_named() {
     let office = busy().await;
@@ -298,7 +300,6 @@ async fn an_export_verifies_alone_and_whatever_is_done_to_it_is_named() {
 
     let altered = "its bytes were altered: they do not give the leaf hash";
     let broken = "the chain breaks here: an event before it was altered, added, removed or moved";
-    type Tamper = Box<dyn Fn(&mut Vec<String>)>;
     let edit = |n: usize, key: &'static str, value: String| -> Tamper {
         Box::new(move |lines| {
             let mut line: Value = serde_json::from_str(&lines[n - 1]).unwrap();

@@ -97,7 +97,7 @@ impl Program {
         // Nothing of the environment of whoever runs the tests, and lines as wide as on a usual terminal.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("COLUMNS", "100");
         command.envs(self.variables.iter().map(|(key, value)| (key, value)));
-        command.env("DUNNINGD_CONFIG", self.config()).args(arguments).current_dir(self.folder.path());
+        command.arg("--config").arg(self.config()).args(arguments).current_dir(self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
     }

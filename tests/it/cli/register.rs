@@ -31,7 +31,7 @@ async fn a_hold_is_placed_shown_and_released() {
     assert_eq!(verdict(&program, "A02").await, "A02 skip all_items_out: item I02: item_hold; next look 3000-01-01");
 
     let said = program.run(&["release", "A01", "--reason", "settled"]).await.done();
-    assert_eq!(said, "1 holds released.\n");
+    assert_eq!(said, "1 hold released.\n");
     assert_eq!(verdict(&program, "A01").await, "A01 contact friendly in it: I01");
     let said = program.run(&["release", "A01", "--reason", "settled"]).await.failed(4);
     assert_eq!(said, "dunningd: there is no hold to release on account A01\n");

@@ -2,6 +2,7 @@
 
 use dunningd::daemon::{ScanError, ScanRequest};
 use dunningd::model::CreditorId;
+use dunningd::model::RefusalCode;
 use mail_parser::{MessageParser, MimeHeaders as _};
 
 use crate::support::shell::{Office, Setup, day, day_plus};
@@ -192,7 +193,7 @@ async fn two_thousand_open_invoices_are_one_mail_with_ten_rows_totals_and_all_of
     assert!(text.contains("59,885.03"), "{text}");
     assert_eq!(message.attachment_count(), 1);
     let file = message.attachment(0).unwrap();
-    assert!(file.attachment_name().unwrap().ends_with(".csv"));
+    assert_eq!(file.attachment_name(), Some("open-items-A1.csv"));
     let rows = String::from_utf8_lossy(file.contents()).lines().filter(|line| line.contains("INV-")).count();
     assert_eq!(rows, 2602);
 }
@@ -215,6 +216,9 @@ async fn one_account_that_cannot_be_recorded_keeps_nobody_else_from_it() {
     assert_eq!(run.queued, 3);
     assert_eq!(office.deliver().await.accepted, 3);
     assert_eq!(office.count("dunning.decision WHERE account_id = 'A02'").await, 0);
+    let told = "SELECT (convert_from(bytes, 'UTF8')::jsonb -> 'event' -> 'facts' -> 'unrecorded')::text
+                FROM dunning.event WHERE kind = 'run_completed'";
+    assert_eq!(office.lines(told).await, [r#"["A02"]"#]);
     office.verified().await;
 
     // Whatever was in the way is gone: the account is decided on as if nothing had been.
@@ -239,6 +243,27 @@ async fn stale_payments_refuse_the_whole_run() {
     assert_eq!(office.count("dunning.decision").await + office.count("dunning.known_item").await, 0);
     office.sql("UPDATE ledger.freshness SET payments_as_of = '2026-03-09 23:00Z'").await;
     assert_eq!(office.scan().await.queued, 2);
+}
+
+#[tokio::test]
+async fn a_schedule_that_asks_every_minute_is_refused_once_per_reason() {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    let scheduled = ScanRequest { scheduled: true, ..Office::request() };
+    office.sql("UPDATE ledger.freshness SET payments_as_of = '2026-03-09 22:59Z'").await;
+    for _ in 0..3 {
+        assert!(matches!(
+            office.scan_as(&scheduled).await,
+            Err(ScanError::Refused { code: RefusalCode::StaleLedger, .. })
+        ));
+    }
+    assert_eq!(office.events().await, ["run_refused"]);
+    // A person who asks is answered, and that is written down.
+    office.scan_as(&Office::request()).await.unwrap_err();
+    assert_eq!(office.count("dunning.run").await, 2);
+    office.sql("UPDATE ledger.freshness SET payments_as_of = '2026-03-09 23:00Z'").await;
+    assert_eq!(office.scan_as(&scheduled).await.unwrap().0.runs[0].queued, 1);
+    office.verified().await;
 }
 
 #[tokio::test]
