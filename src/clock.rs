@@ -1,6 +1,6 @@
 //! The only place that asks the time or makes an id.
 
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeZone as _, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use uuid::Uuid;
 
@@ -29,6 +29,13 @@ impl Clock {
         let ten = NaiveTime::from_hms_opt(10, 0, 0).unwrap_or_default();
         let local = zone.from_local_datetime(&day.and_time(ten)).earliest();
         Self::fixed(local.map_or_else(|| day.and_time(ten).and_utc(), |at| at.to_utc()))
+    }
+
+    /// The end of that day in that zone: the first moment of the next one.
+    #[must_use]
+    pub fn midnight_after(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
+        let next = (day + Days::new(1)).and_time(NaiveTime::MIN);
+        zone.from_local_datetime(&next).earliest().map_or_else(|| next.and_utc(), |at| at.to_utc())
     }
 
     /// The domain time: business dates, completions, deadlines, the Date header.

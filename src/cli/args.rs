@@ -66,6 +66,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: LedgerCommand,
     },
+    /// What waits for a person
+    Task {
+        #[command(subcommand)]
+        command: TaskCommand,
+    },
     /// Notices on their way, and those that need a person
     Outbox {
         #[command(subcommand)]
@@ -191,22 +196,37 @@ pub(super) struct ReasonArgs {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum TaskCommand {
+    /// List open tasks, oldest first
+    List,
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum OutboxCommand {
     /// List every notice that is not at its end
     List,
+    /// Show a notice: whom it went to, each attempt, and what the relay answered
+    Show { notice: uuid::Uuid },
     /// Say what became of a notice that is unknown, refused or bounced
     Resolve(ResolveArgs),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ResolveArgs {
-    pub(super) notice: uuid::Uuid,
+#[group(required = true, multiple = false)]
+pub(super) struct ResolveWhat {
     /// It did arrive: the stage counts as of the day of the attempt
-    #[arg(long, conflicts_with = "not_sent", required_unless_present = "not_sent")]
+    #[arg(long)]
     pub(super) accepted: bool,
     /// It did not go out: the stage may be sent again
     #[arg(long)]
     pub(super) not_sent: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResolveArgs {
+    pub(super) notice: uuid::Uuid,
+    #[command(flatten)]
+    pub(super) what: ResolveWhat,
     #[command(flatten)]
     pub(super) why: ReasonArgs,
 }
@@ -229,9 +249,10 @@ pub(super) struct ImportArgs {
     /// full_open_items, full_history or delta, instead of the profile's
     #[arg(long)]
     pub(super) scope: Option<String>,
-    /// Up to when the file knows payments: 2026-11-20T18:00:00+01:00, or a day, which means its end in UTC
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub(super) payments_as_of: Option<DateTime<FixedOffset>>,
+    /// Up to when the file knows payments: 2026-11-20T18:00:00+01:00, or a day, which means all of it where the
+    /// first creditor of creditors.toml is
+    #[arg(long, value_name = "TIME", value_parser = PaymentsAsOf::parse)]
+    pub(super) payments_as_of: Option<PaymentsAsOf>,
     /// Import the good rows although others are rejected
     #[arg(long)]
     pub(super) allow_rejects: bool,
@@ -240,13 +261,22 @@ pub(super) struct ImportArgs {
     pub(super) reject_file: Option<PathBuf>,
 }
 
-fn moment(text: &str) -> Result<DateTime<FixedOffset>, String> {
-    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Ok(at);
+/// Up to when payments are known.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PaymentsAsOf {
+    Moment(DateTime<FixedOffset>),
+    /// The whole of that day.
+    Day(NaiveDate),
+}
+
+impl PaymentsAsOf {
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+            return Ok(Self::Moment(at));
+        }
+        let day = text.parse().map_err(|_| "not a time such as 2026-11-20T18:00:00+01:00, nor a day".to_owned())?;
+        Ok(Self::Day(day))
     }
-    let day: NaiveDate = text.parse().map_err(|_| "a time such as 2026-11-20T18:00:00+01:00, or a day".to_owned())?;
-    let next = day.succ_opt().ok_or("a day in this calendar")?;
-    Ok(next.and_time(chrono::NaiveTime::MIN).and_utc().fixed_offset())
 }
 
 #[derive(Debug, Subcommand)]
@@ -288,7 +318,7 @@ pub(super) struct LogExportArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct LogVerifyArgs {
-    /// An export's events.ndjson; then no database is needed
-    #[arg(long, value_name = "FILE")]
+    /// An export's folder, or its events.ndjson alone; then no database is needed
+    #[arg(long, value_name = "PATH")]
     pub(super) from: Option<PathBuf>,
 }

@@ -11,6 +11,7 @@ use crate::record::{self, NoticeRow};
 use super::args::{Cli, ExplainArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
+use super::output::{say, say_part};
 use super::scan::parsed;
 
 pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failure> {
@@ -23,9 +24,9 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
     let name = &snapshot.account.name;
     let Some(day) = args.on else {
         if cli.json {
-            println!("{}", json!({ "decision": decision, "notices": notices }));
+            say!("{}", json!({ "decision": decision, "notices": notices }));
         } else {
-            print!("{}", human(name, &decision, &notices));
+            say_part!("{}", human(name, &decision, &notices));
         }
         return Ok(Exit::DONE);
     };
@@ -34,13 +35,14 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
     })?;
     let notices: Vec<NoticeRow> = notices.into_iter().filter(|notice| notice.business_date <= day).collect();
     if cli.json {
-        println!("{}", json!({ "recorded": recorded, "notices": notices }));
+        say!("{}", json!({ "recorded": recorded, "notices": notices }));
     } else {
-        println!(
+        say!(
             "Recorded by run {} on {}; no later run up to {day} concluded anything else.",
-            recorded.run_id, recorded.business_date
+            recorded.run_id,
+            recorded.business_date
         );
-        print!("{}", human(name, &recorded.decision, &notices));
+        say_part!("{}", human(name, &recorded.decision, &notices));
     }
     Ok(Exit::DONE)
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::output::say;
 use crate::daemon::{LoadError, ScanError, TransportError};
 use crate::record::{HoldError, RecordError};
 
@@ -58,7 +59,7 @@ impl Failure {
     pub(super) fn print(&self, json: bool) {
         if json {
             let value = serde_json::json!({ "error": self.message, "exit": self.exit.0, "detail": self.detail });
-            println!("{value}");
+            say!("{value}");
         } else {
             eprintln!("dunningd: {}", self.message.trim_end());
         }
@@ -99,7 +100,7 @@ impl From<LoadError> for Failure {
         if !error.config.is_empty() {
             parts.push(error.config.to_string());
         }
-        parts.extend(error.templates.iter().map(ToString::to_string));
+        parts.extend(error.templates.iter().map(|finding| format!("templates/{finding}")));
         let count = error.config.0.len() + error.templates.len();
         let noun = if count == 1 { "finding" } else { "findings" };
         Self::new(
@@ -128,7 +129,7 @@ impl From<HoldError> for Failure {
 impl From<ScanError> for Failure {
     fn from(error: ScanError) -> Self {
         let exit = match &error {
-            ScanError::Refused { .. } | ScanError::AsOfInProduction => Exit::REFUSED,
+            ScanError::Refused { .. } | ScanError::AsOfInProduction | ScanError::AsOfInFuture(_) => Exit::REFUSED,
             ScanError::Contract(_) => Exit::CONTRACT,
             ScanError::LockHeld(_) => Exit::LOCKED,
             ScanError::UnknownCreditor(_) | ScanError::UnknownAccount(_) => Exit::NO_SUCH_THING,

@@ -4,12 +4,16 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use chrono::{DateTime, FixedOffset};
+
+use crate::clock::Clock;
 use crate::daemon;
 use crate::ledger::{self, ImportError, ImportOptions, Profile, RELATIONS, Scope};
 
-use super::args::{Cli, ImportArgs};
+use super::args::{Cli, ImportArgs, PaymentsAsOf};
 use super::connect;
 use super::failure::{Exit, Failure};
+use super::output::{say, say_part};
 
 pub(super) async fn import(cli: &Cli, args: &ImportArgs) -> Result<Exit, Failure> {
     let live = connect::load(cli)?;
@@ -24,7 +28,7 @@ pub(super) async fn import(cli: &Cli, args: &ImportArgs) -> Result<Exit, Failure
     let reject_file = args.reject_file.clone().unwrap_or_else(|| args.file.with_extension("rejects.csv"));
     let options = ImportOptions {
         scope,
-        payments_as_of: args.payments_as_of,
+        payments_as_of: args.payments_as_of.map(|as_of| end_of(as_of, &live)),
         dry_run: args.dry_run,
         allow_rejects: args.allow_rejects,
         reject_file: Some(reject_file),
@@ -50,9 +54,14 @@ pub(super) async fn import(cli: &Cli, args: &ImportArgs) -> Result<Exit, Failure
     match imported {
         Ok(report) => {
             if cli.json {
-                println!("{}", serde_json::to_value(&report).unwrap_or_default());
+                say!("{}", serde_json::to_value(&report).unwrap_or_default());
             } else {
-                print!("{report}");
+                say_part!("{report}");
+                for covered in &report.covered {
+                    if !live.config.policy.creditors.keys().any(|known| known.as_str() == covered.creditor) {
+                        say!("  warning   creditor {} is not in creditors.toml: its accounts are in no run", covered.creditor);
+                    }
+                }
             }
             Ok(if report.rejected > 0 { Exit::FINDINGS } else { Exit::DONE })
         }
@@ -81,6 +90,17 @@ fn import_failure(error: ImportError) -> Failure {
     match error {
         ImportError::Database(error) => error.into(),
         other => Failure::new(exit, other.to_string()),
+    }
+}
+
+/// A day is over at midnight where the creditor is: that is what "known up to and including that day" means.
+fn end_of(as_of: PaymentsAsOf, live: &daemon::Live) -> DateTime<FixedOffset> {
+    match as_of {
+        PaymentsAsOf::Moment(at) => at,
+        PaymentsAsOf::Day(day) => {
+            let zone = live.config.policy.creditors.values().next().map_or(chrono_tz::Tz::UTC, |c| c.time_zone);
+            Clock::midnight_after(day, zone).with_timezone(&zone).fixed_offset()
+        }
     }
 }
 
@@ -117,9 +137,9 @@ pub(super) async fn check(cli: &Cli) -> Result<Exit, Failure> {
     let options = daemon::check_options(&shell.live().config.policy, shell.clock.now());
     let report = ledger::check(&mut connection, &options).await?;
     if cli.json {
-        println!("{}", serde_json::to_value(&report).unwrap_or_default());
+        say!("{}", serde_json::to_value(&report).unwrap_or_default());
     } else {
-        print!("{report}");
+        say_part!("{report}");
     }
     Ok(if report.stops_run() {
         Exit::CONTRACT
@@ -143,14 +163,14 @@ pub(super) fn contract(cli: &Cli) -> Exit {
                 serde_json::json!({ "name": relation.name, "required": relation.required, "columns": columns })
             })
             .collect();
-        println!("{}", serde_json::Value::from(relations));
+        say!("{}", serde_json::Value::from(relations));
         return Exit::DONE;
     }
     for relation in RELATIONS {
-        println!("ledger.{}{}", relation.name, if relation.required { "" } else { " (optional)" });
+        say!("ledger.{}{}", relation.name, if relation.required { "" } else { " (optional)" });
         for column in relation.columns {
             let required = if column.required { "required" } else { "" };
-            println!("  {:<20} {:<12} {required}", column.name, column.family.sql_type());
+            say!("  {:<20} {:<12} {required}", column.name, column.family.sql_type());
         }
     }
     Exit::DONE

@@ -12,6 +12,7 @@ use crate::record::{self, EventLine, Verified};
 use super::args::{Cli, LogExportArgs, LogShowArgs, LogVerifyArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
+use super::output::say;
 
 /// Events read at a time.
 const BATCH: i64 = 1_000;
@@ -22,9 +23,9 @@ pub(super) async fn show(cli: &Cli, args: &LogShowArgs) -> Result<Exit, Failure>
     let events = record::event_lines(&mut connection, args.after, args.account.as_deref(), args.limit).await?;
     for event in &events {
         if cli.json {
-            println!("{}", String::from_utf8_lossy(&event.bytes));
+            say!("{}", String::from_utf8_lossy(&event.bytes));
         } else {
-            println!("{}", human(event));
+            say!("{}", human(event));
         }
     }
     Ok(Exit::DONE)
@@ -59,13 +60,10 @@ pub(super) async fn export(cli: &Cli, args: &LogExportArgs) -> Result<Exit, Fail
     let mut transaction = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let (events, messages) = export_into(&mut transaction, &args.directory).await?;
     if cli.json {
-        println!("{}", json!({ "events": events, "messages": messages, "directory": args.directory }));
+        say!("{}", json!({ "events": events, "messages": messages, "directory": args.directory }));
     } else {
-        println!("{events} events and {messages} messages written into {}.", args.directory.display());
-        println!(
-            "Anybody can verify them: dunningd log verify --from {}",
-            args.directory.join("events.ndjson").display()
-        );
+        say!("{events} events and {messages} messages written into {}.", args.directory.display());
+        say!("Anybody can verify them: dunningd log verify --from {}", args.directory.join("events.ndjson").display());
     }
     Ok(Exit::DONE)
 }
@@ -117,9 +115,9 @@ pub(super) async fn verify(cli: &Cli, args: &LogVerifyArgs) -> Result<Exit, Fail
         ));
     }
     if cli.json {
-        println!("{}", serde_json::to_value(&verified).unwrap_or_default());
+        say!("{}", serde_json::to_value(&verified).unwrap_or_default());
     } else {
-        println!("The log holds together: {} events, no gap, head {}.", verified.events, verified.head);
+        say!("The log holds together: {} events, no gap, head {}.", verified.events, verified.head);
     }
     Ok(Exit::DONE)
 }

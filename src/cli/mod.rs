@@ -7,6 +7,7 @@ mod failure;
 mod ledger;
 mod log;
 mod outbox;
+mod output;
 mod preview;
 mod register;
 mod scan;
@@ -70,6 +71,8 @@ async fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Ledger { command: LedgerCommand::Check } => ledger::check(cli).await,
         Command::Ledger { command: LedgerCommand::Contract } => Ok(ledger::contract(cli)),
         Command::Outbox { command: OutboxCommand::List } => outbox::list(cli).await,
+        Command::Task { command: args::TaskCommand::List } => outbox::tasks(cli).await,
+        Command::Outbox { command: OutboxCommand::Show { notice } } => outbox::show(cli, *notice).await,
         Command::Outbox { command: OutboxCommand::Resolve(args) } => outbox::resolve(cli, args).await,
         Command::Log { command: LogCommand::Show(args) } => log::show(cli, args).await,
         Command::Log { command: LogCommand::Export(args) } => log::export(cli, args).await,

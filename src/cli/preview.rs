@@ -9,6 +9,7 @@ use crate::render::{TemplateSet, reference};
 use super::args::{Cli, PreviewArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
+use super::output::say;
 
 pub(super) async fn preview(cli: &Cli, args: &PreviewArgs) -> Result<Exit, Failure> {
     let (letter, rendered) = match &args.account {
@@ -19,15 +20,15 @@ pub(super) async fn preview(cli: &Cli, args: &PreviewArgs) -> Result<Exit, Failu
         fs::write(file, &rendered.html).map_err(|error| Failure::unexpected(format!("{}: {error}", file.display())))?;
     }
     if cli.json {
-        println!("{}", serde_json::json!({ "letter": letter, "rendered": rendered }));
+        say!("{}", serde_json::json!({ "letter": letter, "rendered": rendered }));
     } else {
-        println!("Subject: {}\n", rendered.subject);
-        println!("{}", rendered.text.trim_end());
+        say!("Subject: {}\n", rendered.subject);
+        say!("{}", rendered.text.trim_end());
         for attachment in &rendered.attachments {
-            println!("\n[attached: {} ({} bytes)]", attachment.file_name, attachment.bytes.len());
+            say!("\n[attached: {} ({} bytes)]", attachment.file_name, attachment.bytes.len());
         }
         if let Some(file) = &args.html {
-            println!("\n[HTML written to {}]", file.display());
+            say!("\n[HTML written to {}]", file.display());
         }
     }
     Ok(Exit::DONE)
@@ -105,17 +106,17 @@ pub(super) fn list(cli: &Cli) -> Result<Exit, Failure> {
     }
     let situations: Vec<&str> = templates.fixture_names().collect();
     if cli.json {
-        println!("{}", serde_json::json!({ "templates": by_template, "situations": situations }));
+        say!("{}", serde_json::json!({ "templates": by_template, "situations": situations }));
     } else {
         for (template, languages) in by_template {
-            println!("{template:<12} {}", languages.join(", "));
+            say!("{template:<12} {}", languages.join(", "));
         }
-        println!("sample situations: {}", situations.join(", "));
+        say!("sample situations: {}", situations.join(", "));
     }
     Ok(Exit::DONE)
 }
 
 pub(super) fn vars() -> Exit {
-    println!("{}", reference());
+    say!("{}", reference());
     Exit::DONE
 }

@@ -9,6 +9,7 @@ use crate::{ledger, record};
 use super::args::{Cli, HoldArgs, ReasonArgs, ReleaseArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
+use super::output::say;
 use super::scan::parsed;
 
 fn account(text: &str) -> Result<AccountId, Failure> {
@@ -34,7 +35,7 @@ pub(super) async fn hold(cli: &Cli, args: &HoldArgs) -> Result<Exit, Failure> {
     transaction.commit().await?;
     let until = args.until.map_or("until it is released".to_owned(), |day| format!("up to and including {day}"));
     let target = item.map_or(format!("Account {account}"), |item| format!("Item {item} of account {account}"));
-    say(cli, &json!({ "hold": id }), &format!("{target} is on hold {until}."));
+    tell(cli, &json!({ "hold": id }), &format!("{target} is on hold {until}."));
     Ok(Exit::DONE)
 }
 
@@ -46,7 +47,7 @@ pub(super) async fn release(cli: &Cli, args: &ReleaseArgs) -> Result<Exit, Failu
     let count =
         record::release_holds(&mut transaction, &account, item.as_ref(), &args.why.reason, &shell.actor).await?;
     transaction.commit().await?;
-    say(
+    tell(
         cli,
         &json!({ "released": count }),
         &format!("{count} {} released.", if count == 1 { "hold" } else { "holds" }),
@@ -65,7 +66,7 @@ pub(super) async fn pause(cli: &Cli, args: &ReasonArgs) -> Result<Exit, Failure>
     } else {
         "Everything was paused already."
     };
-    say(cli, &json!({ "paused": true, "changed": changed }), text);
+    tell(cli, &json!({ "paused": true, "changed": changed }), text);
     Ok(Exit::DONE)
 }
 
@@ -76,10 +77,10 @@ pub(super) async fn resume(cli: &Cli, args: &ReasonArgs) -> Result<Exit, Failure
     let changed = record::resume(&mut transaction, &args.reason, &shell.actor).await?;
     transaction.commit().await?;
     let text = if changed { "The pause is over." } else { "Nothing was paused." };
-    say(cli, &json!({ "paused": false, "changed": changed }), text);
+    tell(cli, &json!({ "paused": false, "changed": changed }), text);
     Ok(Exit::DONE)
 }
 
-fn say(cli: &Cli, json: &serde_json::Value, text: &str) {
-    if cli.json { println!("{json}") } else { println!("{text}") }
+fn tell(cli: &Cli, json: &serde_json::Value, text: &str) {
+    if cli.json { say!("{json}") } else { say!("{text}") }
 }

@@ -7,10 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::daemon::{self, Dispatched, RunReport, ScanReport, ScanRequest};
 use crate::model::{AccountId, CreditorId, Decision, ReasonCode, RunTotals, Verdict};
+use crate::record;
 
 use super::args::{Cli, ScanArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
+use super::output::{say, say_part};
 
 pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
     let request = ScanRequest {
@@ -25,7 +27,7 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
     let json = cli.json;
     let report = daemon::scan(&shell, &request, &mut |decision| match (args.why, json) {
         (true, true) => decisions.push(why_json(decision)),
-        (true, false) => println!("{}", why_line(decision)),
+        (true, false) => say!("{}", why_line(decision)),
         (false, _) => {}
     })
     .await?;
@@ -35,6 +37,7 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
     } else {
         None
     };
+    let waiting = if args.deliver { record::waiting(&mut *shell.pool.acquire().await?).await? } else { Vec::new() };
     if json {
         let mut value = serde_json::to_value(&report).unwrap_or_default();
         if args.why {
@@ -42,19 +45,24 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         }
         if let Some(dispatched) = &dispatched {
             value["delivery"] = serde_json::to_value(dispatched).unwrap_or_default();
+            value["waiting"] = serde_json::to_value(&waiting).unwrap_or_default();
         }
-        println!("{value}");
+        say!("{value}");
     } else {
         if args.why {
-            println!();
+            say!();
         }
-        print!("{}", human(&report, dispatched.as_ref()));
+        say_part!("{}", human(&report, dispatched.as_ref()));
+        for (why, count) in &waiting {
+            say!("{count} waiting: {why}");
+        }
         for refusal in &report.refused {
             eprintln!("dunningd: {refusal}");
         }
     }
     let relay_down = dispatched.as_ref().is_some_and(|done| done.relay_error.is_some());
-    let failed = report.quarantined > 0
+    let failed = !waiting.is_empty()
+        || report.quarantined > 0
         || report.runs.iter().any(|run| !run.failures.is_empty())
         || dispatched.as_ref().is_some_and(|done| !done.all_accepted());
     Ok(if !report.refused.is_empty() {

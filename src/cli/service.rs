@@ -15,6 +15,7 @@ use crate::record::{self, SchemaState};
 use super::args::Cli;
 use super::connect;
 use super::failure::{Exit, Failure};
+use super::output::say;
 
 pub(super) async fn run(cli: &Cli) -> Result<Exit, Failure> {
     let shell = Arc::new(connect::shell(cli, Some("dunningd run")).await?);
@@ -36,7 +37,8 @@ pub(super) async fn run(cli: &Cli) -> Result<Exit, Failure> {
 
 /// The service log: to journald under systemd, as text on a terminal, else as JSON. No debtor's name or address.
 fn start_log(log: &Log) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&log.filter)
+    // The bell tells of itself what nobody needs.
+    let filter = EnvFilter::try_new(format!("tokio_cron_scheduler=error,{}", log.filter))
         .map_err(|error| Failure::new(Exit::CONFIG, format!("[log] filter in dunningd.toml: {error}")))?;
     let registry = tracing_subscriber::registry().with(filter);
     let journald = std::env::var_os("JOURNAL_STREAM").is_some();
@@ -77,20 +79,20 @@ pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
     let mut connection = shell.pool.acquire().await?;
     let status = record::status(&mut connection).await?;
     if cli.json {
-        println!("{}", serde_json::to_value(&status).unwrap_or_default());
+        say!("{}", serde_json::to_value(&status).unwrap_or_default());
         return Ok(Exit::DONE);
     }
     match (&status.pause.reason, &status.pause.by_person, status.pause.since) {
         (Some(reason), Some(person), Some(since)) => {
-            println!("PAUSED by {person} since {}: {reason}", since.format("%Y-%m-%d %H:%M UTC"));
+            say!("PAUSED by {person} since {}: {reason}", since.format("%Y-%m-%d %H:%M UTC"));
         }
-        _ => println!("not paused"),
+        _ => say!("not paused"),
     }
     for creditor in shell.live().config.policy.creditors.keys() {
         match status.runs.iter().find(|run| run.creditor == creditor.as_str()) {
             Some(run) => {
                 let number = |key: &str| run.totals.as_ref().and_then(|t| t[key].as_u64()).unwrap_or_default();
-                println!(
+                say!(
                     "creditor {creditor}: last run {} {}{}, considered {}, contacted {}",
                     run.business_date,
                     run.state,
@@ -99,15 +101,15 @@ pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
                     number("contacted")
                 );
             }
-            None => println!("creditor {creditor}: no run yet"),
+            None => say!("creditor {creditor}: no run yet"),
         }
     }
     let list = |counts: &std::collections::BTreeMap<String, i64>| {
         let parts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
         if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
     };
-    println!("notices: {}", list(&status.notices));
-    println!("open tasks: {}", list(&status.tasks));
-    println!("log: {} events, head {}", status.log_events, status.log_head);
+    say!("notices: {}", list(&status.notices));
+    say!("open tasks: {}", list(&status.tasks));
+    say!("log: {} events, head {}", status.log_events, status.log_head);
     Ok(Exit::DONE)
 }

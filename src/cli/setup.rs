@@ -11,6 +11,7 @@ use crate::{config, ledger, record};
 use super::args::Cli;
 use super::connect;
 use super::failure::{Exit, Failure};
+use super::output::say;
 
 pub(super) fn init(directory: &Path) -> Result<Exit, Failure> {
     let io = |error: std::io::Error| Failure::unexpected(format!("{}: {error}", directory.display()));
@@ -31,8 +32,8 @@ pub(super) fn init(directory: &Path) -> Result<Exit, Failure> {
         fs::write(&path, text).map_err(io)?;
         count += 1;
     }
-    println!("{count} files written into {}.", directory.display());
-    println!(
+    say!("{count} files written into {}.", directory.display());
+    say!(
         "Edit dunningd.toml, creditors.toml and policy.toml there, then: dunningd --config {} check",
         directory.display()
     );
@@ -46,11 +47,11 @@ pub(super) async fn migrate(cli: &Cli) -> Result<Exit, Failure> {
         Failure::unexpected(format!("{error}; did a superuser run deploy/roles.sql in this database?"))
     })?;
     if cli.json {
-        println!("{}", serde_json::json!({ "applied": applied }));
+        say!("{}", serde_json::json!({ "applied": applied }));
     } else if applied == 0 {
-        println!("The schema is current.");
+        say!("The schema is current.");
     } else {
-        println!("{applied} migrations applied.");
+        say!("{applied} migrations applied.");
     }
     Ok(Exit::DONE)
 }
@@ -59,23 +60,23 @@ pub(super) fn check(cli: &Cli) -> Result<Exit, Failure> {
     let live = connect::load(cli)?;
     let policy = &live.config.policy;
     if cli.json {
-        println!("{}", serde_json::json!({ "warnings": live.warnings, "templates": policy.templates.0.len() }));
+        say!("{}", serde_json::json!({ "warnings": live.warnings, "templates": policy.templates.0.len() }));
     } else {
         if !live.warnings.is_empty() {
-            println!("{}", live.warnings);
+            say!("{}", live.warnings);
         }
-        println!("{} is valid.", cli.config.display());
-        println!("  creditors  {}", names(policy.creditors.keys()));
-        println!("  languages  {}", names(policy.languages.iter()));
+        say!("{} is valid.", cli.config.display());
+        say!("  creditors  {}", names(policy.creditors.keys()));
+        say!("  languages  {}", names(policy.languages.iter()));
         for ladder in policy.ladders.values() {
             let stages: Vec<String> = ladder
                 .stages
                 .iter()
                 .map(|s| format!("{} {:+}{}", s.name, s.days, if s.enabled { "" } else { " (off)" }))
                 .collect();
-            println!("  ladder     {}: {}", ladder.name, stages.join(", "));
+            say!("  ladder     {}: {}", ladder.name, stages.join(", "));
         }
-        println!("  templates  {} letters", policy.templates.0.len());
+        say!("  templates  {} letters", policy.templates.0.len());
     }
     Ok(Exit::DONE)
 }

@@ -21,6 +21,7 @@ use super::args::{Cli, DemoArgs};
 use super::connect::actor;
 use super::failure::{Exit, Failure};
 use super::log;
+use super::output::{say, say_part};
 
 pub(super) async fn demo(cli: &Cli, args: &DemoArgs) -> Result<Exit, Failure> {
     let output = output_folder(args.output.clone())?;
@@ -30,7 +31,7 @@ pub(super) async fn demo(cli: &Cli, args: &DemoArgs) -> Result<Exit, Failure> {
     let sink = Sink::start().await.map_err(|error| Failure::unexpected(error.to_string()))?;
     let (host, port) = relay(args, &sink)?;
     let shell = world(&cluster, &host, port).await?;
-    say(
+    tell(
         cli,
         &format!(
             "A private PostgreSQL in {}, a mail server on {host}:{port}, the clock frozen on {}.",
@@ -58,15 +59,15 @@ pub(super) async fn demo(cli: &Cli, args: &DemoArgs) -> Result<Exit, Failure> {
         && contradictions.is_empty()
         && mails.altered == 0;
     if cli.json {
-        println!(
+        say!(
             "{}",
             serde_json::json!({ "scan": report, "delivery": dispatched, "second_scan": again.total,
                 "log": verified, "contradictions": contradictions, "output": output })
         );
     } else {
-        print!("{}", summary(&report, &dispatched, &again, &mails, &output));
-        println!("The contact log verifies: {} events, no gap, head {}.", verified.events, verified.head);
-        println!("\n{}", next_steps(&output, &mails));
+        say_part!("{}", summary(&report, &dispatched, &again, &mails, &output));
+        say!("The contact log verifies: {} events, no gap, head {}.", verified.events, verified.head);
+        say!("\n{}", next_steps(&output, &mails));
     }
     if args.keep {
         keep(&cluster).await?;
@@ -74,9 +75,9 @@ pub(super) async fn demo(cli: &Cli, args: &DemoArgs) -> Result<Exit, Failure> {
     Ok(if good { Exit::DONE } else { Exit::FINDINGS })
 }
 
-fn say(cli: &Cli, text: &str) {
+fn tell(cli: &Cli, text: &str) {
     if !cli.json {
-        println!("{text}");
+        say!("{text}");
     }
 }
 
@@ -133,7 +134,7 @@ async fn fill(cli: &Cli, shell: &Shell, output: &Path) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::unexpected(error.to_string()))?;
     connection.close().await?;
-    say(cli, &format!("Imported {} rows of made-up accounts from {}.\n", imported.rows, file.display()));
+    tell(cli, &format!("Imported {} rows of made-up accounts from {}.\n", imported.rows, file.display()));
     Ok(())
 }
 
@@ -204,7 +205,7 @@ fn next_steps(output: &Path, mails: &Mails) -> String {
 }
 
 async fn keep(cluster: &Cluster) -> Result<(), Failure> {
-    println!("\nThe database stays until you press Enter: psql '{}'", cluster.url("demo", "dunningd_auditor"));
+    say!("\nThe database stays until you press Enter: psql '{}'", cluster.url("demo", "dunningd_auditor"));
     let mut line = String::new();
     tokio::task::spawn_blocking(move || std::io::stdin().read_line(&mut line))
         .await

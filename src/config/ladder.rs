@@ -123,9 +123,10 @@ fn read_stage(mut section: Section<'_>) -> Option<ReadStage<'_>> {
     let demands = section.get("demands");
     let demands =
         demands.and_then(|f| f.choice(&[("all_overdue", Demands::AllOverdue), ("reached", Demands::Reached)]));
-    let on_unknown = section.get("on_unknown");
-    let on_unknown =
-        on_unknown.and_then(|f| f.choice(&[("review", OnUnknown::Review), ("resend_once", OnUnknown::ResendOnce)]));
+    let on_unknown_field = section.get("on_unknown");
+    let on_unknown = on_unknown_field
+        .as_ref()
+        .and_then(|f| f.choice(&[("review", OnUnknown::Review), ("resend_once", OnUnknown::ResendOnce)]));
     let when = section.section("when").map(condition).unwrap_or_default();
     section.close();
 
@@ -137,6 +138,11 @@ fn read_stage(mut section: Section<'_>) -> Option<ReadStage<'_>> {
         }
         if let Some(field) = approval_field.filter(|_| approval) {
             field.note(FindingCode::NotInThisVersion, format!("approval needs a person, and {NO_TASKS}"));
+        }
+        if let Some(field) = on_unknown_field.filter(|_| on_unknown == Some(OnUnknown::ResendOnce)) {
+            let message = "sending again by itself does not exist in this version yet: write `on_unknown = \"review\"`, \
+                           and a person decides by `dunningd outbox resolve`";
+            field.note(FindingCode::NotInThisVersion, message);
         }
         if let Some(days) = days.filter(|days| *days < 1) {
             let message = format!(
@@ -160,7 +166,7 @@ fn read_stage(mut section: Section<'_>) -> Option<ReadStage<'_>> {
         approval,
         demands: demands.unwrap_or(if from_final { Demands::Reached } else { Demands::AllOverdue }),
         when,
-        on_unknown: on_unknown.unwrap_or(if from_final { OnUnknown::Review } else { OnUnknown::ResendOnce }),
+        on_unknown: on_unknown.unwrap_or(OnUnknown::Review),
         location,
     };
     Some(ReadStage { stage, name_at, days_at })

@@ -36,8 +36,6 @@ pub struct Service {
     pub schedule: Schedule,
     /// `[freshness]`
     pub freshness: FreshnessRule,
-    /// `[state]`
-    pub state: State,
     /// `[log]`
     pub log: Log,
 }
@@ -93,13 +91,6 @@ pub enum FreshnessRule {
         /// `max_age_hours`: 1 to 720. No default.
         hours: u32,
     },
-}
-
-/// `[state]`: what the daemon keeps outside the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
-    /// `directory`: a folder on a local disk for the journal of mail server replies. Default `/var/lib/dunningd`.
-    pub directory: PathBuf,
 }
 
 /// `[log]`: what the daemon tells the operator; never names of debtors.
@@ -237,7 +228,6 @@ pub(super) fn read(mut root: Section<'_>, around: Surroundings<'_>) -> Option<Se
     };
     let schedule = root.section("schedule").map_or_else(Schedule::default, Schedule::read);
     let freshness = root.section("freshness").map_or(Some(FreshnessRule::PreviousWorkingDay), FreshnessRule::read);
-    let state = root.section("state").map_or_else(State::default, |section| State::read(section, around));
     let log = root.section("log").map_or_else(Log::default, Log::read);
     root.close();
     Some(Service {
@@ -247,7 +237,6 @@ pub(super) fn read(mut root: Section<'_>, around: Surroundings<'_>) -> Option<Se
         dispatch,
         schedule,
         freshness: freshness?,
-        state,
         log,
     })
 }
@@ -370,20 +359,6 @@ impl FreshnessRule {
         }
         section.close_with(&["max_age_hours"], "it belongs to `mode = \"max_age\"`");
         Some(Self::PreviousWorkingDay)
-    }
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self { directory: PathBuf::from("/var/lib/dunningd") }
-    }
-}
-
-impl State {
-    fn read(mut section: Section<'_>, around: Surroundings<'_>) -> Self {
-        let directory = around.path(&mut section, "directory");
-        section.close();
-        directory.map_or_else(Self::default, |directory| Self { directory })
     }
 }
 

@@ -47,7 +47,8 @@ pub fn letter(
         party_kind: account.party_kind,
         salutation,
         date: decision.business_date,
-        payments_as_of: payments_as_of.with_timezone(&creditor.time_zone).date_naive(),
+        // The last day that the payments cover: midnight is the end of the day before it.
+        payments_as_of: (payments_as_of - chrono::Duration::seconds(1)).with_timezone(&creditor.time_zone).date_naive(),
         respond_by: contacting.respond_by,
         reminded_on: reminded_on(snapshot, decision),
         next_tone: contacting.next_tone,

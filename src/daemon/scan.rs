@@ -80,6 +80,8 @@ pub enum ScanError {
     UnknownAccount(AccountId),
     #[error("sending with --as-of is refused when environment is \"production\"; add --dry-run")]
     AsOfInProduction,
+    #[error("{0} lies in the future; add --dry-run to see what that day would bring")]
+    AsOfInFuture(NaiveDate),
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -109,6 +111,9 @@ pub async fn scan(
         && live.config.service.environment == crate::config::Environment::Production
     {
         return Err(ScanError::AsOfInProduction);
+    }
+    if let Some(day) = request.as_of.filter(|day| !request.dry_run && *day > shell.clock.today(chrono_tz::Tz::UTC)) {
+        return Err(ScanError::AsOfInFuture(day));
     }
     let mut request = request.clone();
     if let Some(account) = &request.account {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::model::{Outcome, Phase, Reply};
@@ -16,7 +17,7 @@ pub struct FileTransport {
 }
 
 impl FileTransport {
-    /// Into that folder, which must exist when the first message comes.
+    /// Into that folder, which is made, for its owner alone, when the first message comes.
     #[must_use]
     pub fn new(directory: PathBuf) -> Self {
         Self { directory }
@@ -54,6 +55,11 @@ fn file_name(message_id: &str) -> String {
     name
 }
 
+/// Letters hold names and debts: nobody but the owner looks into a folder that we make.
+fn make(directory: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
 fn write(directory: &Path, name: &str, bytes: &[u8]) -> Outcome {
     let deferred = |detail: String, ours| Outcome::Deferred { phase: Phase::File, reply: None, detail, ours };
     let accepted = || Outcome::Accepted { reply: Reply { code: 250, text: format!("file: {name}") } };
@@ -61,7 +67,8 @@ fn write(directory: &Path, name: &str, bytes: &[u8]) -> Outcome {
     // Hidden, and with another ending, so that nobody who collects messages takes half of one.
     let unfinished = directory.join(format!(".{name}.{}.part", std::process::id()));
 
-    let named = write_new(&unfinished, bytes).and_then(|()| fs::hard_link(&unfinished, &path));
+    let named =
+        make(directory).and_then(|()| write_new(&unfinished, bytes)).and_then(|()| fs::hard_link(&unfinished, &path));
     // Left behind it does no harm.
     let _ = fs::remove_file(&unfinished);
     match named {

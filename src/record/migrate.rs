@@ -48,8 +48,14 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<usize, MigrateErro
 /// When the database is gone.
 pub async fn schema_state(connection: &mut PgConnection) -> Result<SchemaState, MigrateError> {
     connection.ping().await?;
-    let exists: bool =
-        sqlx::query_scalar("SELECT to_regclass('dunning.migration') IS NOT NULL").fetch_one(&mut *connection).await?;
+    // Without USAGE on the schema even the name of a table in it is refused.
+    let exists: bool = sqlx::query_scalar(
+        "SELECT CASE WHEN to_regnamespace('dunning') IS NULL THEN false
+                     WHEN NOT has_schema_privilege('dunning', 'USAGE') THEN false
+                     ELSE to_regclass('dunning.migration') IS NOT NULL END",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
     if !exists {
         return Ok(SchemaState::Behind(MIGRATOR.migrations.len()));
     }

@@ -28,7 +28,9 @@ pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};
 pub use past::{Past, mailboxes, past};
 pub use register::{HoldError, PauseState, pause, pause_state, place_hold, release_holds, resume};
-pub use resolve::{OutboxRow, Resolution, ResolveError, outbox, resolve};
+pub use resolve::{
+    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, attempts_of, open_tasks, outbox, resolve, waiting,
+};
 pub use runs::{
     LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, scheduled_run, start,
 };
@@ -41,7 +43,11 @@ pub use verify::{Problem, Verified, verify_against_notices, verify_lines, verify
 pub enum RecordError {
     /// The database refused or is gone.
     #[error("{}", database_message(.0))]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
+    /// The one guard against doubles said no. Decisions see a pending notice before it comes to that, except in a scan
+    /// that looks at a day before the notice's own.
+    #[error("a notice for one of these items and its stage exists already")]
+    Doubled,
     /// A stored value does not parse.
     #[error("table {table}, column {column}: {value:?} is not valid")]
     Inconsistent { table: &'static str, column: &'static str, value: String },
@@ -53,6 +59,13 @@ pub fn database_message(error: &sqlx::Error) -> String {
     match error.as_database_error() {
         Some(db) => format!("database: {}{}", db.message(), db.code().map_or(String::new(), |c| format!(" ({c})"))),
         None => format!("database: {error}"),
+    }
+}
+
+impl From<sqlx::Error> for RecordError {
+    fn from(error: sqlx::Error) -> Self {
+        let constraint = error.as_database_error().and_then(|db| db.constraint());
+        if constraint == Some("one_live_notice_per_item_and_stage") { Self::Doubled } else { Self::Database(error) }
     }
 }
 

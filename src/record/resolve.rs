@@ -142,3 +142,78 @@ pub async fn outbox(connection: &mut PgConnection) -> Result<Vec<OutboxRow>, Rec
     .await?;
     Ok(rows)
 }
+
+/// One attempt, with the relay's own words: personal data, for people who may see it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct AttemptRow {
+    pub number: i32,
+    pub started_at: chrono::DateTime<chrono::Utc>,
+    pub outcome: Option<String>,
+    pub phase: Option<String>,
+    pub reply_code: Option<i32>,
+    pub reply_text: Option<String>,
+    pub detail: Option<String>,
+}
+
+/// The attempts of a notice, in order.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn attempts_of(connection: &mut PgConnection, notice: Uuid) -> Result<Vec<AttemptRow>, RecordError> {
+    let rows = sqlx::query_as!(
+        AttemptRow,
+        "SELECT number, started_at, outcome, phase, reply_code, reply_text, detail FROM dunning.attempt
+         WHERE notice_id = $1 ORDER BY number",
+        notice
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows)
+}
+
+/// An open task.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct TaskRow {
+    pub task_id: i64,
+    pub creditor: String,
+    /// Empty when it is about no single account.
+    pub account_id: String,
+    pub kind: String,
+    pub subject: String,
+    pub text: String,
+    pub opened_on: chrono::NaiveDate,
+}
+
+/// Every open task, oldest first.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn open_tasks(connection: &mut PgConnection) -> Result<Vec<TaskRow>, RecordError> {
+    let rows = sqlx::query_as!(
+        TaskRow,
+        "SELECT task_id, creditor, account_id, kind, subject, text, opened_on FROM dunning.task
+         WHERE closed_at IS NULL ORDER BY opened_on, task_id"
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows)
+}
+
+/// What waits to be delivered, and why it was not: the distinct words of the last attempts, with how many notices.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn waiting(connection: &mut PgConnection) -> Result<Vec<(String, i64)>, RecordError> {
+    let rows = sqlx::query!(
+        r#"SELECT coalesce(concat_ws(' ', a.phase || ':', a.reply_code::text, a.detail), 'not tried yet') AS "why!",
+               count(*) AS "count!"
+           FROM dunning.notice n
+           LEFT JOIN LATERAL (SELECT phase, reply_code, detail FROM dunning.attempt a
+                              WHERE a.notice_id = n.notice_id ORDER BY number DESC LIMIT 1) a ON true
+           WHERE n.state IN ('queued', 'deferred', 'claimed', 'in_flight')
+           GROUP BY 1 ORDER BY 2 DESC, 1"#
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.why, row.count)).collect())
+}

@@ -227,7 +227,7 @@ pub struct RunRow {
     pub totals: Option<serde_json::Value>,
 }
 
-/// The latest run of each creditor.
+/// The latest run of each creditor; one with `--as-of` is no run of the day.
 ///
 /// # Errors
 /// When the database refuses.
@@ -235,7 +235,7 @@ pub async fn latest_runs(connection: &mut PgConnection) -> Result<Vec<RunRow>, R
     let rows = sqlx::query_as!(
         RunRow,
         "SELECT DISTINCT ON (creditor) run_id, creditor, business_date, state, reason, payments_as_of, started_at, totals
-         FROM dunning.run ORDER BY creditor, started_at DESC"
+         FROM dunning.run WHERE NOT as_of ORDER BY creditor, started_at DESC"
     )
     .fetch_all(connection)
     .await?;

@@ -92,8 +92,8 @@ fn the_shipped_ladder_is_friendly_firm_and_final_by_mail() {
     assert_eq!(
         stages,
         [
-            ("friendly", 5, Tone::Friendly, Demands::AllOverdue, OnUnknown::ResendOnce),
-            ("firm", 14, Tone::Firm, Demands::AllOverdue, OnUnknown::ResendOnce),
+            ("friendly", 5, Tone::Friendly, Demands::AllOverdue, OnUnknown::Review),
+            ("firm", 14, Tone::Firm, Demands::AllOverdue, OnUnknown::Review),
             ("final", 28, Tone::Final, Demands::Reached, OnUnknown::Review),
         ]
     );
@@ -506,7 +506,6 @@ fn a_variable_wins_over_the_files() {
         &[
             ("DUNNINGD__MAIL__TIMEOUTS__DOT", "20"),
             ("DUNNINGD__DISPATCH__MAX_TRIES", "3"),
-            ("DUNNINGD__STATE__DIRECTORY", "/srv/state"),
             ("DUNNINGD_OTHER", "not ours"),
             ("PATH", "/usr/bin"),
         ],
@@ -514,7 +513,6 @@ fn a_variable_wins_over_the_files() {
     let Mail::Smtp(smtp) = service.mail else { panic!("no relay") };
     assert_eq!(smtp.timeouts.dot, Duration::from_secs(20));
     assert_eq!(service.dispatch.max_tries, 3);
-    assert_eq!(service.state.directory, Path::new("/srv/state"));
 }
 
 #[test]
@@ -1018,7 +1016,6 @@ fn the_folder_is_read_with_its_drop_ins_in_the_order_of_their_names() {
     assert_eq!(config.service.dispatch.max_tries, 20);
     assert_eq!(config.service.dispatch.retry_first, Duration::from_mins(7));
     assert_eq!(config.service.dispatch.lease, Duration::from_secs(150));
-    assert_eq!(config.service.state.directory, dir.path().join("../var/state"));
     assert_eq!(config.texts.service.len(), 3);
 
     drop_in("20-site.toml", "[dispatch]\nmax_tries = 2000\nretry_frist_minutes = 2\n");

@@ -1,0 +1,27 @@
+//! What a command says on stdout. Whoever stops reading, as `head` does, ends the command in peace.
+
+use std::fmt::Arguments;
+use std::io::{self, Write as _};
+
+/// Writes; ends the process with code 0 when nobody reads any more.
+pub(super) fn write(text: Arguments<'_>) {
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = stdout.write_fmt(text)
+        && error.kind() == io::ErrorKind::BrokenPipe
+    {
+        std::process::exit(0);
+    }
+}
+
+/// A line on stdout.
+macro_rules! say {
+    () => { $crate::cli::output::write(format_args!("\n")) };
+    ($($text:tt)*) => { $crate::cli::output::write(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// A text on stdout that brings its own line ends.
+macro_rules! say_part {
+    ($($text:tt)*) => { $crate::cli::output::write(format_args!($($text)*)) };
+}
+
+pub(super) use {say, say_part};
