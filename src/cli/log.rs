@@ -1,12 +1,14 @@
 //! The contact log: show, export, verify.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use crate::model::GENESIS;
 use crate::record::{self, EventLine, Verified};
 
 use super::args::{Cli, LogExportArgs, LogShowArgs, LogVerifyArgs};
@@ -63,7 +65,7 @@ pub(super) async fn export(cli: &Cli, args: &LogExportArgs) -> Result<Exit, Fail
         say!("{}", json!({ "events": events, "messages": messages, "directory": args.directory }));
     } else {
         say!("{events} events and {messages} messages written into {}.", args.directory.display());
-        say!("Anybody can verify them: dunningd log verify --from {}", args.directory.join("events.ndjson").display());
+        say!("Anybody can verify them: dunningd log verify --from {}", args.directory.display());
     }
     Ok(Exit::DONE)
 }
@@ -75,8 +77,10 @@ pub(super) async fn export_into(connection: &mut PgConnection, directory: &Path)
         return Err(Failure::new(Exit::REFUSED, format!("{} is not empty; nothing was written", directory.display())));
     }
     let folder = directory.join("messages");
-    fs::create_dir_all(&folder).map_err(io)?;
-    let mut file = BufWriter::new(File::create(directory.join("events.ndjson")).map_err(io)?);
+    // Letters hold names and debts: nobody but the owner looks into an export.
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(io)?;
+    let create = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io);
+    let mut file = BufWriter::new(create(&directory.join("events.ndjson"))?);
     let (mut after, mut count) = (0, 0_u64);
     loop {
         let events = record::event_lines(connection, after, None, BATCH).await?;
@@ -87,26 +91,34 @@ pub(super) async fn export_into(connection: &mut PgConnection, directory: &Path)
             count += 1;
         }
     }
-    file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all()).map_err(io)?;
+    close(file).map_err(io)?;
+    let mut list = BufWriter::new(create(&directory.join("messages.ndjson"))?);
     let mut messages = 0;
     for notice in record::messages_of(connection, None).await? {
         if let Some(message) = record::message_of(connection, notice).await? {
-            fs::write(folder.join(format!("{notice}.eml")), message.bytes).map_err(io)?;
+            let name = format!("messages/{notice}.eml");
+            create(&directory.join(&name))?.write_all(&message.bytes).map_err(io)?;
+            writeln!(list, "{}", record::message_line(notice, &name, &message)).map_err(io)?;
             messages += 1;
         }
     }
+    close(list).map_err(io)?;
     Ok((count, messages))
 }
 
+fn close(file: BufWriter<File>) -> std::io::Result<()> {
+    file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+}
+
 pub(super) async fn verify(cli: &Cli, args: &LogVerifyArgs) -> Result<Exit, Failure> {
-    let (verified, contradictions) = if let Some(file) = &args.from {
-        let opened = File::open(file)
-            .map_err(|error| Failure::new(Exit::NO_SUCH_THING, format!("{}: {error}", file.display())))?;
-        (broken(record::verify_lines(BufReader::new(opened).lines()))?, Vec::new())
+    let (verified, messages, contradictions) = if let Some(path) = &args.from {
+        let (verified, messages) = verify_export(path)?;
+        (verified, messages, Vec::new())
     } else {
         let shell = connect::shell(cli, None).await?;
         let mut transaction = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        verify_database(&mut transaction).await?
+        let (verified, contradictions) = verify_database(&mut transaction).await?;
+        (verified, None, contradictions)
     };
     if !contradictions.is_empty() {
         return Err(Failure::new(
@@ -115,11 +127,36 @@ pub(super) async fn verify(cli: &Cli, args: &LogVerifyArgs) -> Result<Exit, Fail
         ));
     }
     if cli.json {
-        say!("{}", serde_json::to_value(&verified).unwrap_or_default());
+        say!("{}", json!({ "events": verified.events, "head": verified.head, "messages": messages }));
     } else {
         say!("The log holds together: {} events, no gap, head {}.", verified.events, verified.head);
+        if let Some(messages) = messages {
+            say!("{messages} messages are byte for byte what the log commits to.");
+        }
+        if args.from.is_some() {
+            say!("That nothing was cut off at the end shows in the head: compare it with one that you kept.");
+        }
     }
     Ok(Exit::DONE)
+}
+
+/// An export alone: its folder with the messages, or only its events.
+fn verify_export(path: &Path) -> Result<(Verified, Option<u64>), Failure> {
+    let folder = path.is_dir().then_some(path);
+    let lines = |file: &Path| {
+        let opened = File::open(file)
+            .map_err(|error| Failure::new(Exit::NO_SUCH_THING, format!("{}: {error}", file.display())))?;
+        Ok::<_, Failure>(BufReader::new(opened).lines())
+    };
+    let events = folder.map_or_else(|| path.to_owned(), |folder| folder.join("events.ndjson"));
+    let (verified, commitments) = broken(record::verify_chain(lines(&events)?))?;
+    let messages = folder
+        .map(|folder| {
+            let read = |name: &str| fs::read(folder.join(name));
+            broken(record::verify_messages(&commitments, lines(&folder.join("messages.ndjson"))?, read))
+        })
+        .transpose()?;
+    Ok((verified, messages))
 }
 
 /// The log as stored, and every notice's state against its last event.
@@ -132,7 +169,12 @@ pub(super) async fn verify_database(connection: &mut PgConnection) -> Result<(Ve
         after = last.seq;
         lines.extend(events.iter().map(|event| Ok(record::export_line(event))));
     }
-    let verified = broken(record::verify_lines(lines))?;
+    // A database that was just migrated has no event yet.
+    let verified = if lines.is_empty() {
+        Verified { events: 0, head: hex::encode(GENESIS) }
+    } else {
+        broken(record::verify_lines(lines))?
+    };
     let (seq, head) = record::head(connection).await?;
     if seq.to_string() != verified.events.to_string() || hex::encode(&head) != verified.head {
         return Err(Failure::new(

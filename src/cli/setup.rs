@@ -5,6 +5,8 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 
+use crate::config::SecretError;
+use crate::daemon::{self, TransportError};
 use crate::render;
 use crate::{config, ledger, record};
 
@@ -58,7 +60,9 @@ pub(super) async fn migrate(cli: &Cli) -> Result<Exit, Failure> {
 
 pub(super) fn check(cli: &Cli) -> Result<Exit, Failure> {
     let live = connect::load(cli)?;
+    readable(&live)?;
     let policy = &live.config.policy;
+    let service = &live.config.service;
     if cli.json {
         say!("{}", serde_json::json!({ "warnings": live.warnings, "templates": policy.templates.0.len() }));
     } else {
@@ -66,6 +70,7 @@ pub(super) fn check(cli: &Cli) -> Result<Exit, Failure> {
             say!("{}", live.warnings);
         }
         say!("{} is valid.", cli.config.display());
+        say!("  letters    {}", daemon::destination(service));
         say!("  creditors  {}", names(policy.creditors.keys()));
         say!("  languages  {}", names(policy.languages.iter()));
         for ladder in policy.ladders.values() {
@@ -79,6 +84,23 @@ pub(super) fn check(cli: &Cli) -> Result<Exit, Failure> {
         say!("  templates  {} letters", policy.templates.0.len());
     }
     Ok(Exit::DONE)
+}
+
+/// Files that the configuration names are read once: what is missing now would be missing at the first letter.
+/// Credentials come from systemd, and only there.
+fn readable(live: &daemon::Live) -> Result<(), Failure> {
+    let database = &live.config.service.database;
+    let passwords = [database.password.as_ref(), database.admin_password.as_ref()];
+    for secret in passwords.into_iter().flatten() {
+        match secret.read() {
+            Ok(_) | Err(SecretError::NoCredentials(_)) => {}
+            Err(error) => return Err(Failure::new(Exit::CONFIG, error.to_string())),
+        }
+    }
+    match daemon::transport(&live.config.service.mail) {
+        Ok(_) | Err(TransportError::Secret(SecretError::NoCredentials(_))) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn names<T: ToString>(names: impl Iterator<Item = T>) -> String {

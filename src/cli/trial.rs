@@ -199,7 +199,7 @@ fn next_steps(output: &Path, mails: &Mails) -> String {
     format!(
         "Try next:\n  {program} log verify --from {}\n  {program} preview final --lang pl --fixture many\n  \
          {program} init ./my-dunningd\nand open {} in a browser.",
-        output.join("log/events.ndjson").display(),
+        output.join("log").display(),
         output.join("mails").join(format!("{first}.html")).display(),
     )
 }

@@ -42,9 +42,9 @@ impl Dispatched {
         self.deferred + self.refused + self.unknown == 0 && self.relay_error.is_none()
     }
 
-    fn unusable(error: &DeliveryError) -> Self {
+    fn unusable(relay: &Relay, error: &DeliveryError) -> Self {
         Self {
-            relay_error: Some(error.to_string()),
+            relay_error: Some(format!("{relay}: {error}")),
             credentials_refused: error.credentials_refused(),
             ..Self::default()
         }
@@ -107,7 +107,7 @@ pub async fn dispatch(
             // One session is tried before the others: a relay that refuses us is not asked once per worker.
             let first = match relay.connect().await {
                 Ok(session) => session,
-                Err(error) => return Ok(Dispatched::unusable(&error)),
+                Err(error) => return Ok(Dispatched::unusable(relay, &error)),
             };
             let connections = match &live.config.service.mail {
                 Mail::Smtp(smtp) => smtp.connections,
@@ -143,7 +143,7 @@ impl Worker<'_> {
             let session = match self.session(relay, kept.take()).await {
                 Ok(session) => session,
                 Err(error) => {
-                    done = done.add(Dispatched::unusable(&error));
+                    done = done.add(Dispatched::unusable(relay, &error));
                     break;
                 }
             };

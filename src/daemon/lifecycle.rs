@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 
 use crate::record::{self, RecordError, SchemaState};
 
-use super::live::{Live, LoadError, TransportError, transport};
+use super::live::{Live, LoadError, TransportError, destination, transport};
 use super::schedule::{Due, run_due};
 use super::{ScanError, ScanRequest, Shell, dispatch, scan};
 
@@ -57,6 +57,8 @@ pub async fn serve(
     load: impl Fn() -> Result<Live, LoadError> + Send,
     on_reload: impl Fn(Result<&Live, LoadError>) + Send,
 ) -> Result<(), ServeError> {
+    // Before anybody is told that we are ready: a SIGHUP that nobody awaits ends the process.
+    let awaited = Signals::await_all()?;
     let mut connection = shell.pool.acquire().await?;
     match record::schema_state(&mut connection).await? {
         SchemaState::Current => {}
@@ -70,15 +72,15 @@ pub async fn serve(
     let queued = Arc::new(Notify::new());
     let mut scheduler = ring(&bell, shell.live().config.service.schedule.poll).await?;
     notify(&[NotifyState::Ready, NotifyState::Status("running")]);
-    tracing::info!("ready");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), letters = destination(&shell.live().config.service), "ready");
 
     let scans = scan_loop(&shell, &bell, &queued, &stop);
     let deliveries = dispatch_loop(&shell, &queued, &stop);
-    let signals = signal_loop(&shell, &stop, load, on_reload);
-    let ((), (), signals) = tokio::join!(scans, deliveries, signals);
+    let signals = signal_loop(&shell, &stop, awaited, load, on_reload);
+    tokio::join!(scans, deliveries, signals);
     scheduler.shutdown().await?;
     tracing::info!("stopped");
-    signals
+    Ok(())
 }
 
 /// The bell: it only rings, in UTC; whether a run is due is decided elsewhere.
@@ -181,12 +183,11 @@ async fn dispatch_loop(shell: &Shell, queued: &Notify, stop: &CancellationToken)
 async fn signal_loop(
     shell: &Shell,
     stop: &CancellationToken,
+    awaited: Signals,
     load: impl Fn() -> Result<Live, LoadError>,
     on_reload: impl Fn(Result<&Live, LoadError>),
-) -> Result<(), ServeError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
+) {
+    let Signals { mut terminate, mut interrupt, mut hang_up } = awaited;
     let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
     loop {
         tokio::select! {
@@ -221,7 +222,23 @@ async fn signal_loop(
         }
         std::process::exit(130);
     });
-    Ok(())
+}
+
+/// The signals that mean something to the service.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn await_all() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// Ends when systemd wants to hear from us; never without a watchdog.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::{self, Config, Findings, Loaded, Mail};
+use crate::config::{self, Config, Environment, Findings, Loaded, Mail, Service};
 use crate::deliver::{self, FileTransport, Relay, SmtpSettings, Transport};
 use crate::render::{TemplateFinding, TemplateSet};
 
@@ -58,6 +58,23 @@ pub fn load_live(
         (Ok(loaded), Ok(templates)) => Live::new(loaded, templates),
         (loaded, templates) => {
             Err(LoadError { config: loaded.err().unwrap_or_default(), templates: templates.err().unwrap_or_default() })
+        }
+    }
+}
+
+/// Where letters go, in words that leave no doubt.
+#[must_use]
+pub fn destination(service: &Service) -> String {
+    let environment = match service.environment {
+        Environment::Production => "production",
+        Environment::Test => "test",
+    };
+    match &service.mail {
+        Mail::File { directory } => {
+            format!("{environment}: into files in {}; nobody receives them", directory.display())
+        }
+        Mail::Smtp(smtp) => {
+            format!("{environment}: by the relay {}:{} to the debtors; they DO leave", smtp.host, smtp.port)
         }
     }
 }

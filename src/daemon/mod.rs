@@ -21,7 +21,7 @@ use crate::model::Actor;
 pub use compose::{letter, mail};
 pub use dispatch::{Dispatched, dispatch, retry_at};
 pub use lifecycle::{ServeError, serve};
-pub use live::{Live, LoadError, TransportError, load_live, transport};
+pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
 pub use scan::{RunReport, ScanError, ScanReport, ScanRequest, check_options, look_at, scan};
 pub use schedule::{Due, payments_needed, run_due};
 

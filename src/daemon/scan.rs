@@ -205,12 +205,18 @@ impl<'a> Run<'a> {
 
     async fn perform(&self, each: &mut (dyn FnMut(&Decision) + Send)) -> Result<RunReport, ScanError> {
         let id = &self.creditor.id;
+        if self.request.dry_run {
+            return self.perform_as_leader(each).await;
+        }
+        let leader = record::lead(&self.shell.pool, id).await?.ok_or_else(|| ScanError::LockHeld(id.clone()))?;
+        let performed = self.perform_as_leader(each).await;
+        leader.release().await?;
+        performed
+    }
+
+    async fn perform_as_leader(&self, each: &mut (dyn FnMut(&Decision) + Send)) -> Result<RunReport, ScanError> {
+        let id = &self.creditor.id;
         let dry = self.request.dry_run;
-        let _leader = if dry {
-            None
-        } else {
-            Some(record::lead(&self.shell.pool, id).await?.ok_or_else(|| ScanError::LockHeld(id.clone()))?)
-        };
         let mut write = self.shell.pool.acquire().await?;
         let freshness = self.freshness(&mut write).await?;
         let start = self.start(&mut write, freshness).await?;

@@ -42,6 +42,13 @@ pub struct Relay {
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
+impl std::fmt::Display for Relay {
+    /// `relay.example.com:587`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.settings.host, self.settings.port)
+    }
+}
+
 impl Relay {
     /// Checks the settings and loads the trusted certificates. Connects to nothing.
     ///

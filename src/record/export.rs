@@ -1,7 +1,9 @@
 //! The contact log as lines for people and machines, and messages exactly as sent.
 //!
 //! An export is NDJSON, one line per event in order:
-//! `{"seq":"N","bytes":"<base64 of the stored bytes>","leaf":"<hex>","chain":"<hex>"}`.
+//! `{"seq":"N","bytes":"<base64 of the stored bytes>","leaf":"<hex>","chain":"<hex>"}`. Beside it lie the messages, and
+//! messages.ndjson with `{"notice":…,"file":…,"salt":"<hex>"}`: HMAC-SHA256(salt, file) is the `message_commitment` of
+//! the notice's `notice_planned` event.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -88,8 +90,26 @@ pub struct Message {
     pub recipient: String,
     /// Frozen when the notice was recorded, exactly as every attempt sends them.
     pub bytes: Vec<u8>,
+    /// Opens the commitments that the log holds about this message.
+    pub salt: Vec<u8>,
     /// The letter that the bytes were made from.
     pub letter: serde_json::Value,
+}
+
+/// The line of messages.ndjson for one message: with its salt anybody can tie the file to the log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MessageLine {
+    pub(super) notice: String,
+    pub(super) file: String,
+    pub(super) salt: String,
+}
+
+/// The line of messages.ndjson for one message, without a line end.
+#[must_use]
+pub fn message_line(notice: Uuid, file: &str, message: &Message) -> String {
+    let line = MessageLine { notice: notice.to_string(), file: file.to_owned(), salt: hex::encode(&message.salt) };
+    serde_json::to_string(&line).unwrap_or_default()
 }
 
 /// The message of a notice; `None` when there is no such notice or its message was erased.
@@ -97,9 +117,12 @@ pub struct Message {
 /// # Errors
 /// When the database refuses.
 pub async fn message_of(connection: &mut PgConnection, notice: Uuid) -> Result<Option<Message>, RecordError> {
-    let message =
-        sqlx::query_as!(Message, "SELECT recipient, bytes, letter FROM dunning.message WHERE notice_id = $1", notice)
-            .fetch_optional(connection)
-            .await?;
+    let message = sqlx::query_as!(
+        Message,
+        "SELECT recipient, bytes, salt, letter FROM dunning.message WHERE notice_id = $1",
+        notice
+    )
+    .fetch_optional(connection)
+    .await?;
     Ok(message)
 }

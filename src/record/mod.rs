@@ -22,7 +22,7 @@ pub use attempts::{
 };
 pub use decisions::{PageWrite, Planned, write_page};
 pub use events::{append, head, texts_stored};
-pub use export::{EventLine, Message, event_lines, export_line, message_of, messages_of};
+pub use export::{EventLine, Message, event_lines, export_line, message_line, message_of, messages_of};
 pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};
@@ -35,7 +35,10 @@ pub use runs::{
     LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, scheduled_run, start,
 };
 pub use status::{DecisionRow, Status, decision_on, status};
-pub use verify::{Problem, Verified, verify_against_notices, verify_lines, verify_look_ups};
+pub use verify::{
+    Commitments, Problem, Verified, verify_against_notices, verify_chain, verify_lines, verify_look_ups,
+    verify_messages,
+};
 
 /// An advisory lock, a missing row, a value that does not parse: what the database held was not what this program
 /// writes.

@@ -205,7 +205,7 @@ pub async fn open_tasks(connection: &mut PgConnection) -> Result<Vec<TaskRow>, R
 /// When the database refuses.
 pub async fn waiting(connection: &mut PgConnection) -> Result<Vec<(String, i64)>, RecordError> {
     let rows = sqlx::query!(
-        r#"SELECT coalesce(concat_ws(' ', a.phase || ':', a.reply_code::text, a.detail), 'not tried yet') AS "why!",
+        r#"SELECT coalesce(nullif(concat_ws(' ', a.phase || ':', a.reply_code::text, a.detail), ''), 'not tried yet') AS "why!",
                count(*) AS "count!"
            FROM dunning.notice n
            LEFT JOIN LATERAL (SELECT phase, reply_code, detail FROM dunning.attempt a

@@ -9,9 +9,25 @@ use crate::model::{Actor, CancelReason, CreditorId, Event, EventKind, Freshness,
 
 use super::{RecordError, append};
 
-/// The right to scan a creditor, held by one process at a time. Closing the connection gives it up, also on a crash.
+/// The right to scan a creditor, held by one process at a time. A crash gives it up with its connection.
 pub struct LeaderLock {
-    _connection: PoolConnection<Postgres>,
+    connection: PoolConnection<Postgres>,
+    key: String,
+}
+
+impl LeaderLock {
+    /// Gives the right up, so that whoever asks next gets it at once.
+    ///
+    /// # Errors
+    /// When the database is gone, which gives it up too.
+    pub async fn release(mut self) -> Result<(), RecordError> {
+        // Said in words: a server may notice a closed connection a moment later.
+        sqlx::query_scalar!("SELECT pg_advisory_unlock(hashtextextended($1, 0))", self.key)
+            .fetch_one(&mut *self.connection)
+            .await?;
+        self.connection.close().await?;
+        Ok(())
+    }
 }
 
 /// Takes the right to scan a creditor; `None` when another run holds it.
@@ -29,7 +45,7 @@ pub async fn lead(pool: &PgPool, creditor: &CreditorId) -> Result<Option<LeaderL
     }
     // Never handed back with the lock on it: a pooled connection would keep it for the next user.
     connection.close_on_drop();
-    Ok(Some(LeaderLock { _connection: connection }))
+    Ok(Some(LeaderLock { connection, key }))
 }
 
 /// What a run is made with.

@@ -11,7 +11,10 @@ use sqlx::PgConnection;
 use crate::model::{GENESIS, chain_hash, leaf_hash};
 
 use super::RecordError;
-use super::export::ExportLine;
+use super::export::{ExportLine, MessageLine};
+
+/// What an event commits its message to, by notice: event number and commitment.
+pub type Commitments = BTreeMap<String, (u64, String)>;
 
 /// A log that holds together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,9 +27,9 @@ pub struct Verified {
 
 /// The first thing that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("event {seq}: {what}")]
+#[error("{}{what}", if *seq == 0 { String::new() } else { format!("event {seq}: ") })]
 pub struct Problem {
-    /// The number of the event, or the number that should stand there.
+    /// The number of the event, or the number that should stand there; 0 when it is about none.
     pub seq: u64,
     pub what: String,
 }
@@ -36,6 +39,7 @@ pub struct Problem {
 struct Chain {
     events: u64,
     head: [u8; 32],
+    commitments: Commitments,
 }
 
 impl Chain {
@@ -64,6 +68,12 @@ impl Chain {
             return Err(problem("the chain breaks here: an event before it was altered, added, removed or moved"));
         }
         self.events = expected;
+        let event = &stored["event"];
+        if let (Some("notice_planned"), Some(notice), Some(commitment)) =
+            (event["kind"].as_str(), event["notice"].as_str(), event["facts"]["message_commitment"].as_str())
+        {
+            self.commitments.insert(notice.to_owned(), (expected, commitment.to_owned()));
+        }
         Ok(())
     }
 }
@@ -73,7 +83,17 @@ impl Chain {
 /// # Errors
 /// The first thing that does not hold, with its number.
 pub fn verify_lines<I: IntoIterator<Item = std::io::Result<String>>>(lines: I) -> Result<Verified, Problem> {
-    let mut chain = Chain { events: 0, head: GENESIS };
+    verify_chain(lines).map(|(verified, _)| verified)
+}
+
+/// As [`verify_lines`], and what the events commit their messages to.
+///
+/// # Errors
+/// The first thing that does not hold, with its number; a log without a single event is cut.
+pub fn verify_chain<I: IntoIterator<Item = std::io::Result<String>>>(
+    lines: I,
+) -> Result<(Verified, Commitments), Problem> {
+    let mut chain = Chain { events: 0, head: GENESIS, commitments: BTreeMap::new() };
     for line in lines {
         let line = line.map_err(|error| Problem { seq: chain.events + 1, what: error.to_string() })?;
         if line.trim().is_empty() {
@@ -81,7 +101,41 @@ pub fn verify_lines<I: IntoIterator<Item = std::io::Result<String>>>(lines: I) -
         }
         chain.add(&line)?;
     }
-    Ok(Verified { events: chain.events, head: hex::encode(chain.head) })
+    if chain.events == 0 {
+        return Err(Problem { seq: 1, what: "there is not a single event; every log begins with one".to_owned() });
+    }
+    let verified = Verified { events: chain.events, head: hex::encode(chain.head) };
+    Ok((verified, chain.commitments))
+}
+
+/// Verifies the messages of an export against what the log commits them to: each line of messages.ndjson with the
+/// bytes of its file. Returns how many there are.
+///
+/// # Errors
+/// The first message that is missing, altered or unknown to the log, with the number of its event.
+pub fn verify_messages(
+    commitments: &Commitments,
+    lines: impl IntoIterator<Item = std::io::Result<String>>,
+    read: impl Fn(&str) -> std::io::Result<Vec<u8>>,
+) -> Result<u64, Problem> {
+    let mut count = 0;
+    for line in lines {
+        let unreadable = |what: String| Problem { seq: 0, what };
+        let line = line.map_err(|error| unreadable(format!("messages.ndjson: {error}")))?;
+        let line: MessageLine = serde_json::from_str(&line)
+            .map_err(|_| unreadable("messages.ndjson holds a line that is not of an export".to_owned()))?;
+        let Some((seq, commitment)) = commitments.get(&line.notice) else {
+            return Err(unreadable(format!("the log knows no notice {}, and messages.ndjson does", line.notice)));
+        };
+        let problem = |what: String| Problem { seq: *seq, what };
+        let bytes = read(&line.file).map_err(|error| problem(format!("its message {}: {error}", line.file)))?;
+        let salt = hex::decode(&line.salt).map_err(|_| problem("the salt of its message is not hex".to_owned()))?;
+        if super::notices::commitment(&salt, &bytes) != *commitment {
+            return Err(problem(format!("its message {} was altered: the log commits to other bytes", line.file)));
+        }
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// The first event whose columns for look-ups say something else than its bytes: whoever changes them hides an event

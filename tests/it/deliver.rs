@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what tests call fails like a test")]
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -740,7 +741,13 @@ async fn a_file_is_written_once_and_never_replaced_by_another() {
     assert_eq!(std::fs::read(folder.path().join("n.1@rossi.example.eml")).unwrap(), simple(1));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 
-    let nowhere = FileTransport::new(folder.path().join("gone"));
+    let made = FileTransport::new(folder.path().join("made/when/needed"));
+    assert_eq!(made.deliver("<n.1@rossi.example>", &simple(1)).await, written);
+    let mode = std::fs::metadata(folder.path().join("made")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "letters are nobody else's to read");
+
+    std::fs::write(folder.path().join("a file"), "").unwrap();
+    let nowhere = FileTransport::new(folder.path().join("a file/within"));
     let outcome = nowhere.deliver("<n.1@rossi.example>", &simple(1)).await;
     assert!(matches!(outcome, Outcome::Deferred { phase: At::File, ours: true, .. }), "{outcome:?}");
 }

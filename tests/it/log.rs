@@ -249,7 +249,7 @@ async fn exported(office: &Office, program: &Program) -> Vec<String> {
         format!(
             "{events} events and {messages} messages written into {}.\nAnybody can verify them: dunningd log verify --from {}\n",
             folder.display(),
-            file.display()
+            folder.display()
         )
     );
     std::fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect()
@@ -285,6 +285,32 @@ fn rewritten(line: &str, old: &str, new: &str, previous: &str) -> String {
     value.to_string()
 }
 
+#[tokio::test]
+async fn the_messages_of_an_export_are_what_the_log_commits_to() {
+    let office = busy().await;
+    let program = program(&office).await;
+    exported(&office, &program).await;
+    let folder = program.path("export");
+    let verify = async || program.run(&["log", "verify", "--from", folder.to_str().unwrap()]).await;
+    let count = office.count("dunning.message").await;
+    let said = verify().await.done();
+    assert!(said.contains(&format!("{count} messages are byte for byte what the log commits to.\n")), "{said}");
+
+    let message = std::fs::read_dir(folder.join("messages")).unwrap().next().unwrap().unwrap().path();
+    let name = format!("messages/{}", message.file_name().unwrap().to_str().unwrap());
+    let bytes = std::fs::read(&message).unwrap();
+    std::fs::write(&message, [&bytes[..], b"\r\n"].concat()).unwrap();
+    let said = verify().await.failed(6);
+    assert!(said.ends_with(&format!("its message {name} was altered: the log commits to other bytes\n")), "{said}");
+    std::fs::remove_file(&message).unwrap();
+    let said = verify().await.failed(6);
+    assert!(said.contains(&format!("its message {name}: No such file")), "{said}");
+
+    std::fs::write(folder.join("events.ndjson"), "").unwrap();
+    let said = verify().await.failed(6);
+    assert!(said.contains("there is not a single event"), "{said}");
+}
+
 type Tamper = Box<dyn Fn(&mut Vec<String>)>;
 
 #[tokio::test]
@@ -295,7 +321,11 @@ async fn an_export_verifies_alone_and_whatever_is_done_to_it_is_named() {
     let count = lines.len();
     let folder = tempfile::tempdir().unwrap();
     let head: Value = serde_json::from_str(&lines[count - 1]).unwrap();
-    let whole = format!("The log holds together: {count} events, no gap, head {}.\n", head["chain"].as_str().unwrap());
+    let whole = format!(
+        "The log holds together: {count} events, no gap, head {}.\n\
+         That nothing was cut off at the end shows in the head: compare it with one that you kept.\n",
+        head["chain"].as_str().unwrap()
+    );
     assert_eq!(verdict(folder.path(), &lines).await, (0, whole));
 
     let altered = "its bytes were altered: they do not give the leaf hash";

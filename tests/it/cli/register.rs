@@ -103,8 +103,8 @@ async fn the_status_tells_runs_queue_tasks_and_the_head_of_the_log() {
     assert_eq!(
         program.settled(&status),
         "not paused\n\
-         creditor tre_aquiloni: last run 2026-03-10 completed, considered 2, contacted 1\n\
-         creditor trzy_latawce: last run 2026-03-10 completed, considered 0, contacted 0\n\
+         creditor tre_aquiloni: no run yet\n\
+         creditor trzy_latawce: no run yet\n\
          notices: 1 queued\n\
          open tasks: 1 find_address\n\
          log: 8 events, head [HASH]\n"

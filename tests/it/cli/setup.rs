@@ -69,6 +69,7 @@ async fn init_writes_nothing_over_what_is_there() {
     assert_eq!(
         program.settled(&check),
         "[FOLDER]/config is valid.\n  \
+           letters    test: into files in [FOLDER]/config/mail; nobody receives them\n  \
            creditors  tre_aquiloni, trzy_latawce\n  \
            languages  en, it, pl, ru\n  \
            ladder     default: friendly +5, firm +14, final +28\n  \
@@ -119,7 +120,7 @@ async fn an_unknown_variable_in_a_template_is_refused_at_load() {
     assert_eq!(
         said,
         "dunningd: the configuration is refused, 1 finding; nothing was done\n\n\
-         firm/en.md:25:12: `account` has no `segmnt`\n25 | {{ account.segmnt }}\n   |            ^\n  \
+         templates/firm/en.md:25:12: `account` has no `segmnt`\n25 | {{ account.segmnt }}\n   |            ^\n  \
            hint: known here: address, id, is_person, name, tax_id\n"
     );
 }
