@@ -52,6 +52,8 @@ pub(super) enum Command {
     Hold(HoldArgs),
     /// Lift the holds that people placed on an account or an item
     Release(ReleaseArgs),
+    /// Declare the next stage of an item done without a contact
+    Waive(WaiveArgs),
     /// Stop everything at once
     Pause(ReasonArgs),
     /// Go on after a pause
@@ -173,6 +175,18 @@ pub(super) struct ReleaseArgs {
     /// Only holds on this item
     #[arg(long)]
     pub(super) item: Option<String>,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WaiveArgs {
+    pub(super) account: String,
+    #[arg(long)]
+    pub(super) item: String,
+    /// The item's next stage, such as `friendly`; `dunningd explain` names it
+    #[arg(long)]
+    pub(super) stage: String,
     #[command(flatten)]
     pub(super) why: ReasonArgs,
 }

@@ -1,18 +1,23 @@
-//! What people record: hold, release, pause, resume.
+//! What people record: hold, release, waive, pause, resume.
 
 use serde_json::json;
 use sqlx::Connection as _;
 
-use crate::model::{AccountId, ItemId};
-use crate::{ledger, record};
+use crate::model::{AccountId, ItemId, StageName};
+use crate::{daemon, ledger, record};
 
-use super::args::{Cli, HoldArgs, ReasonArgs, ReleaseArgs};
+use super::args::{Cli, HoldArgs, ReasonArgs, ReleaseArgs, WaiveArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
 use super::scan::parsed;
 
+/// A name that has to be given.
+fn name<T, E: std::fmt::Display>(text: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Failure> {
+    parse(text).map_err(|error| Failure::new(Exit::USAGE, error.to_string()))
+}
+
 fn account(text: &str) -> Result<AccountId, Failure> {
-    AccountId::parse(text).map_err(|error| Failure::new(Exit::USAGE, error.to_string()))
+    name(text, AccountId::parse)
 }
 
 pub(super) async fn hold(cli: &Cli, args: &HoldArgs) -> Result<Exit, Failure> {
@@ -47,6 +52,16 @@ pub(super) async fn release(cli: &Cli, args: &ReleaseArgs) -> Result<Exit, Failu
         record::release_holds(&mut transaction, &account, item.as_ref(), &args.why.reason, &shell.actor).await?;
     transaction.commit().await?;
     say(cli, &json!({ "released": count }), &format!("{count} holds released."));
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn waive(cli: &Cli, args: &WaiveArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
+    let (account, item) = (account(&args.account)?, name(&args.item, ItemId::parse)?);
+    let stage = name(&args.stage, StageName::parse)?;
+    let waiver = daemon::waive(&shell, &account, &item, &stage, &args.why.reason).await?;
+    let text = format!("Stage {stage} of item {item} counts as done on {}, the day it was due.", waiver.on);
+    say(cli, &serde_json::to_value(&waiver).unwrap_or_default(), &text);
     Ok(Exit::DONE)
 }
 

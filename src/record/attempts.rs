@@ -202,7 +202,9 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                            AND (l.hold_until >= $3 OR l.hold_until IS NULL AND l.hold_reason IS NOT NULL))
                    AS "held!",
                EXISTS (SELECT FROM dunning.notice_item i JOIN ledger.item l ON l.item_id::text = i.item_id
-                       WHERE i.notice_id = n.notice_id AND l.disputed_since IS NOT NULL) AS "disputed!"
+                       WHERE i.notice_id = n.notice_id AND l.disputed_since IS NOT NULL) AS "disputed!",
+               EXISTS (SELECT FROM dunning.notice_item i JOIN dunning.waiver w USING (item_id, stage)
+                       WHERE i.notice_id = n.notice_id) AS "waived!"
            FROM dunning.notice n WHERE n.notice_id = $1"#,
         claimed.notice,
         claimed.token,
@@ -227,6 +229,8 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
         Some(CancelReason::HeldBeforeSend)
     } else if row.disputed {
         Some(CancelReason::DisputedBeforeSend)
+    } else if row.waived {
+        Some(CancelReason::WaivedBeforeSend)
     } else {
         Some(CancelReason::LedgerChanged)
     })

@@ -89,7 +89,7 @@ pub async fn past(
 
     let waivers = sqlx::query!(
         "SELECT account_id, item_id, stage, waived_on, reason FROM dunning.waiver
-         WHERE account_id = ANY ($1) AND waived_on <= $2",
+         WHERE account_id = ANY ($1) AND since <= $2",
         &ids,
         today
     )

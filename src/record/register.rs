@@ -1,28 +1,33 @@
-//! What people record: holds and the pause. Each change is an event with person and reason.
+//! What people record: holds, waivers and the pause. Each change is an event with person and reason.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use crate::model::{AccountId, Actor, Event, EventKind, ItemId};
+use crate::model::{AccountId, Actor, Event, EventKind, ItemId, NoticeState, StageName, Waiver};
 
-use super::{RecordError, append};
+use super::{RecordError, append, inconsistent};
 
-/// Why a hold could not be placed or released.
+/// Why something could not be recorded.
 #[derive(Debug, thiserror::Error)]
-pub enum HoldError {
+pub enum RegisterError {
     #[error("the ledger has no account {0}")]
     NoSuchAccount(String),
     #[error("account {account} has no item {item}")]
     NoSuchItem { account: String, item: String },
     #[error("there is no hold to release on {0}")]
     NothingToRelease(String),
+    #[error("stage {stage} of item {item} is in notice {notice}, which is {state}; resolve that one first")]
+    OnItsWay { item: ItemId, stage: StageName, notice: Uuid, state: &'static str },
+    #[error("stage {stage} is not the next one of item {item}: {instead}")]
+    NotTheNextStage { item: ItemId, stage: StageName, instead: String },
     #[error(transparent)]
     Record(#[from] RecordError),
 }
 
-impl From<sqlx::Error> for HoldError {
+impl From<sqlx::Error> for RegisterError {
     fn from(error: sqlx::Error) -> Self {
         Self::Record(error.into())
     }
@@ -40,7 +45,7 @@ pub async fn place_hold(
     reason: &str,
     since: NaiveDate,
     actor: &Actor,
-) -> Result<i64, HoldError> {
+) -> Result<i64, RegisterError> {
     let creditor = known(connection, account, item).await?;
     let id = sqlx::query_scalar!(
         "INSERT INTO dunning.hold (account_id, item_id, until, reason, since, placed_by)
@@ -70,7 +75,7 @@ pub async fn release_holds(
     item: Option<&ItemId>,
     reason: &str,
     actor: &Actor,
-) -> Result<u64, HoldError> {
+) -> Result<u64, RegisterError> {
     let creditor = known(connection, account, item).await?;
     let released = sqlx::query_scalar!(
         "UPDATE dunning.hold SET released_by = $3, released_at = clock_timestamp(), release_reason = $4
@@ -85,7 +90,7 @@ pub async fn release_holds(
     .await?;
     if released.is_empty() {
         let target = item.map_or_else(|| format!("account {account}"), |item| format!("item {item}"));
-        return Err(HoldError::NothingToRelease(target));
+        return Err(RegisterError::NothingToRelease(target));
     }
     let holds: Vec<String> = released.iter().map(ToString::to_string).collect();
     let facts = json!({ "holds": holds, "item": item, "reason": reason });
@@ -93,15 +98,83 @@ pub async fn release_holds(
     Ok(released.len() as u64)
 }
 
-/// The creditor of an account that the ledger knows.
-async fn known(connection: &mut PgConnection, account: &AccountId, item: Option<&ItemId>) -> Result<String, HoldError> {
+/// Declares a stage of an item done without a contact, as of the date it was due.
+///
+/// # Errors
+/// When the ledger does not know the account or item, when it is not known what became of a notice of that stage, or
+/// when the database refuses.
+pub async fn waive(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    waiver: &Waiver,
+    since: NaiveDate,
+    actor: &Actor,
+) -> Result<(), RegisterError> {
+    let creditor = known(connection, account, Some(&waiver.item)).await?;
+    // Locked, so that the last check of such a notice comes before or after us as a whole.
+    let notices = sqlx::query!(
+        "SELECT n.notice_id, n.state FROM dunning.notice n JOIN dunning.notice_item i USING (notice_id)
+         WHERE i.item_id = $1 AND i.stage = $2 AND i.live ORDER BY n.notice_id FOR UPDATE OF n",
+        waiver.item.as_str(),
+        waiver.stage.as_str()
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in notices {
+        let state =
+            NoticeState::parse(&row.state).ok_or_else(|| inconsistent("dunning.notice", "state", &row.state))?;
+        if matches!(state, NoticeState::InFlight | NoticeState::Unknown) {
+            return Err(RegisterError::OnItsWay {
+                item: waiver.item.clone(),
+                stage: waiver.stage.clone(),
+                notice: row.notice_id,
+                state: state.as_str(),
+            });
+        }
+    }
+    let recorded = sqlx::query!(
+        "INSERT INTO dunning.waiver (account_id, item_id, stage, waived_on, reason, since, waived_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+        account.as_str(),
+        waiver.item.as_str(),
+        waiver.stage.as_str(),
+        waiver.on,
+        waiver.reason,
+        since,
+        actor.person
+    )
+    .execute(&mut *connection)
+    .await?;
+    if recorded.rows_affected() == 0 {
+        return Err(RegisterError::NotTheNextStage {
+            item: waiver.item.clone(),
+            stage: waiver.stage.clone(),
+            instead: "it was waived already".to_owned(),
+        });
+    }
+    let facts = json!({
+        "item": waiver.item, "stage": waiver.stage, "due_on": waiver.on.to_string(), "reason": waiver.reason,
+    });
+    append(connection, &[account_event(EventKind::StageWaived, &creditor, account, actor, facts)]).await?;
+    Ok(())
+}
+
+/// The creditor of an account, when the ledger knows account and item.
+///
+/// # Errors
+/// When it does not, or the database refuses.
+pub async fn known(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    item: Option<&ItemId>,
+) -> Result<String, RegisterError> {
     let creditor = sqlx::query_scalar!(
         r#"SELECT creditor::text AS "creditor!" FROM ledger.account WHERE account_id::text = $1"#,
         account.as_str()
     )
     .fetch_optional(&mut *connection)
     .await?
-    .ok_or_else(|| HoldError::NoSuchAccount(account.to_string()))?;
+    .ok_or_else(|| RegisterError::NoSuchAccount(account.to_string()))?;
     if let Some(item) = item {
         let found = sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT FROM ledger.item WHERE item_id::text = $1 AND account_id::text = $2) AS "found!""#,
@@ -111,7 +184,7 @@ async fn known(connection: &mut PgConnection, account: &AccountId, item: Option<
         .fetch_one(connection)
         .await?;
         if !found {
-            return Err(HoldError::NoSuchItem { account: account.to_string(), item: item.to_string() });
+            return Err(RegisterError::NoSuchItem { account: account.to_string(), item: item.to_string() });
         }
     }
     Ok(creditor)

@@ -1,0 +1,44 @@
+-- The register of a credit controller: what people record about an account, each with person and reason. Nothing is
+-- deleted; what ends keeps its row and says who ended it.
+
+-- The business date on which a stage was waived; `waived_on` is the date it was due and counts as its completion.
+ALTER TABLE dunning.waiver ADD COLUMN since date;
+UPDATE dunning.waiver SET since = waived_on;
+ALTER TABLE dunning.waiver ALTER COLUMN since SET NOT NULL;
+CREATE INDEX waiver_of_account ON dunning.waiver (account_id);
+
+-- As before, and also what people recorded since. Where they recorded nothing of it, the hash is the one it always was,
+-- so that notices queued before this migration still go out.
+CREATE OR REPLACE FUNCTION dunning.ledger_fingerprint(for_account text, demanded text[], as_of date, at_date date) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $fingerprint$
+    SELECT encode(sha256(convert_to(coalesce(string_agg(line, E'\n' ORDER BY line COLLATE "C"), ''), 'UTF8')), 'hex')
+    FROM (
+        SELECT concat_ws('|', 'item', i.item_id::text,
+            trim_scale(CASE WHEN as_of IS NULL THEN i.open_amount::numeric
+                            ELSE dunning.open_as_of(i.item_id::text, i.amount::numeric, i.open_amount::numeric,
+                                                    i.settled_on::date, as_of) END)::text,
+            coalesce(i.due_date::text, '-'),
+            coalesce(CASE WHEN as_of IS NULL OR i.written_off_on::date <= as_of THEN i.written_off_on::text END, '-'),
+            coalesce(CASE WHEN as_of IS NULL OR i.disputed_since::date <= as_of THEN i.disputed_since::text END, '-'),
+            coalesce(i.hold_until::text, '-'), coalesce(i.hold_reason, '-'), coalesce(i.payee, '-'),
+            coalesce(i.direct_debit_on::text, '-')) AS line
+        FROM ledger.item i
+        WHERE i.account_id::text COLLATE "C" = for_account
+          AND (i.item_id::text = ANY (demanded) OR i.kind::text IN ('credit_note', 'payment'))
+          AND (as_of IS NULL OR i.issue_date::date <= as_of)
+          AND (i.item_id::text = ANY (demanded) OR i.open_amount::numeric <> 0)
+        UNION ALL
+        SELECT concat_ws('|', 'account', a.account_id::text, coalesce(a.hold_until::text, '-'),
+                         coalesce(a.hold_reason, '-'))
+        FROM ledger.account a WHERE a.account_id::text COLLATE "C" = for_account
+        UNION ALL
+        SELECT concat_ws('|', 'hold', h.hold_id::text)
+        FROM dunning.hold h
+        WHERE h.account_id COLLATE "C" = for_account AND h.released_at IS NULL
+          AND (h.item_id IS NULL OR h.item_id = ANY (demanded))
+          AND (h.until IS NULL OR h.until >= at_date)
+        UNION ALL
+        SELECT concat_ws('|', 'waiver', w.item_id, w.stage)
+        FROM dunning.waiver w WHERE w.item_id = ANY (demanded)
+    ) lines
+$fingerprint$;

@@ -1,0 +1,103 @@
+//! What a credit controller records, and what becomes of it in the next scan and in the last check.
+
+use dunningd::daemon::{self, EntryError};
+use dunningd::model::{AccountId, ItemId, StageName};
+use dunningd::record::RegisterError;
+
+use crate::support::shell::{Office, day_plus};
+use crate::support::smtp::{Phase, Reply};
+
+fn account(id: &str) -> AccountId {
+    AccountId::parse(id).unwrap()
+}
+
+fn item(id: &str) -> ItemId {
+    ItemId::parse(id).unwrap()
+}
+
+/// One account with one invoice whose first stage is due.
+async fn one() -> Office {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    office
+}
+
+/// The same, with its notice in the queue.
+async fn queued() -> Office {
+    let office = one().await;
+    assert_eq!(office.scan().await.queued, 1);
+    office
+}
+
+/// The last check stops the queued notice with that reason, and the next scan says why there is none.
+async fn is_stopped(office: &Office, reason: &str, then: &str) {
+    assert_eq!(office.deliver().await.cancelled, 1);
+    assert_eq!(office.notices().await, [format!("A01 friendly cancelled {reason}")]);
+    assert_eq!(office.smtp.received().len(), 0);
+    assert_eq!(office.verdicts().await, [format!("A01 {then}")]);
+    office.verified().await;
+}
+
+async fn waive(office: &Office, stage: &str) -> Result<String, String> {
+    let stage = StageName::parse(stage).unwrap();
+    let waived = daemon::waive(&office.shell, &account("A01"), &item("I01"), &stage, "accordo telefonico").await;
+    waived.map(|waiver| waiver.on.to_string()).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn a_waiver_counts_from_the_day_the_stage_was_due_and_lets_the_next_one_come() {
+    let mut office = one().await;
+    assert_eq!(waive(&office, "firm").await.unwrap_err(), {
+        "stage firm is not the next one of item I01: that is friendly, due on 2026-03-09"
+    });
+    assert_eq!(waive(&office, "friendly").await.unwrap(), "2026-03-09");
+    assert_eq!(office.verdicts().await, ["A01 too_soon"]);
+    assert!(waive(&office, "friendly").await.unwrap_err().contains("that is firm, due on 2026-03-18"));
+    office.go_to(day_plus(7)).await;
+    assert_eq!(office.verdicts().await, ["A01 too_soon"]);
+    office.go_to(day_plus(8)).await;
+    office.scan().await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    assert_eq!(office.notices().await, ["A01 firm accepted"]);
+    let told = "SELECT concat_ws(' ', convert_from(bytes, 'UTF8')::json #>> '{event,facts,stage}',
+                    convert_from(bytes, 'UTF8')::json #>> '{event,facts,reason}',
+                    convert_from(bytes, 'UTF8')::json #>> '{event,person}')
+                FROM dunning.event WHERE kind = 'stage_waived'";
+    assert_eq!(office.lines(told).await, ["friendly accordo telefonico Tessa"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_stage_of_an_unknown_notice_is_not_waived() {
+    let office = queued().await;
+    office.smtp.once(Phase::Dot, Reply::close());
+    assert_eq!(office.deliver().await.unknown, 1);
+    let error = waive(&office, "friendly").await.unwrap_err();
+    assert!(error.starts_with("stage friendly of item I01 is in notice "), "{error}");
+    assert!(error.ends_with(", which is unknown; resolve that one first"), "{error}");
+    assert_eq!(office.count("dunning.waiver").await, 0);
+    office.sql("UPDATE dunning.notice SET state = 'in_flight'").await;
+    assert!(waive(&office, "friendly").await.unwrap_err().contains("which is in_flight"));
+}
+
+#[tokio::test]
+async fn a_waiver_in_the_meantime_stops_the_notice() {
+    let office = queued().await;
+    waive(&office, "friendly").await.unwrap();
+    is_stopped(&office, "waived_before_send", "too_soon").await;
+}
+
+#[tokio::test]
+async fn nothing_is_waived_for_what_the_ledger_does_not_know_or_what_is_paid() {
+    let office = one().await;
+    let stage = StageName::parse("friendly").unwrap();
+    let shell = &office.shell;
+    let unknown_item = daemon::waive(shell, &account("A01"), &item("I99"), &stage, "x").await.unwrap_err();
+    assert!(matches!(unknown_item, EntryError::Record(RegisterError::NoSuchItem { .. })));
+    let unknown_account = daemon::waive(shell, &account("B01"), &item("I01"), &stage, "x").await.unwrap_err();
+    assert!(matches!(unknown_account, EntryError::Look(daemon::ScanError::UnknownAccount(_))));
+    office.sql("UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-09'").await;
+    assert_eq!(waive(&office, "friendly").await.unwrap_err(), {
+        "stage friendly is not the next one of item I01: Nothing is open on it."
+    });
+}
