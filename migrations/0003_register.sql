@@ -7,6 +7,11 @@ UPDATE dunning.waiver SET since = waived_on;
 ALTER TABLE dunning.waiver ALTER COLUMN since SET NOT NULL;
 CREATE INDEX waiver_of_account ON dunning.waiver (account_id);
 
+-- A dispute is a hold on an item with a cause.
+ALTER TABLE dunning.hold ADD COLUMN cause text CHECK (cause <> ''),
+    ADD CONSTRAINT a_dispute_is_about_an_item CHECK (cause IS NULL OR item_id IS NOT NULL);
+CREATE UNIQUE INDEX one_open_dispute ON dunning.hold (item_id) WHERE cause IS NOT NULL AND released_at IS NULL;
+
 -- As before, and also what people recorded since. Where they recorded nothing of it, the hash is the one it always was,
 -- so that notices queued before this migration still go out.
 CREATE OR REPLACE FUNCTION dunning.ledger_fingerprint(for_account text, demanded text[], as_of date, at_date date) RETURNS text

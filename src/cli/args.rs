@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use chrono::{DateTime, FixedOffset, NaiveDate};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+
+use crate::model::Cause;
 
 /// Chases overdue invoices, and can prove every contact and every decision not to make one.
 #[derive(Debug, Parser)]
@@ -52,6 +55,8 @@ pub(super) enum Command {
     Hold(HoldArgs),
     /// Lift the holds that people placed on an account or an item
     Release(ReleaseArgs),
+    /// Record that the debtor disputes an item, or that this is settled
+    Dispute(DisputeArgs),
     /// Declare the next stage of an item done without a contact
     Waive(WaiveArgs),
     /// Stop everything at once
@@ -177,6 +182,31 @@ pub(super) struct ReleaseArgs {
     pub(super) item: Option<String>,
     #[command(flatten)]
     pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DisputeArgs {
+    pub(super) account: String,
+    #[arg(long)]
+    pub(super) item: String,
+    /// Why it is unpaid; docs/reason-codes.md tells what each means
+    #[arg(long, value_parser = codes(Cause::ALL, Cause::as_str, Cause::parse), required_unless_present = "resolved")]
+    pub(super) cause: Option<Cause>,
+    /// It is settled: the item is demanded again
+    #[arg(long, conflicts_with = "cause")]
+    pub(super) resolved: bool,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
+}
+
+/// One of the codes of a list.
+fn codes<T: Copy + Send + Sync + 'static>(
+    all: &[T],
+    text: fn(T) -> &'static str,
+    parse: fn(&str) -> Option<T>,
+) -> impl TypedValueParser<Value = T> {
+    let names: Vec<&'static str> = all.iter().map(|code| text(*code)).collect();
+    PossibleValuesParser::new(names).try_map(move |name| parse(&name).ok_or("not in the list"))
 }
 
 #[derive(Debug, Args)]

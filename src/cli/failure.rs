@@ -120,9 +120,10 @@ impl From<RegisterError> for Failure {
     fn from(error: RegisterError) -> Self {
         match error {
             RegisterError::Record(error) => error.into(),
-            RegisterError::NoSuchAccount(_) | RegisterError::NoSuchItem { .. } | RegisterError::NothingToRelease(_) => {
-                Self::new(Exit::NO_SUCH_THING, error.to_string())
-            }
+            RegisterError::NoSuchAccount(_)
+            | RegisterError::NoSuchItem { .. }
+            | RegisterError::NothingToRelease(_)
+            | RegisterError::NoDispute(_) => Self::new(Exit::NO_SUCH_THING, error.to_string()),
             refused => Self::new(Exit::REFUSED, refused.to_string()),
         }
     }

@@ -1,12 +1,14 @@
-//! What people record: hold, release, waive, pause, resume.
+//! What people record: hold, release, dispute, waive, pause, resume.
 
+use chrono::NaiveDate;
 use serde_json::json;
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
 
-use crate::model::{AccountId, ItemId, StageName};
+use crate::daemon::Shell;
+use crate::model::{AccountId, CreditorId, ItemId, StageName};
 use crate::{daemon, ledger, record};
 
-use super::args::{Cli, HoldArgs, ReasonArgs, ReleaseArgs, WaiveArgs};
+use super::args::{Cli, DisputeArgs, HoldArgs, ReasonArgs, ReleaseArgs, WaiveArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
 use super::scan::parsed;
@@ -20,15 +22,20 @@ fn account(text: &str) -> Result<AccountId, Failure> {
     name(text, AccountId::parse)
 }
 
+/// Today, where the account's creditor is.
+async fn today(shell: &Shell, connection: &mut PgConnection, account: &AccountId) -> Result<NaiveDate, Failure> {
+    let creditor = ledger::creditor_of(connection, account).await?;
+    let zone = creditor
+        .and_then(|id| CreditorId::parse(&id).ok())
+        .map_or(chrono_tz::Tz::UTC, |id| shell.live().config.policy.zone(&id));
+    Ok(shell.clock.today(zone))
+}
+
 pub(super) async fn hold(cli: &Cli, args: &HoldArgs) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, args.why.by.as_deref()).await?;
     let (account, item) = (account(&args.account)?, parsed(args.item.as_deref(), ItemId::parse)?);
     let mut connection = shell.pool.acquire().await?;
-    let creditor = ledger::creditor_of(&mut connection, &account).await?;
-    let zone = creditor
-        .and_then(|id| crate::model::CreditorId::parse(&id).ok())
-        .map_or(chrono_tz::Tz::UTC, |id| shell.live().config.policy.zone(&id));
-    let today = shell.clock.today(zone);
+    let today = today(&shell, &mut connection, &account).await?;
     if args.until.is_some_and(|last| last < today) {
         return Err(Failure::new(Exit::USAGE, format!("--until lies before today, {today}")));
     }
@@ -52,6 +59,26 @@ pub(super) async fn release(cli: &Cli, args: &ReleaseArgs) -> Result<Exit, Failu
         record::release_holds(&mut transaction, &account, item.as_ref(), &args.why.reason, &shell.actor).await?;
     transaction.commit().await?;
     say(cli, &json!({ "released": count }), &format!("{count} holds released."));
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn dispute(cli: &Cli, args: &DisputeArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
+    let (account, item) = (account(&args.account)?, name(&args.item, ItemId::parse)?);
+    let mut connection = shell.pool.acquire().await?;
+    let today = today(&shell, &mut connection, &account).await?;
+    let mut transaction = connection.begin().await?;
+    let (reason, actor) = (&args.why.reason, &shell.actor);
+    let (json, text) = if let Some(cause) = args.cause {
+        let id = record::dispute(&mut transaction, &account, &item, cause, reason, today, actor).await?;
+        let text = format!("Item {item} is in dispute and will not be demanded until that is resolved.");
+        (json!({ "dispute": id, "item": item, "cause": cause }), text)
+    } else {
+        record::end_dispute(&mut transaction, &account, &item, reason, actor).await?;
+        (json!({ "item": item, "resolved": true }), format!("The dispute about item {item} is over."))
+    };
+    transaction.commit().await?;
+    say(cli, &json, &text);
     Ok(Exit::DONE)
 }
 

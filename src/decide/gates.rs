@@ -353,7 +353,13 @@ fn payment_account(
 }
 
 fn out_summary(out: &[&Assessed<'_>]) -> String {
-    let out: Vec<String> = out.iter().map(|one| format!("item {}: {}", one.item.id, one.code.as_str())).collect();
+    let out: Vec<String> = out
+        .iter()
+        .map(|one| {
+            let because = one.because.as_ref().map_or(String::new(), |because| format!(" ({because})"));
+            format!("item {}: {}{because}", one.item.id, one.code.as_str())
+        })
+        .collect();
     if out.is_empty() { "no item is out".to_owned() } else { out.join(", ") }
 }
 

@@ -1,9 +1,29 @@
-//! What people record about an account: holds now; promises, plans and causes have their place here.
+//! What people record about an account: holds, and disputes, which are holds with a cause.
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
+use super::codes::codes;
 use super::{AccountId, ItemId};
+
+codes! {
+    /// Why something is unpaid, as far as a person knows.
+    Cause {
+        NotReceived = "not_received", "The goods, the service or the invoice did not arrive.";
+        CashProblem = "cash_problem", "The debtor cannot pay for now.";
+        WrongDetails = "wrong_details", "The invoice names a wrong amount, order, address or tax id.";
+        Dissatisfied = "dissatisfied", "The debtor is not satisfied with what was delivered.";
+        Dispute = "dispute", "The debtor disputes the claim itself.";
+        SaysPaid = "says_paid", "The debtor says that it is paid.";
+        Withholding = "withholding", "The debtor keeps a part back, for tax or as security.";
+        Insolvency = "insolvency", "Insolvency proceedings are open or announced.";
+        Represented = "represented", "Somebody else speaks for the debtor.";
+        WrongParty = "wrong_party", "It is owed by somebody else.";
+        Deceased = "deceased", "The debtor has died.";
+        Unwilling = "unwilling", "The debtor could pay and does not want to.";
+        Unknown = "unknown", "Nobody knows yet.";
+    }
+}
 
 /// What a hold stops.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -20,6 +40,9 @@ pub struct Hold {
     /// Last day; without one it holds until it is released.
     pub until: Option<NaiveDate>,
     pub reason: String,
+    /// Makes a hold on an item a dispute.
+    #[serde(default)]
+    pub cause: Option<Cause>,
     /// The business date on which it was recorded.
     pub since: NaiveDate,
 }

@@ -27,7 +27,10 @@ pub use known::{Comparison, apply as apply_known_items, compare as compare_known
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};
 pub use past::{Past, mailboxes, past};
-pub use register::{PauseState, RegisterError, known, pause, pause_state, place_hold, release_holds, resume, waive};
+pub use register::{
+    PauseState, RegisterError, dispute, end_dispute, known, pause, pause_state, place_hold, release_holds, resume,
+    waive,
+};
 pub use resolve::{OutboxRow, Resolution, ResolveError, outbox, resolve};
 pub use runs::{
     LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, scheduled_run, start,

@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use sqlx::PgConnection;
 
 use crate::model::{
-    AccountId, Case, CreditorId, History, Hold, HoldTarget, ItemId, Ladder, MailboxUse, NoticeId, NoticeState,
+    AccountId, Case, Cause, CreditorId, History, Hold, HoldTarget, ItemId, Ladder, MailboxUse, NoticeId, NoticeState,
     PastNotice, StageName, Tone, Waiver,
 };
 
@@ -108,7 +108,7 @@ pub async fn past(
     }
 
     let holds = sqlx::query!(
-        r#"SELECT account_id, item_id, until, reason, since FROM dunning.hold
+        r#"SELECT account_id, item_id, until, reason, cause, since FROM dunning.hold
            WHERE account_id COLLATE "C" = ANY ($1) AND released_at IS NULL"#,
         &ids
     )
@@ -119,8 +119,12 @@ pub async fn past(
             Some(item) => HoldTarget::Item(item_id(item)?),
             None => HoldTarget::Account(account_id(&row.account_id)?),
         };
+        let cause = row
+            .cause
+            .map(|text| Cause::parse(&text).ok_or_else(|| inconsistent("dunning.hold", "cause", &text)))
+            .transpose()?;
         if let Some(past) = of(&mut pasts, &row.account_id) {
-            past.holds.push(Hold { target, until: row.until, reason: row.reason, since: row.since });
+            past.holds.push(Hold { target, until: row.until, reason: row.reason, cause, since: row.since });
         }
     }
 

@@ -1,4 +1,4 @@
-//! What people record: holds, waivers and the pause. Each change is an event with person and reason.
+//! What people record: holds, disputes, waivers and the pause. Each change is an event with person and reason.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{AccountId, Actor, Event, EventKind, ItemId, NoticeState, StageName, Waiver};
+use crate::model::{AccountId, Actor, Cause, Event, EventKind, ItemId, NoticeState, StageName, Waiver};
 
 use super::{RecordError, append, inconsistent};
 
@@ -19,6 +19,10 @@ pub enum RegisterError {
     NoSuchItem { account: String, item: String },
     #[error("there is no hold to release on {0}")]
     NothingToRelease(String),
+    #[error("item {0} is in dispute already; end that dispute first")]
+    AlreadyDisputed(ItemId),
+    #[error("item {0} has no dispute of ours; what the ledger says is ended there")]
+    NoDispute(ItemId),
     #[error("stage {stage} of item {item} is in notice {notice}, which is {state}; resolve that one first")]
     OnItsWay { item: ItemId, stage: StageName, notice: Uuid, state: &'static str },
     #[error("stage {stage} is not the next one of item {item}: {instead}")]
@@ -77,25 +81,93 @@ pub async fn release_holds(
     actor: &Actor,
 ) -> Result<u64, RegisterError> {
     let creditor = known(connection, account, item).await?;
-    let released = sqlx::query_scalar!(
-        "UPDATE dunning.hold SET released_by = $3, released_at = clock_timestamp(), release_reason = $4
-         WHERE account_id = $1 AND item_id IS NOT DISTINCT FROM $2 AND released_at IS NULL
-         RETURNING hold_id",
-        account.as_str(),
-        item.map(ItemId::as_str),
-        actor.person,
-        reason
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    if released.is_empty() {
+    let holds = end_holds(connection, account, item, false, reason, actor).await?;
+    if holds.is_empty() {
         let target = item.map_or_else(|| format!("account {account}"), |item| format!("item {item}"));
         return Err(RegisterError::NothingToRelease(target));
     }
-    let holds: Vec<String> = released.iter().map(ToString::to_string).collect();
     let facts = json!({ "holds": holds, "item": item, "reason": reason });
     append(connection, &[account_event(EventKind::HoldReleased, &creditor, account, actor, facts)]).await?;
-    Ok(released.len() as u64)
+    Ok(holds.len() as u64)
+}
+
+/// Ends the holds on exactly that target, or its disputes; returns their numbers.
+async fn end_holds(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    item: Option<&ItemId>,
+    disputes: bool,
+    reason: &str,
+    actor: &Actor,
+) -> Result<Vec<String>, RecordError> {
+    let ended = sqlx::query_scalar!(
+        "UPDATE dunning.hold SET released_by = $4, released_at = clock_timestamp(), release_reason = $5
+         WHERE account_id = $1 AND item_id IS NOT DISTINCT FROM $2 AND (cause IS NOT NULL) = $3
+           AND released_at IS NULL
+         RETURNING hold_id",
+        account.as_str(),
+        item.map(ItemId::as_str),
+        disputes,
+        actor.person,
+        reason
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ended.iter().map(ToString::to_string).collect())
+}
+
+/// Records that the debtor disputes an item: a hold with a cause, until a person ends it.
+///
+/// # Errors
+/// When the ledger does not know the account or item, a dispute of ours is open, or the database refuses.
+pub async fn dispute(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    item: &ItemId,
+    cause: Cause,
+    reason: &str,
+    since: NaiveDate,
+    actor: &Actor,
+) -> Result<i64, RegisterError> {
+    let creditor = known(connection, account, Some(item)).await?;
+    let id = sqlx::query_scalar!(
+        "INSERT INTO dunning.hold (account_id, item_id, cause, reason, since, placed_by)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (item_id) WHERE cause IS NOT NULL AND released_at IS NULL DO NOTHING RETURNING hold_id",
+        account.as_str(),
+        item.as_str(),
+        cause.as_str(),
+        reason,
+        since,
+        actor.person
+    )
+    .fetch_optional(&mut *connection)
+    .await?
+    .ok_or_else(|| RegisterError::AlreadyDisputed(item.clone()))?;
+    let facts = json!({ "hold": id.to_string(), "item": item, "cause": cause, "reason": reason });
+    append(connection, &[account_event(EventKind::DisputeRecorded, &creditor, account, actor, facts)]).await?;
+    Ok(id)
+}
+
+/// Ends the dispute that a person of ours recorded about an item.
+///
+/// # Errors
+/// When there is none, or the database refuses.
+pub async fn end_dispute(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    item: &ItemId,
+    reason: &str,
+    actor: &Actor,
+) -> Result<(), RegisterError> {
+    let creditor = known(connection, account, Some(item)).await?;
+    let holds = end_holds(connection, account, Some(item), true, reason, actor).await?;
+    if holds.is_empty() {
+        return Err(RegisterError::NoDispute(item.clone()));
+    }
+    let facts = json!({ "holds": holds, "item": item, "reason": reason });
+    append(connection, &[account_event(EventKind::DisputeResolved, &creditor, account, actor, facts)]).await?;
+    Ok(())
 }
 
 /// Declares a stage of an item done without a contact, as of the date it was due.

@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{Duration, NaiveDate};
 use dunningd::decide::decide;
 use dunningd::model::{
-    Account, AccountId, BankAccount, Calendars, Case, CaseChange, Channel, Contact, ContactCap, ContactId, ContactRole,
-    Contacting, Country, CreditNetting, Creditor, CreditorId, Currency, Decision, Demands, EmailAddress, EmailKind,
-    History, Hold, HoldTarget, Item, ItemCode, ItemId, ItemKind, Ladder, LadderName, Language, Minimums, Money,
-    NoticeId, NoticeState, OnUnknown, PartyKind, PastNotice, Policy, Requisites, Snapshot, Stage, StageCondition,
-    StageName, TemplateCatalog, Tone, Verdict, Waiver, Weekdays,
+    Account, AccountId, BankAccount, Calendars, Case, CaseChange, Cause, Channel, Contact, ContactCap, ContactId,
+    ContactRole, Contacting, Country, CreditNetting, Creditor, CreditorId, Currency, Decision, Demands, EmailAddress,
+    EmailKind, History, Hold, HoldTarget, Item, ItemCode, ItemId, ItemKind, Ladder, LadderName, Language, Minimums,
+    Money, NoticeId, NoticeState, OnUnknown, PartyKind, PastNotice, Policy, Requisites, Snapshot, Stage,
+    StageCondition, StageName, TemplateCatalog, Tone, Verdict, Waiver, Weekdays,
 };
 use rust_decimal::Decimal;
 
@@ -172,7 +172,15 @@ impl World {
     /// A hold recorded by a person; the last day is counted from `T`.
     pub(crate) fn hold(mut self, target: HoldTarget, last_day: Option<i64>) -> Self {
         let until = last_day.map(t_plus);
-        self.snapshot.holds.push(Hold { target, until, reason: "under review".to_owned(), since: t() });
+        self.snapshot.holds.push(Hold { target, until, reason: "under review".to_owned(), cause: None, since: t() });
+        self
+    }
+
+    /// A dispute recorded by a person of ours.
+    pub(crate) fn disputed(mut self, item: &str, cause: Cause) -> Self {
+        let target = HoldTarget::Item(item_id(item));
+        let reason = "two boxes missing".to_owned();
+        self.snapshot.holds.push(Hold { target, until: None, reason, cause: Some(cause), since: t() });
         self
     }
 

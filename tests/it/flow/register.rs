@@ -1,10 +1,10 @@
 //! What a credit controller records, and what becomes of it in the next scan and in the last check.
 
 use dunningd::daemon::{self, EntryError};
-use dunningd::model::{AccountId, ItemId, StageName};
-use dunningd::record::RegisterError;
+use dunningd::model::{AccountId, Actor, Cause, ItemId, StageName};
+use dunningd::record::{self, RegisterError};
 
-use crate::support::shell::{Office, day_plus};
+use crate::support::shell::{Office, day, day_plus};
 use crate::support::smtp::{Phase, Reply};
 
 fn account(id: &str) -> AccountId {
@@ -13,6 +13,10 @@ fn account(id: &str) -> AccountId {
 
 fn item(id: &str) -> ItemId {
     ItemId::parse(id).unwrap()
+}
+
+fn clerk() -> Actor {
+    Actor { os_user: "clerk".into(), person: "Carla".into() }
 }
 
 /// One account with one invoice whose first stage is due.
@@ -100,4 +104,38 @@ async fn nothing_is_waived_for_what_the_ledger_does_not_know_or_what_is_paid() {
     assert_eq!(waive(&office, "friendly").await.unwrap_err(), {
         "stage friendly is not the next one of item I01: Nothing is open on it."
     });
+}
+
+async fn dispute(office: &Office) -> Result<i64, RegisterError> {
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    let (account, item, cause) = (account("A01"), item("I01"), Cause::NotReceived);
+    let id = record::dispute(&mut transaction, &account, &item, cause, "manca il DDT", day(), &clerk()).await?;
+    transaction.commit().await.unwrap();
+    Ok(id)
+}
+
+#[tokio::test]
+async fn a_dispute_takes_the_item_out_until_it_is_resolved() {
+    let office = one().await;
+    dispute(&office).await.unwrap();
+    assert!(matches!(dispute(&office).await, Err(RegisterError::AlreadyDisputed(_))));
+    assert_eq!(office.verdicts().await, ["A01 all_items_out"]);
+    // A hold is not a dispute, and neither ends the other.
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let released = record::release_holds(&mut connection, &account("A01"), Some(&item("I01")), "x", &clerk()).await;
+    assert!(matches!(released, Err(RegisterError::NothingToRelease(_))));
+    record::end_dispute(&mut connection, &account("A01"), &item("I01"), "DDT inviato", &clerk()).await.unwrap();
+    let again = record::end_dispute(&mut connection, &account("A01"), &item("I01"), "x", &clerk()).await;
+    assert!(matches!(again, Err(RegisterError::NoDispute(_))));
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    assert_eq!(office.count("dunning.hold WHERE released_by = 'Carla'").await, 1);
+    assert_eq!(office.count("dunning.event WHERE kind IN ('dispute_recorded', 'dispute_resolved')").await, 2);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_dispute_of_ours_in_the_meantime_stops_the_notice() {
+    let office = queued().await;
+    dispute(&office).await.unwrap();
+    is_stopped(&office, "disputed_before_send", "all_items_out").await;
 }
