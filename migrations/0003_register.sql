@@ -12,6 +12,23 @@ ALTER TABLE dunning.hold ADD COLUMN cause text CHECK (cause <> ''),
     ADD CONSTRAINT a_dispute_is_about_an_item CHECK (cause IS NULL OR item_id IS NOT NULL);
 CREATE UNIQUE INDEX one_open_dispute ON dunning.hold (item_id) WHERE cause IS NOT NULL AND released_at IS NULL;
 
+-- Accounts that somebody else pursues: no automatic contact until one is taken back.
+CREATE TABLE dunning.handover (
+    handover_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    creditor text NOT NULL,
+    account_id text NOT NULL,
+    handed_to text NOT NULL CHECK (handed_to <> ''),
+    reason text NOT NULL CHECK (reason <> ''),
+    since date NOT NULL,
+    handed_by text NOT NULL,
+    handed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    back_by text,
+    back_at timestamptz,
+    back_reason text
+);
+CREATE UNIQUE INDEX one_open_handover ON dunning.handover (account_id) WHERE back_at IS NULL;
+CREATE INDEX handover_of_account ON dunning.handover (account_id COLLATE "C") WHERE back_at IS NULL;
+
 -- As before, and also what people recorded since. Where they recorded nothing of it, the hash is the one it always was,
 -- so that notices queued before this migration still go out.
 CREATE OR REPLACE FUNCTION dunning.ledger_fingerprint(for_account text, demanded text[], as_of date, at_date date) RETURNS text
@@ -45,5 +62,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $fingerprint$
         UNION ALL
         SELECT concat_ws('|', 'waiver', w.item_id, w.stage)
         FROM dunning.waiver w WHERE w.item_id = ANY (demanded)
+        UNION ALL
+        SELECT concat_ws('|', 'handover', o.handover_id::text)
+        FROM dunning.handover o WHERE o.account_id COLLATE "C" = for_account AND o.back_at IS NULL
     ) lines
 $fingerprint$;
+
+REVOKE ALL ON dunning.handover FROM PUBLIC;
+GRANT SELECT ON dunning.handover TO dunningd_app, dunningd_auditor;
+GRANT INSERT ON dunning.handover TO dunningd_app;
+GRANT UPDATE (back_by, back_at, back_reason) ON dunning.handover TO dunningd_app;

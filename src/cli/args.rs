@@ -57,6 +57,8 @@ pub(super) enum Command {
     Release(ReleaseArgs),
     /// Record that the debtor disputes an item, or that this is settled
     Dispute(DisputeArgs),
+    /// Give an account to somebody else: no automatic contact any more; or take it back
+    Handover(HandoverArgs),
     /// Declare the next stage of an item done without a contact
     Waive(WaiveArgs),
     /// Stop everything at once
@@ -195,6 +197,19 @@ pub(super) struct DisputeArgs {
     /// It is settled: the item is demanded again
     #[arg(long, conflicts_with = "cause")]
     pub(super) resolved: bool,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HandoverArgs {
+    pub(super) account: String,
+    /// Who pursues it now: a collector, a lawyer, a colleague
+    #[arg(long, required_unless_present = "back", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) to: Option<String>,
+    /// It is ours again
+    #[arg(long, conflicts_with = "to")]
+    pub(super) back: bool,
     #[command(flatten)]
     pub(super) why: ReasonArgs,
 }

@@ -106,6 +106,7 @@ fn human(name: &str, decision: &Decision, notices: &[NoticeRow]) -> String {
 fn remedy(code: ReasonCode) -> &'static str {
     match code {
         ReasonCode::Paused => "`dunningd resume`.",
+        ReasonCode::HandedOver => "`dunningd handover --back`, when it is ours again.",
         ReasonCode::AccountHold => "`dunningd release`, or the ledger's own hold is lifted.",
         ReasonCode::NoAddress => "the ledger gets a contact with one usable e-mail address.",
         ReasonCode::NoPaymentAccount => "creditors.toml gets a bank account in that currency.",

@@ -123,7 +123,8 @@ impl From<RegisterError> for Failure {
             RegisterError::NoSuchAccount(_)
             | RegisterError::NoSuchItem { .. }
             | RegisterError::NothingToRelease(_)
-            | RegisterError::NoDispute(_) => Self::new(Exit::NO_SUCH_THING, error.to_string()),
+            | RegisterError::NoDispute(_)
+            | RegisterError::NotHandedOver(_) => Self::new(Exit::NO_SUCH_THING, error.to_string()),
             refused => Self::new(Exit::REFUSED, refused.to_string()),
         }
     }

@@ -65,6 +65,7 @@ async fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Hold(args) => register::hold(cli, args).await,
         Command::Release(args) => register::release(cli, args).await,
         Command::Dispute(args) => register::dispute(cli, args).await,
+        Command::Handover(args) => register::handover(cli, args).await,
         Command::Waive(args) => register::waive(cli, args).await,
         Command::Pause(args) => register::pause(cli, args).await,
         Command::Resume(args) => register::resume(cli, args).await,

@@ -1,14 +1,14 @@
-//! What people record: hold, release, dispute, waive, pause, resume.
+//! What people record: hold, release, dispute, hand-over, waive, pause, resume.
 
 use chrono::NaiveDate;
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::daemon::Shell;
-use crate::model::{AccountId, CreditorId, ItemId, StageName};
+use crate::model::{AccountId, CreditorId, Handover, ItemId, StageName};
 use crate::{daemon, ledger, record};
 
-use super::args::{Cli, DisputeArgs, HoldArgs, ReasonArgs, ReleaseArgs, WaiveArgs};
+use super::args::{Cli, DisputeArgs, HandoverArgs, HoldArgs, ReasonArgs, ReleaseArgs, WaiveArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
 use super::scan::parsed;
@@ -76,6 +76,27 @@ pub(super) async fn dispute(cli: &Cli, args: &DisputeArgs) -> Result<Exit, Failu
     } else {
         record::end_dispute(&mut transaction, &account, &item, reason, actor).await?;
         (json!({ "item": item, "resolved": true }), format!("The dispute about item {item} is over."))
+    };
+    transaction.commit().await?;
+    say(cli, &json, &text);
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn handover(cli: &Cli, args: &HandoverArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
+    let account = account(&args.account)?;
+    let mut connection = shell.pool.acquire().await?;
+    let since = today(&shell, &mut connection, &account).await?;
+    let mut transaction = connection.begin().await?;
+    let (reason, actor) = (&args.why.reason, &shell.actor);
+    let (json, text) = if let Some(to) = &args.to {
+        let handover = Handover { to: to.clone(), reason: reason.clone(), since };
+        let id = record::hand_over(&mut transaction, &account, &handover, actor).await?;
+        let text = format!("Account {account} is handed over to {to}; dunningd does not write to it any more.");
+        (json!({ "handover": id, "account": account, "to": to }), text)
+    } else {
+        record::take_back(&mut transaction, &account, reason, actor).await?;
+        (json!({ "account": account, "back": true }), format!("Account {account} is ours again."))
     };
     transaction.commit().await?;
     say(cli, &json, &text);

@@ -568,6 +568,7 @@ fn snapshot(
         case: past.case,
         history: past.history,
         holds: past.holds,
+        handover: past.handover,
         mailboxes,
         paused,
         freshness,

@@ -69,6 +69,12 @@ fn stops(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> 
     let paused = q.snapshot.paused.as_ref();
     gate(trail, ReasonCode::Paused, paused.is_none(), paused.map_or("nothing is paused".into(), Clone::clone), None)?;
 
+    let handover = q.snapshot.handover.as_ref();
+    let inputs = handover.map_or("not handed over".to_owned(), |handover| {
+        format!("handed over to {} on {}: {}", handover.to, handover.since, handover.reason)
+    });
+    gate(trail, ReasonCode::HandedOver, handover.is_none(), inputs, None)?;
+
     let account = &q.snapshot.account;
     let hold = items::held(
         q.today,

@@ -40,6 +40,6 @@ pub use policy::{
     Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Stage, StageCondition,
     TemplateCatalog, Tone,
 };
-pub use register::{Cause, Hold, HoldTarget};
+pub use register::{Cause, Handover, Hold, HoldTarget};
 pub use run::{Bucket, OverdueTotals, RunTotals};
 pub use snapshot::{Case, Freshness, History, MailboxUse, PastNotice, Snapshot, Waiver};

@@ -1,4 +1,4 @@
-//! What people record about an account: holds, and disputes, which are holds with a cause.
+//! What people record about an account: holds, disputes, which are holds with a cause, and hand-overs.
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
@@ -53,4 +53,13 @@ impl Hold {
     pub fn covers(&self, day: NaiveDate) -> bool {
         self.until.is_none_or(|last| day <= last)
     }
+}
+
+/// The account was given to somebody else, who pursues it: no automatic contact any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    pub to: String,
+    pub reason: String,
+    /// The business date on which it was recorded.
+    pub since: NaiveDate,
 }

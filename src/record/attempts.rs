@@ -191,6 +191,8 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                          AND NOT EXISTS (SELECT FROM ledger.item l WHERE l.item_id::text = i.item_id)) AS "gone!",
                EXISTS (SELECT FROM dunning.notice_item i JOIN ledger.item l ON l.item_id::text = i.item_id
                        WHERE i.notice_id = n.notice_id AND l.open_amount::numeric < i.to_pay) AS "paid!",
+               EXISTS (SELECT FROM dunning.handover o WHERE o.account_id = n.account_id AND o.back_at IS NULL)
+                   AS "handed_over!",
                EXISTS (SELECT FROM dunning.hold h WHERE h.account_id = n.account_id AND h.released_at IS NULL
                          AND h.cause IS NULL
                          AND (h.until IS NULL OR h.until >= $3)
@@ -229,6 +231,8 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
         Some(CancelReason::WithdrawnBeforeSend)
     } else if row.paid {
         Some(CancelReason::PaidBeforeSend)
+    } else if row.handed_over {
+        Some(CancelReason::HandedOverBeforeSend)
     } else if row.held {
         Some(CancelReason::HeldBeforeSend)
     } else if row.disputed {

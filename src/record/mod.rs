@@ -28,8 +28,8 @@ pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};
 pub use past::{Past, mailboxes, past};
 pub use register::{
-    PauseState, RegisterError, dispute, end_dispute, known, pause, pause_state, place_hold, release_holds, resume,
-    waive,
+    PauseState, RegisterError, dispute, end_dispute, hand_over, known, pause, pause_state, place_hold, release_holds,
+    resume, take_back, waive,
 };
 pub use resolve::{OutboxRow, Resolution, ResolveError, outbox, resolve};
 pub use runs::{

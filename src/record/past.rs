@@ -1,4 +1,4 @@
-//! What is known about accounts from before: cases, notices, waivers, holds, withdrawn items, mailboxes.
+//! What is known about accounts from before: cases, notices, waivers, holds, hand-overs, withdrawn items, mailboxes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,8 @@ use chrono::NaiveDate;
 use sqlx::PgConnection;
 
 use crate::model::{
-    AccountId, Case, Cause, CreditorId, History, Hold, HoldTarget, ItemId, Ladder, MailboxUse, NoticeId, NoticeState,
-    PastNotice, StageName, Tone, Waiver,
+    AccountId, Case, Cause, CreditorId, Handover, History, Hold, HoldTarget, ItemId, Ladder, MailboxUse, NoticeId,
+    NoticeState, PastNotice, StageName, Tone, Waiver,
 };
 
 use super::{RecordError, inconsistent};
@@ -18,6 +18,7 @@ pub struct Past {
     pub case: Option<Case>,
     pub history: History,
     pub holds: Vec<Hold>,
+    pub handover: Option<Handover>,
     /// Items that vanished while open and are not taken up again by themselves.
     pub withdrawn: BTreeSet<ItemId>,
 }
@@ -125,6 +126,19 @@ pub async fn past(
             .transpose()?;
         if let Some(past) = of(&mut pasts, &row.account_id) {
             past.holds.push(Hold { target, until: row.until, reason: row.reason, cause, since: row.since });
+        }
+    }
+
+    let handovers = sqlx::query!(
+        r#"SELECT account_id, handed_to, reason, since FROM dunning.handover
+           WHERE account_id COLLATE "C" = ANY ($1) AND back_at IS NULL"#,
+        &ids
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in handovers {
+        if let Some(past) = of(&mut pasts, &row.account_id) {
+            past.handover = Some(Handover { to: row.handed_to, reason: row.reason, since: row.since });
         }
     }
 

@@ -1,4 +1,4 @@
-//! What people record: holds, disputes, waivers and the pause. Each change is an event with person and reason.
+//! What people record: holds, disputes, waivers, hand-overs and the pause. Each change is an event with person and reason.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{AccountId, Actor, Cause, Event, EventKind, ItemId, NoticeState, StageName, Waiver};
+use crate::model::{AccountId, Actor, Cause, Event, EventKind, Handover, ItemId, NoticeState, StageName, Waiver};
 
 use super::{RecordError, append, inconsistent};
 
@@ -19,6 +19,10 @@ pub enum RegisterError {
     NoSuchItem { account: String, item: String },
     #[error("there is no hold to release on {0}")]
     NothingToRelease(String),
+    #[error("account {0} is handed over already")]
+    AlreadyHandedOver(String),
+    #[error("account {0} is not handed over")]
+    NotHandedOver(String),
     #[error("item {0} is in dispute already; end that dispute first")]
     AlreadyDisputed(ItemId),
     #[error("item {0} has no dispute of ours; what the ledger says is ended there")]
@@ -231,6 +235,62 @@ pub async fn waive(
     Ok(())
 }
 
+/// Records that somebody else pursues the account from now on: no automatic contact until it is taken back.
+///
+/// # Errors
+/// When the ledger does not know the account, it is handed over already, or the database refuses.
+pub async fn hand_over(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    handover: &Handover,
+    actor: &Actor,
+) -> Result<i64, RegisterError> {
+    let creditor = known(connection, account, None).await?;
+    let id = sqlx::query_scalar!(
+        "INSERT INTO dunning.handover (creditor, account_id, handed_to, reason, since, handed_by)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account_id) WHERE back_at IS NULL DO NOTHING
+         RETURNING handover_id",
+        creditor,
+        account.as_str(),
+        handover.to,
+        handover.reason,
+        handover.since,
+        actor.person
+    )
+    .fetch_optional(&mut *connection)
+    .await?
+    .ok_or_else(|| RegisterError::AlreadyHandedOver(account.to_string()))?;
+    let facts = json!({ "handover": id.to_string(), "to": handover.to, "reason": handover.reason });
+    append(connection, &[account_event(EventKind::AccountHandedOver, &creditor, account, actor, facts)]).await?;
+    Ok(id)
+}
+
+/// Takes an account back that was handed over.
+///
+/// # Errors
+/// When the ledger does not know the account, it is not handed over, or the database refuses.
+pub async fn take_back(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    reason: &str,
+    actor: &Actor,
+) -> Result<(), RegisterError> {
+    let creditor = known(connection, account, None).await?;
+    let id = sqlx::query_scalar!(
+        "UPDATE dunning.handover SET back_by = $2, back_at = clock_timestamp(), back_reason = $3
+         WHERE account_id = $1 AND back_at IS NULL RETURNING handover_id",
+        account.as_str(),
+        actor.person,
+        reason
+    )
+    .fetch_optional(&mut *connection)
+    .await?
+    .ok_or_else(|| RegisterError::NotHandedOver(account.to_string()))?;
+    let facts = json!({ "handover": id.to_string(), "reason": reason });
+    append(connection, &[account_event(EventKind::AccountTakenBack, &creditor, account, actor, facts)]).await?;
+    Ok(())
+}
+
 /// The creditor of an account, when the ledger knows account and item.
 ///
 /// # Errors
@@ -262,7 +322,7 @@ pub async fn known(
     Ok(creditor)
 }
 
-fn account_event(
+pub(super) fn account_event(
     kind: EventKind,
     creditor: &str,
     account: &AccountId,

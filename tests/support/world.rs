@@ -12,8 +12,8 @@ use dunningd::decide::decide;
 use dunningd::model::{
     Account, AccountId, BankAccount, Calendars, Case, CaseChange, Cause, Channel, Contact, ContactCap, ContactId,
     ContactRole, Contacting, Country, CreditNetting, Creditor, CreditorId, Currency, Decision, Demands, EmailAddress,
-    EmailKind, History, Hold, HoldTarget, Item, ItemCode, ItemId, ItemKind, Ladder, LadderName, Language, Minimums,
-    Money, NoticeId, NoticeState, OnUnknown, PartyKind, PastNotice, Policy, Requisites, Snapshot, Stage,
+    EmailKind, Handover, History, Hold, HoldTarget, Item, ItemCode, ItemId, ItemKind, Ladder, LadderName, Language,
+    Minimums, Money, NoticeId, NoticeState, OnUnknown, PartyKind, PastNotice, Policy, Requisites, Snapshot, Stage,
     StageCondition, StageName, TemplateCatalog, Tone, Verdict, Waiver, Weekdays,
 };
 use rust_decimal::Decimal;
@@ -181,6 +181,12 @@ impl World {
         let target = HoldTarget::Item(item_id(item));
         let reason = "two boxes missing".to_owned();
         self.snapshot.holds.push(Hold { target, until: None, reason, cause: Some(cause), since: t() });
+        self
+    }
+
+    pub(crate) fn handed_over(mut self) -> Self {
+        let (to, reason) = ("Collector".to_owned(), "no answer for months".to_owned());
+        self.snapshot.handover = Some(Handover { to, reason, since: t() });
         self
     }
 
@@ -414,6 +420,7 @@ fn snapshot() -> Snapshot {
         case: None,
         history: History::default(),
         holds: Vec::new(),
+        handover: None,
         mailboxes: BTreeMap::new(),
         paused: None,
         freshness: None,

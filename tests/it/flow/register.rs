@@ -1,7 +1,7 @@
 //! What a credit controller records, and what becomes of it in the next scan and in the last check.
 
 use dunningd::daemon::{self, EntryError};
-use dunningd::model::{AccountId, Actor, Cause, ItemId, StageName};
+use dunningd::model::{AccountId, Actor, Cause, Handover, ItemId, StageName};
 use dunningd::record::{self, RegisterError};
 
 use crate::support::shell::{Office, day, day_plus};
@@ -138,4 +138,41 @@ async fn a_dispute_of_ours_in_the_meantime_stops_the_notice() {
     let office = queued().await;
     dispute(&office).await.unwrap();
     is_stopped(&office, "disputed_before_send", "all_items_out").await;
+}
+
+async fn hand_over(office: &Office) -> Result<i64, RegisterError> {
+    let handover = Handover { to: "Recupero S.r.l.".to_owned(), reason: "moroso".to_owned(), since: day() };
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    let id = record::hand_over(&mut transaction, &account("A01"), &handover, &clerk()).await?;
+    transaction.commit().await.unwrap();
+    Ok(id)
+}
+
+#[tokio::test]
+async fn an_account_that_was_handed_over_gets_nothing_also_for_new_invoices_until_it_is_taken_back() {
+    let mut office = one().await;
+    hand_over(&office).await.unwrap();
+    assert!(matches!(hand_over(&office).await, Err(RegisterError::AlreadyHandedOver(_))));
+    office.invoice("I99", "A01", -20, "50.00 EUR").await;
+    for n in [0, 30, 60, 90] {
+        office.go_to(day_plus(n)).await;
+        assert_eq!(office.verdicts().await, ["A01 handed_over"]);
+        office.deliver().await;
+    }
+    assert_eq!(office.smtp.received().len(), 0);
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    record::take_back(&mut connection, &account("A01"), "accordo fallito", &clerk()).await.unwrap();
+    let again = record::take_back(&mut connection, &account("A01"), "x", &clerk()).await;
+    assert!(matches!(again, Err(RegisterError::NotHandedOver(_))));
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    assert_eq!(office.count("dunning.handover WHERE back_by = 'Carla'").await, 1);
+    assert_eq!(office.count("dunning.event WHERE kind IN ('account_handed_over', 'account_taken_back')").await, 2);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_hand_over_in_the_meantime_stops_the_notice() {
+    let office = queued().await;
+    hand_over(&office).await.unwrap();
+    is_stopped(&office, "handed_over_before_send", "handed_over").await;
 }

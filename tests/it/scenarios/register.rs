@@ -32,3 +32,17 @@ fn a_case_whose_items_are_all_disputed_is_closed() {
     let world = one().reminded("friendly", 10, &["A"]).disputed("A", Cause::WrongDetails);
     assert_eq!(world.decide().case, dunningd::model::CaseChange::Close);
 }
+
+#[test]
+fn an_account_that_was_handed_over_is_never_written_to_again() {
+    let world = one().handed_over();
+    check(&world, "hold handed_over");
+    assert_eq!(inputs(&world, "handed_over"), "handed over to Collector on 2026-03-18: no answer for months");
+    let with_new_items = world.owes("B", 3, "500 EUR").owes("C", -50, "20 EUR");
+    for days in 0..400 {
+        check(&with_new_items.on(days), "hold handed_over");
+    }
+    let mut paused = with_new_items;
+    paused.snapshot.paused = Some("first".to_owned());
+    check(&paused, "hold paused");
+}
