@@ -29,6 +29,33 @@ CREATE TABLE dunning.handover (
 CREATE UNIQUE INDEX one_open_handover ON dunning.handover (account_id) WHERE back_at IS NULL;
 CREATE INDEX handover_of_account ON dunning.handover (account_id COLLATE "C") WHERE back_at IS NULL;
 
+-- What a debtor promised to pay by a day. Whether it was kept follows from what was paid since.
+CREATE TABLE dunning.promise (
+    promise_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    creditor text NOT NULL,
+    account_id text NOT NULL,
+    amount numeric NOT NULL CHECK (amount > 0),
+    currency text NOT NULL,
+    made_on date NOT NULL,
+    by_day date NOT NULL CHECK (by_day >= made_on),
+    tolerance_days int NOT NULL CHECK (tolerance_days >= 0),
+    reason text NOT NULL CHECK (reason <> ''),
+    made_by text NOT NULL,
+    made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    withdrawn_by text,
+    withdrawn_at timestamptz,
+    withdrawn_reason text
+);
+CREATE INDEX promise_of_account ON dunning.promise (account_id COLLATE "C");
+
+-- The items of a promise, with what was open on each when it was made.
+CREATE TABLE dunning.promise_item (
+    promise_id bigint NOT NULL REFERENCES dunning.promise,
+    item_id text NOT NULL,
+    open_then numeric NOT NULL CHECK (open_then > 0),
+    PRIMARY KEY (promise_id, item_id)
+);
+
 -- As before, and also what people recorded since. Where they recorded nothing of it, the hash is the one it always was,
 -- so that notices queued before this migration still go out.
 CREATE OR REPLACE FUNCTION dunning.ledger_fingerprint(for_account text, demanded text[], as_of date, at_date date) RETURNS text
@@ -65,10 +92,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $fingerprint$
         UNION ALL
         SELECT concat_ws('|', 'handover', o.handover_id::text)
         FROM dunning.handover o WHERE o.account_id COLLATE "C" = for_account AND o.back_at IS NULL
+        UNION ALL
+        SELECT concat_ws('|', 'promise', p.promise_id::text)
+        FROM dunning.promise p
+        WHERE p.account_id COLLATE "C" = for_account AND p.withdrawn_at IS NULL
+          AND p.by_day + p.tolerance_days >= at_date
+          AND EXISTS (SELECT FROM dunning.promise_item i
+                      WHERE i.promise_id = p.promise_id AND i.item_id = ANY (demanded))
     ) lines
 $fingerprint$;
 
-REVOKE ALL ON dunning.handover FROM PUBLIC;
-GRANT SELECT ON dunning.handover TO dunningd_app, dunningd_auditor;
-GRANT INSERT ON dunning.handover TO dunningd_app;
+REVOKE ALL ON dunning.handover, dunning.promise, dunning.promise_item FROM PUBLIC;
+GRANT SELECT ON dunning.handover, dunning.promise, dunning.promise_item TO dunningd_app, dunningd_auditor;
+GRANT INSERT ON dunning.handover, dunning.promise, dunning.promise_item TO dunningd_app;
 GRANT UPDATE (back_by, back_at, back_reason) ON dunning.handover TO dunningd_app;
+GRANT UPDATE (withdrawn_by, withdrawn_at, withdrawn_reason) ON dunning.promise TO dunningd_app;

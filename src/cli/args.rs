@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, FixedOffset, NaiveDate};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use rust_decimal::Decimal;
 
 use crate::model::Cause;
 
@@ -59,6 +60,8 @@ pub(super) enum Command {
     Dispute(DisputeArgs),
     /// Give an account to somebody else: no automatic contact any more; or take it back
     Handover(HandoverArgs),
+    /// Record what the debtor promised to pay by a day; or list promises, or take one back
+    Promise(PromiseArgs),
     /// Declare the next stage of an item done without a contact
     Waive(WaiveArgs),
     /// Stop everything at once
@@ -212,6 +215,39 @@ pub(super) struct HandoverArgs {
     pub(super) back: bool,
     #[command(flatten)]
     pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["amount", "list", "withdraw"]))]
+pub(super) struct PromiseArgs {
+    pub(super) account: String,
+    /// How much: 100.00
+    #[arg(long, requires_all = ["currency", "by_day", "reason"])]
+    pub(super) amount: Option<Decimal>,
+    #[arg(long, value_name = "CODE", requires = "amount")]
+    pub(super) currency: Option<String>,
+    /// The day by which it is to be paid
+    #[arg(long, value_name = "YYYY-MM-DD", requires = "amount")]
+    pub(super) by_day: Option<NaiveDate>,
+    /// So many days after it we still wait
+    #[arg(long, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=90))]
+    pub(super) tolerance: u32,
+    /// The items it is about; may be given several times [default: everything overdue in that currency]
+    #[arg(long, requires = "amount")]
+    pub(super) item: Vec<String>,
+    /// Show every promise of the account and what became of it
+    #[arg(long)]
+    pub(super) list: bool,
+    /// Take back a running promise: the only one, or that number
+    #[arg(long, value_name = "NUMBER", num_args = 0..=1, requires = "reason")]
+    #[expect(clippy::option_option, reason = "clap tells a flag without its value like this")]
+    pub(super) withdraw: Option<Option<i64>>,
+    /// Kept in the log for ever; no names of debtors' people
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) reason: Option<String>,
+    /// Who decided it [default: your login name]
+    #[arg(long, value_name = "PERSON")]
+    pub(super) by: Option<String>,
 }
 
 /// One of the codes of a list.

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use crate::daemon;
-use crate::model::{AccountId, Decision, ReasonCode, Verdict};
+use crate::decide::standings;
+use crate::model::{AccountId, Decision, Promise, ReasonCode, Standing, Verdict};
 use crate::record::{self, NoticeRow};
 
 use super::args::{Cli, ExplainArgs};
@@ -20,15 +21,16 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
     let (snapshot, decision) = daemon::look_at(&shell, &account, args.as_of).await?;
     let mut connection = shell.pool.acquire().await?;
     let notices = record::notices_of(&mut connection, account.as_str()).await?;
+    let promises = standings(&snapshot, decision.business_date);
     if cli.json {
-        println!("{}", json!({ "decision": decision, "notices": notices }));
+        println!("{}", json!({ "decision": decision, "notices": notices, "promises": promises }));
     } else {
-        print!("{}", human(&snapshot.account.name, &decision, &notices));
+        print!("{}", human(&snapshot.account.name, &decision, &promises, &notices));
     }
     Ok(Exit::DONE)
 }
 
-fn human(name: &str, decision: &Decision, notices: &[NoticeRow]) -> String {
+fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], notices: &[NoticeRow]) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "Account {} ({name}), creditor {}", decision.account, decision.creditor);
     let _ = write!(out, "On {}: ", decision.business_date);
@@ -84,6 +86,13 @@ fn human(name: &str, decision: &Decision, notices: &[NoticeRow]) -> String {
             item.open.to_string(),
             item.code.as_str()
         );
+    }
+    if !promises.is_empty() {
+        let _ = writeln!(out, "\nPromises:");
+    }
+    for (promise, standing) in promises {
+        let items: Vec<&str> = promise.items.iter().map(|one| one.item.as_str()).collect();
+        let _ = writeln!(out, "  {}  {}, items {}", promise.made_on, promise.tell(*standing), items.join(", "));
     }
     if !notices.is_empty() {
         let _ = writeln!(out, "\nNotices:");

@@ -124,7 +124,9 @@ impl From<RegisterError> for Failure {
             | RegisterError::NoSuchItem { .. }
             | RegisterError::NothingToRelease(_)
             | RegisterError::NoDispute(_)
-            | RegisterError::NotHandedOver(_) => Self::new(Exit::NO_SUCH_THING, error.to_string()),
+            | RegisterError::NotHandedOver(_)
+            | RegisterError::NoSuchPromise { .. } => Self::new(Exit::NO_SUCH_THING, error.to_string()),
+            RegisterError::DayIsOver(_) | RegisterError::WhichPromise(_) => Self::new(Exit::USAGE, error.to_string()),
             refused => Self::new(Exit::REFUSED, refused.to_string()),
         }
     }

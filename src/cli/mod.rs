@@ -66,6 +66,7 @@ async fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Release(args) => register::release(cli, args).await,
         Command::Dispute(args) => register::dispute(cli, args).await,
         Command::Handover(args) => register::handover(cli, args).await,
+        Command::Promise(args) => register::promise(cli, args).await,
         Command::Waive(args) => register::waive(cli, args).await,
         Command::Pause(args) => register::pause(cli, args).await,
         Command::Resume(args) => register::resume(cli, args).await,

@@ -1,14 +1,15 @@
-//! What people record: hold, release, dispute, hand-over, waive, pause, resume.
+//! What people record: hold, release, dispute, hand-over, promise, waive, pause, resume.
 
 use chrono::NaiveDate;
+use rust_decimal::Decimal;
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::daemon::Shell;
-use crate::model::{AccountId, CreditorId, Handover, ItemId, StageName};
+use crate::model::{AccountId, CreditorId, Currency, Handover, ItemId, Money, StageName};
 use crate::{daemon, ledger, record};
 
-use super::args::{Cli, DisputeArgs, HandoverArgs, HoldArgs, ReasonArgs, ReleaseArgs, WaiveArgs};
+use super::args::{Cli, DisputeArgs, HandoverArgs, HoldArgs, PromiseArgs, ReasonArgs, ReleaseArgs, WaiveArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
 use super::scan::parsed;
@@ -100,6 +101,44 @@ pub(super) async fn handover(cli: &Cli, args: &HandoverArgs) -> Result<Exit, Fai
     };
     transaction.commit().await?;
     say(cli, &json, &text);
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn promise(cli: &Cli, args: &PromiseArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.by.as_deref()).await?;
+    let account = account(&args.account)?;
+    let reason = args.reason.clone().unwrap_or_default();
+    if let Some(number) = args.withdraw {
+        let number = daemon::withdraw_promise(&shell, &account, number, &reason).await?;
+        let json = json!({ "promise": number, "withdrawn": true });
+        say(cli, &json, &format!("Promise {number} is taken back; what it named can be demanded again."));
+        return Ok(Exit::DONE);
+    }
+    let (Some(amount), Some(currency), Some(by_day)) = (args.amount, &args.currency, args.by_day) else {
+        let promises = daemon::promises(&shell, &account).await?;
+        let lines: Vec<String> = promises
+            .iter()
+            .map(|(promise, standing)| format!("{:>5}  {}", promise.number, promise.tell(*standing)))
+            .collect();
+        let rows: Vec<_> = promises.iter().map(|(promise, now)| json!({ "promise": promise, "now": now })).collect();
+        let none = "No promise was recorded.".to_owned();
+        say(cli, &rows.into(), &if lines.is_empty() { none } else { lines.join("\n") });
+        return Ok(Exit::DONE);
+    };
+    let amount = Money::new(amount, name(currency, Currency::parse)?);
+    if amount.amount <= Decimal::ZERO || amount.amount.normalize().scale() > amount.currency.decimals() {
+        return Err(Failure::new(Exit::USAGE, format!("--amount: {} is no amount of money", amount.amount)));
+    }
+    let items: Result<Vec<ItemId>, Failure> = args.item.iter().map(|item| name(item, ItemId::parse)).collect();
+    let request = daemon::PromiseRequest { amount, by_day, tolerance_days: args.tolerance, items: items?, reason };
+    let promise = daemon::promise(&shell, &account, &request).await?;
+    let text = format!(
+        "Promise {}: {amount} by {by_day}. {} items are not demanded up to and including {}.",
+        promise.number,
+        promise.items.len(),
+        promise.last_day()
+    );
+    say(cli, &serde_json::to_value(&promise).unwrap_or_default(), &text);
     Ok(Exit::DONE)
 }
 

@@ -75,7 +75,9 @@ pub(super) fn reload() -> Result<Exit, Failure> {
 pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, None).await?;
     let mut connection = shell.pool.acquire().await?;
-    let status = record::status(&mut connection).await?;
+    let policy = &shell.live().config.policy;
+    let today = policy.creditors.values().map(|c| (c.id.clone(), shell.clock.today(c.time_zone))).collect();
+    let status = record::status(&mut connection, &today).await?;
     if cli.json {
         println!("{}", serde_json::to_value(&status).unwrap_or_default());
         return Ok(Exit::DONE);
@@ -107,6 +109,7 @@ pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
         if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
     };
     println!("notices: {}", list(&status.notices));
+    println!("promises: {} running", status.promises_running);
     println!("open tasks: {}", list(&status.tasks));
     println!("log: {} events, head {}", status.log_events, status.log_head);
     Ok(Exit::DONE)

@@ -6,7 +6,7 @@ use chrono::{Days, NaiveDate};
 
 use crate::model::{
     Contact, ContactCap, Contacting, Creditor, EmailAddress, HoldTarget, ItemCode, ItemId, Ladder, MailboxUse, Money,
-    PartyKind, PastNotice, Policy, ReasonCode, SendingDay, Snapshot, Tone,
+    PartyKind, PastNotice, Policy, Promise, PromiseState, ReasonCode, SendingDay, Snapshot, Standing, Tone,
 };
 
 use super::explain::Trail;
@@ -20,6 +20,7 @@ pub(super) struct Question<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) ladder: &'a Ladder,
     pub(super) past: &'a Past<'a>,
+    pub(super) promises: &'a [(&'a Promise, Standing)],
     pub(super) passed_over: &'a BTreeSet<PassedOver>,
     pub(super) today: NaiveDate,
 }
@@ -130,14 +131,24 @@ pub(super) fn unresolved<'a>(
 }
 
 /// Assessed items are in the order of their ids.
+fn position(assessed: &[Assessed<'_>], item: &ItemId) -> Option<usize> {
+    assessed.binary_search_by(|one| one.item.id.cmp(item)).ok()
+}
+
 fn still_owed(assessed: &[Assessed<'_>], item: &ItemId) -> bool {
-    assessed.binary_search_by(|one| one.item.id.cmp(item)).is_ok_and(|n| assessed[n].keeps_case_open())
+    position(assessed, item).is_some_and(|n| assessed[n].keeps_case_open())
 }
 
 /// Whether anything is owed, late and worth a letter, and whether a stage is due for it.
 fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> Result<(), No> {
     let open = assessed.iter().filter(|one| one.code != ItemCode::Settled).count();
     gate(trail, ReasonCode::NothingOpen, open > 0, format!("{open} open items"), None)?;
+
+    let concerns = |promise: &Promise| promise.items.iter().any(|one| position(assessed, &one.item).is_some());
+    for (promise, standing) in q.promises.iter().filter(|(promise, _)| !promise.withdrawn && concerns(promise)) {
+        let inputs = format!("promise {}: {}", promise.number, promise.tell(*standing));
+        trail.note("promise", standing.state != PromiseState::Running, inputs, None);
+    }
 
     let in_play: Vec<&Assessed<'_>> = assessed.iter().filter(|one| one.is_debit() && !one.code.is_out()).collect();
     let out: Vec<&Assessed<'_>> = assessed

@@ -7,8 +7,10 @@ use rust_decimal::Decimal;
 
 use crate::model::{
     Amounts, Cause, CreditNetting, Currency, Hold, HoldTarget, Item, ItemCode, ItemDecision, ItemId, Money, Netted,
-    Policy, Snapshot, StageName,
+    Policy, Promise, Snapshot, StageName, Standing,
 };
+
+use super::promises;
 
 /// One item on its way through the rule.
 pub(super) struct Assessed<'a> {
@@ -84,15 +86,17 @@ impl Assessed<'_> {
 pub(super) fn assess<'a>(
     policy: &Policy,
     snapshot: &'a Snapshot,
+    promises: &[(&Promise, Standing)],
     today: NaiveDate,
 ) -> (Vec<Assessed<'a>>, Vec<Netted>) {
+    let promised = promises::running(promises);
     let mut assessed: Vec<Assessed<'a>> = snapshot
         .items
         .iter()
         .map(|item| {
             let effective_due =
                 item.due_date.map(|due| policy.calendars.effective_due_date(snapshot.account.country, due));
-            let out = out(policy, snapshot, item, today);
+            let out = out(policy, snapshot, item, promised.get(&item.id).copied(), today);
             Assessed {
                 item,
                 code: out.code,
@@ -151,7 +155,13 @@ struct Out {
 
 /// Step 1: the first reason that takes an item out, and the first day without it where that is known. A credit carries
 /// `Credit`, since nothing is demanded for it.
-fn out(policy: &Policy, snapshot: &Snapshot, item: &Item, today: NaiveDate) -> Out {
+fn out(
+    policy: &Policy,
+    snapshot: &Snapshot,
+    item: &Item,
+    promised: Option<(&Promise, Standing)>,
+    today: NaiveDate,
+) -> Out {
     let by_person = holds_on(snapshot, item).filter(|hold| hold.cause.is_none());
     let hold = held(today, (item.hold_until, item.hold_reason.as_deref()), by_person);
     let collecting = item
@@ -182,6 +192,8 @@ fn out(policy: &Policy, snapshot: &Snapshot, item: &Item, today: NaiveDate) -> O
         return Out::because(ItemCode::ItemHold, last, format!("{}: {reason}", until(last)));
     } else if let Some(last) = collecting {
         return Out::because(ItemCode::DirectDebit, Some(last), until(Some(last)));
+    } else if let Some((promise, standing)) = promised {
+        return Out::because(ItemCode::PromiseRunning, Some(promise.last_day()), promise.tell(standing));
     } else {
         ItemCode::Reached
     };

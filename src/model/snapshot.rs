@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Account, Contact, Handover, Hold, Item, ItemId, Ladder, NoticeId, NoticeState, StageName, Tone};
+use super::{Account, Contact, Handover, Hold, Item, ItemId, Ladder, NoticeId, NoticeState, Promise, StageName, Tone};
 
 /// How current the ledger is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +86,8 @@ pub struct Snapshot {
     /// Somebody else pursues the account.
     #[serde(default)]
     pub handover: Option<Handover>,
+    #[serde(default)]
+    pub promises: Vec<Promise>,
     /// By `EmailAddress::mailbox_key`.
     pub mailboxes: BTreeMap<String, MailboxUse>,
     /// Everything is stopped, with this reason.

@@ -210,7 +210,11 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                        WHERE i.notice_id = n.notice_id AND h.cause IS NOT NULL AND h.released_at IS NULL)
                    AS "disputed!",
                EXISTS (SELECT FROM dunning.notice_item i JOIN dunning.waiver w USING (item_id, stage)
-                       WHERE i.notice_id = n.notice_id) AS "waived!"
+                       WHERE i.notice_id = n.notice_id) AS "waived!",
+               EXISTS (SELECT FROM dunning.notice_item i JOIN dunning.promise_item j USING (item_id)
+                       JOIN dunning.promise p USING (promise_id)
+                       WHERE i.notice_id = n.notice_id AND p.withdrawn_at IS NULL AND p.made_at > n.created_at)
+                   AS "promised!"
            FROM dunning.notice n WHERE n.notice_id = $1"#,
         claimed.notice,
         claimed.token,
@@ -237,6 +241,8 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
         Some(CancelReason::HeldBeforeSend)
     } else if row.disputed {
         Some(CancelReason::DisputedBeforeSend)
+    } else if row.promised {
+        Some(CancelReason::PromisedBeforeSend)
     } else if row.waived {
         Some(CancelReason::WaivedBeforeSend)
     } else {

@@ -11,6 +11,7 @@ mod known;
 mod migrate;
 mod notices;
 mod past;
+mod promises;
 mod register;
 mod resolve;
 mod runs;
@@ -27,6 +28,7 @@ pub use known::{Comparison, apply as apply_known_items, compare as compare_known
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};
 pub use past::{Past, mailboxes, past};
+pub use promises::{promise, withdraw_promise};
 pub use register::{
     PauseState, RegisterError, dispute, end_dispute, hand_over, known, pause, pause_state, place_hold, release_holds,
     resume, take_back, waive,

@@ -1,13 +1,14 @@
-//! What is known about accounts from before: cases, notices, waivers, holds, hand-overs, withdrawn items, mailboxes.
+//! What is known about accounts from before: cases, notices, waivers, holds, hand-overs, promises, withdrawn items, mailboxes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
+use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
 use crate::model::{
-    AccountId, Case, Cause, CreditorId, Handover, History, Hold, HoldTarget, ItemId, Ladder, MailboxUse, NoticeId,
-    NoticeState, PastNotice, StageName, Tone, Waiver,
+    AccountId, Case, Cause, CreditorId, Currency, Handover, History, Hold, HoldTarget, ItemId, Ladder, MailboxUse,
+    Money, NoticeId, NoticeState, PastNotice, Promise, PromisedItem, StageName, Tone, Waiver,
 };
 
 use super::{RecordError, inconsistent};
@@ -19,6 +20,7 @@ pub struct Past {
     pub history: History,
     pub holds: Vec<Hold>,
     pub handover: Option<Handover>,
+    pub promises: Vec<Promise>,
     /// Items that vanished while open and are not taken up again by themselves.
     pub withdrawn: BTreeSet<ItemId>,
 }
@@ -139,6 +141,43 @@ pub async fn past(
     for row in handovers {
         if let Some(past) = of(&mut pasts, &row.account_id) {
             past.handover = Some(Handover { to: row.handed_to, reason: row.reason, since: row.since });
+        }
+    }
+
+    let promises = sqlx::query!(
+        r#"SELECT p.promise_id, p.account_id, p.amount, p.currency, p.made_on, p.by_day, p.tolerance_days, p.reason,
+               p.withdrawn_at IS NOT NULL AS "withdrawn!",
+               array_agg(i.item_id ORDER BY i.item_id) AS "items!",
+               array_agg(i.open_then ORDER BY i.item_id) AS "open!: Vec<Decimal>"
+           FROM dunning.promise p JOIN dunning.promise_item i USING (promise_id)
+           WHERE p.account_id COLLATE "C" = ANY ($1) AND p.made_on <= $2
+           GROUP BY p.promise_id"#,
+        &ids,
+        today
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in promises {
+        let currency =
+            Currency::parse(&row.currency).map_err(|_| inconsistent("dunning.promise", "currency", &row.currency))?;
+        let items: Result<Vec<PromisedItem>, RecordError> = row
+            .items
+            .iter()
+            .zip(row.open)
+            .map(|(item, open_then)| Ok(PromisedItem { item: item_id(item)?, open_then, vanished: false }))
+            .collect();
+        let promise = Promise {
+            number: row.promise_id,
+            amount: Money::new(row.amount, currency),
+            made_on: row.made_on,
+            by_day: row.by_day,
+            tolerance_days: u32::try_from(row.tolerance_days).unwrap_or(0),
+            items: items?,
+            reason: row.reason,
+            withdrawn: row.withdrawn,
+        };
+        if let Some(past) = of(&mut pasts, &row.account_id) {
+            past.promises.push(promise);
         }
     }
 

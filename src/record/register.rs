@@ -6,7 +6,9 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{AccountId, Actor, Cause, Event, EventKind, Handover, ItemId, NoticeState, StageName, Waiver};
+use crate::model::{
+    AccountId, Actor, Cause, Event, EventKind, Handover, ItemId, Money, NoticeState, PromiseState, StageName, Waiver,
+};
 
 use super::{RecordError, append, inconsistent};
 
@@ -19,6 +21,20 @@ pub enum RegisterError {
     NoSuchItem { account: String, item: String },
     #[error("there is no hold to release on {0}")]
     NothingToRelease(String),
+    #[error("item {item} is promised already, in promise {number}; withdraw that one first")]
+    AlreadyPromised { item: ItemId, number: i64 },
+    #[error("nothing can be promised on {0}")]
+    NothingToPromise(String),
+    #[error("{promised} is more than the {open} that is open on the promised items")]
+    MoreThanOpen { promised: Money, open: Money },
+    #[error("the day of the promise lies before today, {0}")]
+    DayIsOver(NaiveDate),
+    #[error("account {account} has no {which}")]
+    NoSuchPromise { account: String, which: String },
+    #[error("promise {number} is {}; only a running one can be withdrawn", state.as_str())]
+    NotRunning { number: i64, state: PromiseState },
+    #[error("several promises are running; say which one: {0}")]
+    WhichPromise(String),
     #[error("account {0} is handed over already")]
     AlreadyHandedOver(String),
     #[error("account {0} is not handed over")]

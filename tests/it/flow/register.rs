@@ -1,7 +1,7 @@
 //! What a credit controller records, and what becomes of it in the next scan and in the last check.
 
-use dunningd::daemon::{self, EntryError};
-use dunningd::model::{AccountId, Actor, Cause, Handover, ItemId, StageName};
+use dunningd::daemon::{self, EntryError, PromiseRequest};
+use dunningd::model::{AccountId, Actor, Cause, Currency, Handover, ItemId, Money, StageName};
 use dunningd::record::{self, RegisterError};
 
 use crate::support::shell::{Office, day, day_plus};
@@ -175,4 +175,121 @@ async fn a_hand_over_in_the_meantime_stops_the_notice() {
     let office = queued().await;
     hand_over(&office).await.unwrap();
     is_stopped(&office, "handed_over_before_send", "handed_over").await;
+}
+
+/// Promised by the fifth day from the first one, with two days of tolerance.
+async fn promise(office: &Office, amount: u32, items: &[&str]) -> Result<i64, String> {
+    let request = PromiseRequest {
+        amount: Money::new(amount.into(), Currency::parse("EUR").unwrap()),
+        by_day: day_plus(5),
+        tolerance_days: 2,
+        items: items.iter().map(|id| item(id)).collect(),
+        reason: "il titolare ha telefonato".to_owned(),
+    };
+    let promise = daemon::promise(&office.shell, &account("A01"), &request).await;
+    promise.map(|promise| promise.number).map_err(|error| error.to_string())
+}
+
+/// Each promise as `1 running 0.00 EUR`.
+async fn promises(office: &Office) -> Vec<String> {
+    let all = daemon::promises(&office.shell, &account("A01")).await.unwrap();
+    all.iter().map(|(promise, now)| format!("{} {} {}", promise.number, now.state.as_str(), now.paid)).collect()
+}
+
+async fn running(office: &Office) -> i64 {
+    let today =
+        [(dunningd::model::CreditorId::parse("tre_aquiloni").unwrap(), office.shell.clock.today(chrono_tz::UTC))];
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    record::status(&mut connection, &today.into()).await.unwrap().promises_running
+}
+
+#[tokio::test]
+async fn a_broken_promise_lets_the_stage_come_that_was_due() {
+    let mut office = one().await;
+    office.scan().await;
+    office.deliver().await;
+    // The second stage would be due on the ninth day, within the promise.
+    office.go_to(day_plus(3)).await;
+    promise(&office, 100, &[]).await.unwrap();
+    assert_eq!((promises(&office).await, running(&office).await), (vec!["1 running 0.00 EUR".to_owned()], 1));
+    for n in 4..=7 {
+        office.go_to(day_plus(n)).await;
+        assert_eq!(office.verdicts().await, ["A01 all_items_out"]);
+    }
+    office.sql("UPDATE ledger.item SET open_amount = 40").await;
+    office.go_to(day_plus(8)).await;
+    assert_eq!((promises(&office).await, running(&office).await), (vec!["1 partly 60.00 EUR".to_owned()], 0));
+    assert_eq!(office.verdicts().await, ["A01 too_soon"]);
+    office.go_to(day_plus(9)).await;
+    office.scan().await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    assert_eq!(office.notices().await, ["A01 friendly accepted", "A01 firm accepted"]);
+    assert_eq!(office.events().await.iter().filter(|kind| *kind == "promise_made").count(), 1);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_promise_is_kept_when_its_items_are_paid_and_broken_when_they_only_vanish() {
+    let mut office = one().await;
+    office.invoice("I02", "A01", 3, "50.00 EUR").await;
+    office.invoice("I03", "A01", 3, "30.00 USD").await;
+    office.scan().await;
+    office.deliver().await;
+    promise(&office, 150, &[]).await.unwrap();
+    office.sql("UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-11' WHERE item_id = 'I01'").await;
+    office.go_to(day_plus(1)).await;
+    assert_eq!(promises(&office).await, ["1 running 100.00 EUR"]);
+    office.sql("DELETE FROM ledger.item WHERE item_id = 'I02'").await;
+    // The same before and after the scan that marks it as withdrawn.
+    assert_eq!((promises(&office).await, running(&office).await), (vec!["1 running 100.00 EUR".to_owned()], 1));
+    office.scan().await;
+    assert_eq!((promises(&office).await, running(&office).await), (vec!["1 running 100.00 EUR".to_owned()], 1));
+    office.sql("DELETE FROM ledger.item WHERE item_id = 'I01'").await;
+    assert_eq!(promises(&office).await, ["1 running 100.00 EUR"]);
+    office.go_to(day_plus(8)).await;
+    assert_eq!(promises(&office).await, ["1 partly 100.00 EUR"]);
+}
+
+#[tokio::test]
+async fn a_promise_in_the_meantime_stops_the_notice() {
+    let office = queued().await;
+    promise(&office, 100, &[]).await.unwrap();
+    is_stopped(&office, "promised_before_send", "all_items_out").await;
+}
+
+#[tokio::test]
+async fn a_promise_about_another_item_stops_nothing() {
+    let office = one().await;
+    office.invoice("I02", "A01", -20, "50.00 EUR").await;
+    office.scan().await;
+    promise(&office, 50, &["I02"]).await.unwrap();
+    assert_eq!(office.deliver().await.accepted, 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_promised_is_refused() {
+    let mut office = one().await;
+    assert_eq!(promise(&office, 101, &[]).await.unwrap_err(), {
+        "101.00 EUR is more than the 100.00 EUR that is open on the promised items"
+    });
+    assert_eq!(promise(&office, 10, &["I09"]).await.unwrap_err(), "account A01 has no item I09");
+    let number = promise(&office, 40, &["I01", "I01"]).await.unwrap();
+    assert_eq!(promise(&office, 40, &["I01"]).await.unwrap_err(), {
+        format!("item I01 is promised already, in promise {number}; withdraw that one first")
+    });
+    assert_eq!(office.count("dunning.promise_item").await, 1);
+    let withdraw = async |office: &Office, number| {
+        let account = account("A01");
+        let done = daemon::withdraw_promise(&office.shell, &account, number, "ha cambiato idea").await;
+        done.map_err(|error| error.to_string())
+    };
+    assert_eq!(withdraw(&office, Some(99)).await.unwrap_err(), "account A01 has no promise 99");
+    assert_eq!(withdraw(&office, None).await, Ok(number));
+    assert_eq!(withdraw(&office, None).await.unwrap_err(), "account A01 has no running promise");
+    assert!(withdraw(&office, Some(number)).await.unwrap_err().contains("is withdrawn; only a running one"));
+    assert_eq!(promises(&office).await, [format!("{number} withdrawn 0.00 EUR")]);
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    office.go_to(day_plus(6)).await;
+    assert_eq!(promise(&office, 40, &[]).await.unwrap_err(), "the day of the promise lies before today, 2026-03-16");
+    office.verified().await;
 }
