@@ -56,6 +56,37 @@ CREATE TABLE dunning.promise_item (
     PRIMARY KEY (promise_id, item_id)
 );
 
+-- Telephone calls that a person made; each counts as a contact.
+CREATE TABLE dunning.call (
+    call_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    creditor text NOT NULL,
+    account_id text NOT NULL,
+    outcome text NOT NULL,
+    called_on date NOT NULL,
+    called_by text NOT NULL,
+    called_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX call_of_account ON dunning.call (account_id COLLATE "C");
+
+-- Notes about an account, by themselves or on a call.
+CREATE TABLE dunning.note (
+    note_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    creditor text NOT NULL,
+    account_id text NOT NULL,
+    call_id bigint REFERENCES dunning.call,
+    noted_on date NOT NULL,
+    noted_by text NOT NULL,
+    noted_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX note_of_account ON dunning.note (account_id COLLATE "C");
+
+-- The words of a note are personal data: erasing them leaves the log verifiable.
+CREATE TABLE dunning.note_text (
+    note_id bigint PRIMARY KEY REFERENCES dunning.note,
+    body text NOT NULL CHECK (body <> ''),
+    salt bytea NOT NULL
+);
+
 -- As before, and also what people recorded since. Where they recorded nothing of it, the hash is the one it always was,
 -- so that notices queued before this migration still go out.
 CREATE OR REPLACE FUNCTION dunning.ledger_fingerprint(for_account text, demanded text[], as_of date, at_date date) RETURNS text
@@ -102,8 +133,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $fingerprint$
     ) lines
 $fingerprint$;
 
-REVOKE ALL ON dunning.handover, dunning.promise, dunning.promise_item FROM PUBLIC;
-GRANT SELECT ON dunning.handover, dunning.promise, dunning.promise_item TO dunningd_app, dunningd_auditor;
-GRANT INSERT ON dunning.handover, dunning.promise, dunning.promise_item TO dunningd_app;
+REVOKE ALL ON dunning.handover, dunning.promise, dunning.promise_item, dunning.call, dunning.note, dunning.note_text FROM PUBLIC;
+GRANT SELECT ON dunning.handover, dunning.promise, dunning.promise_item, dunning.call, dunning.note, dunning.note_text TO dunningd_app, dunningd_auditor;
+GRANT INSERT ON dunning.handover, dunning.promise, dunning.promise_item, dunning.call, dunning.note, dunning.note_text TO dunningd_app;
 GRANT UPDATE (back_by, back_at, back_reason) ON dunning.handover TO dunningd_app;
 GRANT UPDATE (withdrawn_by, withdrawn_at, withdrawn_reason) ON dunning.promise TO dunningd_app;

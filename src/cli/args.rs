@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use rust_decimal::Decimal;
 
-use crate::model::Cause;
+use crate::model::{CallOutcome, Cause};
 
 /// Chases overdue invoices, and can prove every contact and every decision not to make one.
 #[derive(Debug, Parser)]
@@ -62,6 +62,10 @@ pub(super) enum Command {
     Handover(HandoverArgs),
     /// Record what the debtor promised to pay by a day; or list promises, or take one back
     Promise(PromiseArgs),
+    /// Record a call that was made; it counts as a contact
+    Call(CallArgs),
+    /// Write something down about an account; no letter ever says it
+    Note(NoteArgs),
     /// Declare the next stage of an item done without a contact
     Waive(WaiveArgs),
     /// Stop everything at once
@@ -246,6 +250,31 @@ pub(super) struct PromiseArgs {
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) reason: Option<String>,
     /// Who decided it [default: your login name]
+    #[arg(long, value_name = "PERSON")]
+    pub(super) by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CallArgs {
+    pub(super) account: String,
+    /// What came of it; a promise or a dispute is recorded by its own command as well
+    #[arg(long, value_parser = codes(CallOutcome::ALL, CallOutcome::as_str, CallOutcome::parse))]
+    pub(super) outcome: CallOutcome,
+    /// What was said; kept apart from the log, so that it can be erased
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) note: Option<String>,
+    /// Who called [default: your login name]
+    #[arg(long, value_name = "PERSON")]
+    pub(super) by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NoteArgs {
+    pub(super) account: String,
+    /// Kept apart from the log, so that it can be erased
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) text: String,
+    /// Who writes it [default: your login name]
     #[arg(long, value_name = "PERSON")]
     pub(super) by: Option<String>,
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::daemon;
 use crate::decide::standings;
 use crate::model::{AccountId, Decision, Promise, ReasonCode, Standing, Verdict};
-use crate::record::{self, NoticeRow};
+use crate::record::{self, JournalRow, NoticeRow};
 
 use super::args::{Cli, ExplainArgs};
 use super::connect;
@@ -21,11 +21,13 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
     let (snapshot, decision) = daemon::look_at(&shell, &account, args.as_of).await?;
     let mut connection = shell.pool.acquire().await?;
     let notices = record::notices_of(&mut connection, account.as_str()).await?;
+    let journal = record::journal(&mut connection, &account).await?;
     let promises = standings(&snapshot, decision.business_date);
     if cli.json {
-        println!("{}", json!({ "decision": decision, "notices": notices, "promises": promises }));
+        println!("{}", json!({ "decision": decision, "notices": notices, "promises": promises, "journal": journal }));
     } else {
         print!("{}", human(&snapshot.account.name, &decision, &promises, &notices));
+        print!("{}", calls_and_notes(&journal));
     }
     Ok(Exit::DONE)
 }
@@ -107,6 +109,19 @@ fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], not
             notice.state,
             notice.items.join(", ")
         );
+    }
+    out
+}
+
+fn calls_and_notes(journal: &[JournalRow]) -> String {
+    let mut out = String::new();
+    if !journal.is_empty() {
+        let _ = writeln!(out, "\nCalls and notes:");
+    }
+    for row in journal {
+        let outcome = row.outcome.as_ref().map_or("note".to_owned(), |outcome| format!("call, {outcome}"));
+        let text = row.text.as_ref().map_or(String::new(), |text| format!(": {text}"));
+        let _ = writeln!(out, "  {}  {}, {outcome}{text}", row.day, row.person);
     }
     out
 }

@@ -67,6 +67,8 @@ async fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Dispute(args) => register::dispute(cli, args).await,
         Command::Handover(args) => register::handover(cli, args).await,
         Command::Promise(args) => register::promise(cli, args).await,
+        Command::Call(args) => register::call(cli, args).await,
+        Command::Note(args) => register::note(cli, args).await,
         Command::Waive(args) => register::waive(cli, args).await,
         Command::Pause(args) => register::pause(cli, args).await,
         Command::Resume(args) => register::resume(cli, args).await,

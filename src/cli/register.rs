@@ -1,4 +1,4 @@
-//! What people record: hold, release, dispute, hand-over, promise, waive, pause, resume.
+//! What people record: hold, release, dispute, hand-over, promise, call, note, waive, pause, resume.
 
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
@@ -7,9 +7,12 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::daemon::Shell;
 use crate::model::{AccountId, CreditorId, Currency, Handover, ItemId, Money, StageName};
+use crate::record::NoteText;
 use crate::{daemon, ledger, record};
 
-use super::args::{Cli, DisputeArgs, HandoverArgs, HoldArgs, PromiseArgs, ReasonArgs, ReleaseArgs, WaiveArgs};
+use super::args::{
+    CallArgs, Cli, DisputeArgs, HandoverArgs, HoldArgs, NoteArgs, PromiseArgs, ReasonArgs, ReleaseArgs, WaiveArgs,
+};
 use super::connect;
 use super::failure::{Exit, Failure};
 use super::scan::parsed;
@@ -139,6 +142,34 @@ pub(super) async fn promise(cli: &Cli, args: &PromiseArgs) -> Result<Exit, Failu
         promise.last_day()
     );
     say(cli, &serde_json::to_value(&promise).unwrap_or_default(), &text);
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn call(cli: &Cli, args: &CallArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.by.as_deref()).await?;
+    let account = account(&args.account)?;
+    let mut connection = shell.pool.acquire().await?;
+    let today = today(&shell, &mut connection, &account).await?;
+    let text = args.note.as_deref().map(|body| NoteText { body, salt: rand::random() });
+    let mut transaction = connection.begin().await?;
+    let call = record::log_call(&mut transaction, &account, args.outcome, text, today, &shell.actor).await?;
+    transaction.commit().await?;
+    let json = json!({ "call": call, "account": account, "outcome": args.outcome });
+    say(cli, &json, &format!("Call {call} to account {account} is recorded; it counts as a contact of {today}."));
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn note(cli: &Cli, args: &NoteArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.by.as_deref()).await?;
+    let account = account(&args.account)?;
+    let mut connection = shell.pool.acquire().await?;
+    let today = today(&shell, &mut connection, &account).await?;
+    let text = NoteText { body: &args.text, salt: rand::random() };
+    let mut transaction = connection.begin().await?;
+    let note = record::add_note(&mut transaction, &account, text, today, &shell.actor).await?;
+    transaction.commit().await?;
+    let json = json!({ "note": note, "account": account });
+    say(cli, &json, &format!("Note {note} about account {account} is recorded."));
     Ok(Exit::DONE)
 }
 

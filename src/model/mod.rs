@@ -42,6 +42,6 @@ pub use policy::{
     TemplateCatalog, Tone,
 };
 pub use promise::{Promise, PromiseState, PromisedItem, Standing};
-pub use register::{Cause, Handover, Hold, HoldTarget};
+pub use register::{CallOutcome, Cause, Handover, Hold, HoldTarget};
 pub use run::{Bucket, OverdueTotals, RunTotals};
 pub use snapshot::{Case, Freshness, History, MailboxUse, PastNotice, Snapshot, Waiver};

@@ -1,4 +1,4 @@
-//! What people record about an account: holds, disputes, which are holds with a cause, and hand-overs.
+//! What people record about an account: holds, disputes, which are holds with a cause, hand-overs and calls.
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,21 @@ codes! {
         Deceased = "deceased", "The debtor has died.";
         Unwilling = "unwilling", "The debtor could pay and does not want to.";
         Unknown = "unknown", "Nobody knows yet.";
+    }
+}
+
+codes! {
+    /// What came of a call. A promise or a dispute is recorded by its own command as well.
+    CallOutcome {
+        NoAnswer = "no_answer", "Nobody answered.";
+        NotReceived = "not_received", "The goods, the service or the invoice did not arrive.";
+        Promise = "promise", "The debtor promised to pay.";
+        Dispute = "dispute", "The debtor disputes the claim.";
+        WrongDetails = "wrong_details", "The invoice names a wrong amount, order, address or tax id.";
+        WantsPlan = "wants_plan", "The debtor asks to pay in instalments.";
+        Refuses = "refuses", "The debtor does not want to pay.";
+        SaysPaid = "says_paid", "The debtor says that it is paid.";
+        Other = "other", "Something else; the note says what.";
     }
 }
 

@@ -7,6 +7,7 @@ mod attempts;
 mod decisions;
 mod events;
 mod export;
+mod journal;
 mod known;
 mod migrate;
 mod notices;
@@ -24,6 +25,7 @@ pub use attempts::{
 pub use decisions::{PageWrite, Planned, write_page};
 pub use events::{append, head, texts_stored};
 pub use export::{EventLine, Message, event_lines, export_line, message_of, messages_of};
+pub use journal::{JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};

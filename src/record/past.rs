@@ -1,4 +1,4 @@
-//! What is known about accounts from before: cases, notices, waivers, holds, hand-overs, promises, withdrawn items, mailboxes.
+//! What is known about accounts from before: cases, notices, waivers, holds, hand-overs, promises, calls, withdrawn items, mailboxes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -178,6 +178,19 @@ pub async fn past(
         };
         if let Some(past) = of(&mut pasts, &row.account_id) {
             past.promises.push(promise);
+        }
+    }
+
+    let calls = sqlx::query!(
+        r#"SELECT account_id, called_on FROM dunning.call WHERE account_id COLLATE "C" = ANY ($1) AND called_on <= $2"#,
+        &ids,
+        today
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in calls {
+        if let Some(past) = of(&mut pasts, &row.account_id) {
+            past.history.other_contacts.push(row.called_on);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use dunningd::model::{CancelReason, Cause, ItemCode, PromiseState, ReasonCode, RefusalCode};
+use dunningd::model::{CallOutcome, CancelReason, Cause, ItemCode, PromiseState, ReasonCode, RefusalCode};
 
 fn table(out: &mut String, title: &str, intro: &str, rows: impl Iterator<Item = (String, &'static str)>) {
     let _ = write!(out, "\n## {title}\n\n{intro}\n\n| code | meaning |\n|---|---|\n");
@@ -52,6 +52,12 @@ fn generated() -> String {
         "Promises",
         "What became of a promise, from what was paid since: `dunningd promise --list`.",
         PromiseState::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Calls",
+        "What came of a call: `dunningd call --outcome`.",
+        CallOutcome::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
     );
     out
 }

@@ -1,8 +1,8 @@
 //! What a credit controller records, and what becomes of it in the next scan and in the last check.
 
 use dunningd::daemon::{self, EntryError, PromiseRequest};
-use dunningd::model::{AccountId, Actor, Cause, Currency, Handover, ItemId, Money, StageName};
-use dunningd::record::{self, RegisterError};
+use dunningd::model::{AccountId, Actor, CallOutcome, Cause, Currency, Handover, ItemId, Money, StageName};
+use dunningd::record::{self, NoteText, RegisterError};
 
 use crate::support::shell::{Office, day, day_plus};
 use crate::support::smtp::{Phase, Reply};
@@ -292,4 +292,68 @@ async fn what_cannot_be_promised_is_refused() {
     office.go_to(day_plus(6)).await;
     assert_eq!(promise(&office, 40, &[]).await.unwrap_err(), "the day of the promise lies before today, 2026-03-16");
     office.verified().await;
+}
+
+#[tokio::test]
+async fn a_call_counts_for_the_contact_cap_and_its_words_stay_out_of_the_log() {
+    let mut office = one().await;
+    let words = NoteText { body: "Ada è in ferie fino al 15", salt: [7; 32] };
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    let outcome = CallOutcome::NotReceived;
+    record::log_call(&mut transaction, &account("A01"), outcome, Some(words), day(), &clerk()).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(office.verdicts().await, ["A01 contact_cap"]);
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let second = NoteText { body: "richiamare", salt: [8; 32] };
+    record::add_note(&mut connection, &account("A01"), second, day(), &clerk()).await.unwrap();
+    let no_note = CallOutcome::NoAnswer;
+    record::log_call(&mut connection, &account("A01"), no_note, None, day(), &clerk()).await.unwrap();
+    let unknown = record::add_note(&mut connection, &account("B01"), second, day(), &clerk()).await;
+    assert!(matches!(unknown, Err(RegisterError::NoSuchAccount(_))));
+    let journal = record::journal(&mut connection, &account("A01")).await.unwrap();
+    let seen: Vec<_> = journal.iter().map(|row| (row.outcome.as_deref(), row.text.as_deref())).collect();
+    assert_eq!(
+        seen,
+        [
+            (Some("no_answer"), None),
+            (None, Some("richiamare")),
+            (Some("not_received"), Some("Ada è in ferie fino al 15")),
+        ]
+    );
+    let told = "SELECT convert_from(bytes, 'UTF8') FROM dunning.event WHERE kind IN ('call_logged', 'note_added')";
+    let told = office.lines(told).await;
+    assert_eq!(told.len(), 3);
+    assert!(told.iter().all(|event| !event.contains("ferie") && !event.contains("richiamare")), "{told:?}");
+    assert_eq!(told.iter().filter(|event| event.contains("note_commitment")).count(), 2);
+    // Erasing the words leaves the log as it was.
+    office.sql("DELETE FROM dunning.note_text").await;
+    office.verified().await;
+    // A week later the letter goes out, and says nothing of it.
+    office.go_to(day_plus(7)).await;
+    office.scan().await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    let letter = String::from_utf8_lossy(&office.smtp.messages()[0].bytes).into_owned();
+    assert!(!letter.contains("ferie") && !letter.contains("richiamare"));
+}
+
+#[tokio::test]
+async fn the_application_can_neither_change_nor_delete_what_people_recorded() {
+    let office = one().await;
+    promise(&office, 100, &[]).await.unwrap();
+    for statement in [
+        "UPDATE dunning.promise SET amount = 1",
+        "UPDATE dunning.promise_item SET open_then = 1",
+        "UPDATE dunning.waiver SET reason = 'y'",
+        "UPDATE dunning.handover SET handed_to = 'y'",
+        "UPDATE dunning.call SET outcome = 'y'",
+        "UPDATE dunning.note_text SET body = 'y'",
+        "DELETE FROM dunning.promise_item",
+        "DELETE FROM dunning.hold",
+        "DELETE FROM dunning.call",
+        "DELETE FROM dunning.note",
+    ] {
+        let refused = sqlx::query(statement).execute(&office.shell.pool).await.unwrap_err();
+        let code = refused.as_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned));
+        assert_eq!(code.as_deref(), Some("42501"), "{statement}");
+    }
 }
