@@ -89,8 +89,8 @@ CREATE TABLE dunning.note_text (
 
 -- As before, and also what people recorded since. Where they recorded nothing of it, the hash is the one it always was,
 -- so that notices queued before this migration still go out.
-CREATE OR REPLACE FUNCTION dunning.ledger_fingerprint(for_account text, demanded text[], as_of date, at_date date) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $fingerprint$
+CREATE OR REPLACE FUNCTION dunning.ledger_fingerprint(for_account text, demanded text[], as_of date, at_date date)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $fingerprint$
     SELECT encode(sha256(convert_to(coalesce(string_agg(line, E'\n' ORDER BY line COLLATE "C"), ''), 'UTF8')), 'hex')
     FROM (
         SELECT concat_ws('|', 'item', i.item_id::text,
@@ -133,8 +133,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $fingerprint$
     ) lines
 $fingerprint$;
 
-REVOKE ALL ON dunning.handover, dunning.promise, dunning.promise_item, dunning.call, dunning.note, dunning.note_text FROM PUBLIC;
-GRANT SELECT ON dunning.handover, dunning.promise, dunning.promise_item, dunning.call, dunning.note, dunning.note_text TO dunningd_app, dunningd_auditor;
-GRANT INSERT ON dunning.handover, dunning.promise, dunning.promise_item, dunning.call, dunning.note, dunning.note_text TO dunningd_app;
+REVOKE ALL ON dunning.handover, dunning.promise, dunning.promise_item, dunning.call, dunning.note,
+    dunning.note_text FROM PUBLIC;
+GRANT SELECT ON dunning.handover, dunning.promise, dunning.promise_item, dunning.call, dunning.note,
+    dunning.note_text TO dunningd_app, dunningd_auditor;
+GRANT INSERT ON dunning.handover, dunning.promise, dunning.promise_item, dunning.call, dunning.note,
+    dunning.note_text TO dunningd_app;
 GRANT UPDATE (back_by, back_at, back_reason) ON dunning.handover TO dunningd_app;
 GRANT UPDATE (withdrawn_by, withdrawn_at, withdrawn_reason) ON dunning.promise TO dunningd_app;

@@ -211,7 +211,7 @@ pub(super) struct DisputeArgs {
 #[derive(Debug, Args)]
 pub(super) struct HandoverArgs {
     pub(super) account: String,
-    /// Who pursues it now: a collector, a lawyer, a colleague
+    /// Who pursues it now: a collector, a lawyer, a colleague; kept in the log for ever
     #[arg(long, required_unless_present = "back", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) to: Option<String>,
     /// It is ours again

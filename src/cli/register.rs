@@ -135,11 +135,12 @@ pub(super) async fn promise(cli: &Cli, args: &PromiseArgs) -> Result<Exit, Failu
     let items: Result<Vec<ItemId>, Failure> = args.item.iter().map(|item| name(item, ItemId::parse)).collect();
     let request = daemon::PromiseRequest { amount, by_day, tolerance_days: args.tolerance, items: items?, reason };
     let promise = daemon::promise(&shell, &account, &request).await?;
+    let items: Vec<&str> = promise.items.iter().map(|one| one.item.as_str()).collect();
     let text = format!(
-        "Promise {}: {amount} by {by_day}. {} items are not demanded up to and including {}.",
+        "Promise {}: {amount} by {by_day}. Not demanded up to and including {}: {}.",
         promise.number,
-        promise.items.len(),
-        promise.last_day()
+        promise.last_day(),
+        items.join(", ")
     );
     say(cli, &serde_json::to_value(&promise).unwrap_or_default(), &text);
     Ok(Exit::DONE)

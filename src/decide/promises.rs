@@ -9,6 +9,9 @@ use crate::model::{ItemId, Promise, PromiseState, Snapshot, Standing};
 /// Every promise of an account with how it stands on that day, in the order of their numbers.
 #[must_use]
 pub fn standings(snapshot: &Snapshot, today: NaiveDate) -> Vec<(&Promise, Standing)> {
+    if snapshot.promises.is_empty() {
+        return Vec::new();
+    }
     let open = snapshot.items.iter().map(|item| (&item.id, item.open_amount)).collect();
     let mut all: Vec<_> = snapshot.promises.iter().map(|promise| (promise, promise.standing(&open, today))).collect();
     all.sort_by_key(|(promise, _)| promise.number);

@@ -213,7 +213,8 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                        WHERE i.notice_id = n.notice_id) AS "waived!",
                EXISTS (SELECT FROM dunning.notice_item i JOIN dunning.promise_item j USING (item_id)
                        JOIN dunning.promise p USING (promise_id)
-                       WHERE i.notice_id = n.notice_id AND p.withdrawn_at IS NULL AND p.made_at > n.created_at)
+                       WHERE i.notice_id = n.notice_id AND p.withdrawn_at IS NULL
+                         AND p.made_at > (SELECT started_at FROM dunning.run r WHERE r.run_id = n.run_id))
                    AS "promised!"
            FROM dunning.notice n WHERE n.notice_id = $1"#,
         claimed.notice,

@@ -1,4 +1,4 @@
-//! What is known about accounts from before: cases, notices, waivers, holds, hand-overs, promises, calls, withdrawn items, mailboxes.
+//! What is known about accounts from before: cases, notices, what people recorded, withdrawn items, mailboxes.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! What people record: holds, disputes, waivers, hand-overs and the pause. Each change is an event with person and reason.
+//! What people record: holds, disputes, waivers, hand-overs and the pause. Each change is an event with person and
+//! reason.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
