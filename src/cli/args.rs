@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use chrono::{DateTime, FixedOffset, NaiveDate};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use rust_decimal::Decimal;
+
+use crate::model::{CallOutcome, Cause};
 
 /// Chases overdue invoices, and can prove every contact and every decision not to make one.
 #[derive(Debug, Parser)]
@@ -52,6 +56,18 @@ pub(super) enum Command {
     Hold(HoldArgs),
     /// Lift the holds that people placed on an account or an item
     Release(ReleaseArgs),
+    /// Record that the debtor disputes an item, or that this is settled
+    Dispute(DisputeArgs),
+    /// Give an account to somebody else: no automatic contact any more; or take it back
+    Handover(HandoverArgs),
+    /// Record what the debtor promised to pay by a day; or list promises, or take one back
+    Promise(PromiseArgs),
+    /// Record a call that was made; it counts as a contact
+    Call(CallArgs),
+    /// Write something down about an account; no letter ever says it
+    Note(NoteArgs),
+    /// Declare the next stage of an item done without a contact
+    Waive(WaiveArgs),
     /// Stop everything at once
     Pause(ReasonArgs),
     /// Go on after a pause
@@ -181,6 +197,114 @@ pub(super) struct ReleaseArgs {
     /// Only holds on this item
     #[arg(long)]
     pub(super) item: Option<String>,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DisputeArgs {
+    pub(super) account: String,
+    #[arg(long)]
+    pub(super) item: String,
+    /// Why it is unpaid; docs/reason-codes.md tells what each means
+    #[arg(long, value_parser = codes(Cause::ALL, Cause::as_str, Cause::parse), required_unless_present = "resolved")]
+    pub(super) cause: Option<Cause>,
+    /// It is settled: the item is demanded again
+    #[arg(long, conflicts_with = "cause")]
+    pub(super) resolved: bool,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HandoverArgs {
+    pub(super) account: String,
+    /// Who pursues it now: a collector, a lawyer, a colleague; kept in the log for ever
+    #[arg(long, required_unless_present = "back", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) to: Option<String>,
+    /// It is ours again
+    #[arg(long, conflicts_with = "to")]
+    pub(super) back: bool,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["amount", "list", "withdraw"]))]
+pub(super) struct PromiseArgs {
+    pub(super) account: String,
+    /// How much: 100.00
+    #[arg(long, requires_all = ["currency", "by_day", "reason"])]
+    pub(super) amount: Option<Decimal>,
+    #[arg(long, value_name = "CODE", requires = "amount")]
+    pub(super) currency: Option<String>,
+    /// The day by which it is to be paid
+    #[arg(long, value_name = "YYYY-MM-DD", requires = "amount")]
+    pub(super) by_day: Option<NaiveDate>,
+    /// So many days after it we still wait
+    #[arg(long, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=90))]
+    pub(super) tolerance: u32,
+    /// The items it is about; may be given several times [default: everything overdue in that currency]
+    #[arg(long, requires = "amount")]
+    pub(super) item: Vec<String>,
+    /// Show every promise of the account and what became of it
+    #[arg(long)]
+    pub(super) list: bool,
+    /// Take back a running promise: the only one, or that number
+    #[arg(long, value_name = "NUMBER", num_args = 0..=1, requires = "reason")]
+    #[expect(clippy::option_option, reason = "clap tells a flag without its value like this")]
+    pub(super) withdraw: Option<Option<i64>>,
+    /// Kept in the log for ever; no names of debtors' people
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) reason: Option<String>,
+    /// Who decided it [default: your login name]
+    #[arg(long, value_name = "PERSON")]
+    pub(super) by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CallArgs {
+    pub(super) account: String,
+    /// What came of it; a promise or a dispute is recorded by its own command as well
+    #[arg(long, value_parser = codes(CallOutcome::ALL, CallOutcome::as_str, CallOutcome::parse))]
+    pub(super) outcome: CallOutcome,
+    /// What was said; kept apart from the log, so that it can be erased
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) note: Option<String>,
+    /// Who called [default: your login name]
+    #[arg(long, value_name = "PERSON")]
+    pub(super) by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NoteArgs {
+    pub(super) account: String,
+    /// Kept apart from the log, so that it can be erased
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) text: String,
+    /// Who writes it [default: your login name]
+    #[arg(long, value_name = "PERSON")]
+    pub(super) by: Option<String>,
+}
+
+/// One of the codes of a list.
+fn codes<T: Copy + Send + Sync + 'static>(
+    all: &[T],
+    text: fn(T) -> &'static str,
+    parse: fn(&str) -> Option<T>,
+) -> impl TypedValueParser<Value = T> {
+    let names: Vec<&'static str> = all.iter().map(|code| text(*code)).collect();
+    PossibleValuesParser::new(names).try_map(move |name| parse(&name).ok_or("not in the list"))
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WaiveArgs {
+    pub(super) account: String,
+    #[arg(long)]
+    pub(super) item: String,
+    /// The item's next stage, such as `friendly`; `dunningd explain` names it
+    #[arg(long)]
+    pub(super) stage: String,
     #[command(flatten)]
     pub(super) why: ReasonArgs,
 }

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use crate::daemon;
-use crate::model::{AccountId, Decision, ReasonCode, Verdict};
-use crate::record::{self, NoticeRow};
+use crate::decide::standings;
+use crate::model::{AccountId, Decision, Promise, ReasonCode, Standing, Verdict};
+use crate::record::{self, JournalRow, NoticeRow};
 
 use super::args::{Cli, ExplainArgs};
 use super::connect;
@@ -21,12 +22,15 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
     let (snapshot, decision) = daemon::look_at(&shell, &account, args.as_of).await?;
     let mut connection = shell.pool.acquire().await?;
     let notices = record::notices_of(&mut connection, account.as_str()).await?;
+    let journal = record::journal(&mut connection, &account).await?;
     let name = &snapshot.account.name;
     let Some(day) = args.on else {
+        let promises = standings(&snapshot, decision.business_date);
         if cli.json {
-            say!("{}", json!({ "decision": decision, "notices": notices }));
+            say!("{}", json!({ "decision": decision, "notices": notices, "promises": promises, "journal": journal }));
         } else {
-            say_part!("{}", human(name, &decision, &notices));
+            say_part!("{}", human(name, &decision, &promises, &notices));
+            say_part!("{}", calls_and_notes(&journal));
         }
         return Ok(Exit::DONE);
     };
@@ -34,20 +38,21 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
         Failure::new(Exit::NO_SUCH_THING, format!("no run up to {day} has looked at account {account}"))
     })?;
     let notices: Vec<NoticeRow> = notices.into_iter().filter(|notice| notice.business_date <= day).collect();
+    let promises = standings(&snapshot, day);
     if cli.json {
-        say!("{}", json!({ "recorded": recorded, "notices": notices }));
+        say!("{}", json!({ "recorded": recorded, "notices": notices, "promises": promises }));
     } else {
         say!(
             "Recorded by run {} on {}; no later run up to {day} concluded anything else.",
             recorded.run_id,
             recorded.business_date
         );
-        say_part!("{}", human(name, &recorded.decision, &notices));
+        say_part!("{}", human(name, &recorded.decision, &promises, &notices));
     }
     Ok(Exit::DONE)
 }
 
-fn human(name: &str, decision: &Decision, notices: &[NoticeRow]) -> String {
+fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], notices: &[NoticeRow]) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "Account {} ({name}), creditor {}", decision.account, decision.creditor);
     let _ = write!(out, "On {}: ", decision.business_date);
@@ -104,6 +109,13 @@ fn human(name: &str, decision: &Decision, notices: &[NoticeRow]) -> String {
             item.code.as_str()
         );
     }
+    if !promises.is_empty() {
+        let _ = writeln!(out, "\nPromises:");
+    }
+    for (promise, standing) in promises {
+        let items: Vec<&str> = promise.items.iter().map(|one| one.item.as_str()).collect();
+        let _ = writeln!(out, "  {}  {}, items {}", promise.made_on, promise.tell(*standing), items.join(", "));
+    }
     if !notices.is_empty() {
         let _ = writeln!(out, "\nNotices:");
     }
@@ -121,10 +133,24 @@ fn human(name: &str, decision: &Decision, notices: &[NoticeRow]) -> String {
     out
 }
 
+fn calls_and_notes(journal: &[JournalRow]) -> String {
+    let mut out = String::new();
+    if !journal.is_empty() {
+        let _ = writeln!(out, "\nCalls and notes:");
+    }
+    for row in journal {
+        let outcome = row.outcome.as_ref().map_or("note".to_owned(), |outcome| format!("call, {outcome}"));
+        let text = row.text.as_ref().map_or(String::new(), |text| format!(": {text}"));
+        let _ = writeln!(out, "  {}  {}, {outcome}{text}", row.day, row.person);
+    }
+    out
+}
+
 /// What a person can do about a reason that does not go away by itself.
 fn remedy(code: ReasonCode) -> &'static str {
     match code {
         ReasonCode::Paused => "`dunningd resume`.",
+        ReasonCode::HandedOver => "`dunningd handover --back`, when it is ours again.",
         ReasonCode::AccountHold => "`dunningd release`, or the ledger's own hold is lifted.",
         ReasonCode::NoAddress => "the ledger gets a contact with one usable e-mail address.",
         ReasonCode::NoPaymentAccount => "creditors.toml gets a bank account in that currency.",

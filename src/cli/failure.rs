@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::output::say;
-use crate::daemon::{LoadError, ScanError, TransportError};
-use crate::record::{HoldError, RecordError};
+use crate::daemon::{EntryError, LoadError, ScanError, TransportError};
+use crate::record::{RecordError, RegisterError};
 
 /// An exit code; the list is in the README.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,11 +117,27 @@ impl From<TransportError> for Failure {
     }
 }
 
-impl From<HoldError> for Failure {
-    fn from(error: HoldError) -> Self {
+impl From<RegisterError> for Failure {
+    fn from(error: RegisterError) -> Self {
         match error {
-            HoldError::Record(error) => error.into(),
-            other => Self::new(Exit::NO_SUCH_THING, other.to_string()),
+            RegisterError::Record(error) => error.into(),
+            RegisterError::NoSuchAccount(_)
+            | RegisterError::NoSuchItem { .. }
+            | RegisterError::NothingToRelease(_)
+            | RegisterError::NoDispute(_)
+            | RegisterError::NotHandedOver(_)
+            | RegisterError::NoSuchPromise { .. } => Self::new(Exit::NO_SUCH_THING, error.to_string()),
+            RegisterError::DayIsOver(_) | RegisterError::WhichPromise(_) => Self::new(Exit::USAGE, error.to_string()),
+            refused => Self::new(Exit::REFUSED, refused.to_string()),
+        }
+    }
+}
+
+impl From<EntryError> for Failure {
+    fn from(error: EntryError) -> Self {
+        match error {
+            EntryError::Look(error) => error.into(),
+            EntryError::Record(error) => error.into(),
         }
     }
 }

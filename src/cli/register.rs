@@ -1,30 +1,46 @@
-//! What people record: hold, release, pause, resume.
+//! What people record: hold, release, dispute, hand-over, promise, call, note, waive, pause, resume.
 
+use chrono::NaiveDate;
+use rust_decimal::Decimal;
 use serde_json::json;
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
 
-use crate::model::{AccountId, ItemId};
-use crate::{ledger, record};
+use crate::daemon::Shell;
+use crate::model::{AccountId, CreditorId, Currency, Handover, ItemId, Money, StageName};
+use crate::record::NoteText;
+use crate::{daemon, ledger, record};
 
-use super::args::{Cli, HoldArgs, ReasonArgs, ReleaseArgs};
+use super::args::{
+    CallArgs, Cli, DisputeArgs, HandoverArgs, HoldArgs, NoteArgs, PromiseArgs, ReasonArgs, ReleaseArgs, WaiveArgs,
+};
 use super::connect;
 use super::failure::{Exit, Failure};
 use super::output::say;
 use super::scan::parsed;
 
+/// A name that has to be given.
+fn name<T, E: std::fmt::Display>(text: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Failure> {
+    parse(text).map_err(|error| Failure::new(Exit::USAGE, error.to_string()))
+}
+
 fn account(text: &str) -> Result<AccountId, Failure> {
-    AccountId::parse(text).map_err(|error| Failure::new(Exit::USAGE, error.to_string()))
+    name(text, AccountId::parse)
+}
+
+/// Today, where the account's creditor is.
+async fn today(shell: &Shell, connection: &mut PgConnection, account: &AccountId) -> Result<NaiveDate, Failure> {
+    let creditor = ledger::creditor_of(connection, account).await?;
+    let zone = creditor
+        .and_then(|id| CreditorId::parse(&id).ok())
+        .map_or(chrono_tz::Tz::UTC, |id| shell.live().config.policy.zone(&id));
+    Ok(shell.clock.today(zone))
 }
 
 pub(super) async fn hold(cli: &Cli, args: &HoldArgs) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, args.why.by.as_deref()).await?;
     let (account, item) = (account(&args.account)?, parsed(args.item.as_deref(), ItemId::parse)?);
     let mut connection = shell.pool.acquire().await?;
-    let creditor = ledger::creditor_of(&mut connection, &account).await?;
-    let zone = creditor
-        .and_then(|id| crate::model::CreditorId::parse(&id).ok())
-        .map_or(chrono_tz::Tz::UTC, |id| shell.live().config.policy.zone(&id));
-    let today = shell.clock.today(zone);
+    let today = today(&shell, &mut connection, &account).await?;
     if args.until.is_some_and(|last| last < today) {
         return Err(Failure::new(Exit::USAGE, format!("--until lies before today, {today}")));
     }
@@ -52,6 +68,124 @@ pub(super) async fn release(cli: &Cli, args: &ReleaseArgs) -> Result<Exit, Failu
         &json!({ "released": count }),
         &format!("{count} {} released.", if count == 1 { "hold" } else { "holds" }),
     );
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn dispute(cli: &Cli, args: &DisputeArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
+    let (account, item) = (account(&args.account)?, name(&args.item, ItemId::parse)?);
+    let mut connection = shell.pool.acquire().await?;
+    let today = today(&shell, &mut connection, &account).await?;
+    let mut transaction = connection.begin().await?;
+    let (reason, actor) = (&args.why.reason, &shell.actor);
+    let (json, text) = if let Some(cause) = args.cause {
+        let id = record::dispute(&mut transaction, &account, &item, cause, reason, today, actor).await?;
+        let text = format!("Item {item} is in dispute and will not be demanded until that is resolved.");
+        (json!({ "dispute": id, "item": item, "cause": cause }), text)
+    } else {
+        record::end_dispute(&mut transaction, &account, &item, reason, actor).await?;
+        (json!({ "item": item, "resolved": true }), format!("The dispute about item {item} is over."))
+    };
+    transaction.commit().await?;
+    tell(cli, &json, &text);
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn handover(cli: &Cli, args: &HandoverArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
+    let account = account(&args.account)?;
+    let mut connection = shell.pool.acquire().await?;
+    let since = today(&shell, &mut connection, &account).await?;
+    let mut transaction = connection.begin().await?;
+    let (reason, actor) = (&args.why.reason, &shell.actor);
+    let (json, text) = if let Some(to) = &args.to {
+        let handover = Handover { to: to.clone(), reason: reason.clone(), since };
+        let id = record::hand_over(&mut transaction, &account, &handover, actor).await?;
+        let text = format!("Account {account} is handed over to {to}; dunningd does not write to it any more.");
+        (json!({ "handover": id, "account": account, "to": to }), text)
+    } else {
+        record::take_back(&mut transaction, &account, reason, actor).await?;
+        (json!({ "account": account, "back": true }), format!("Account {account} is ours again."))
+    };
+    transaction.commit().await?;
+    tell(cli, &json, &text);
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn promise(cli: &Cli, args: &PromiseArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.by.as_deref()).await?;
+    let account = account(&args.account)?;
+    let reason = args.reason.clone().unwrap_or_default();
+    if let Some(number) = args.withdraw {
+        let number = daemon::withdraw_promise(&shell, &account, number, &reason).await?;
+        let json = json!({ "promise": number, "withdrawn": true });
+        tell(cli, &json, &format!("Promise {number} is taken back; what it named can be demanded again."));
+        return Ok(Exit::DONE);
+    }
+    let (Some(amount), Some(currency), Some(by_day)) = (args.amount, &args.currency, args.by_day) else {
+        let promises = daemon::promises(&shell, &account).await?;
+        let lines: Vec<String> = promises
+            .iter()
+            .map(|(promise, standing)| format!("{:>5}  {}", promise.number, promise.tell(*standing)))
+            .collect();
+        let rows: Vec<_> = promises.iter().map(|(promise, now)| json!({ "promise": promise, "now": now })).collect();
+        let none = "No promise was recorded.".to_owned();
+        tell(cli, &rows.into(), &if lines.is_empty() { none } else { lines.join("\n") });
+        return Ok(Exit::DONE);
+    };
+    let amount = Money::new(amount, name(currency, Currency::parse)?);
+    if amount.amount <= Decimal::ZERO || amount.amount.normalize().scale() > amount.currency.decimals() {
+        return Err(Failure::new(Exit::USAGE, format!("--amount: {} is no amount of money", amount.amount)));
+    }
+    let items: Result<Vec<ItemId>, Failure> = args.item.iter().map(|item| name(item, ItemId::parse)).collect();
+    let request = daemon::PromiseRequest { amount, by_day, tolerance_days: args.tolerance, items: items?, reason };
+    let promise = daemon::promise(&shell, &account, &request).await?;
+    let items: Vec<&str> = promise.items.iter().map(|one| one.item.as_str()).collect();
+    let text = format!(
+        "Promise {}: {amount} by {by_day}. Not demanded up to and including {}: {}.",
+        promise.number,
+        promise.last_day(),
+        items.join(", ")
+    );
+    tell(cli, &serde_json::to_value(&promise).unwrap_or_default(), &text);
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn call(cli: &Cli, args: &CallArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.by.as_deref()).await?;
+    let account = account(&args.account)?;
+    let mut connection = shell.pool.acquire().await?;
+    let today = today(&shell, &mut connection, &account).await?;
+    let text = args.note.as_deref().map(|body| NoteText { body, salt: rand::random() });
+    let mut transaction = connection.begin().await?;
+    let call = record::log_call(&mut transaction, &account, args.outcome, text, today, &shell.actor).await?;
+    transaction.commit().await?;
+    let json = json!({ "call": call, "account": account, "outcome": args.outcome });
+    tell(cli, &json, &format!("Call {call} to account {account} is recorded; it counts as a contact of {today}."));
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn note(cli: &Cli, args: &NoteArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.by.as_deref()).await?;
+    let account = account(&args.account)?;
+    let mut connection = shell.pool.acquire().await?;
+    let today = today(&shell, &mut connection, &account).await?;
+    let text = NoteText { body: &args.text, salt: rand::random() };
+    let mut transaction = connection.begin().await?;
+    let note = record::add_note(&mut transaction, &account, text, today, &shell.actor).await?;
+    transaction.commit().await?;
+    let json = json!({ "note": note, "account": account });
+    tell(cli, &json, &format!("Note {note} about account {account} is recorded."));
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn waive(cli: &Cli, args: &WaiveArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
+    let (account, item) = (account(&args.account)?, name(&args.item, ItemId::parse)?);
+    let stage = name(&args.stage, StageName::parse)?;
+    let waiver = daemon::waive(&shell, &account, &item, &stage, &args.why.reason).await?;
+    let text = format!("Stage {stage} of item {item} counts as done on {}, the day it was due.", waiver.on);
+    tell(cli, &serde_json::to_value(&waiver).unwrap_or_default(), &text);
     Ok(Exit::DONE)
 }
 

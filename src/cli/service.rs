@@ -77,7 +77,9 @@ pub(super) fn reload() -> Result<Exit, Failure> {
 pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, None).await?;
     let mut connection = shell.pool.acquire().await?;
-    let status = record::status(&mut connection).await?;
+    let policy = &shell.live().config.policy;
+    let today = policy.creditors.values().map(|c| (c.id.clone(), shell.clock.today(c.time_zone))).collect();
+    let status = record::status(&mut connection, &today).await?;
     if cli.json {
         say!("{}", serde_json::to_value(&status).unwrap_or_default());
         return Ok(Exit::DONE);
@@ -109,6 +111,7 @@ pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
         if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
     };
     say!("notices: {}", list(&status.notices));
+    say!("promises: {} running", status.promises_running);
     say!("open tasks: {}", list(&status.tasks));
     say!("log: {} events, head {}", status.log_events, status.log_head);
     Ok(Exit::DONE)

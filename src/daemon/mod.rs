@@ -1,12 +1,13 @@
 //! The shell: the only place that knows all the others.
 //!
 //! `live` is the configuration in force, `scan` decides and records, `compose` turns a decision into a letter,
-//! `dispatch` delivers, `schedule` says when a run is due, `lifecycle` is the service: signals, reload, drain.
+//! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `lifecycle` is the service: signals, reload, drain.
 
 mod compose;
 mod dispatch;
 mod lifecycle;
 mod live;
+mod register;
 mod scan;
 mod schedule;
 
@@ -22,6 +23,7 @@ pub use compose::{letter, mail};
 pub use dispatch::{Dispatched, dispatch, retry_at};
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
+pub use register::{EntryError, PromiseRequest, promise, promises, waive, withdraw_promise};
 pub use scan::{RunReport, ScanError, ScanReport, ScanRequest, check_options, look_at, scan};
 pub use schedule::{Due, payments_needed, run_due};
 

@@ -245,8 +245,8 @@ impl<'a> Run<'a> {
                 transaction.commit().await?;
             }
         }
-        let restored: HashSet<&str> = known.restored.iter().map(|(_, item)| item.as_str()).collect();
-        match self.accounts(&mut write, &start, freshness, &restored, each).await {
+        let seen = Seen::of(&known);
+        match self.accounts(&mut write, &start, freshness, &seen, each).await {
             Ok(mut report) => {
                 if !dry {
                     let mut transaction = write.begin().await?;
@@ -386,7 +386,7 @@ impl<'a> Run<'a> {
         write: &mut PgConnection,
         start: &RunStart,
         freshness: Option<Freshness>,
-        restored: &HashSet<&str>,
+        seen: &Seen<'_>,
         each: &mut (dyn FnMut(&Decision) + Send),
     ) -> Result<RunReport, ScanError> {
         let mut report = RunReport {
@@ -415,7 +415,7 @@ impl<'a> Run<'a> {
             if page.is_empty() {
                 break;
             }
-            let snapshots = self.snapshots(&mut read, page, freshness, restored, &shared, paused.as_ref()).await?;
+            let snapshots = self.snapshots(&mut read, page, freshness, seen, &shared, paused.as_ref()).await?;
             let mut concluded = Vec::with_capacity(snapshots.len());
             for mut snapshot in snapshots {
                 for (key, usage) in &mut snapshot.mailboxes {
@@ -446,7 +446,7 @@ impl<'a> Run<'a> {
         read: &mut PgConnection,
         page: Vec<LedgerAccount>,
         freshness: Option<Freshness>,
-        restored: &HashSet<&str>,
+        seen: &Seen<'_>,
         shared: &HashMap<String, u32>,
         paused: Option<&String>,
     ) -> Result<Vec<Snapshot>, ScanError> {
@@ -463,7 +463,7 @@ impl<'a> Run<'a> {
             .into_iter()
             .map(|one| {
                 let past = pasts.remove(&one.account.id).unwrap_or_default();
-                snapshot(one, past, &uses, shared, restored, freshness, paused.cloned())
+                snapshot(one, past, &uses, shared, seen, freshness, paused.cloned())
             })
             .collect())
     }
@@ -562,18 +562,34 @@ fn demanded(decision: &Decision) -> Vec<crate::model::ItemId> {
     demanded.map(|item| item.item.clone()).collect()
 }
 
+/// Items that came back, and items that are gone, against what was seen open before.
+struct Seen<'a> {
+    restored: HashSet<&'a str>,
+    vanished: HashSet<&'a str>,
+}
+
+impl<'a> Seen<'a> {
+    fn of(known: &'a record::Comparison) -> Self {
+        let ids = |items: &'a [(String, String)]| items.iter().map(|(_, item)| item.as_str()).collect();
+        Self { restored: ids(&known.restored), vanished: ids(&known.vanished) }
+    }
+}
+
 fn snapshot(
     one: LedgerAccount,
-    past: Past,
+    mut past: Past,
     uses: &BTreeMap<String, MailboxUse>,
     shared: &HashMap<String, u32>,
-    restored: &HashSet<&str>,
+    seen: &Seen<'_>,
     freshness: Option<Freshness>,
     paused: Option<String>,
 ) -> Snapshot {
     let LedgerAccount { account, contacts, mut items } = one;
     for item in &mut items {
-        item.withdrawn = past.withdrawn.contains(&item.id) && !restored.contains(item.id.as_str());
+        item.withdrawn = past.withdrawn.contains(&item.id) && !seen.restored.contains(item.id.as_str());
+    }
+    for one in past.promises.iter_mut().flat_map(|promise| &mut promise.items) {
+        one.vanished = past.withdrawn.contains(&one.item) || seen.vanished.contains(one.item.as_str());
     }
     let mailboxes = contacts
         .iter()
@@ -592,6 +608,8 @@ fn snapshot(
         case: past.case,
         history: past.history,
         holds: past.holds,
+        handover: past.handover,
+        promises: past.promises,
         mailboxes,
         paused,
         freshness,
@@ -625,12 +643,12 @@ pub async fn look_at(
         None => record::compare_known_items(&mut read, &id, run.today, live.config.policy.restore_days).await?,
         Some(_) => record::Comparison::default(),
     };
-    let restored: HashSet<&str> = known.restored.iter().map(|(_, item)| item.as_str()).collect();
+    let seen = Seen::of(&known);
     let paused = record::pause_state(&mut read).await?.reason;
     let shared: HashMap<String, u32> = ledger::shared_mailboxes(&mut read, &id).await?.into_iter().collect();
     let view = View { creditor: id, as_of, account: Some(account.clone()) };
     let page = Reader::open(&mut read, &view, run.today).await?.page(&mut read, 1).await?;
-    let snapshots = run.snapshots(&mut read, page, freshness, &restored, &shared, paused.as_ref()).await?;
+    let snapshots = run.snapshots(&mut read, page, freshness, &seen, &shared, paused.as_ref()).await?;
     let snapshot = snapshots.into_iter().next().ok_or_else(|| ScanError::UnknownAccount(account.clone()))?;
     let decision = decide(&live.config.policy, &snapshot, run.today);
     Ok((snapshot, decision))

@@ -6,7 +6,7 @@ use chrono::{Days, NaiveDate};
 
 use crate::model::{
     Contact, ContactCap, Contacting, Creditor, EmailAddress, HoldTarget, ItemCode, ItemId, Ladder, MailboxUse, Money,
-    PartyKind, PastNotice, Policy, ReasonCode, SendingDay, Snapshot, Tone,
+    PartyKind, PastNotice, Policy, Promise, PromiseState, ReasonCode, SendingDay, Snapshot, Standing, Tone,
 };
 
 use super::explain::Trail;
@@ -20,6 +20,7 @@ pub(super) struct Question<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) ladder: &'a Ladder,
     pub(super) past: &'a Past<'a>,
+    pub(super) promises: &'a [(&'a Promise, Standing)],
     pub(super) passed_over: &'a BTreeSet<PassedOver>,
     pub(super) today: NaiveDate,
 }
@@ -68,6 +69,12 @@ pub(super) fn ask(q: &Question<'_>, assessed: &mut [Assessed<'_>], trail: &mut T
 fn stops(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> Result<(), No> {
     let paused = q.snapshot.paused.as_ref();
     gate(trail, ReasonCode::Paused, paused.is_none(), paused.map_or("nothing is paused".into(), Clone::clone), None)?;
+
+    let handover = q.snapshot.handover.as_ref();
+    let inputs = handover.map_or("not handed over".to_owned(), |handover| {
+        format!("handed over to {} on {}: {}", handover.to, handover.since, handover.reason)
+    });
+    gate(trail, ReasonCode::HandedOver, handover.is_none(), inputs, None)?;
 
     let account = &q.snapshot.account;
     let hold = items::held(
@@ -124,14 +131,24 @@ pub(super) fn unresolved<'a>(
 }
 
 /// Assessed items are in the order of their ids.
+fn position(assessed: &[Assessed<'_>], item: &ItemId) -> Option<usize> {
+    assessed.binary_search_by(|one| one.item.id.cmp(item)).ok()
+}
+
 fn still_owed(assessed: &[Assessed<'_>], item: &ItemId) -> bool {
-    assessed.binary_search_by(|one| one.item.id.cmp(item)).is_ok_and(|n| assessed[n].keeps_case_open())
+    position(assessed, item).is_some_and(|n| assessed[n].keeps_case_open())
 }
 
 /// Whether anything is owed, late and worth a letter, and whether a stage is due for it.
 fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> Result<(), No> {
     let open = assessed.iter().filter(|one| one.code != ItemCode::Settled).count();
     gate(trail, ReasonCode::NothingOpen, open > 0, format!("{open} open items"), None)?;
+
+    let concerns = |promise: &Promise| promise.items.iter().any(|one| position(assessed, &one.item).is_some());
+    for (promise, standing) in q.promises.iter().filter(|(promise, _)| !promise.withdrawn && concerns(promise)) {
+        let inputs = format!("promise {}: {}", promise.number, promise.tell(*standing));
+        trail.note("promise", standing.state != PromiseState::Running, inputs, None);
+    }
 
     let in_play: Vec<&Assessed<'_>> = assessed.iter().filter(|one| one.is_debit() && !one.code.is_out()).collect();
     let out: Vec<&Assessed<'_>> = assessed
@@ -353,7 +370,13 @@ fn payment_account(
 }
 
 fn out_summary(out: &[&Assessed<'_>]) -> String {
-    let out: Vec<String> = out.iter().map(|one| format!("item {}: {}", one.item.id, one.code.as_str())).collect();
+    let out: Vec<String> = out
+        .iter()
+        .map(|one| {
+            let because = one.because.as_ref().map_or(String::new(), |because| format!(" ({because})"));
+            format!("item {}: {}{because}", one.item.id, one.code.as_str())
+        })
+        .collect();
     if out.is_empty() { "no item is out".to_owned() } else { out.join(", ") }
 }
 

@@ -6,9 +6,11 @@ use chrono::{Days, NaiveDate};
 use rust_decimal::Decimal;
 
 use crate::model::{
-    Amounts, CreditNetting, Currency, Hold, HoldTarget, Item, ItemCode, ItemDecision, ItemId, Money, Netted, Policy,
-    Snapshot, StageName,
+    Amounts, Cause, CreditNetting, Currency, Hold, HoldTarget, Item, ItemCode, ItemDecision, ItemId, Money, Netted,
+    Policy, Promise, Snapshot, StageName, Standing,
 };
+
+use super::promises;
 
 /// One item on its way through the rule.
 pub(super) struct Assessed<'a> {
@@ -25,8 +27,12 @@ pub(super) struct Assessed<'a> {
     pub(super) ladder_over: bool,
     /// Its formal stage is due too soon after the account's last formal notice.
     pub(super) formal_waits: bool,
+    /// By the ledger or by a person of ours.
+    pub(super) disputed: bool,
     /// For an item that is out: the first day on which it no longer is, where that is known.
     pub(super) released_on: Option<NaiveDate>,
+    /// For an item that is out, where the code alone does not tell it: days, amounts and reasons.
+    pub(super) because: Option<String>,
 }
 
 impl Assessed<'_> {
@@ -65,7 +71,7 @@ impl Assessed<'_> {
             item: self.item.id.clone(),
             code: self.code,
             is_credit: !self.is_debit(),
-            disputed: self.item.dispute.is_some(),
+            disputed: self.disputed,
             days_past_due: self.days,
             open: self.item.open(),
             credited: self.credited,
@@ -80,18 +86,20 @@ impl Assessed<'_> {
 pub(super) fn assess<'a>(
     policy: &Policy,
     snapshot: &'a Snapshot,
+    promises: &[(&Promise, Standing)],
     today: NaiveDate,
 ) -> (Vec<Assessed<'a>>, Vec<Netted>) {
+    let promised = promises::running(promises);
     let mut assessed: Vec<Assessed<'a>> = snapshot
         .items
         .iter()
         .map(|item| {
             let effective_due =
                 item.due_date.map(|due| policy.calendars.effective_due_date(snapshot.account.country, due));
-            let (code, released_on) = out_code(policy, snapshot, item, today);
+            let out = out(policy, snapshot, item, promised.get(&item.id).copied(), today);
             Assessed {
                 item,
-                code,
+                code: out.code,
                 effective_due,
                 days: effective_due.map(|due| (today - due).num_days()),
                 credited: Decimal::ZERO,
@@ -100,7 +108,9 @@ pub(super) fn assess<'a>(
                 reminded_on: None,
                 ladder_over: false,
                 formal_waits: false,
-                released_on,
+                disputed: item.dispute.is_some() || dispute(snapshot, item).is_some(),
+                released_on: out.released_on,
+                because: out.because,
             }
         })
         .collect();
@@ -136,14 +146,24 @@ pub(super) fn overdue_remainder(assessed: &[Assessed<'_>]) -> Amounts {
         .collect()
 }
 
+/// What takes an item out, if anything does.
+struct Out {
+    code: ItemCode,
+    released_on: Option<NaiveDate>,
+    because: Option<String>,
+}
+
 /// Step 1: the first reason that takes an item out, and the first day without it where that is known. A credit carries
 /// `Credit`, since nothing is demanded for it.
-fn out_code(policy: &Policy, snapshot: &Snapshot, item: &Item, today: NaiveDate) -> (ItemCode, Option<NaiveDate>) {
-    let hold = held(
-        today,
-        (item.hold_until, item.hold_reason.as_deref()),
-        snapshot.holds.iter().filter(|hold| matches!(&hold.target, HoldTarget::Item(id) if *id == item.id)),
-    );
+fn out(
+    policy: &Policy,
+    snapshot: &Snapshot,
+    item: &Item,
+    promised: Option<(&Promise, Standing)>,
+    today: NaiveDate,
+) -> Out {
+    let by_person = holds_on(snapshot, item).filter(|hold| hold.cause.is_none());
+    let hold = held(today, (item.hold_until, item.hold_reason.as_deref()), by_person);
     let collecting = item
         .direct_debit_on
         .map(|day| policy.calendars.add_working_days(day, policy.direct_debit_wait_days))
@@ -162,16 +182,43 @@ fn out_code(policy: &Policy, snapshot: &Snapshot, item: &Item, today: NaiveDate)
         ItemCode::WrittenOff
     } else if item.kind.is_credit() {
         ItemCode::Credit
-    } else if item.dispute.is_some() {
-        ItemCode::Disputed
-    } else if let Some((last, _)) = hold {
-        return (ItemCode::ItemHold, last.map(|last| last + Days::new(1)));
+    } else if let Some(by_ledger) = &item.dispute {
+        let reason = by_ledger.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+        return Out::because(ItemCode::Disputed, None, format!("since {}, says the ledger{reason}", by_ledger.since));
+    } else if let Some((cause, hold)) = dispute(snapshot, item) {
+        let because = format!("since {}, {}: {}", hold.since, cause.as_str(), hold.reason);
+        return Out::because(ItemCode::Disputed, None, because);
+    } else if let Some((last, reason)) = hold {
+        return Out::because(ItemCode::ItemHold, last, format!("{}: {reason}", until(last)));
     } else if let Some(last) = collecting {
-        return (ItemCode::DirectDebit, Some(last + Days::new(1)));
+        return Out::because(ItemCode::DirectDebit, Some(last), until(Some(last)));
+    } else if let Some((promise, standing)) = promised {
+        return Out::because(ItemCode::PromiseRunning, Some(promise.last_day()), promise.tell(standing));
     } else {
         ItemCode::Reached
     };
-    (code, None)
+    Out { code, released_on: None, because: None }
+}
+
+impl Out {
+    /// Out up to and including that last day, where it is known.
+    fn because(code: ItemCode, last: Option<NaiveDate>, because: String) -> Self {
+        Self { code, released_on: last.map(|last| last + Days::new(1)), because: Some(because) }
+    }
+}
+
+fn until(last: Option<NaiveDate>) -> String {
+    last.map_or("until it is released".to_owned(), |last| format!("up to and including {last}"))
+}
+
+fn holds_on<'a>(snapshot: &'a Snapshot, item: &'a Item) -> impl Iterator<Item = &'a Hold> {
+    snapshot.holds.iter().filter(|hold| matches!(&hold.target, HoldTarget::Item(id) if *id == item.id))
+}
+
+/// The dispute that a person of ours recorded. There is one at a time; of several the first counts.
+fn dispute<'a>(snapshot: &'a Snapshot, item: &'a Item) -> Option<(Cause, &'a Hold)> {
+    let disputes = holds_on(snapshot, item).filter_map(|hold| Some((hold.cause?, hold)));
+    disputes.min_by_key(|(cause, hold)| (hold.since, *cause, &hold.reason))
 }
 
 /// The hold that lasts longest, by the ledger or by a person: its last day, and its reason. A reason without a last day

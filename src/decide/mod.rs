@@ -4,7 +4,7 @@
 //! account at a time; the notice speaks in the tone of the item that is furthest along among those whose next stage is
 //! due.
 //!
-//! `items` takes items out and nets credits, `ladder` finds each item's next stage, `gates` asks the questions in their
+//! `items` takes items out and nets credits, `promises` says which of them were promised, `ladder` finds each item's next stage, `gates` asks the questions in their
 //! fixed order, `recipient` finds the person, language and bank account, `notice` says what is demanded, `tasks` what a
 //! person has to look at, and `explain` writes down every answer.
 
@@ -13,6 +13,7 @@ mod gates;
 mod items;
 mod ladder;
 mod notice;
+mod promises;
 mod recipient;
 mod tasks;
 
@@ -24,18 +25,29 @@ use explain::Trail;
 use items::Assessed;
 use ladder::Past;
 
+pub use promises::standings;
+
 /// Decides what is due for one account on one business date.
 ///
 /// The same inputs always give the same decision; the order of rows in the snapshot does not matter.
 #[must_use]
 pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decision {
     let ladder = ladder_of(policy, snapshot);
-    let (mut assessed, netted) = items::assess(policy, snapshot, today);
+    let promises = promises::standings(snapshot, today);
+    let (mut assessed, netted) = items::assess(policy, snapshot, &promises, today);
     let past = Past::of(snapshot);
     let passed_over = ladder::climb(policy, snapshot, &ladder, &past, &mut assessed, today);
 
     let mut trail = Trail::new(policy);
-    let question = gates::Question { policy, snapshot, ladder: &ladder, past: &past, passed_over: &passed_over, today };
+    let question = gates::Question {
+        policy,
+        snapshot,
+        ladder: &ladder,
+        past: &past,
+        promises: &promises,
+        passed_over: &passed_over,
+        today,
+    };
     let verdict = match gates::ask(&question, &mut assessed, &mut trail) {
         Ok(contacting) => Verdict::Contact(Box::new(contacting)),
         Err(no) => Verdict::No { code: no.code, next_date: no.next_date },

@@ -23,8 +23,11 @@ codes! {
         StaleLedger = "stale_ledger", "It is no longer known which payments came in.";
         WithdrawnBeforeSend = "withdrawn_before_send", "Something it demands is gone from the ledger, which is not the same as paid.";
         PaidBeforeSend = "paid_before_send", "Something it demands was paid, in full or in part.";
+        HandedOverBeforeSend = "handed_over_before_send", "The account was handed over.";
         HeldBeforeSend = "held_before_send", "A hold was placed on the account or on an item it demands.";
         DisputedBeforeSend = "disputed_before_send", "An item it demands was disputed.";
+        PromisedBeforeSend = "promised_before_send", "The debtor promised to pay something it demands.";
+        WaivedBeforeSend = "waived_before_send", "A stage that it stands for was waived for one of its items.";
         ResolvedNotSent = "resolved_not_sent", "A person decided that it had not gone out.";
         LedgerChanged = "ledger_changed", "Something else about the account, its credits or the items changed.";
     }

@@ -14,6 +14,7 @@ mod mail;
 mod money;
 mod notice;
 mod policy;
+mod promise;
 mod register;
 mod run;
 mod snapshot;
@@ -40,6 +41,7 @@ pub use policy::{
     Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Stage, StageCondition,
     TemplateCatalog, Tone,
 };
-pub use register::{Hold, HoldTarget};
+pub use promise::{Promise, PromiseState, PromisedItem, Standing};
+pub use register::{CallOutcome, Cause, Handover, Hold, HoldTarget};
 pub use run::{Bucket, OverdueTotals, RunTotals};
 pub use snapshot::{Case, Freshness, History, MailboxUse, PastNotice, Snapshot, Waiver};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Account, Contact, Hold, Item, ItemId, Ladder, NoticeId, NoticeState, StageName, Tone};
+use super::{Account, Contact, Handover, Hold, Item, ItemId, Ladder, NoticeId, NoticeState, Promise, StageName, Tone};
 
 /// How current the ledger is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +83,11 @@ pub struct Snapshot {
     pub case: Option<Case>,
     pub history: History,
     pub holds: Vec<Hold>,
+    /// Somebody else pursues the account.
+    #[serde(default)]
+    pub handover: Option<Handover>,
+    #[serde(default)]
+    pub promises: Vec<Promise>,
     /// By `EmailAddress::mailbox_key`.
     pub mailboxes: BTreeMap<String, MailboxUse>,
     /// Everything is stopped, with this reason.

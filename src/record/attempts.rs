@@ -191,7 +191,10 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                          AND NOT EXISTS (SELECT FROM ledger.item l WHERE l.item_id::text = i.item_id)) AS "gone!",
                EXISTS (SELECT FROM dunning.notice_item i JOIN ledger.item l ON l.item_id::text = i.item_id
                        WHERE i.notice_id = n.notice_id AND l.open_amount::numeric < i.to_pay) AS "paid!",
+               EXISTS (SELECT FROM dunning.handover o WHERE o.account_id = n.account_id AND o.back_at IS NULL)
+                   AS "handed_over!",
                EXISTS (SELECT FROM dunning.hold h WHERE h.account_id = n.account_id AND h.released_at IS NULL
+                         AND h.cause IS NULL
                          AND (h.until IS NULL OR h.until >= $3)
                          AND (h.item_id IS NULL OR h.item_id IN
                               (SELECT item_id FROM dunning.notice_item i WHERE i.notice_id = n.notice_id)))
@@ -202,7 +205,17 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                            AND (l.hold_until >= $3 OR l.hold_until IS NULL AND l.hold_reason IS NOT NULL))
                    AS "held!",
                EXISTS (SELECT FROM dunning.notice_item i JOIN ledger.item l ON l.item_id::text = i.item_id
-                       WHERE i.notice_id = n.notice_id AND l.disputed_since IS NOT NULL) AS "disputed!"
+                       WHERE i.notice_id = n.notice_id AND l.disputed_since IS NOT NULL)
+               OR EXISTS (SELECT FROM dunning.notice_item i JOIN dunning.hold h USING (item_id)
+                       WHERE i.notice_id = n.notice_id AND h.cause IS NOT NULL AND h.released_at IS NULL)
+                   AS "disputed!",
+               EXISTS (SELECT FROM dunning.notice_item i JOIN dunning.waiver w USING (item_id, stage)
+                       WHERE i.notice_id = n.notice_id) AS "waived!",
+               EXISTS (SELECT FROM dunning.notice_item i JOIN dunning.promise_item j USING (item_id)
+                       JOIN dunning.promise p USING (promise_id)
+                       WHERE i.notice_id = n.notice_id AND p.withdrawn_at IS NULL
+                         AND p.made_at > (SELECT started_at FROM dunning.run r WHERE r.run_id = n.run_id))
+                   AS "promised!"
            FROM dunning.notice n WHERE n.notice_id = $1"#,
         claimed.notice,
         claimed.token,
@@ -223,10 +236,16 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
         Some(CancelReason::WithdrawnBeforeSend)
     } else if row.paid {
         Some(CancelReason::PaidBeforeSend)
+    } else if row.handed_over {
+        Some(CancelReason::HandedOverBeforeSend)
     } else if row.held {
         Some(CancelReason::HeldBeforeSend)
     } else if row.disputed {
         Some(CancelReason::DisputedBeforeSend)
+    } else if row.promised {
+        Some(CancelReason::PromisedBeforeSend)
+    } else if row.waived {
+        Some(CancelReason::WaivedBeforeSend)
     } else {
         Some(CancelReason::LedgerChanged)
     })

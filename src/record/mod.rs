@@ -7,10 +7,12 @@ mod attempts;
 mod decisions;
 mod events;
 mod export;
+mod journal;
 mod known;
 mod migrate;
 mod notices;
 mod past;
+mod promises;
 mod register;
 mod resolve;
 mod runs;
@@ -23,11 +25,16 @@ pub use attempts::{
 pub use decisions::{PageWrite, Planned, write_page};
 pub use events::{append, head, texts_stored};
 pub use export::{EventLine, Message, event_lines, export_line, message_line, message_of, messages_of};
+pub use journal::{JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};
 pub use past::{Past, mailboxes, past};
-pub use register::{HoldError, PauseState, pause, pause_state, place_hold, release_holds, resume};
+pub use promises::{promise, withdraw_promise};
+pub use register::{
+    PauseState, RegisterError, dispute, end_dispute, hand_over, known, pause, pause_state, place_hold, release_holds,
+    resume, take_back, waive,
+};
 pub use resolve::{
     AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, attempts_of, open_tasks, outbox, resolve, waiting,
 };

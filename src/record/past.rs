@@ -1,13 +1,14 @@
-//! What is known about accounts from before: cases, notices, waivers, holds, withdrawn items, mailboxes.
+//! What is known about accounts from before: cases, notices, what people recorded, withdrawn items, mailboxes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
+use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
 use crate::model::{
-    AccountId, Case, CreditorId, History, Hold, HoldTarget, ItemId, Ladder, MailboxUse, NoticeId, NoticeState,
-    PastNotice, StageName, Tone, Waiver,
+    AccountId, Case, Cause, CreditorId, Currency, Handover, History, Hold, HoldTarget, ItemId, Ladder, MailboxUse,
+    Money, NoticeId, NoticeState, PastNotice, Promise, PromisedItem, StageName, Tone, Waiver,
 };
 
 use super::{RecordError, inconsistent};
@@ -18,6 +19,8 @@ pub struct Past {
     pub case: Option<Case>,
     pub history: History,
     pub holds: Vec<Hold>,
+    pub handover: Option<Handover>,
+    pub promises: Vec<Promise>,
     /// Items that vanished while open and are not taken up again by themselves.
     pub withdrawn: BTreeSet<ItemId>,
 }
@@ -89,7 +92,7 @@ pub async fn past(
 
     let waivers = sqlx::query!(
         "SELECT account_id, item_id, stage, waived_on, reason FROM dunning.waiver
-         WHERE account_id = ANY ($1) AND waived_on <= $2",
+         WHERE account_id = ANY ($1) AND since <= $2",
         &ids,
         today
     )
@@ -108,7 +111,7 @@ pub async fn past(
     }
 
     let holds = sqlx::query!(
-        r#"SELECT account_id, item_id, until, reason, since FROM dunning.hold
+        r#"SELECT account_id, item_id, until, reason, cause, since FROM dunning.hold
            WHERE account_id COLLATE "C" = ANY ($1) AND released_at IS NULL"#,
         &ids
     )
@@ -119,8 +122,75 @@ pub async fn past(
             Some(item) => HoldTarget::Item(item_id(item)?),
             None => HoldTarget::Account(account_id(&row.account_id)?),
         };
+        let cause = row
+            .cause
+            .map(|text| Cause::parse(&text).ok_or_else(|| inconsistent("dunning.hold", "cause", &text)))
+            .transpose()?;
         if let Some(past) = of(&mut pasts, &row.account_id) {
-            past.holds.push(Hold { target, until: row.until, reason: row.reason, since: row.since });
+            past.holds.push(Hold { target, until: row.until, reason: row.reason, cause, since: row.since });
+        }
+    }
+
+    let handovers = sqlx::query!(
+        r#"SELECT account_id, handed_to, reason, since FROM dunning.handover
+           WHERE account_id COLLATE "C" = ANY ($1) AND back_at IS NULL"#,
+        &ids
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in handovers {
+        if let Some(past) = of(&mut pasts, &row.account_id) {
+            past.handover = Some(Handover { to: row.handed_to, reason: row.reason, since: row.since });
+        }
+    }
+
+    let promises = sqlx::query!(
+        r#"SELECT p.promise_id, p.account_id, p.amount, p.currency, p.made_on, p.by_day, p.tolerance_days, p.reason,
+               p.withdrawn_at IS NOT NULL AS "withdrawn!",
+               array_agg(i.item_id ORDER BY i.item_id) AS "items!",
+               array_agg(i.open_then ORDER BY i.item_id) AS "open!: Vec<Decimal>"
+           FROM dunning.promise p JOIN dunning.promise_item i USING (promise_id)
+           WHERE p.account_id COLLATE "C" = ANY ($1) AND p.made_on <= $2
+           GROUP BY p.promise_id"#,
+        &ids,
+        today
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in promises {
+        let currency =
+            Currency::parse(&row.currency).map_err(|_| inconsistent("dunning.promise", "currency", &row.currency))?;
+        let items: Result<Vec<PromisedItem>, RecordError> = row
+            .items
+            .iter()
+            .zip(row.open)
+            .map(|(item, open_then)| Ok(PromisedItem { item: item_id(item)?, open_then, vanished: false }))
+            .collect();
+        let promise = Promise {
+            number: row.promise_id,
+            amount: Money::new(row.amount, currency),
+            made_on: row.made_on,
+            by_day: row.by_day,
+            tolerance_days: u32::try_from(row.tolerance_days).unwrap_or(0),
+            items: items?,
+            reason: row.reason,
+            withdrawn: row.withdrawn,
+        };
+        if let Some(past) = of(&mut pasts, &row.account_id) {
+            past.promises.push(promise);
+        }
+    }
+
+    let calls = sqlx::query!(
+        r#"SELECT account_id, called_on FROM dunning.call WHERE account_id COLLATE "C" = ANY ($1) AND called_on <= $2"#,
+        &ids,
+        today
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in calls {
+        if let Some(past) = of(&mut pasts, &row.account_id) {
+            past.history.other_contacts.push(row.called_on);
         }
     }
 

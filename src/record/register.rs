@@ -1,28 +1,58 @@
-//! What people record: holds and the pause. Each change is an event with person and reason.
+//! What people record: holds, disputes, waivers, hand-overs and the pause. Each change is an event with person and
+//! reason.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use crate::model::{AccountId, Actor, Event, EventKind, ItemId};
+use crate::model::{
+    AccountId, Actor, Cause, Event, EventKind, Handover, ItemId, Money, NoticeState, PromiseState, StageName, Waiver,
+};
 
-use super::{RecordError, append};
+use super::{RecordError, append, inconsistent};
 
-/// Why a hold could not be placed or released.
+/// Why something could not be recorded.
 #[derive(Debug, thiserror::Error)]
-pub enum HoldError {
+pub enum RegisterError {
     #[error("the ledger has no account {0}")]
     NoSuchAccount(String),
     #[error("account {account} has no item {item}")]
     NoSuchItem { account: String, item: String },
     #[error("there is no hold to release on {0}")]
     NothingToRelease(String),
+    #[error("item {item} is promised already, in promise {number}; withdraw that one first")]
+    AlreadyPromised { item: ItemId, number: i64 },
+    #[error("nothing can be promised on {0}")]
+    NothingToPromise(String),
+    #[error("{promised} is more than the {open} that is open on the promised items")]
+    MoreThanOpen { promised: Money, open: Money },
+    #[error("the day of the promise lies before today, {0}")]
+    DayIsOver(NaiveDate),
+    #[error("account {account} has no {which}")]
+    NoSuchPromise { account: String, which: String },
+    #[error("promise {number} is {}; only a running one can be withdrawn", state.as_str())]
+    NotRunning { number: i64, state: PromiseState },
+    #[error("several promises are running; say which one: {0}")]
+    WhichPromise(String),
+    #[error("account {0} is handed over already")]
+    AlreadyHandedOver(String),
+    #[error("account {0} is not handed over")]
+    NotHandedOver(String),
+    #[error("item {0} is in dispute already; end that dispute first")]
+    AlreadyDisputed(ItemId),
+    #[error("item {0} has no dispute of ours; what the ledger says is ended there")]
+    NoDispute(ItemId),
+    #[error("stage {stage} of item {item} is in notice {notice}, which is {state}; resolve that one first")]
+    OnItsWay { item: ItemId, stage: StageName, notice: Uuid, state: &'static str },
+    #[error("stage {stage} is not the next one of item {item}: {instead}")]
+    NotTheNextStage { item: ItemId, stage: StageName, instead: String },
     #[error(transparent)]
     Record(#[from] RecordError),
 }
 
-impl From<sqlx::Error> for HoldError {
+impl From<sqlx::Error> for RegisterError {
     fn from(error: sqlx::Error) -> Self {
         Self::Record(error.into())
     }
@@ -40,7 +70,7 @@ pub async fn place_hold(
     reason: &str,
     since: NaiveDate,
     actor: &Actor,
-) -> Result<i64, HoldError> {
+) -> Result<i64, RegisterError> {
     let creditor = known(connection, account, item).await?;
     let id = sqlx::query_scalar!(
         "INSERT INTO dunning.hold (account_id, item_id, until, reason, since, placed_by)
@@ -70,38 +100,230 @@ pub async fn release_holds(
     item: Option<&ItemId>,
     reason: &str,
     actor: &Actor,
-) -> Result<u64, HoldError> {
+) -> Result<u64, RegisterError> {
     let creditor = known(connection, account, item).await?;
-    let released = sqlx::query_scalar!(
-        "UPDATE dunning.hold SET released_by = $3, released_at = clock_timestamp(), release_reason = $4
-         WHERE account_id = $1 AND item_id IS NOT DISTINCT FROM $2 AND released_at IS NULL
+    let holds = end_holds(connection, account, item, false, reason, actor).await?;
+    if holds.is_empty() {
+        let target = item.map_or_else(|| format!("account {account}"), |item| format!("item {item}"));
+        return Err(RegisterError::NothingToRelease(target));
+    }
+    let facts = json!({ "holds": holds, "item": item, "reason": reason });
+    append(connection, &[account_event(EventKind::HoldReleased, &creditor, account, actor, facts)]).await?;
+    Ok(holds.len() as u64)
+}
+
+/// Ends the holds on exactly that target, or its disputes; returns their numbers.
+async fn end_holds(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    item: Option<&ItemId>,
+    disputes: bool,
+    reason: &str,
+    actor: &Actor,
+) -> Result<Vec<String>, RecordError> {
+    let ended = sqlx::query_scalar!(
+        "UPDATE dunning.hold SET released_by = $4, released_at = clock_timestamp(), release_reason = $5
+         WHERE account_id = $1 AND item_id IS NOT DISTINCT FROM $2 AND (cause IS NOT NULL) = $3
+           AND released_at IS NULL
          RETURNING hold_id",
         account.as_str(),
         item.map(ItemId::as_str),
+        disputes,
         actor.person,
         reason
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
-    if released.is_empty() {
-        let target = item.map_or_else(|| format!("account {account}"), |item| format!("item {item}"));
-        return Err(HoldError::NothingToRelease(target));
-    }
-    let holds: Vec<String> = released.iter().map(ToString::to_string).collect();
-    let facts = json!({ "holds": holds, "item": item, "reason": reason });
-    append(connection, &[account_event(EventKind::HoldReleased, &creditor, account, actor, facts)]).await?;
-    Ok(released.len() as u64)
+    Ok(ended.iter().map(ToString::to_string).collect())
 }
 
-/// The creditor of an account that the ledger knows.
-async fn known(connection: &mut PgConnection, account: &AccountId, item: Option<&ItemId>) -> Result<String, HoldError> {
+/// Records that the debtor disputes an item: a hold with a cause, until a person ends it.
+///
+/// # Errors
+/// When the ledger does not know the account or item, a dispute of ours is open, or the database refuses.
+pub async fn dispute(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    item: &ItemId,
+    cause: Cause,
+    reason: &str,
+    since: NaiveDate,
+    actor: &Actor,
+) -> Result<i64, RegisterError> {
+    let creditor = known(connection, account, Some(item)).await?;
+    let id = sqlx::query_scalar!(
+        "INSERT INTO dunning.hold (account_id, item_id, cause, reason, since, placed_by)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (item_id) WHERE cause IS NOT NULL AND released_at IS NULL DO NOTHING RETURNING hold_id",
+        account.as_str(),
+        item.as_str(),
+        cause.as_str(),
+        reason,
+        since,
+        actor.person
+    )
+    .fetch_optional(&mut *connection)
+    .await?
+    .ok_or_else(|| RegisterError::AlreadyDisputed(item.clone()))?;
+    let facts = json!({ "hold": id.to_string(), "item": item, "cause": cause, "reason": reason });
+    append(connection, &[account_event(EventKind::DisputeRecorded, &creditor, account, actor, facts)]).await?;
+    Ok(id)
+}
+
+/// Ends the dispute that a person of ours recorded about an item.
+///
+/// # Errors
+/// When there is none, or the database refuses.
+pub async fn end_dispute(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    item: &ItemId,
+    reason: &str,
+    actor: &Actor,
+) -> Result<(), RegisterError> {
+    let creditor = known(connection, account, Some(item)).await?;
+    let holds = end_holds(connection, account, Some(item), true, reason, actor).await?;
+    if holds.is_empty() {
+        return Err(RegisterError::NoDispute(item.clone()));
+    }
+    let facts = json!({ "holds": holds, "item": item, "reason": reason });
+    append(connection, &[account_event(EventKind::DisputeResolved, &creditor, account, actor, facts)]).await?;
+    Ok(())
+}
+
+/// Declares a stage of an item done without a contact, as of the date it was due.
+///
+/// # Errors
+/// When the ledger does not know the account or item, when it is not known what became of a notice of that stage, or
+/// when the database refuses.
+pub async fn waive(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    waiver: &Waiver,
+    since: NaiveDate,
+    actor: &Actor,
+) -> Result<(), RegisterError> {
+    let creditor = known(connection, account, Some(&waiver.item)).await?;
+    // Locked, so that the last check of such a notice comes before or after us as a whole.
+    let notices = sqlx::query!(
+        "SELECT n.notice_id, n.state FROM dunning.notice n JOIN dunning.notice_item i USING (notice_id)
+         WHERE i.item_id = $1 AND i.stage = $2 AND i.live ORDER BY n.notice_id FOR UPDATE OF n",
+        waiver.item.as_str(),
+        waiver.stage.as_str()
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in notices {
+        let state =
+            NoticeState::parse(&row.state).ok_or_else(|| inconsistent("dunning.notice", "state", &row.state))?;
+        if matches!(state, NoticeState::InFlight | NoticeState::Unknown) {
+            return Err(RegisterError::OnItsWay {
+                item: waiver.item.clone(),
+                stage: waiver.stage.clone(),
+                notice: row.notice_id,
+                state: state.as_str(),
+            });
+        }
+    }
+    let recorded = sqlx::query!(
+        "INSERT INTO dunning.waiver (account_id, item_id, stage, waived_on, reason, since, waived_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+        account.as_str(),
+        waiver.item.as_str(),
+        waiver.stage.as_str(),
+        waiver.on,
+        waiver.reason,
+        since,
+        actor.person
+    )
+    .execute(&mut *connection)
+    .await?;
+    if recorded.rows_affected() == 0 {
+        return Err(RegisterError::NotTheNextStage {
+            item: waiver.item.clone(),
+            stage: waiver.stage.clone(),
+            instead: "it was waived already".to_owned(),
+        });
+    }
+    let facts = json!({
+        "item": waiver.item, "stage": waiver.stage, "due_on": waiver.on.to_string(), "reason": waiver.reason,
+    });
+    append(connection, &[account_event(EventKind::StageWaived, &creditor, account, actor, facts)]).await?;
+    Ok(())
+}
+
+/// Records that somebody else pursues the account from now on: no automatic contact until it is taken back.
+///
+/// # Errors
+/// When the ledger does not know the account, it is handed over already, or the database refuses.
+pub async fn hand_over(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    handover: &Handover,
+    actor: &Actor,
+) -> Result<i64, RegisterError> {
+    let creditor = known(connection, account, None).await?;
+    let id = sqlx::query_scalar!(
+        "INSERT INTO dunning.handover (creditor, account_id, handed_to, reason, since, handed_by)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account_id) WHERE back_at IS NULL DO NOTHING
+         RETURNING handover_id",
+        creditor,
+        account.as_str(),
+        handover.to,
+        handover.reason,
+        handover.since,
+        actor.person
+    )
+    .fetch_optional(&mut *connection)
+    .await?
+    .ok_or_else(|| RegisterError::AlreadyHandedOver(account.to_string()))?;
+    let facts = json!({ "handover": id.to_string(), "to": handover.to, "reason": handover.reason });
+    append(connection, &[account_event(EventKind::AccountHandedOver, &creditor, account, actor, facts)]).await?;
+    Ok(id)
+}
+
+/// Takes an account back that was handed over.
+///
+/// # Errors
+/// When the ledger does not know the account, it is not handed over, or the database refuses.
+pub async fn take_back(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    reason: &str,
+    actor: &Actor,
+) -> Result<(), RegisterError> {
+    let creditor = known(connection, account, None).await?;
+    let id = sqlx::query_scalar!(
+        "UPDATE dunning.handover SET back_by = $2, back_at = clock_timestamp(), back_reason = $3
+         WHERE account_id = $1 AND back_at IS NULL RETURNING handover_id",
+        account.as_str(),
+        actor.person,
+        reason
+    )
+    .fetch_optional(&mut *connection)
+    .await?
+    .ok_or_else(|| RegisterError::NotHandedOver(account.to_string()))?;
+    let facts = json!({ "handover": id.to_string(), "reason": reason });
+    append(connection, &[account_event(EventKind::AccountTakenBack, &creditor, account, actor, facts)]).await?;
+    Ok(())
+}
+
+/// The creditor of an account, when the ledger knows account and item.
+///
+/// # Errors
+/// When it does not, or the database refuses.
+pub async fn known(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    item: Option<&ItemId>,
+) -> Result<String, RegisterError> {
     let creditor = sqlx::query_scalar!(
         r#"SELECT creditor::text AS "creditor!" FROM ledger.account WHERE account_id::text = $1"#,
         account.as_str()
     )
     .fetch_optional(&mut *connection)
     .await?
-    .ok_or_else(|| HoldError::NoSuchAccount(account.to_string()))?;
+    .ok_or_else(|| RegisterError::NoSuchAccount(account.to_string()))?;
     if let Some(item) = item {
         let found = sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT FROM ledger.item WHERE item_id::text = $1 AND account_id::text = $2) AS "found!""#,
@@ -111,13 +333,13 @@ async fn known(connection: &mut PgConnection, account: &AccountId, item: Option<
         .fetch_one(connection)
         .await?;
         if !found {
-            return Err(HoldError::NoSuchItem { account: account.to_string(), item: item.to_string() });
+            return Err(RegisterError::NoSuchItem { account: account.to_string(), item: item.to_string() });
         }
     }
     Ok(creditor)
 }
 
-fn account_event(
+pub(super) fn account_event(
     kind: EventKind,
     creditor: &str,
     account: &AccountId,

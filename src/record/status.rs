@@ -7,7 +7,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{AccountId, Decision};
+use crate::model::{AccountId, CreditorId, Decision};
 
 use super::register::{PauseState, pause_state};
 use super::runs::{RunRow, latest_runs};
@@ -21,6 +21,8 @@ pub struct Status {
     pub runs: Vec<RunRow>,
     /// Notices per state.
     pub notices: BTreeMap<String, i64>,
+    /// Promises whose day, with the tolerance, is not over and that are not paid yet.
+    pub promises_running: i64,
     /// Open tasks per kind.
     pub tasks: BTreeMap<String, i64>,
     /// Number and chain hash of the last event.
@@ -28,11 +30,32 @@ pub struct Status {
     pub log_head: String,
 }
 
-/// Reads the state of everything.
+/// Reads the state of everything. `today` is the business date of each creditor.
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn status(connection: &mut PgConnection) -> Result<Status, RecordError> {
+pub async fn status(
+    connection: &mut PgConnection,
+    today: &BTreeMap<CreditorId, NaiveDate>,
+) -> Result<Status, RecordError> {
+    let creditors: Vec<String> = today.keys().map(ToString::to_string).collect();
+    let days: Vec<NaiveDate> = today.values().copied().collect();
+    // The same question as `Promise::standing` asks about one: what is gone without being settled was not paid.
+    let promises_running = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!"
+           FROM dunning.promise p JOIN unnest($1::text[], $2::date[]) AS day (creditor, today) USING (creditor)
+           WHERE p.withdrawn_at IS NULL AND p.by_day + p.tolerance_days >= day.today
+             AND p.amount > (SELECT coalesce(sum(greatest(i.open_then - coalesce(l.open_amount::numeric,
+                                    CASE WHEN k.state IN ('open', 'withdrawn') THEN i.open_then ELSE 0 END), 0)), 0)
+                             FROM dunning.promise_item i
+                             LEFT JOIN ledger.item l ON l.item_id::text = i.item_id
+                             LEFT JOIN dunning.known_item k ON k.item_id = i.item_id
+                             WHERE i.promise_id = p.promise_id)"#,
+        &creditors,
+        &days
+    )
+    .fetch_one(&mut *connection)
+    .await?;
     let notices = sqlx::query!(r#"SELECT state, count(*) AS "count!" FROM dunning.notice GROUP BY state"#)
         .fetch_all(&mut *connection)
         .await?;
@@ -45,6 +68,7 @@ pub async fn status(connection: &mut PgConnection) -> Result<Status, RecordError
         pause: pause_state(connection).await?,
         runs: latest_runs(connection).await?,
         notices: notices.into_iter().map(|row| (row.state, row.count)).collect(),
+        promises_running,
         tasks: tasks.into_iter().map(|row| (row.kind, row.count)).collect(),
         log_events,
         log_head: hex::encode(log_head),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use dunningd::model::{CancelReason, ItemCode, ReasonCode, RefusalCode};
+use dunningd::model::{CallOutcome, CancelReason, Cause, ItemCode, PromiseState, ReasonCode, RefusalCode};
 
 fn table(out: &mut String, title: &str, intro: &str, rows: impl Iterator<Item = (String, &'static str)>) {
     let _ = write!(out, "\n## {title}\n\n{intro}\n\n| code | meaning |\n|---|---|\n");
@@ -40,6 +40,24 @@ fn generated() -> String {
         "Notices",
         "Why a notice that was recorded did not go out after all.",
         CancelReason::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Causes",
+        "Why something is unpaid, as far as a person knows: `dunningd dispute --cause`.",
+        Cause::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Promises",
+        "What became of a promise, from what was paid since: `dunningd promise --list`.",
+        PromiseState::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Calls",
+        "What came of a call: `dunningd call --outcome`.",
+        CallOutcome::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
     );
     out
 }

@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{Duration, NaiveDate};
 use dunningd::decide::decide;
 use dunningd::model::{
-    Account, AccountId, BankAccount, Calendars, Case, CaseChange, Channel, Contact, ContactCap, ContactId, ContactRole,
-    Contacting, Country, CreditNetting, Creditor, CreditorId, Currency, Decision, Demands, EmailAddress, EmailKind,
-    History, Hold, HoldTarget, Item, ItemCode, ItemId, ItemKind, Ladder, LadderName, Language, Minimums, Money,
-    NoticeId, NoticeState, OnUnknown, PartyKind, PastNotice, Policy, Requisites, Snapshot, Stage, StageCondition,
-    StageName, TemplateCatalog, Tone, Verdict, Waiver, Weekdays,
+    Account, AccountId, BankAccount, Calendars, Case, CaseChange, Cause, Channel, Contact, ContactCap, ContactId,
+    ContactRole, Contacting, Country, CreditNetting, Creditor, CreditorId, Currency, Decision, Demands, EmailAddress,
+    EmailKind, Handover, History, Hold, HoldTarget, Item, ItemCode, ItemId, ItemKind, Ladder, LadderName, Language,
+    Minimums, Money, NoticeId, NoticeState, OnUnknown, PartyKind, PastNotice, Policy, Promise, PromisedItem,
+    Requisites, Snapshot, Stage, StageCondition, StageName, TemplateCatalog, Tone, Verdict, Waiver, Weekdays,
 };
 use rust_decimal::Decimal;
 
@@ -172,7 +172,43 @@ impl World {
     /// A hold recorded by a person; the last day is counted from `T`.
     pub(crate) fn hold(mut self, target: HoldTarget, last_day: Option<i64>) -> Self {
         let until = last_day.map(t_plus);
-        self.snapshot.holds.push(Hold { target, until, reason: "under review".to_owned(), since: t() });
+        self.snapshot.holds.push(Hold { target, until, reason: "under review".to_owned(), cause: None, since: t() });
+        self
+    }
+
+    /// A dispute recorded by a person of ours.
+    pub(crate) fn disputed(mut self, item: &str, cause: Cause) -> Self {
+        let target = HoldTarget::Item(item_id(item));
+        let reason = "two boxes missing".to_owned();
+        self.snapshot.holds.push(Hold { target, until: None, reason, cause: Some(cause), since: t() });
+        self
+    }
+
+    /// So much was promised today, on what is open on those items, by a day counted from `T`.
+    pub(crate) fn promised(mut self, amount: &str, by: i64, tolerance_days: u32, items: &[&str]) -> Self {
+        let open = |id: &str| self.snapshot.items.iter().find(|item| item.id.as_str() == id).map(|i| i.open_amount);
+        let items = items.iter().map(|id| PromisedItem {
+            item: item_id(id),
+            open_then: open(id).unwrap_or_default(),
+            vanished: false,
+        });
+        let promise = Promise {
+            number: i64::try_from(self.snapshot.promises.len()).unwrap() + 1,
+            amount: money(amount),
+            made_on: self.today,
+            by_day: t_plus(by),
+            tolerance_days,
+            items: items.collect(),
+            reason: "the director called".to_owned(),
+            withdrawn: false,
+        };
+        self.snapshot.promises.push(promise);
+        self
+    }
+
+    pub(crate) fn handed_over(mut self) -> Self {
+        let (to, reason) = ("Collector".to_owned(), "no answer for months".to_owned());
+        self.snapshot.handover = Some(Handover { to, reason, since: t() });
         self
     }
 
@@ -406,6 +442,8 @@ fn snapshot() -> Snapshot {
         case: None,
         history: History::default(),
         holds: Vec::new(),
+        handover: None,
+        promises: Vec::new(),
         mailboxes: BTreeMap::new(),
         paused: None,
         freshness: None,

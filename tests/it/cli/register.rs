@@ -28,7 +28,10 @@ async fn a_hold_is_placed_shown_and_released() {
     let said =
         program.run(&["hold", "A02", "--item", "I02", "--until", "2999-12-31", "--reason", "query"]).await.done();
     assert_eq!(said, "Item I02 of account A02 is on hold up to and including 2999-12-31.\n");
-    assert_eq!(verdict(&program, "A02").await, "A02 skip all_items_out: item I02: item_hold; next look 3000-01-01");
+    assert_eq!(
+        verdict(&program, "A02").await,
+        "A02 skip all_items_out: item I02: item_hold (up to and including 2999-12-31: query); next look 3000-01-01"
+    );
 
     let said = program.run(&["release", "A01", "--reason", "settled"]).await.done();
     assert_eq!(said, "1 hold released.\n");
@@ -106,6 +109,7 @@ async fn the_status_tells_runs_queue_tasks_and_the_head_of_the_log() {
          creditor tre_aquiloni: no run yet\n\
          creditor trzy_latawce: no run yet\n\
          notices: 1 queued\n\
+         promises: 0 running\n\
          open tasks: 1 find_address\n\
          log: 8 events, head [HASH]\n"
     );

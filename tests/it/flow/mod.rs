@@ -6,5 +6,6 @@ mod as_of;
 mod crash;
 mod last_check;
 mod ledger;
+mod register;
 mod relay;
 mod runs;

@@ -5,19 +5,20 @@ use std::rc::Rc;
 
 use chrono::Duration;
 use dunningd::model::{
-    Calendars, ContactCap, ContactRole, CreditNetting, Currency, Decision, Demands, Dispute, HoldTarget, Money,
-    NoticeState, PartyKind, Weekdays,
+    Calendars, Cause, ContactCap, ContactRole, CreditNetting, Currency, Decision, Demands, Dispute, HoldTarget, Money,
+    NoticeState, PartyKind, Waiver, Weekdays,
 };
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
-use crate::support::world::{World, item_id, requisites, t_plus};
+use crate::support::world::{World, item_id, requisites, t, t_plus};
 
 /// What is peculiar about an item; the number is a day relative to `T`.
 #[derive(Debug, Clone, Copy)]
 enum Flaw {
     None,
     Disputed,
+    DisputedByUs,
     HeldByLedger(Option<i64>),
     HeldByPerson(Option<i64>),
     Assigned,
@@ -31,7 +32,7 @@ enum Flaw {
 
 /// A change to a generated world.
 #[derive(Clone)]
-struct Change(Rc<dyn Fn(World) -> World>);
+pub(super) struct Change(Rc<dyn Fn(World) -> World>);
 
 impl Change {
     fn new(change: impl Fn(World) -> World + 'static) -> Self {
@@ -62,6 +63,10 @@ pub(super) struct Life {
     pub(super) resolved_after: i64,
     /// On that day (from `T`) that share of an item is paid.
     pub(super) payments: Vec<(i64, usize, u8)>,
+    /// On that day something is promised.
+    pub(super) promises: Vec<(i64, Change)>,
+    /// On that day the next stage of an item is waived.
+    pub(super) waivers: Vec<(i64, usize)>,
 }
 
 pub(super) const DAYS: i64 = 45;
@@ -71,6 +76,7 @@ fn flaw() -> impl Strategy<Value = Flaw> {
     prop_oneof![
         12 => Just(Flaw::None),
         1 => Just(Flaw::Disputed),
+        1 => Just(Flaw::DisputedByUs),
         1 => proptest::option::of(day.clone()).prop_map(Flaw::HeldByLedger),
         1 => proptest::option::of(day.clone()).prop_map(Flaw::HeldByPerson),
         1 => Just(Flaw::Assigned),
@@ -116,10 +122,11 @@ prop_compose! {
                     Flaw::NoDueDate => item.due_date = None,
                     Flaw::DirectDebit(day) => item.direct_debit_on = Some(t_plus(day)),
                     Flaw::OwnRequisites => item.requisites = Some(requisites("own")),
-                    Flaw::None | Flaw::HeldByPerson(_) => {}
+                    Flaw::None | Flaw::DisputedByUs | Flaw::HeldByPerson(_) => {}
                 }
             });
             match flaw {
+                Flaw::DisputedByUs => world.disputed(&id, Cause::Dissatisfied),
                 Flaw::HeldByPerson(last) => world.hold(HoldTarget::Item(item_id(&id)), last),
                 _ => world,
             }
@@ -188,6 +195,7 @@ prop_compose! {
         hold in proptest::option::weighted(0.1, -5_i64..20),
         call in proptest::option::weighted(0.2, 0_i64..10),
         waived in proptest::option::weighted(0.2, (0_usize..6, 0_usize..4, 0_i64..20)),
+        handed_over in prop::bool::weighted(0.03),
         silent in 0_usize..8,
     ) -> Change {
         Change::new(move |world: World| {
@@ -203,9 +211,30 @@ prop_compose! {
                 });
             let world = if silent < 3 { world.contact(silent, |contact| contact.no_email = true) } else { world };
             let world = call.into_iter().fold(world, World::called);
+            let world = if handed_over { world.handed_over() } else { world };
             waived.into_iter().fold(world, |world, (item, stage, ago)| {
                 world.waived(["friendly", "firm", "final", "formal"][stage], ago, &format!("I{item}"))
             })
+        })
+    }
+}
+
+prop_compose! {
+    /// What was promised, on which items, by which day, with how much tolerance; and whether it was taken back.
+    fn promise()(
+        euros in 1_i64..1_500,
+        items in proptest::collection::btree_set(0_usize..6, 1..4),
+        by in 0_i64..30,
+        tolerance in 0_u32..6,
+        withdrawn in prop::bool::weighted(0.1),
+    ) -> Change {
+        Change::new(move |world: World| {
+            let items: Vec<String> = items.iter().map(|n| format!("I{n}")).collect();
+            let items: Vec<&str> = items.iter().map(String::as_str).collect();
+            let by = by + (world.today - t()).num_days();
+            let mut world = world.promised(&format!("{euros} EUR"), by, tolerance, &items);
+            world.snapshot.promises.last_mut().unwrap().withdrawn = withdrawn;
+            world
         })
     }
 }
@@ -219,6 +248,8 @@ prop_compose! {
         items in items(),
         policy in policy(),
         account in account(),
+        promises in proptest::collection::vec((0_i64..DAYS / 2, promise()), 0..3),
+        waivers in proptest::collection::vec((0_i64..DAYS, 0_usize..6), 0..3),
         fates in proptest::collection::vec(
             prop_oneof![
                 8 => Just(Fate::Accepted),
@@ -234,17 +265,26 @@ prop_compose! {
     ) -> Life {
         let changes = [&account, &policy].into_iter().chain(&items);
         let world = changes.fold(World::new(), |world, change| change.0(world));
-        Life { world, fates, resolved_after, payments }
+        Life { world, fates, resolved_after, payments, promises, waivers }
     }
 }
 
 impl Life {
-    /// Before a run: the ledger moves, and a person resolves what failed.
+    /// Before a run: the ledger moves, and people record what was agreed and resolve what failed.
     fn morning(&mut self, day: i64) {
         for (_, item, quarters) in self.payments.iter().filter(|(on, ..)| *on == day) {
             if let Some(item) = self.world.snapshot.items.get_mut(*item) {
                 let rest = item.open_amount * Decimal::from(4 - *quarters) / Decimal::from(4);
                 item.open_amount = rest.round_dp(2);
+            }
+        }
+        for (_, change) in self.promises.iter().filter(|(on, _)| *on == day) {
+            self.world = change.0(self.world.clone());
+        }
+        for (_, item) in self.waivers.iter().filter(|(on, _)| *on == day) {
+            let seen = self.world.decide().items.into_iter().find(|one| one.item == item_id(&format!("I{item}")));
+            if let Some((item, Some(stage), Some(on))) = seen.map(|one| (one.item, one.next_stage, one.due_on)) {
+                self.world.snapshot.history.waivers.push(Waiver { item, stage, on, reason: "agreed".to_owned() });
             }
         }
         for notice in &mut self.world.snapshot.history.notices {

@@ -7,5 +7,6 @@ mod holds;
 mod items;
 mod lives;
 mod properties;
+mod register;
 mod sending;
 mod stages;

@@ -29,6 +29,18 @@ fn may_be_demanded(world: &World, item: &Item) -> bool {
         || world.snapshot.holds.iter().any(|hold| {
             hold.target == HoldTarget::Item(item.id.clone()) && hold.until.is_none_or(|last| last >= today)
         });
+    let promised = world.snapshot.promises.iter().any(|promise| {
+        let paid: Decimal = promise
+            .items
+            .iter()
+            .filter_map(|one| world.snapshot.items.iter().find(|item| item.id == one.item).map(|item| (one, item)))
+            .map(|(one, item)| (one.open_then - item.open_amount).max(Decimal::ZERO))
+            .sum();
+        !promise.withdrawn
+            && promise.items.iter().any(|one| one.item == item.id)
+            && paid < promise.amount.amount
+            && today <= promise.by_day + Days::new(promise.tolerance_days.into())
+    });
     let collected = item.direct_debit_on.is_some_and(|day| world.policy.calendars.add_working_days(day, 7) >= today);
     let late = item.due_date.map_or(0, |due| (today - due).num_days());
     !item.kind.is_credit()
@@ -39,6 +51,7 @@ fn may_be_demanded(world: &World, item: &Item) -> bool {
         && item.written_off_on.is_none_or(|day| day > today)
         && item.dispute.is_none()
         && !held
+        && !promised
         && !collected
         && late > i64::from(world.policy.item_grace_days)
 }
@@ -75,6 +88,7 @@ fn check_decision(world: &World, decision: &Decision) {
         return;
     };
 
+    assert!(world.snapshot.handover.is_none(), "an account that was handed over is written to");
     let completes = completed_by(decision);
     assert!(!completes.is_empty(), "a notice without a demand");
     assert_eq!(completes.len(), codes(ItemCode::Demanded).count());
@@ -190,6 +204,7 @@ proptest! {
             shuffle(&mut snapshot.items, turn);
             shuffle(&mut snapshot.contacts, turn);
             shuffle(&mut snapshot.holds, turn);
+            shuffle(&mut snapshot.promises, turn);
             shuffle(&mut snapshot.history.notices, turn);
             shuffle(&mut snapshot.history.waivers, turn);
             snapshot.history.other_contacts.reverse();

@@ -1,0 +1,97 @@
+//! A promise to pay, and what became of it. Nobody ticks it off: it follows from what was paid since.
+
+use std::collections::BTreeMap;
+
+use chrono::{Days, NaiveDate};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::codes::codes;
+use super::{ItemId, Money};
+
+/// An item of a promise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromisedItem {
+    pub item: ItemId,
+    /// What was open on it when the promise was made.
+    pub open_then: Decimal,
+    /// It vanished from the ledger while open, which is not a payment.
+    pub vanished: bool,
+}
+
+/// The debtor's promise to pay an amount by a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promise {
+    pub number: i64,
+    pub amount: Money,
+    /// The business date on which it was recorded.
+    pub made_on: NaiveDate,
+    pub by_day: NaiveDate,
+    /// So many days after `by_day` we still wait.
+    pub tolerance_days: u32,
+    pub items: Vec<PromisedItem>,
+    pub reason: String,
+    /// It was taken back by a person.
+    pub withdrawn: bool,
+}
+
+codes! {
+    /// What became of a promise.
+    PromiseState {
+        Withdrawn = "withdrawn", "A person took it back.";
+        Kept = "kept", "The whole amount was paid.";
+        Running = "running", "Its last day, with the tolerance, is not over; its items are not demanded.";
+        Partly = "partly", "Its last day is over and only a part was paid: broken for the rest.";
+        Broken = "broken", "Its last day is over and nothing was paid.";
+    }
+}
+
+/// A promise as it stands on a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    pub state: PromiseState,
+    /// By how much its items went down since it was made.
+    pub paid: Money,
+}
+
+impl Promise {
+    /// The last day on which we wait for it.
+    #[must_use]
+    pub fn last_day(&self) -> NaiveDate {
+        self.by_day + Days::new(u64::from(self.tolerance_days))
+    }
+
+    /// How it stands, from what is open now; an item that is not open any more was paid, unless it vanished.
+    #[must_use]
+    pub fn standing(&self, open: &BTreeMap<&ItemId, Decimal>, today: NaiveDate) -> Standing {
+        let paid_on = |one: &PromisedItem| {
+            let unpaid = if one.vanished { one.open_then } else { Decimal::ZERO };
+            (one.open_then - open.get(&one.item).copied().unwrap_or(unpaid)).max(Decimal::ZERO)
+        };
+        let paid: Decimal = self.items.iter().map(paid_on).sum();
+        let state = if self.withdrawn {
+            PromiseState::Withdrawn
+        } else if paid >= self.amount.amount {
+            PromiseState::Kept
+        } else if today <= self.last_day() {
+            PromiseState::Running
+        } else if paid > Decimal::ZERO {
+            PromiseState::Partly
+        } else {
+            PromiseState::Broken
+        };
+        Standing { state, paid: Money::new(paid, self.amount.currency) }
+    }
+
+    /// `100.00 EUR promised by 2026-05-10, 2 days of tolerance; 60.00 EUR paid since, partly`.
+    #[must_use]
+    pub fn tell(&self, standing: Standing) -> String {
+        let tolerance = match self.tolerance_days {
+            0 => String::new(),
+            1 => ", 1 day of tolerance".to_owned(),
+            days => format!(", {days} days of tolerance"),
+        };
+        let (paid, state) = (standing.paid, standing.state.as_str());
+        format!("{} promised by {}{tolerance}; {paid} paid since, {state}", self.amount, self.by_day)
+    }
+}

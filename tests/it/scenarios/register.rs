@@ -1,0 +1,126 @@
+//! What people record about an account, and what the rule makes of it.
+
+use dunningd::model::Cause;
+
+use rust_decimal::Decimal;
+
+use crate::support::world::{World, check, check_items, item_id, summary};
+
+fn one() -> World {
+    World::new().owes("A", 30, "100 EUR")
+}
+
+/// What the question of that name was told.
+fn inputs(world: &World, rule: &str) -> String {
+    let decision = world.decide();
+    decision.checks.iter().find(|check| check.rule == rule).unwrap().inputs.clone()
+}
+
+#[test]
+fn a_dispute_that_we_recorded_takes_its_item_out_and_the_others_go_on() {
+    let world = one().owes("B", 3, "50 EUR").disputed("A", Cause::NotReceived);
+    check(&world, "contact friendly: demands B");
+    check_items(&world, "A disputed, B demanded");
+    assert_eq!(world.contacting().anchor, item_id("B"));
+    let only = one().disputed("A", Cause::NotReceived);
+    check(&only, "skip all_items_out");
+    check(&only.on(400), "skip all_items_out");
+    assert_eq!(inputs(&only, "all_items_out"), "item A: disputed (since 2026-03-18, not_received: two boxes missing)");
+    assert!(only.decide().items[0].disputed);
+}
+
+#[test]
+fn a_case_whose_items_are_all_disputed_is_closed() {
+    let world = one().reminded("friendly", 10, &["A"]).disputed("A", Cause::WrongDetails);
+    assert_eq!(world.decide().case, dunningd::model::CaseChange::Close);
+}
+
+#[test]
+fn an_account_that_was_handed_over_is_never_written_to_again() {
+    let world = one().handed_over();
+    check(&world, "hold handed_over");
+    assert_eq!(inputs(&world, "handed_over"), "handed over to Collector on 2026-03-18: no answer for months");
+    let with_new_items = world.owes("B", 3, "500 EUR").owes("C", -50, "20 EUR");
+    for days in 0..400 {
+        check(&with_new_items.on(days), "hold handed_over");
+    }
+    let mut paused = with_new_items;
+    paused.snapshot.paused = Some("first".to_owned());
+    check(&paused, "hold paused");
+}
+
+#[test]
+fn while_a_promise_runs_its_items_are_out_up_to_and_including_the_last_day_of_tolerance() {
+    let world = one().reminded("friendly", 12, &["A"]).promised("100 EUR", 5, 2, &["A"]);
+    check(&world, "skip all_items_out until T+8");
+    check(&world.on(7), "skip all_items_out until T+8");
+    check_items(&world, "A promise_running");
+    let running = "100.00 EUR promised by 2026-03-23, 2 days of tolerance; 0.00 EUR paid since, running";
+    assert_eq!(inputs(&world, "promise"), format!("promise 1: {running}"));
+    assert_eq!(inputs(&world, "all_items_out"), format!("item A: promise_running ({running})"));
+}
+
+#[test]
+fn after_a_broken_promise_the_stage_comes_that_was_due_and_not_the_first() {
+    let world = one().reminded("friendly", 12, &["A"]).promised("100 EUR", 5, 2, &["A"]).on(8);
+    check(&world, "contact firm: demands A");
+    assert!(inputs(&world, "promise").ends_with("0.00 EUR paid since, broken"));
+    // Its items were out, so its case was closed: what was sent before it counts all the same.
+    let mut closed = world;
+    closed.snapshot.case = None;
+    check(&closed, "contact firm: demands A");
+}
+
+#[test]
+fn a_promise_kept_in_part_is_broken_for_the_rest() {
+    let paid = |open: i64| {
+        let world = one().reminded("friendly", 12, &["A"]).promised("100 EUR", 5, 2, &["A"]);
+        world.item("A", |item| item.open_amount = Decimal::from(open))
+    };
+    check(&paid(40).on(7), "skip all_items_out until T+8");
+    check(&paid(40).on(8), "contact firm: demands A");
+    assert!(inputs(&paid(40).on(8), "promise").ends_with("60.00 EUR paid since, partly"));
+    // Paying more than was open, or opening it again, is no negative payment.
+    assert!(inputs(&paid(130).on(8), "promise").ends_with("0.00 EUR paid since, broken"));
+    check(&paid(0), "skip nothing_open");
+}
+
+#[test]
+fn a_promise_that_is_kept_early_runs_no_longer_and_the_rest_goes_on() {
+    let world = one().reminded("friendly", 12, &["A"]).promised("60 EUR", 5, 2, &["A"]);
+    check(&world, "skip all_items_out until T+8");
+    let kept = world.item("A", |item| item.open_amount = Decimal::from(40));
+    check(&kept, "contact firm: demands A");
+    assert!(inputs(&kept, "promise").ends_with("60.00 EUR paid since, kept"));
+}
+
+#[test]
+fn a_promise_about_one_item_does_not_stop_the_others() {
+    let world = one().owes("B", 3, "10 EUR").promised("10 EUR", 30, 0, &["B"]);
+    check(&world, "contact friendly: demands A");
+    check_items(&world, "A demanded, B promise_running");
+}
+
+#[test]
+fn an_item_that_vanished_was_not_paid_and_one_that_is_settled_was() {
+    let world = one().owes("B", 10, "50 EUR").promised("150 EUR", 5, 0, &["A", "B"]);
+    let mut gone = world.clone();
+    gone.snapshot.items.retain(|item| item.id.as_str() != "A");
+    assert!(inputs(&gone, "promise").ends_with("100.00 EUR paid since, running"));
+    gone.snapshot.promises[0].items[0].vanished = true;
+    assert!(inputs(&gone, "promise").ends_with("0.00 EUR paid since, running"));
+}
+
+#[test]
+fn a_promise_that_was_taken_back_stops_nothing_and_of_two_the_longer_one_counts() {
+    let two = one().promised("50 EUR", 3, 0, &["A"]).promised("100 EUR", 9, 0, &["A"]);
+    check(&two, "skip all_items_out until T+10");
+    let mut turned = two.clone();
+    turned.snapshot.promises.reverse();
+    assert_eq!(summary(&turned.decide()), summary(&two.decide()));
+    let mut back = two;
+    back.snapshot.promises[1].withdrawn = true;
+    check(&back, "skip all_items_out until T+4");
+    back.snapshot.promises[0].withdrawn = true;
+    check(&back, "contact friendly: demands A");
+}
