@@ -1,7 +1,7 @@
 //! The shell: the only place that knows all the others.
 //!
 //! `live` is the configuration in force, `scan` decides and records, `compose` turns a decision into a letter,
-//! `dispatch` delivers, `schedule` says when a run is due, `lifecycle` is the service: signals, reload, drain.
+//! `dispatch` delivers, `schedule` says when a run is due, `simulate` tries a policy on the past, `lifecycle` is the service: signals, reload, drain.
 
 mod compose;
 mod dispatch;
@@ -9,6 +9,7 @@ mod lifecycle;
 mod live;
 mod scan;
 mod schedule;
+mod simulate;
 
 use std::sync::Arc;
 
@@ -24,6 +25,10 @@ pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, load_live, transport};
 pub use scan::{RunReport, ScanError, ScanReport, ScanRequest, check_options, look_at, scan};
 pub use schedule::{Due, payments_needed, run_due};
+pub use simulate::{
+    Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,
+    replay, simulate,
+};
 
 /// Everything that work is done with.
 pub struct Shell {

@@ -8,3 +8,4 @@ mod last_check;
 mod ledger;
 mod relay;
 mod runs;
+mod simulate;
