@@ -250,9 +250,8 @@ fn live(database: &Database, smtp: &SmtpServer, setup: &Setup) -> Live {
         for source in sources.iter_mut().filter(|source| source.part == Part::Service) {
             let mail = source.text.find("[mail]").unwrap();
             source.text.truncate(mail);
-            source
-                .text
-                .push_str(&format!("[mail]\ntransport = \"file\"\ndirectory = {:?}\n", folder.display().to_string()));
+            let folder = folder.display().to_string();
+            source.text += &["[mail]\ntransport = \"file\"\ndirectory = ", &format!("{folder:?}"), "\n"].concat();
         }
     }
     let variables: BTreeMap<String, String> = setup.variables.iter().cloned().collect();
