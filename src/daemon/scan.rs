@@ -228,6 +228,7 @@ impl<'a> Run<'a> {
             Ok(mut report) => {
                 if !dry {
                     let mut transaction = write.begin().await?;
+                    record::still_running(&mut transaction, start.run).await?;
                     report.queued = record::release_run(&mut transaction, start.run).await?;
                     let wall = self.shell.clock.wall();
                     let actor = &self.shell.actor;
@@ -506,8 +507,10 @@ impl<'a> Run<'a> {
         let ladders: Vec<Ladder> = concluded.iter().map(|one| ladder_of(policy, &one.snapshot)).collect();
         let page: Vec<PageWrite<'_>> =
             concluded.iter().zip(&ladders).map(|(one, ladder)| one.to_write(ladder)).collect();
-        if self.write_together(write, start, &page).await.is_ok() {
-            return Ok(());
+        match self.write_together(write, start, &page).await {
+            Ok(()) => return Ok(()),
+            Err(RecordError::TakenOver) => return Err(RecordError::TakenOver.into()),
+            Err(_) => {}
         }
         for (one, ladder) in concluded.iter_mut().zip(&ladders) {
             if let Err(error) = self.write_together(write, start, &[one.to_write(ladder)]).await {
@@ -527,6 +530,7 @@ impl<'a> Run<'a> {
         page: &[PageWrite<'_>],
     ) -> Result<(), RecordError> {
         let mut transaction = write.begin().await?;
+        record::still_running(&mut transaction, start.run).await?;
         record::write_page(&mut transaction, start, &self.shell.actor, page).await?;
         transaction.commit().await?;
         Ok(())

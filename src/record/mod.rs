@@ -30,7 +30,8 @@ pub use past::{Past, mailboxes, past};
 pub use register::{HoldError, PauseState, pause, pause_state, place_hold, release_holds, resume};
 pub use resolve::{OutboxRow, Resolution, ResolveError, outbox, resolve};
 pub use runs::{
-    LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, scheduled_run, start,
+    LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, scheduled_run,
+    start, still_running,
 };
 pub use status::{DecisionRow, Status, latest_decision, status};
 pub use verify::{Problem, Verified, verify_against_notices, verify_lines};
@@ -42,6 +43,9 @@ pub enum RecordError {
     /// The database refused or is gone.
     #[error("{}", database_message(.0))]
     Database(#[from] sqlx::Error),
+    /// Another run of the creditor has begun since.
+    #[error("another run of this creditor took over; what this one concluded was not written")]
+    TakenOver,
     /// A stored value does not parse.
     #[error("table {table}, column {column}: {value:?} is not valid")]
     Inconsistent { table: &'static str, column: &'static str, value: String },
