@@ -23,7 +23,7 @@ pub use compose::{letter, mail};
 pub use dispatch::{Dispatched, dispatch, retry_at};
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, load_live, transport};
-pub use scan::{RunReport, ScanError, ScanReport, ScanRequest, check_options, look_at, scan};
+pub use scan::{RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan};
 pub use schedule::{Due, payments_needed, run_due};
 pub use simulate::{
     Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,
