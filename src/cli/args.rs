@@ -45,6 +45,8 @@ pub(super) enum Command {
     Scan(ScanArgs),
     /// Say why an account gets, or does not get, a letter
     Explain(ExplainArgs),
+    /// Replay the past under a policy, or two; writes nothing
+    Simulate(SimulateArgs),
     /// Show a letter without sending it
     Preview(PreviewArgs),
     /// Look at templates
@@ -147,6 +149,31 @@ pub(super) struct ExplainArgs {
     /// What the runs up to that day concluded and recorded, instead of what would be concluded now
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(super) on: Option<NaiveDate>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SimulateArgs {
+    /// The first day
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(super) from: NaiveDate,
+    /// The last day
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(super) to: NaiveDate,
+    /// Try this file instead of policy.toml
+    #[arg(long, value_name = "FILE")]
+    pub(super) policy: Option<PathBuf>,
+    /// Try this file as well, and say what differs
+    #[arg(long, value_name = "FILE")]
+    pub(super) compare: Option<PathBuf>,
+    /// Only this creditor
+    #[arg(long)]
+    pub(super) creditor: Option<String>,
+    /// Count contacts about items that were paid so many days later anyway
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    pub(super) paid_within: u32,
+    /// Print contacts per month and stage as CSV
+    #[arg(long, conflicts_with = "json")]
+    pub(super) csv: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! From the configuration to a shell that can work.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use secrecy::ExposeSecret as _;
@@ -22,11 +22,16 @@ const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Reads the configuration, with the environment's variables.
 pub(super) fn load(cli: &Cli) -> Result<Live, LoadError> {
+    load_with_policy(cli, None)
+}
+
+/// The same with that file instead of `policy.toml`.
+pub(super) fn load_with_policy(cli: &Cli, policy: Option<&Path>) -> Result<Live, LoadError> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let variables: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    load_live(&cli.config, variables, credentials.as_deref())
+    load_live(&cli.config, policy, variables, credentials.as_deref())
 }
 
 /// A shell on the application's role, over a database whose schema is current.

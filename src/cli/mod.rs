@@ -13,6 +13,7 @@ mod register;
 mod scan;
 mod service;
 mod setup;
+mod simulate;
 mod trial;
 
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ async fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Status => service::status(cli).await,
         Command::Scan(args) => scan::scan(cli, args).await,
         Command::Explain(args) => explain::explain(cli, args).await,
+        Command::Simulate(args) => simulate::simulate(cli, args).await,
         Command::Preview(args) => preview::preview(cli, args).await,
         Command::Template { command: TemplateCommand::List } => preview::list(cli),
         Command::Template { command: TemplateCommand::Vars } => Ok(preview::vars()),

@@ -72,7 +72,20 @@ pub fn load(
     env: impl IntoIterator<Item = (String, String)>,
     credentials_dir: Option<&Path>,
 ) -> Result<Loaded, Findings> {
-    let (sources, unread) = read_files(dir);
+    load_with_policy(dir, None, env, credentials_dir)
+}
+
+/// Like [`load`], with that file instead of the folder's `policy.toml`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_policy(
+    dir: &Path,
+    policy: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+    credentials_dir: Option<&Path>,
+) -> Result<Loaded, Findings> {
+    let (sources, unread) = read_files(dir, policy);
     assemble(&sources, unread, dir, env, credentials_dir)
 }
 
@@ -96,7 +109,7 @@ struct Unread {
     finding: Finding,
 }
 
-fn read_files(dir: &Path) -> (Vec<Source>, Vec<Unread>) {
+fn read_files(dir: &Path, policy: Option<&Path>) -> (Vec<Source>, Vec<Unread>) {
     let mut unread = Vec::new();
     let mut files = vec![(Part::Service, dir.join("dunningd.toml"))];
     let drop_ins = dir.join("conf.d");
@@ -104,7 +117,7 @@ fn read_files(dir: &Path) -> (Vec<Source>, Vec<Unread>) {
         Ok(found) => files.extend(found.into_iter().map(|file| (Part::Service, file))),
         Err(error) => unread.push(Unread { part: Part::Service, finding: unreadable(&drop_ins, &error) }),
     }
-    files.push((Part::Policy, dir.join("policy.toml")));
+    files.push((Part::Policy, policy.map_or_else(|| dir.join("policy.toml"), Path::to_path_buf)));
     files.push((Part::Creditors, dir.join("creditors.toml")));
 
     let mut sources = Vec::new();

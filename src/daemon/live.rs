@@ -43,15 +43,17 @@ impl Live {
 }
 
 /// Reads the folder of the configuration and its `templates`; without that folder the built-in templates are used.
+/// `policy` is read instead of the folder's `policy.toml`.
 ///
 /// # Errors
 /// Every finding of configuration and templates at once.
 pub fn load_live(
     directory: &Path,
+    policy: Option<&Path>,
     env: impl IntoIterator<Item = (String, String)>,
     credentials: Option<&Path>,
 ) -> Result<Live, LoadError> {
-    let loaded = config::load(directory, env, credentials);
+    let loaded = config::load_with_policy(directory, policy, env, credentials);
     let folder = directory.join("templates");
     let templates = if folder.is_dir() { TemplateSet::load(&folder) } else { TemplateSet::builtin() };
     match (loaded, templates) {

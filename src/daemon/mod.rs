@@ -1,7 +1,8 @@
 //! The shell: the only place that knows all the others.
 //!
 //! `live` is the configuration in force, `scan` decides and records, `compose` turns a decision into a letter,
-//! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `lifecycle` is the service: signals, reload, drain.
+//! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `simulate` tries a policy
+//! on the past, `lifecycle` is the service: signals, reload, drain.
 
 mod compose;
 mod dispatch;
@@ -10,6 +11,7 @@ mod live;
 mod register;
 mod scan;
 mod schedule;
+mod simulate;
 
 use std::sync::Arc;
 
@@ -24,8 +26,12 @@ pub use dispatch::{Dispatched, dispatch, retry_at};
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
 pub use register::{EntryError, PromiseRequest, promise, promises, waive, withdraw_promise};
-pub use scan::{RunReport, ScanError, ScanReport, ScanRequest, check_options, look_at, scan};
+pub use scan::{RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan};
 pub use schedule::{Due, payments_needed, run_due};
+pub use simulate::{
+    Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,
+    replay, simulate,
+};
 
 /// Everything that work is done with.
 pub struct Shell {

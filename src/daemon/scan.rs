@@ -2,6 +2,7 @@
 //! frozen content. Dry or live, the decisions are the same.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
@@ -48,6 +49,21 @@ pub struct RunReport {
     /// Accounts whose conclusion could not be recorded, with the error.
     pub failures: Vec<(AccountId, String)>,
     pub digest: String,
+    #[serde(skip)]
+    pub spent: Spent,
+}
+
+/// Where the time of a run went, for the benchmarks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    /// Locks, guards, and remembering the items seen.
+    pub guards: Duration,
+    pub ledger: Duration,
+    pub history: Duration,
+    pub decide: Duration,
+    /// Letters: rendering, message bytes, fingerprints.
+    pub letters: Duration,
+    pub writes: Duration,
 }
 
 /// What a scan concluded.
@@ -62,6 +78,9 @@ pub struct ScanReport {
     pub total: RunTotals,
     /// Items that the ledger check quarantined.
     pub quarantined: u64,
+    /// How long the ledger check took, for the benchmarks.
+    #[serde(skip)]
+    pub checked_in: Duration,
 }
 
 /// Why a scan did not happen.
@@ -129,12 +148,15 @@ pub async fn scan(
         ],
         None => live.config.policy.creditors.values().cloned().collect(),
     };
+    let began = Instant::now();
     let contract = check_contract(shell, &live).await?;
+    let checked_in = began.elapsed();
 
     let mut report = ScanReport {
         dry_run: request.dry_run,
         as_of: request.as_of,
         quarantined: contract.broken_items,
+        checked_in,
         ..ScanReport::default()
     };
     let mut first_refusal = None;
@@ -215,6 +237,7 @@ impl<'a> Run<'a> {
     }
 
     async fn perform_as_leader(&self, each: &mut (dyn FnMut(&Decision) + Send)) -> Result<RunReport, ScanError> {
+        let began = Instant::now();
         let id = &self.creditor.id;
         let dry = self.request.dry_run;
         let mut write = self.shell.pool.acquire().await?;
@@ -246,10 +269,13 @@ impl<'a> Run<'a> {
             }
         }
         let seen = Seen::of(&known);
+        let guards = began.elapsed();
         match self.accounts(&mut write, &start, freshness, &seen, each).await {
             Ok(mut report) => {
+                report.spent.guards = guards;
                 if !dry {
                     let mut transaction = write.begin().await?;
+                    record::still_running(&mut transaction, start.run).await?;
                     report.queued = record::release_run(&mut transaction, start.run).await?;
                     let wall = self.shell.clock.wall();
                     let actor = &self.shell.actor;
@@ -397,6 +423,7 @@ impl<'a> Run<'a> {
             queued: 0,
             failures: Vec::new(),
             digest: String::new(),
+            spent: Spent::default(),
         };
         let mut read = self.shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let view = View {
@@ -411,11 +438,14 @@ impl<'a> Run<'a> {
         let mut taken: HashSet<String> = HashSet::new();
         let mut digest = Sha256::new();
         loop {
+            let mut lap = Instant::now();
             let page = reader.page(&mut read, PAGE).await?;
+            report.spent.ledger += end_of_lap(&mut lap);
             if page.is_empty() {
                 break;
             }
             let snapshots = self.snapshots(&mut read, page, freshness, seen, &shared, paused.as_ref()).await?;
+            report.spent.history += end_of_lap(&mut lap);
             let mut concluded = Vec::with_capacity(snapshots.len());
             for mut snapshot in snapshots {
                 for (key, usage) in &mut snapshot.mailboxes {
@@ -427,10 +457,13 @@ impl<'a> Run<'a> {
                 }
                 concluded.push(Concluded { snapshot, decision, planned: None });
             }
+            report.spent.decide += end_of_lap(&mut lap);
             self.plan(&mut read, &mut concluded).await?;
+            report.spent.letters += end_of_lap(&mut lap);
             if !self.request.dry_run {
                 self.write_page(write, start, &mut concluded, &mut report.failures).await?;
             }
+            report.spent.writes += end_of_lap(&mut lap);
             for one in &concluded {
                 report.totals.count(&one.decision);
                 digest.update(Sha256::digest(one.decision.identity()));
@@ -530,8 +563,10 @@ impl<'a> Run<'a> {
         let ladders: Vec<Ladder> = concluded.iter().map(|one| ladder_of(policy, &one.snapshot)).collect();
         let page: Vec<PageWrite<'_>> =
             concluded.iter().zip(&ladders).map(|(one, ladder)| one.to_write(ladder)).collect();
-        if self.write_together(write, start, &page).await.is_ok() {
-            return Ok(());
+        match self.write_together(write, start, &page).await {
+            Ok(()) => return Ok(()),
+            Err(RecordError::TakenOver) => return Err(RecordError::TakenOver.into()),
+            Err(_) => {}
         }
         for (one, ladder) in concluded.iter_mut().zip(&ladders) {
             if let Err(error) = self.write_together(write, start, &[one.to_write(ladder)]).await {
@@ -551,10 +586,16 @@ impl<'a> Run<'a> {
         page: &[PageWrite<'_>],
     ) -> Result<(), RecordError> {
         let mut transaction = write.begin().await?;
+        record::still_running(&mut transaction, start.run).await?;
         record::write_page(&mut transaction, start, &self.shell.actor, page).await?;
         transaction.commit().await?;
         Ok(())
     }
+}
+
+fn end_of_lap(lap: &mut Instant) -> Duration {
+    let now = Instant::now();
+    now.duration_since(std::mem::replace(lap, now))
 }
 
 fn demanded(decision: &Decision) -> Vec<crate::model::ItemId> {

@@ -1,6 +1,7 @@
 //! The read side: the contract and its check, snapshots, and the CSV import into our own tables.
 
 mod contract;
+mod history;
 mod import;
 mod profile;
 mod snapshots;
@@ -9,9 +10,10 @@ pub use contract::{
     ACCOUNT, CONTACT, CheckOptions, ContractFinding, ContractReport, FRESHNESS, ITEM, RELATIONS, RawItem, SETTLEMENT,
     Severity, check, row_problem,
 };
+pub use history::{AccountHistory, HistoryReader, ItemHistory};
 pub use import::{
     Counts, Covered, ImportError, ImportOptions, ImportReport, Reject, StructureError, import_csv,
     import_csv_with_progress,
 };
 pub use profile::{Profile, ProfileError, SHIPPED_PROFILES, Scope};
-pub use snapshots::{LedgerAccount, Reader, View, creditor_of, fingerprints, freshness, shared_mailboxes};
+pub use snapshots::{LedgerAccount, Reader, View, creditor_of, creditors, fingerprints, freshness, shared_mailboxes};

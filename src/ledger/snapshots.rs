@@ -47,7 +47,7 @@ pub struct Reader {
 /// Rows fetched from a cursor at a time.
 const FETCH: usize = 2_000;
 
-struct Cursor {
+pub(super) struct Cursor {
     name: &'static str,
     rows: VecDeque<(String, PgRow)>,
     exhausted: bool,
@@ -69,6 +69,30 @@ impl Cursor {
         Ok(Self { name, rows: VecDeque::new(), exhausted: false })
     }
 
+    /// A cursor over a span of days: `$2` and `$3` are the first and the last.
+    pub(super) async fn declare_over(
+        connection: &mut PgConnection,
+        name: &'static str,
+        select: String,
+        creditor: &CreditorId,
+        first: NaiveDate,
+        last: NaiveDate,
+    ) -> Result<Self, sqlx::Error> {
+        sqlx::query(AssertSqlSafe(format!("DECLARE {name} NO SCROLL CURSOR FOR {select}")))
+            .bind(creditor.as_str())
+            .bind(first)
+            .bind(last)
+            .execute(connection)
+            .await?;
+        Ok(Self { name, rows: VecDeque::new(), exhausted: false })
+    }
+
+    /// Takes the next row, with its account.
+    pub(super) async fn pop(&mut self, connection: &mut PgConnection) -> Result<Option<(String, PgRow)>, sqlx::Error> {
+        self.peek(connection).await?;
+        Ok(self.rows.pop_front())
+    }
+
     /// The next row without taking it.
     async fn peek(&mut self, connection: &mut PgConnection) -> Result<Option<&str>, sqlx::Error> {
         if self.rows.is_empty() && !self.exhausted {
@@ -83,7 +107,11 @@ impl Cursor {
     }
 
     /// The rows of that account; rows of accounts before it belong to nobody here and are passed over.
-    async fn take(&mut self, connection: &mut PgConnection, account: &str) -> Result<Vec<PgRow>, sqlx::Error> {
+    pub(super) async fn take(
+        &mut self,
+        connection: &mut PgConnection,
+        account: &str,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
         let mut taken = Vec::new();
         while let Some(key) = self.peek(connection).await? {
             match key.as_bytes().cmp(account.as_bytes()) {
@@ -98,20 +126,30 @@ impl Cursor {
     }
 }
 
-const ACCOUNTS: &str = r#"
-    SELECT account_id::text, creditor::text, name::text, party_kind::text, country::text, language::text,
-        time_zone::text, tax_id::text, postal_address::text, party_id::text, parent_id::text, owner::text,
-        segment::text, ladder::text, requisites::jsonb, hold_until::date, hold_reason::text
-    FROM ledger.account
-    WHERE creditor::text = $1 AND ($2::date IS NULL OR true) AND ($3::text IS NULL OR account_id::text = $3)
-    ORDER BY account_id::text COLLATE "C""#;
+/// What `$2` and `$3` mean: a day and an account.
+const ONE_ACCOUNT: &str = "($2::date IS NULL OR true) AND ($3::text IS NULL OR a.account_id::text = $3)";
 
-const CONTACTS: &str = r#"
-    SELECT c.contact_id::text, c.account_id::text, c.role::text, c.name::text, c.salutation::text, c.email::text,
-        c.phone::text, c.language::text, c.is_primary::boolean, c.no_email::boolean, c.email_kind::text
-    FROM ledger.contact c JOIN ledger.account a ON a.account_id = c.account_id
-    WHERE a.creditor::text = $1 AND ($2::date IS NULL OR true) AND ($3::text IS NULL OR c.account_id::text = $3)
-    ORDER BY c.account_id::text COLLATE "C", c.contact_id::text COLLATE "C""#;
+pub(super) fn accounts_sql(condition: &str) -> String {
+    format!(
+        r#"SELECT a.account_id::text, a.creditor::text, a.name::text, a.party_kind::text, a.country::text,
+            a.language::text, a.time_zone::text, a.tax_id::text, a.postal_address::text, a.party_id::text,
+            a.parent_id::text, a.owner::text, a.segment::text, a.ladder::text, a.requisites::jsonb,
+            a.hold_until::date, a.hold_reason::text
+        FROM ledger.account a
+        WHERE a.creditor::text = $1 AND {condition}
+        ORDER BY a.account_id::text COLLATE "C""#
+    )
+}
+
+pub(super) fn contacts_sql(condition: &str) -> String {
+    format!(
+        r#"SELECT c.contact_id::text, c.account_id::text, c.role::text, c.name::text, c.salutation::text, c.email::text,
+            c.phone::text, c.language::text, c.is_primary::boolean, c.no_email::boolean, c.email_kind::text
+        FROM ledger.contact c JOIN ledger.account a ON a.account_id = c.account_id
+        WHERE a.creditor::text = $1 AND {condition}
+        ORDER BY c.account_id::text COLLATE "C", c.contact_id::text COLLATE "C""#
+    )
+}
 
 /// What is open on an item depends on the day that is looked at. Amounts and dates that we cannot hold come as NULL,
 /// which makes the row bad data and not the end of the run.
@@ -125,15 +163,23 @@ fn items_sql(as_of: bool) -> String {
         ("i.open_amount", "i.open_amount::numeric <> 0 AND $2::date IS NULL")
     };
     format!(
-        r#"SELECT i.item_id::text, i.account_id::text, i.kind::text, i.document_no::text, i.instalment_no::int,
+        r#"SELECT {columns}
+        FROM ledger.item i JOIN ledger.account a ON a.account_id = i.account_id
+        WHERE a.creditor::text = $1 AND {condition} AND ($3::text IS NULL OR i.account_id::text = $3)
+        ORDER BY i.account_id::text COLLATE "C", i.item_id::text COLLATE "C""#,
+        columns = item_columns(open),
+    )
+}
+
+/// The columns that [`item`] reads; `open` is what is open.
+pub(super) fn item_columns(open: &str) -> String {
+    format!(
+        "i.item_id::text, i.account_id::text, i.kind::text, i.document_no::text, i.instalment_no::int,
             i.instalment_count::int, {issue_date} AS issue_date, {due_date} AS due_date, i.currency::text,
             {amount} AS amount, {open_amount} AS open_amount, i.written_off_on::date, i.disputed_since::date,
             i.dispute_reason::text, i.hold_until::date, i.hold_reason::text, i.payment_reference::text,
             i.customer_reference::text, i.contract_no::text, i.refers_to::text, i.payee::text, i.document_url::text,
-            i.pay_url::text, i.direct_debit_on::date, i.requisites::jsonb
-        FROM ledger.item i JOIN ledger.account a ON a.account_id = i.account_id
-        WHERE a.creditor::text = $1 AND {condition} AND ($3::text IS NULL OR i.account_id::text = $3)
-        ORDER BY i.account_id::text COLLATE "C", i.item_id::text COLLATE "C""#,
+            i.pay_url::text, i.direct_debit_on::date, i.requisites::jsonb",
         issue_date = date_sql("i.issue_date"),
         due_date = date_sql("i.due_date"),
         amount = amount_sql("i.amount"),
@@ -148,8 +194,8 @@ impl Reader {
     /// When the database refuses.
     pub async fn open(connection: &mut PgConnection, view: &View, today: NaiveDate) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            accounts: Cursor::declare(connection, "dunning_accounts", ACCOUNTS.to_owned(), view).await?,
-            contacts: Cursor::declare(connection, "dunning_contacts", CONTACTS.to_owned(), view).await?,
+            accounts: Cursor::declare(connection, "dunning_accounts", accounts_sql(ONE_ACCOUNT), view).await?,
+            contacts: Cursor::declare(connection, "dunning_contacts", contacts_sql(ONE_ACCOUNT), view).await?,
             items: Cursor::declare(connection, "dunning_items", items_sql(view.as_of.is_some()), view).await?,
             today,
         })
@@ -166,17 +212,14 @@ impl Reader {
     ) -> Result<Vec<LedgerAccount>, sqlx::Error> {
         let mut page = Vec::new();
         while page.len() < size {
-            if self.accounts.peek(connection).await?.is_none() {
-                break;
-            }
-            let Some((key, row)) = self.accounts.rows.pop_front() else { break };
+            let Some((key, row)) = self.accounts.pop(connection).await? else { break };
             let contacts = self.contacts.take(connection, &key).await?;
             let items = self.items.take(connection, &key).await?;
-            let Some(account) = account(&row)? else { continue };
+            let Some(account) = read_account(&row)? else { continue };
             let items: Result<Vec<Option<Item>>, sqlx::Error> = items.iter().map(|row| item(row, self.today)).collect();
             page.push(LedgerAccount {
                 account,
-                contacts: contacts.iter().map(contact).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect(),
+                contacts: read_contacts(&contacts)?,
                 items: items?.into_iter().flatten().collect(),
             });
         }
@@ -185,7 +228,7 @@ impl Reader {
 }
 
 /// `None` when a required column is empty: the contract check has named the row.
-fn account(row: &PgRow) -> Result<Option<Account>, sqlx::Error> {
+pub(super) fn read_account(row: &PgRow) -> Result<Option<Account>, sqlx::Error> {
     let text = |column: &str| row.try_get::<Option<String>, _>(column);
     let id = text("account_id")?.and_then(|id| AccountId::parse(&id).ok());
     let creditor = text("creditor")?.and_then(|id| CreditorId::parse(&id).ok());
@@ -211,6 +254,10 @@ fn account(row: &PgRow) -> Result<Option<Account>, sqlx::Error> {
     }))
 }
 
+pub(super) fn read_contacts(rows: &[PgRow]) -> Result<Vec<Contact>, sqlx::Error> {
+    Ok(rows.iter().map(contact).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
 fn contact(row: &PgRow) -> Result<Option<Contact>, sqlx::Error> {
     let text = |column: &str| row.try_get::<Option<String>, _>(column);
     let id = text("contact_id")?.and_then(|id| ContactId::parse(&id).ok());
@@ -234,7 +281,7 @@ fn contact(row: &PgRow) -> Result<Option<Contact>, sqlx::Error> {
     }))
 }
 
-fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::Error> {
+pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::Error> {
     let text = |column: &str| row.try_get::<Option<String>, _>(column);
     let date = |column: &str| row.try_get::<Option<NaiveDate>, _>(column);
     let Some(id) = text("item_id")?.and_then(|id| ItemId::parse(&id).ok()) else { return Ok(None) };
@@ -374,6 +421,16 @@ pub async fn fingerprints(
     .bind(business_date)
     .fetch_all(connection)
     .await
+}
+
+/// The creditors that the ledger names, with their number of accounts.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn creditors(connection: &mut PgConnection) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as("SELECT creditor::text, count(*) FROM ledger.account GROUP BY 1 ORDER BY 1")
+        .fetch_all(connection)
+        .await
 }
 
 /// The creditor of an account; `None` when the ledger does not know it.

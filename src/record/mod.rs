@@ -39,7 +39,8 @@ pub use resolve::{
     AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, attempts_of, open_tasks, outbox, resolve, waiting,
 };
 pub use runs::{
-    LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, scheduled_run, start,
+    LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, scheduled_run,
+    start, still_running,
 };
 pub use status::{DecisionRow, Status, decision_on, status};
 pub use verify::{
@@ -58,6 +59,9 @@ pub enum RecordError {
     /// that looks at a day before the notice's own.
     #[error("a notice for one of these items and its stage exists already")]
     Doubled,
+    /// Another run of the creditor has begun since.
+    #[error("another run of this creditor took over; what this one concluded was not written")]
+    TakenOver,
     /// A stored value does not parse.
     #[error("table {table}, column {column}: {value:?} is not valid")]
     Inconsistent { table: &'static str, column: &'static str, value: String },

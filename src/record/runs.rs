@@ -155,6 +155,19 @@ fn run_event(kind: EventKind, run: &RunStart, actor: &Actor, mut facts: serde_js
     }
 }
 
+/// Keeps a run from being taken over until this transaction ends; refuses when it was taken over already. Whoever held
+/// the leader's lock may be dead while the server still writes his last page: whoever comes next waits for it here, in
+/// [`recover`].
+///
+/// # Errors
+/// `TakenOver` when the run is over, or when the database refuses.
+pub async fn still_running(connection: &mut PgConnection, run: RunId) -> Result<(), RecordError> {
+    let state = sqlx::query_scalar!("SELECT state FROM dunning.run WHERE run_id = $1 FOR NO KEY UPDATE", run.0)
+        .fetch_optional(connection)
+        .await?;
+    if state.as_deref() == Some("running") { Ok(()) } else { Err(RecordError::TakenOver) }
+}
+
 /// Closes a run with its totals and the digest over every account's decision. `unrecorded`: the accounts whose decision
 /// is in both and could not be written.
 ///

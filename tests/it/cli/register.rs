@@ -96,7 +96,7 @@ async fn the_status_tells_runs_queue_tasks_and_the_head_of_the_log() {
         status,
         format!(
             "not paused\ncreditor tre_aquiloni: no run yet\ncreditor trzy_latawce: no run yet\nnotices: none\n\
-             open tasks: none\nlog: 0 events, head {}\n",
+             promises: 0 running\nopen tasks: none\nlog: 0 events, head {}\n",
             "0".repeat(64)
         )
     );

@@ -4,8 +4,10 @@
 
 mod as_of;
 mod crash;
+mod killed_scan;
 mod last_check;
 mod ledger;
 mod register;
 mod relay;
 mod runs;
+mod simulate;

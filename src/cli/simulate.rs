@@ -1,0 +1,148 @@
+//! `simulate`: what a policy would have done to the past, and how another one differs.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::daemon::{self, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals};
+use crate::model::CreditorId;
+
+use super::args::{Cli, SimulateArgs};
+use super::connect;
+use super::failure::{Exit, Failure};
+use super::output::{say, say_part};
+use super::scan::parsed;
+
+/// What a simulation leaves out; said with every result.
+const LEFT_OUT: &str = "each notice is taken as accepted on its day; it begins without earlier notices, and caps over \
+several accounts on one mailbox and what people recorded here (holds, waivers, pauses) are left out";
+
+pub(super) async fn simulate(cli: &Cli, args: &SimulateArgs) -> Result<Exit, Failure> {
+    if args.from > args.to {
+        return Err(Failure::new(Exit::USAGE, format!("--from {} is after --to {}", args.from, args.to)));
+    }
+    let request = SimulationRequest {
+        creditor: parsed(args.creditor.as_deref(), CreditorId::parse)?,
+        from: args.from,
+        to: args.to,
+        paid_within_days: args.paid_within,
+    };
+    let shell = connect::shell(cli, None).await?;
+    let base = connect::load_with_policy(cli, args.policy.as_deref())?;
+    let other = args.compare.as_deref().map(|file| connect::load_with_policy(cli, Some(file))).transpose()?;
+    // Drawn on a terminal only.
+    let bar = ProgressBar::new(daemon::accounts_to_simulate(&shell, &request).await?).with_style(
+        ProgressStyle::with_template("{wide_bar} {pos}/{len} accounts")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let other = other.as_ref().map(|live| &live.config.policy);
+    let report = daemon::simulate(&shell, &base.config.policy, other, &request, &mut || bar.inc(1)).await;
+    bar.finish_and_clear();
+    let report = report?;
+    if cli.json {
+        let mut value = serde_json::to_value(&report).unwrap_or_default();
+        value["left_out"] = LEFT_OUT.into();
+        say!("{value}");
+    } else if args.csv {
+        say_part!("{}", csv(&report));
+    } else {
+        say_part!("{}", human(&report));
+    }
+    let kept = report.base.keeps_its_word() && report.other.as_ref().is_none_or(SimulationTotals::keeps_its_word);
+    Ok(if kept { Exit::DONE } else { Exit::FINDINGS })
+}
+
+/// Months down, stages across.
+fn cells(totals: &SimulationTotals) -> impl Iterator<Item = (&str, &str, u64)> {
+    totals
+        .by_month
+        .iter()
+        .flat_map(|(month, stages)| stages.iter().map(|(stage, count)| (month.as_str(), stage.as_str(), *count)))
+}
+
+fn csv(report: &SimulationReport) -> String {
+    let mut out = String::from("policy,month,stage,contacts\n");
+    let policies = [("base", Some(&report.base)), ("compare", report.other.as_ref())];
+    for (name, totals) in policies.into_iter().filter_map(|(name, totals)| Some((name, totals?))) {
+        for (month, stage, count) in cells(totals) {
+            let _ = writeln!(out, "{name},{month},{stage},{count}");
+        }
+    }
+    out
+}
+
+fn human(report: &SimulationReport) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "simulated {} to {}: {LEFT_OUT}", report.from, report.to);
+    let _ = writeln!(out, "nothing was written\n");
+    let Some(other) = &report.other else {
+        table(&mut out, &report.base);
+        facts(&mut out, &report.base, report.paid_within_days);
+        return out;
+    };
+    for (name, totals) in [("policy", &report.base), ("compared with", other)] {
+        let _ = writeln!(out, "{name}");
+        table(&mut out, totals);
+        facts(&mut out, totals, report.paid_within_days);
+        let _ = writeln!(out);
+    }
+    let more = i128::from(other.contacts) - i128::from(report.base.contacts);
+    let _ = writeln!(out, "contacts {more:+}, {} accounts differ", report.accounts_differ);
+    for one in &report.differences {
+        let _ = writeln!(out, "  {:<24} {} | {}", one.account, line(&one.base), line(&one.other));
+    }
+    let unnamed = report.accounts_differ - report.differences.len() as u64;
+    if unnamed > 0 {
+        let _ = writeln!(out, "  and {unnamed} more");
+    }
+    out
+}
+
+fn line(contacts: &[SimulatedContact]) -> String {
+    if contacts.is_empty() {
+        return "none".to_owned();
+    }
+    contacts.iter().map(|one| format!("{} {}", one.on, one.stage)).collect::<Vec<_>>().join(", ")
+}
+
+fn table(out: &mut String, totals: &SimulationTotals) {
+    let stages: BTreeSet<&str> = cells(totals).map(|(_, stage, _)| stage).collect();
+    let _ = write!(out, "  {:<8}", "month");
+    for stage in &stages {
+        let _ = write!(out, " {stage:>10}");
+    }
+    let _ = writeln!(out, " {:>10}", "all");
+    for (month, counts) in &totals.by_month {
+        let _ = write!(out, "  {month:<8}");
+        for stage in &stages {
+            let _ = write!(out, " {:>10}", counts.get(*stage).copied().unwrap_or_default());
+        }
+        let _ = writeln!(out, " {:>10}", counts.values().sum::<u64>());
+    }
+    let _ = write!(out, "  {:<8}", "all");
+    for stage in &stages {
+        let sum: u64 = cells(totals).filter(|(_, one, _)| one == stage).map(|(.., count)| count).sum();
+        let _ = write!(out, " {sum:>10}");
+    }
+    let _ = writeln!(out, " {:>10}", totals.contacts);
+}
+
+fn facts(out: &mut String, totals: &SimulationTotals, paid_within_days: u32) {
+    let median = totals.median_days_to_contact.map_or("none".to_owned(), |days| days.to_string());
+    let paid_anyway = format!("of them a demanded item was paid within {paid_within_days} days anyway");
+    for (value, what) in [
+        (totals.accounts.to_string(), "accounts"),
+        (totals.contacted_accounts.to_string(), "accounts contacted"),
+        (totals.contacts.to_string(), "contacts"),
+        (totals.paid_anyway.to_string(), paid_anyway.as_str()),
+        (median, "days from first overdue to first contact, median over cases"),
+        (totals.cap_days.to_string(), "days on which the contact cap held a notice back"),
+        (totals.cap_accounts.to_string(), "accounts that it held one back from"),
+        (totals.after_settlement.to_string(), "settled items demanded (must be 0)"),
+        (totals.disputed_demanded.to_string(), "disputed items demanded (must be 0)"),
+        (totals.doubled.to_string(), "items demanded twice for one stage (must be 0)"),
+    ] {
+        let _ = writeln!(out, "  {value:>10}  {what}");
+    }
+}
