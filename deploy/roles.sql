@@ -1,5 +1,5 @@
--- The roles of dunningd. Run once per cluster, as a superuser: psql -f deploy/roles.sql
--- Running it again changes nothing.
+-- The roles of dunningd. Run once in each database that dunningd works in, as a superuser:
+-- psql -d DATABASE -f deploy/roles.sql. Running it again changes nothing.
 --
 --   dunningd_owner    no login; owns the schemas `dunning` and (when built in) `ledger`
 --   dunningd_admin    logs in for `dunningd migrate` and `dunningd import`, and becomes the owner there

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::daemon;
 use crate::decide::standings;
-use crate::model::{AccountId, Decision, Promise, ReasonCode, Standing, Verdict};
+use crate::model::{AccountId, Decision, Money, Promise, ReasonCode, Standing, Verdict};
 use crate::record::{self, JournalRow, NoticeRow};
 
 use super::args::{Cli, ExplainArgs};
@@ -82,9 +82,10 @@ fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], not
     }
     let _ = writeln!(out, "\nWhat was asked, in order:");
     for check in &decision.checks {
-        let mark = if check.passed { "ok" } else { "no" };
         let location = check.location.as_ref().map_or(String::new(), |at| format!("  [{at}]"));
-        let _ = writeln!(out, "  {mark}  {:<26} {}{location}", check.rule, check.inputs);
+        // A passed question is named by what it is about; a failed one by its reason code.
+        let (mark, name) = if check.passed { ("ok", about(&check.rule)) } else { ("no", check.rule.as_str()) };
+        let _ = writeln!(out, "  {mark}  {name:<26} {}{location}", check.inputs);
     }
     if !decision.items.is_empty() {
         let _ = writeln!(out, "\nItems:");
@@ -95,8 +96,13 @@ fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], not
             0 => "due today".to_owned(),
             d => format!("due in {} days", -d),
         });
-        let credited =
-            if item.credited.is_zero() { String::new() } else { format!(", {} covered by credits", item.credited) };
+        let by: Vec<&str> =
+            decision.netted.iter().filter(|one| one.item == item.item).map(|one| one.credit.as_str()).collect();
+        let credited = if by.is_empty() {
+            String::new()
+        } else {
+            format!(", {} covered by {}", Money::new(item.credited, item.open.currency), by.join(", "))
+        };
         let next = match (&item.next_stage, item.due_on) {
             (Some(stage), Some(day)) => format!(", next stage {stage} due on {day}"),
             _ => String::new(),
@@ -144,6 +150,33 @@ fn calls_and_notes(journal: &[JournalRow]) -> String {
         let _ = writeln!(out, "  {}  {}, {outcome}{text}", row.day, row.person);
     }
     out
+}
+
+/// What a question is about, for one that was passed.
+fn about(rule: &str) -> &str {
+    match rule {
+        "paused" => "pause",
+        "handed_over" => "hand-over",
+        "account_hold" => "hold on the account",
+        "notice_pending" => "notice on its way",
+        "previous_stage_incomplete" => "failed notices",
+        "deadline_running" => "running deadline",
+        "nothing_open" => "open items",
+        "not_overdue" => "overdue items",
+        "all_items_out" => "items that are out",
+        "account_in_credit" => "credits",
+        "below_minimum" => "minimum",
+        "in_grace" => "grace",
+        "account_min_arrears" => "arrears",
+        "stage_due" => "stage",
+        "contact_cap" => "contact cap",
+        "shared_mailbox" => "mailbox",
+        "outside_send_days" | "calendar_missing" => "sending day",
+        "no_address" => "address",
+        "no_payment_account" => "bank account",
+        "no_template" => "letter",
+        other => other,
+    }
 }
 
 /// What a person can do about a reason that does not go away by itself.

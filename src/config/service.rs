@@ -15,7 +15,7 @@ use crate::model::ParseError;
 /// Whether letters may reach debtors at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Environment {
-    /// The one installation that writes to debtors.
+    /// The one installation that writes to debtors: no `scan --as-of` may send.
     Production,
     /// Everything else: trials, copies, development.
     Test,

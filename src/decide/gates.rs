@@ -239,10 +239,11 @@ fn stage_due(
     }
     let earliest = worth
         .iter()
-        .filter_map(|one| Some((one.due_on?, &one.item.id, one.next_stage.as_ref()?)))
-        .min_by_key(|(due, id, _)| (*due, *id));
-    let inputs = earliest.map_or("every stage is complete".to_owned(), |(due, id, (_, stage))| {
-        format!("item {id}: next stage {stage} due on {due}")
+        .filter_map(|one| Some((one.due_on?, &one.item.id, one.next_stage.as_ref()?, one.reminded_on)))
+        .min_by_key(|(due, id, ..)| (*due, *id));
+    let inputs = earliest.map_or("every stage is complete".to_owned(), |(due, id, (_, stage), reminded_on)| {
+        let before = reminded_on.map_or(String::new(), |day| format!("last written about on {day}, "));
+        format!("item {id}: {before}next stage {stage} due on {due}")
     });
     let has = |code: ItemCode| worth.iter().any(|one| one.code == code);
     let due = has(ItemCode::Reached);
@@ -254,7 +255,7 @@ fn stage_due(
         ReasonCode::LadderExhausted
     };
     let rule = if due { "stage_due" } else { code.as_str() };
-    trail.note_at(rule, due, inputs, earliest.map_or("", |(_, _, (position, _))| location(*position)));
+    trail.note_at(rule, due, inputs, earliest.map_or("", |(_, _, (position, _), _)| location(*position)));
     if due {
         return Ok(());
     }
@@ -330,6 +331,7 @@ fn address<'a>(q: &Question<'_>, contact: Option<&'a Contact>, trail: &mut Trail
     let contacts = &q.snapshot.contacts;
     let inputs = match contact {
         Some(contact) => format!("contact {} ({})", contact.id, contact.role.as_str()),
+        None if contacts.is_empty() => "the account has no contact at all".to_owned(),
         None => format!(
             "{} contacts: {} want no e-mail, {} hold something that is not one usable address",
             contacts.len(),
