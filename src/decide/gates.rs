@@ -281,10 +281,18 @@ fn contact_cap(q: &Question<'_>, contact: Option<&Contact>, trail: &mut Trail<'_
         })
     };
     let last = of_account.iter().chain(of_mailbox.unwrap_or_default()).max();
+    let told = |caps: &[ContactCap]| {
+        let each = caps.iter().map(|c| match c.days {
+            1 => format!("{} a day", c.contacts),
+            days => format!("{} per {days} days", c.contacts),
+        });
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let person = if natural { format!("; to a natural person never more than {}", told(legal)) } else { String::new() };
     let inputs = format!(
-        "last counted contact {}, at most {}",
+        "last counted contact {}, at most {}{person}",
         last.map_or("never".to_owned(), NaiveDate::to_string),
-        caps.iter().map(|c| format!("{} per {} days", c.contacts, c.days)).collect::<Vec<_>>().join(", ")
+        told(&q.policy.contact_caps)
     );
     let passed = allowed(q.today);
     trail.note(ReasonCode::ContactCap.as_str(), passed, inputs, Some("contact_cap"));
