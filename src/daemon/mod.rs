@@ -1,6 +1,6 @@
 //! The shell: the only place that knows all the others.
 //!
-//! `live` is the configuration in force, `scan` decides and records, `compose` turns a decision into a letter,
+//! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision into a letter,
 //! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `simulate` tries a policy
 //! on the past, `lifecycle` is the service: signals, reload, drain.
 
@@ -9,6 +9,7 @@ mod dispatch;
 mod lifecycle;
 mod live;
 mod register;
+mod run;
 mod scan;
 mod schedule;
 mod simulate;

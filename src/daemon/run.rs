@@ -1,0 +1,517 @@
+//! One run: one creditor, one business date. Guards first; then accounts are streamed, decided page by page, and each
+//! page is written in one transaction.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use sha2::{Digest as _, Sha256};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::clock::Clock;
+use crate::decide::{decide, ladder_of};
+use crate::deliver;
+use crate::ledger::{self, LedgerAccount, Reader, View};
+use crate::model::{
+    AccountId, Contacting, Creditor, Decision, EmailAddress, Freshness, ItemCode, ItemId, Ladder, MailboxUse,
+    OnUnknown, ReasonCode, RefusalCode, RunId, RunTotals, Snapshot, Verdict,
+};
+use crate::record::{self, PageWrite, Past, Planned, RecordError, RunStart};
+
+use super::scan::{RunReport, ScanError, ScanRequest, Spent};
+use super::schedule::payments_needed;
+use super::{Live, Shell, compose};
+
+/// Accounts read, decided and written at a time.
+const PAGE: usize = 500;
+
+/// One creditor, one business date.
+pub(super) struct Run<'a> {
+    shell: &'a Shell,
+    live: &'a Live,
+    creditor: &'a Creditor,
+    request: &'a ScanRequest,
+    /// Today's clock, or one that stands still on the day of `--as-of`.
+    clock: Clock,
+    today: NaiveDate,
+}
+
+/// One account on its way through a page.
+struct Concluded {
+    snapshot: Snapshot,
+    decision: Decision,
+    planned: Option<Planned>,
+}
+
+impl Concluded {
+    fn to_write<'a>(&'a self, ladder: &'a Ladder) -> PageWrite<'a> {
+        PageWrite { snapshot: &self.snapshot, decision: &self.decision, ladder, planned: self.planned.as_ref() }
+    }
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(shell: &'a Shell, live: &'a Live, creditor: &'a Creditor, request: &'a ScanRequest) -> Self {
+        let zone = creditor.time_zone;
+        let clock = request.as_of.map_or(shell.clock, |day| Clock::fixed_on(day, zone));
+        Self { shell, live, creditor, request, clock, today: clock.today(zone) }
+    }
+
+    pub(super) async fn perform(&self, each: &mut (dyn FnMut(&Decision) + Send)) -> Result<RunReport, ScanError> {
+        let id = &self.creditor.id;
+        if self.request.dry_run {
+            return self.perform_as_leader(each).await;
+        }
+        let leader = record::lead(&self.shell.pool, id).await?.ok_or_else(|| ScanError::LockHeld(id.clone()))?;
+        let performed = self.perform_as_leader(each).await;
+        leader.release().await?;
+        performed
+    }
+
+    async fn perform_as_leader(&self, each: &mut (dyn FnMut(&Decision) + Send)) -> Result<RunReport, ScanError> {
+        let began = Instant::now();
+        let id = &self.creditor.id;
+        let dry = self.request.dry_run;
+        let mut write = self.shell.pool.acquire().await?;
+        let freshness = self.freshness(&mut write).await?;
+        let start = self.start(&mut write, freshness).await?;
+        let known = match self.guard(&mut write, freshness).await {
+            Ok(known) => known,
+            Err(ScanError::Refused { creditor, code, detail }) => {
+                if !dry {
+                    let mut transaction = write.begin().await?;
+                    record::refuse(&mut transaction, &start, &self.shell.actor, code, &detail).await?;
+                    transaction.commit().await?;
+                }
+                return Err(ScanError::Refused { creditor, code, detail });
+            }
+            Err(other) => return Err(other),
+        };
+        if !dry {
+            let mut transaction = write.begin().await?;
+            record::recover(&mut transaction, id, &self.shell.actor).await?;
+            transaction.commit().await?;
+            let mut transaction = write.begin().await?;
+            record::start(&mut transaction, &start, &self.shell.actor).await?;
+            transaction.commit().await?;
+            if self.request.as_of.is_none() {
+                let mut transaction = write.begin().await?;
+                record::apply_known_items(&mut transaction, &start, &known, &self.shell.actor).await?;
+                transaction.commit().await?;
+            }
+        }
+        let seen = Seen::of(&known);
+        let guards = began.elapsed();
+        match self.accounts(&mut write, &start, freshness, &seen, each).await {
+            Ok(mut report) => {
+                report.spent.guards = guards;
+                if !dry {
+                    let mut transaction = write.begin().await?;
+                    record::still_running(&mut transaction, start.run).await?;
+                    report.queued = record::release_run(&mut transaction, start.run).await?;
+                    let wall = self.shell.clock.wall();
+                    let actor = &self.shell.actor;
+                    let (totals, digest) = (&report.totals, &report.digest);
+                    let unrecorded: Vec<&str> = report.failures.iter().map(|(account, _)| account.as_str()).collect();
+                    record::finish(&mut transaction, &start, actor, totals, digest, &unrecorded, wall).await?;
+                    transaction.commit().await?;
+                    report.run = Some(start.run);
+                }
+                Ok(report)
+            }
+            Err(error) => {
+                if !dry {
+                    // What broke the run is told to the caller; a second failure here would only hide it.
+                    let _ = record::fail(&mut write, start.run, &error.to_string()).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A ledger seen through `--as-of` is as fresh as that day.
+    async fn freshness(&self, connection: &mut PgConnection) -> Result<Option<Freshness>, ScanError> {
+        let now = self.clock.now();
+        if self.request.as_of.is_some() {
+            return Ok(Some(Freshness { invoices_as_of: now, payments_as_of: now }));
+        }
+        Ok(ledger::freshness(connection, &self.creditor.id).await?)
+    }
+
+    async fn start(&self, connection: &mut PgConnection, freshness: Option<Freshness>) -> Result<RunStart, ScanError> {
+        let texts = &self.live.config.texts;
+        let hash = |text: &str| hex::encode(Sha256::digest(text.as_bytes()));
+        let templates = self.live.templates.sources();
+        if !self.request.dry_run {
+            record::texts_stored(connection, "policy", &texts.policy).await?;
+            record::texts_stored(connection, "templates", &templates).await?;
+            record::texts_stored(connection, "creditors", &texts.creditors).await?;
+        }
+        Ok(RunStart {
+            run: RunId(self.shell.clock.new_id()),
+            creditor: self.creditor.id.clone(),
+            business_date: self.today,
+            scheduled: self.request.scheduled,
+            as_of: self.request.as_of.is_some(),
+            freshness,
+            policy_sha256: hash(&texts.policy),
+            templates_sha256: hash(&templates),
+            creditors_sha256: hash(&texts.creditors),
+            started_at: self.shell.clock.wall(),
+        })
+    }
+
+    /// The guards before any account is looked at.
+    async fn guard(
+        &self,
+        connection: &mut PgConnection,
+        freshness: Option<Freshness>,
+    ) -> Result<record::Comparison, ScanError> {
+        let refused = |code, detail| ScanError::Refused { creditor: self.creditor.id.clone(), code, detail };
+        if self.request.as_of.is_some() {
+            return Ok(record::Comparison::default());
+        }
+        let policy = &self.live.config.policy;
+        let last = record::completed_run(connection, &self.creditor.id).await?;
+        if let Some(last) = last.filter(|last| *last > self.today) {
+            return Err(refused(
+                RefusalCode::BeforeLastRun,
+                format!(
+                    "the business date {} is before the last completed run, {last}; is the clock right?",
+                    self.today
+                ),
+            ));
+        }
+        let needed =
+            payments_needed(self.live.config.service.freshness, &policy.calendars, self.creditor, self.clock.now());
+        match freshness {
+            // A statement that ends in the future was never made by a bank: a day given for its end is the most.
+            Some(freshness) if freshness.payments_as_of > self.clock.now() + chrono::Duration::days(1) => {
+                return Err(refused(
+                    RefusalCode::StaleLedger,
+                    format!(
+                        "payments are said to be known up to {}, which lies in the future; nobody knows what is in",
+                        local(freshness.payments_as_of, self.creditor)
+                    ),
+                ));
+            }
+            Some(freshness) if freshness.payments_as_of >= needed => {}
+            Some(freshness) => {
+                return Err(refused(
+                    RefusalCode::StaleLedger,
+                    format!(
+                        "payments are known up to {}, and {} is needed; import newer payments and scan again",
+                        local(freshness.payments_as_of, self.creditor),
+                        local(needed, self.creditor)
+                    ),
+                ));
+            }
+            None => {
+                return Err(refused(
+                    RefusalCode::StaleLedger,
+                    "ledger.freshness has no row for this creditor, so nobody knows which payments are in".to_owned(),
+                ));
+            }
+        }
+        let known = record::compare_known_items(connection, &self.creditor.id, self.today, policy.restore_days).await?;
+        // 2 % of what was open, and never so few that a normal day is refused (design of the ledger contract).
+        let limit = 20.max(known.open_before / 50);
+        let vanished = i64::try_from(known.vanished.len()).unwrap_or(i64::MAX);
+        if vanished > limit {
+            return Err(refused(
+                RefusalCode::LedgerShrunk,
+                format!(
+                    "{vanished} of {} open items are gone at once (limit {limit}); look at the source of the ledger",
+                    known.open_before
+                ),
+            ));
+        }
+        if known.reopened > limit {
+            return Err(refused(
+                RefusalCode::LedgerReopened,
+                format!(
+                    "{} settled items are open again (limit {limit}); look at the source of the ledger",
+                    known.reopened
+                ),
+            ));
+        }
+        Ok(known)
+    }
+
+    /// Streams the accounts, decides page by page, and writes each page in one transaction.
+    async fn accounts(
+        &self,
+        write: &mut PgConnection,
+        start: &RunStart,
+        freshness: Option<Freshness>,
+        seen: &Seen<'_>,
+        each: &mut (dyn FnMut(&Decision) + Send),
+    ) -> Result<RunReport, ScanError> {
+        let mut report = RunReport {
+            creditor: self.creditor.id.clone(),
+            business_date: self.today,
+            run: None,
+            totals: RunTotals::default(),
+            queued: 0,
+            failures: Vec::new(),
+            digest: String::new(),
+            spent: Spent::default(),
+        };
+        let mut read = self.shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let view = View {
+            creditor: self.creditor.id.clone(),
+            as_of: self.request.as_of,
+            account: self.request.account.clone(),
+        };
+        let paused = record::pause_state(&mut read).await?.reason;
+        let shared: HashMap<String, u32> =
+            ledger::shared_mailboxes(&mut read, &self.creditor.id).await?.into_iter().collect();
+        let mut reader = Reader::open(&mut read, &view, self.today).await?;
+        let mut taken: HashSet<String> = HashSet::new();
+        let mut digest = Sha256::new();
+        loop {
+            let mut lap = Instant::now();
+            let page = reader.page(&mut read, PAGE).await?;
+            report.spent.ledger += end_of_lap(&mut lap);
+            if page.is_empty() {
+                break;
+            }
+            let snapshots = self.snapshots(&mut read, page, freshness, seen, &shared, paused.as_ref()).await?;
+            report.spent.history += end_of_lap(&mut lap);
+            let mut concluded = Vec::with_capacity(snapshots.len());
+            for mut snapshot in snapshots {
+                for (key, usage) in &mut snapshot.mailboxes {
+                    usage.notice_today |= taken.contains(key);
+                }
+                let decision = decide(&self.live.config.policy, &snapshot, self.today);
+                if let Verdict::Contact(contacting) = &decision.verdict {
+                    taken.insert(contacting.recipient.mailbox_key());
+                }
+                concluded.push(Concluded { snapshot, decision, planned: None });
+            }
+            report.spent.decide += end_of_lap(&mut lap);
+            self.plan(&mut read, &mut concluded).await?;
+            report.spent.letters += end_of_lap(&mut lap);
+            if !self.request.dry_run {
+                self.write_page(write, start, &mut concluded, &mut report.failures).await?;
+            }
+            report.spent.writes += end_of_lap(&mut lap);
+            for one in &concluded {
+                report.totals.count(&one.decision);
+                digest.update(Sha256::digest(one.decision.identity()));
+                each(&one.decision);
+            }
+        }
+        report.digest = hex::encode(digest.finalize());
+        Ok(report)
+    }
+
+    async fn snapshots(
+        &self,
+        read: &mut PgConnection,
+        page: Vec<LedgerAccount>,
+        freshness: Option<Freshness>,
+        seen: &Seen<'_>,
+        shared: &HashMap<String, u32>,
+        paused: Option<&String>,
+    ) -> Result<Vec<Snapshot>, ScanError> {
+        let ids: Vec<AccountId> = page.iter().map(|one| one.account.id.clone()).collect();
+        let mut pasts = record::past(read, &ids, self.today).await?;
+        let keys: Vec<String> = page
+            .iter()
+            .flat_map(|one| &one.contacts)
+            .filter_map(|contact| contact.email.as_ref())
+            .map(EmailAddress::mailbox_key)
+            .collect();
+        let uses = record::mailboxes(read, &keys, &self.creditor.id, self.today).await?;
+        Ok(page
+            .into_iter()
+            .map(|one| {
+                let past = pasts.remove(&one.account.id).unwrap_or_default();
+                snapshot(one, past, &uses, shared, seen, freshness, paused.cloned())
+            })
+            .collect())
+    }
+
+    /// Gives every contact its frozen content. Whatever cannot be rendered is not sent: the decision says so.
+    async fn plan(&self, read: &mut PgConnection, concluded: &mut [Concluded]) -> Result<(), ScanError> {
+        let mut claims = Vec::new();
+        for one in concluded.iter_mut() {
+            let Verdict::Contact(contacting) = &one.decision.verdict else { continue };
+            match self.compose(&one.snapshot, &one.decision, contacting) {
+                Ok(planned) => {
+                    one.planned = Some(planned);
+                    claims.push((one.snapshot.account.id.clone(), demanded(&one.decision)));
+                }
+                Err(problem) => one.decision.withdraw(ReasonCode::NoTemplate, &problem),
+            }
+        }
+        if claims.is_empty() || self.request.dry_run {
+            return Ok(());
+        }
+        let prints = ledger::fingerprints(read, &claims, self.request.as_of, self.today).await?;
+        for (one, print) in concluded.iter_mut().filter_map(|one| one.planned.as_mut()).zip(prints) {
+            one.fingerprint = print;
+        }
+        Ok(())
+    }
+
+    fn compose(&self, snapshot: &Snapshot, decision: &Decision, contacting: &Contacting) -> Result<Planned, String> {
+        let policy = &self.live.config.policy;
+        let payments_as_of = snapshot.freshness.map_or(self.clock.now(), |freshness| freshness.payments_as_of);
+        let letter = compose::letter(policy, self.creditor, snapshot, decision, contacting, payments_as_of);
+        let rendered = self.live.templates.render(&letter).map_err(|error| error.to_string())?;
+        let notice = self.shell.clock.new_id();
+        let message_id = format!("<n.{notice}@{}>", self.creditor.sender.domain());
+        let mail = compose::mail(self.creditor, snapshot, contacting, message_id.clone(), self.clock.now());
+        let bytes = deliver::build(&mail, &rendered).map_err(|error| error.to_string())?;
+        let ladder = ladder_of(policy, snapshot);
+        let stage = ladder.stages.iter().find(|stage| stage.name == contacting.stage);
+        Ok(Planned {
+            notice,
+            contacting: contacting.clone(),
+            on_unknown: stage.map_or(OnUnknown::Review, |stage| stage.on_unknown),
+            message_id,
+            sender: self.creditor.sender.clone(),
+            bytes,
+            salt: rand::random(),
+            valid_until: self.today + Days::new(u64::from(policy.valid_days)),
+            as_of: self.request.as_of,
+            fingerprint: String::new(),
+            letter: serde_json::to_value(&letter).unwrap_or_default(),
+        })
+    }
+
+    /// Writes a page in one transaction. When that fails, each account is written alone, so that one row that cannot
+    /// be written keeps nobody else from being; what was concluded for that one does not count.
+    async fn write_page(
+        &self,
+        write: &mut PgConnection,
+        start: &RunStart,
+        concluded: &mut [Concluded],
+        failures: &mut Vec<(AccountId, String)>,
+    ) -> Result<(), ScanError> {
+        let policy = &self.live.config.policy;
+        let ladders: Vec<Ladder> = concluded.iter().map(|one| ladder_of(policy, &one.snapshot)).collect();
+        let page: Vec<PageWrite<'_>> =
+            concluded.iter().zip(&ladders).map(|(one, ladder)| one.to_write(ladder)).collect();
+        match self.write_together(write, start, &page).await {
+            Ok(()) => return Ok(()),
+            Err(RecordError::TakenOver) => return Err(RecordError::TakenOver.into()),
+            Err(_) => {}
+        }
+        for (one, ladder) in concluded.iter_mut().zip(&ladders) {
+            if let Err(error) = self.write_together(write, start, &[one.to_write(ladder)]).await {
+                // Without a database nothing can be said about a single account: the run ends.
+                write.ping().await?;
+                failures.push((one.decision.account.clone(), error.to_string()));
+                one.decision.withdraw(ReasonCode::NotRecorded, &error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_together(
+        &self,
+        write: &mut PgConnection,
+        start: &RunStart,
+        page: &[PageWrite<'_>],
+    ) -> Result<(), RecordError> {
+        let mut transaction = write.begin().await?;
+        record::still_running(&mut transaction, start.run).await?;
+        record::write_page(&mut transaction, start, &self.shell.actor, page).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// One account as this run would see it, and what it would decide. Writes nothing.
+    pub(super) async fn look_at(
+        &self,
+        read: &mut PgConnection,
+        account: &AccountId,
+    ) -> Result<(Snapshot, Decision), ScanError> {
+        let (id, policy) = (&self.creditor.id, &self.live.config.policy);
+        let freshness = self.freshness(read).await?;
+        let known = match self.request.as_of {
+            None => record::compare_known_items(read, id, self.today, policy.restore_days).await?,
+            Some(_) => record::Comparison::default(),
+        };
+        let seen = Seen::of(&known);
+        let paused = record::pause_state(read).await?.reason;
+        let shared: HashMap<String, u32> = ledger::shared_mailboxes(read, id).await?.into_iter().collect();
+        let view = View { creditor: id.clone(), as_of: self.request.as_of, account: Some(account.clone()) };
+        let page = Reader::open(read, &view, self.today).await?.page(read, 1).await?;
+        let snapshots = self.snapshots(read, page, freshness, &seen, &shared, paused.as_ref()).await?;
+        let snapshot = snapshots.into_iter().next().ok_or_else(|| ScanError::UnknownAccount(account.clone()))?;
+        let decision = decide(policy, &snapshot, self.today);
+        Ok((snapshot, decision))
+    }
+}
+
+fn end_of_lap(lap: &mut Instant) -> Duration {
+    let now = Instant::now();
+    now.duration_since(std::mem::replace(lap, now))
+}
+
+fn demanded(decision: &Decision) -> Vec<ItemId> {
+    let demanded = decision.items.iter().filter(|item| item.code == ItemCode::Demanded);
+    demanded.map(|item| item.item.clone()).collect()
+}
+
+/// Items that came back, and items that are gone, against what was seen open before.
+struct Seen<'a> {
+    restored: HashSet<&'a str>,
+    vanished: HashSet<&'a str>,
+}
+
+impl<'a> Seen<'a> {
+    fn of(known: &'a record::Comparison) -> Self {
+        let ids = |items: &'a [(String, String)]| items.iter().map(|(_, item)| item.as_str()).collect();
+        Self { restored: ids(&known.restored), vanished: ids(&known.vanished) }
+    }
+}
+
+fn snapshot(
+    one: LedgerAccount,
+    mut past: Past,
+    uses: &BTreeMap<String, MailboxUse>,
+    shared: &HashMap<String, u32>,
+    seen: &Seen<'_>,
+    freshness: Option<Freshness>,
+    paused: Option<String>,
+) -> Snapshot {
+    let LedgerAccount { account, contacts, mut items } = one;
+    for item in &mut items {
+        item.withdrawn = past.withdrawn.contains(&item.id) && !seen.restored.contains(item.id.as_str());
+    }
+    for one in past.promises.iter_mut().flat_map(|promise| &mut promise.items) {
+        one.vanished = past.withdrawn.contains(&one.item) || seen.vanished.contains(one.item.as_str());
+    }
+    let mailboxes = contacts
+        .iter()
+        .filter_map(|contact| contact.email.as_ref())
+        .map(|email| {
+            let key = email.mailbox_key();
+            let mut usage = uses.get(&key).cloned().unwrap_or_default();
+            usage.accounts = shared.get(&key).copied().unwrap_or(1);
+            (key, usage)
+        })
+        .collect();
+    Snapshot {
+        account,
+        contacts,
+        items,
+        case: past.case,
+        history: past.history,
+        holds: past.holds,
+        handover: past.handover,
+        promises: past.promises,
+        mailboxes,
+        paused,
+        freshness,
+    }
+}
+
+/// A moment in the creditor's zone, to the minute.
+fn local(at: DateTime<Utc>, creditor: &Creditor) -> String {
+    at.with_timezone(&creditor.time_zone).format("%Y-%m-%d %H:%M %Z").to_string()
+}
