@@ -56,7 +56,10 @@ async fn current_schema(pool: &PgPool) -> Result<(), Failure> {
         SchemaState::Current => Ok(()),
         SchemaState::Behind(count) => Err(Failure::new(
             Exit::CONFIG,
-            format!("the database schema is behind by {count} migrations; run `dunningd migrate`"),
+            format!(
+                "the database schema is behind by {count} {}; run `dunningd migrate`",
+                if count == 1 { "migration" } else { "migrations" }
+            ),
         )),
         SchemaState::Ahead => Err(Failure::new(
             Exit::CONFIG,

@@ -53,7 +53,7 @@ pub(super) async fn migrate(cli: &Cli) -> Result<Exit, Failure> {
     } else if applied == 0 {
         say!("The schema is current.");
     } else {
-        say!("{applied} migrations applied.");
+        say!("{applied} {} applied.", if applied == 1 { "migration" } else { "migrations" });
     }
     Ok(Exit::DONE)
 }
