@@ -47,6 +47,7 @@ CREATE TABLE dunning.debt_case (
     closed_on date
 );
 CREATE UNIQUE INDEX one_open_case ON dunning.debt_case (account_id) WHERE closed_on IS NULL;
+CREATE INDEX case_of_account ON dunning.debt_case (account_id);
 
 -- A decision that differs from the account's previous one.
 CREATE TABLE dunning.decision (
@@ -98,7 +99,7 @@ CREATE TABLE dunning.notice (
 );
 CREATE INDEX notice_of_account ON dunning.notice (account_id COLLATE "C");
 CREATE INDEX notice_to_send ON dunning.notice (state, next_try_at) WHERE state IN ('queued', 'deferred', 'claimed');
-CREATE INDEX notice_of_mailbox ON dunning.notice (recipient_key) WHERE counted_on IS NOT NULL;
+CREATE INDEX notice_of_mailbox ON dunning.notice (recipient_key) WHERE state <> 'cancelled';
 
 -- The one guard against doubles: one live notice per item and stage.
 CREATE TABLE dunning.notice_item (
@@ -201,6 +202,7 @@ CREATE TABLE dunning.known_item (
     withdrawn_on date
 );
 CREATE INDEX known_item_of_creditor ON dunning.known_item (creditor, state);
+CREATE INDEX withdrawn_item_of_account ON dunning.known_item (account_id) WHERE state = 'withdrawn';
 
 -- The contact log. Rows come in only through dunning.append.
 CREATE TABLE dunning.event (
