@@ -11,10 +11,10 @@ mod journal;
 mod known;
 mod migrate;
 mod notices;
+mod outbox;
 mod past;
 mod promises;
 mod register;
-mod resolve;
 mod runs;
 mod status;
 mod verify;
@@ -29,14 +29,14 @@ pub use journal::{JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};
+pub use outbox::{
+    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, attempts_of, open_tasks, outbox, resolve, waiting,
+};
 pub use past::{Past, mailboxes, past};
 pub use promises::{promise, withdraw_promise};
 pub use register::{
     PauseState, RegisterError, dispute, end_dispute, hand_over, known, pause, pause_state, place_hold, release_holds,
     resume, take_back, waive,
-};
-pub use resolve::{
-    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, attempts_of, open_tasks, outbox, resolve, waiting,
 };
 pub use runs::{
     LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, scheduled_run,

@@ -1,4 +1,5 @@
-//! A person decides about a notice whose end is not known, or that failed for good.
+//! What is not at its end: notices on their way, attempts and open tasks as people see them, and what a person decides
+//! about a notice whose end is not known or that failed for good.
 
 use serde_json::json;
 use sqlx::PgConnection;
