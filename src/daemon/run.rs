@@ -377,7 +377,7 @@ impl<'a> Run<'a> {
             valid_until: self.today + Days::new(u64::from(policy.valid_days)),
             as_of: self.request.as_of,
             fingerprint: String::new(),
-            letter: serde_json::to_value(&letter).unwrap_or_default(),
+            letter: serde_json::to_string(&letter).unwrap_or_default(),
         })
     }
 
