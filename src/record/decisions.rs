@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -29,6 +29,8 @@ pub struct Planned {
     pub bytes: Vec<u8>,
     /// Random; makes the commitments in the log say nothing about what they commit to.
     pub salt: [u8; 32],
+    /// The hours in which it may go out, each from and to; empty: at any hour.
+    pub send_windows: Vec<(DateTime<Utc>, DateTime<Utc>)>,
     pub valid_until: NaiveDate,
     pub as_of: Option<NaiveDate>,
     pub fingerprint: String,
@@ -186,8 +188,9 @@ async fn open_task(
     decision: &Decision,
     task: &TaskRequest,
 ) -> Result<Option<Event>, RecordError> {
-    // A mailbox is shared by many accounts: the task belongs to the creditor, once.
-    let account = if task.kind == TaskKind::SharedMailbox { "" } else { decision.account.as_str() };
+    // A mailbox is shared by many accounts, and so is a calendar: the task belongs to the creditor, once.
+    let of_creditor = matches!(task.kind, TaskKind::SharedMailbox | TaskKind::AddCalendar);
+    let account = if of_creditor { "" } else { decision.account.as_str() };
     let once_for_ever = task.kind == TaskKind::AfterLastStage;
     let opened = sqlx::query_scalar!(
         "INSERT INTO dunning.task (creditor, account_id, kind, subject, text, opened_on)

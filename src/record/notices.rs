@@ -42,11 +42,14 @@ pub(super) async fn plan(
         .filter_map(|(_, _, currency, to_pay)| Some(Money::new(*to_pay, Currency::parse(currency).ok()?)))
         .collect();
     let totals = serde_json::to_value(&totals).unwrap_or_default();
+    let (opens, closes): (Vec<DateTime<Utc>>, Vec<DateTime<Utc>>) = planned.send_windows.iter().copied().unzip();
     sqlx::query!(
         "INSERT INTO dunning.notice (notice_id, run_id, creditor, account_id, stage, tone, language, state,
              business_date, as_of, valid_until, respond_by, recipient_key, sender_domain, message_id, fingerprint,
-             demanded, on_unknown)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'planned', $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+             demanded, on_unknown, send_windows, not_before)
+         SELECT $1, $2, $3, $4, $5, $6, $7, 'planned', $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+             range_agg(tstzrange(w.opens, w.closes)), min(w.opens)
+         FROM unnest($18::timestamptz[], $19::timestamptz[]) AS w (opens, closes)",
         planned.notice,
         run.run.0,
         run.creditor.as_str(),
@@ -66,7 +69,9 @@ pub(super) async fn plan(
         match planned.on_unknown {
             OnUnknown::Review => "review",
             OnUnknown::ResendOnce => "resend_once",
-        }
+        },
+        &opens,
+        &closes
     )
     .execute(&mut *connection)
     .await?;
@@ -110,6 +115,7 @@ pub(super) async fn plan(
     let facts = json!({
         "stage": contacting.stage, "language": contacting.language.code(), "anchor": contacting.anchor,
         "business_date": run.business_date.to_string(),
+        "not_before": opens.first().map(DateTime::to_rfc3339),
         "respond_by": contacting.respond_by.map(|day| day.to_string()),
         "items": listed, "totals": totals, "message_id": planned.message_id, "fingerprint": planned.fingerprint,
         "message_commitment": commitment(&planned.salt, &planned.bytes),
