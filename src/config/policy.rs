@@ -27,7 +27,7 @@ pub(super) fn read(mut root: Section<'_>, known: &BTreeMap<String, Calendar>) ->
     let minimums = minimums(&mut root);
     let contact_caps = contact_caps(&mut root);
     let calendars = calendars(&mut root, known);
-    let send_window = send_window(&mut root);
+    let (send_window, review_window_minutes) = send_window(&mut root);
     let netting = [("oldest_first", CreditNetting::OldestFirst), ("per_contract", CreditNetting::PerContract)];
     let policy = Policy {
         creditors: BTreeMap::new(),
@@ -48,7 +48,7 @@ pub(super) fn read(mut root: Section<'_>, known: &BTreeMap<String, Calendar>) ->
         rows_in_letter: root.number("rows_in_letter", 1..=200, 10),
         valid_days: root.number("valid_days", 0..=14, 2),
         send_window,
-        review_window_minutes: root.number("review_window_minutes", 0..=1440, 120),
+        review_window_minutes,
         restore_days: root.number("restore_days", 0..=90, 7),
         locations,
     };
@@ -236,11 +236,11 @@ fn day_of_year(text: &str) -> Result<(u32, u32), ParseError> {
         .ok_or_else(|| ParseError::new(text, "a month and a day such as \"08-05\""))
 }
 
-/// The hours in which letters go out; none when it is the whole day.
-fn send_window(root: &mut Section<'_>) -> Option<Hours> {
+/// The hours in which letters go out, none when it is the whole day; and the minutes for a review before.
+fn send_window(root: &mut Section<'_>) -> (Option<Hours>, u32) {
     let nine_to_six = (service::hour(9), service::hour(18));
     let Some(mut section) = root.section("send_window") else {
-        return Some(Hours { from: nine_to_six.0, to: nine_to_six.1 });
+        return (Some(Hours { from: nine_to_six.0, to: nine_to_six.1 }), REVIEW_MINUTES);
     };
     let (from_field, to_field) = (section.get("from"), section.get("to"));
     let from = from_field.as_ref().and_then(|field| field.parsed(service::time)).unwrap_or(nine_to_six.0);
@@ -248,10 +248,13 @@ fn send_window(root: &mut Section<'_>) -> Option<Hours> {
     if let Some(field) = to_field.or(from_field).filter(|_| from >= to) {
         field.note(FindingCode::Conflict, "`send_window.to` must be after `send_window.from`");
     }
+    let review = section.number("review_window_minutes", 0..=1440, REVIEW_MINUTES);
     section.close();
     let whole_day = from == NaiveTime::MIN && to == LAST_MOMENT;
-    (!whole_day).then_some(Hours { from, to })
+    ((!whole_day).then_some(Hours { from, to }), review)
 }
+
+const REVIEW_MINUTES: u32 = 120;
 
 /// The end of the day, as a time of it.
 const LAST_MOMENT: NaiveTime = match NaiveTime::from_hms_opt(23, 59, 59) {
