@@ -1066,7 +1066,9 @@ fn calendars_are_read_and_their_mistakes_have_a_row_and_a_column() {
                 2028-01-01,holiday,New Year's Day,law\n2026-12-26,holiday,law\n";
     fs::write(dir.path().join("calendars/it.csv"), text).unwrap();
     let policy = dir.path().join("policy.toml");
-    let changed = fs::read_to_string(&policy).unwrap().replace("PL = \"pl\"\nRU", "PL = \"pol\"\nRU");
+    let changed = fs::read_to_string(&policy)
+        .unwrap()
+        .replace("IT = \"it\"\nPL = \"pl\"\nRU = \"ru\"\n\n#", "IT = \"it\"\nPL = \"pol\"\nRU = \"ru\"\n\n#");
     fs::write(policy, changed).unwrap();
     let said = load(dir.path(), [], None).unwrap_err().to_string();
     let said = said.replace(dir.path().to_str().unwrap(), "config");

@@ -95,7 +95,11 @@ async fn office() -> (Office, Program) {
     let rows: String = weekends.map(|day| format!("{day},working,,\n")).collect();
     let calendar = format!("# years: {}-{}\ndate,kind,name,source\n{rows}", year - 1, year + 1);
     program.write("config/calendars/every-day.csv", &calendar);
-    program.replace("policy.toml", "IT = \"it\"\nPL = \"pl\"\nRU", "IT = \"every-day\"\nPL = \"every-day\"\nRU");
+    program.replace(
+        "policy.toml",
+        "IE = \"ie\"\nIT = \"it\"\nPL = \"pl\"",
+        "IE = \"ie\"\nIT = \"every-day\"\nPL = \"every-day\"\nRU",
+    );
     program.replace("policy.toml", "from = \"09:00\"\nto = \"18:00\"", "from = \"00:00\"\nto = \"24:00\"");
     program.replace("policy.toml", "review_window_minutes = 120", "review_window_minutes = 0");
     (office, program)
