@@ -36,6 +36,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read(mut self, name: String) -> Calendar {
+        let found_before = self.found.len();
         let mut years = None;
         let mut header_seen = false;
         let mut days = BTreeMap::new();
@@ -62,7 +63,10 @@ impl Reader<'_> {
             }
             start += line.len();
         }
-        self.covered(years, &days);
+        // A row that could not be read may be the one that seems to be missing.
+        if self.found.len() == found_before {
+            self.covered(years, &days);
+        }
         // Without years it would hold for every one of them.
         Calendar { name, years: years.or(Some((1, 0))), week: Weekdays::MONDAY_TO_FRIDAY, days }
     }

@@ -1073,7 +1073,37 @@ fn calendars_are_read_and_their_mistakes_have_a_row_and_a_column() {
     let said = load(dir.path(), [], None).unwrap_err().to_string();
     let said = said.replace(dir.path().to_str().unwrap(), "config");
     same(
-        &said, r#"
+        &said,
+        r#"
+error[C014 unknown_value]: `calendars.PL`: there is no calendars/pol.csv: add it, or write "weekdays" when Monday to Friday are worked and no holiday is to be known
+   --> config/policy.toml:133:6
+    |
+133 | PL = "pol"
+    |      ^^^^^ did you mean `pl`?
+
+error[C014 unknown_value]: `kind` must be "holiday" or "working"
+ --> config/calendars/it.csv:3:12
+  |
+3 | 2026-12-25,holliday,Christmas Day,law
+  |            ^^^^^^^^
+
+error[C016 invalid_value]: write the date as 2026-12-25
+ --> config/calendars/it.csv:4:1
+  |
+4 | 25.12.2026,holiday,x,y
+  | ^^^^^^^^^^
+
+error[C015 out_of_range]: 2028-01-01 is not in the years that the head of the file names; correct one of them
+ --> config/calendars/it.csv:5:1
+  |
+5 | 2028-01-01,holiday,New Year's Day,law
+  | ^^^^^^^^^^
+
+error[C016 invalid_value]: a row has the four columns date,kind,name,source; a name with a comma stands in quotes
+ --> config/calendars/it.csv:6:1
+  |
+6 | 2026-12-26,holiday,law
+  | ^^^^^^^^^^^^^^^^^^^^^^
 "#,
     );
 }

@@ -98,7 +98,7 @@ async fn office() -> (Office, Program) {
     program.replace(
         "policy.toml",
         "IE = \"ie\"\nIT = \"it\"\nPL = \"pl\"",
-        "IE = \"ie\"\nIT = \"every-day\"\nPL = \"every-day\"\nRU",
+        "IE = \"ie\"\nIT = \"every-day\"\nPL = \"every-day\"",
     );
     program.replace("policy.toml", "from = \"09:00\"\nto = \"18:00\"", "from = \"00:00\"\nto = \"24:00\"");
     program.replace("policy.toml", "review_window_minutes = 120", "review_window_minutes = 0");
