@@ -1,7 +1,7 @@
 //! The shell: the only place that knows all the others.
 //!
 //! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision into a letter,
-//! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `simulate` tries a policy
+//! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `window` at which hours a notice may leave, `simulate` tries a policy
 //! on the past, `lifecycle` is the service: signals, reload, drain.
 
 mod compose;
@@ -13,6 +13,7 @@ mod run;
 mod scan;
 mod schedule;
 mod simulate;
+mod window;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ pub use simulate::{
     Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,
     replay, simulate,
 };
+pub use window::{SendWindow, send_windows};
 
 /// Everything that work is done with.
 pub struct Shell {

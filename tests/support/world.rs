@@ -519,6 +519,8 @@ fn policy() -> Policy {
         accounts_per_mailbox: 3,
         rows_in_letter: 10,
         valid_days: 2,
+        send_window: None,
+        review_window_minutes: 0,
         restore_days: 7,
         locations: ["contact_cap", "send_days", "languages", "minimum.EUR", "item_grace_days"]
             .map(|key| (key.to_owned(), format!("policy.toml:{key}")))
