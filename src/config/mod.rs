@@ -269,7 +269,8 @@ impl Texts {
                 .iter()
                 .filter(|source| source.part == Part::Calendar)
                 .map(|source| format!("{}\n{}\n", source.file_name(), source.text))
-                .collect(),
+                .collect::<Vec<_>>()
+                .concat(),
         }
     }
 }

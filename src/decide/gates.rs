@@ -217,8 +217,8 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
 
 /// Whether it is known when everything is due, and which due dates a law moved.
 fn due_dates(assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> Result<(), No> {
-    let unknown = assessed.iter().filter(|one| one.code == ItemCode::CalendarMissing);
-    if let Some((one, missing)) = unknown.filter_map(|one| Some((one, one.calendar_missing.as_ref()?))).next() {
+    let mut unknown = assessed.iter().filter(|one| one.code == ItemCode::CalendarMissing);
+    if let Some((one, missing)) = unknown.find_map(|one| Some((one, one.calendar_missing.as_ref()?))) {
         return Err(calendar_missing(missing, &format!("item {}", one.item.id), trail));
     }
     for one in assessed.iter().filter(|one| one.code != ItemCode::Settled && one.past_contractual_due) {
@@ -314,14 +314,15 @@ fn contact_cap(q: &Question<'_>, contact: Option<&Contact>, trail: &mut Trail<'_
         });
         each.collect::<Vec<_>>().join(", ")
     };
-    let person: String = laws
+    let person: Vec<String> = laws
         .iter()
         .map(|law| format!("; to a natural person never more than {} ({})", told(law.caps), law.source))
         .collect();
     let inputs = format!(
-        "last counted contact {}, at most {}{person}",
+        "last counted contact {}, at most {}{}",
         last.map_or("never".to_owned(), NaiveDate::to_string),
-        told(&q.policy.contact_caps)
+        told(&q.policy.contact_caps),
+        person.concat()
     );
     let passed = allowed(q.today);
     trail.note(ReasonCode::ContactCap.as_str(), passed, inputs, Some("contact_cap"));

@@ -13,6 +13,7 @@ use crate::model::{
 use super::promises;
 
 /// One item on its way through the rule.
+#[expect(clippy::struct_excessive_bools, reason = "four independent findings about one item")]
 pub(super) struct Assessed<'a> {
     pub(super) item: &'a Item,
     pub(super) code: ItemCode,
