@@ -9,14 +9,16 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::clock::Clock;
-use crate::decide::{decide, ladder_of};
+use crate::config::{Mail, Recipients};
+use crate::decide::{brake, decide, expected_by, ladder_of, needs_approval};
 use crate::deliver;
 use crate::ledger::{self, LedgerAccount, Reader, View};
 use crate::model::{
-    AccountId, Contacting, Creditor, Decision, EmailAddress, Freshness, ItemCode, ItemId, Ladder, MailboxUse,
-    OnUnknown, ReasonCode, RefusalCode, RunId, RunTotals, Snapshot, Verdict,
+    AccountId, Approvals, BankAccount, Contacting, Creditor, Decision, EmailAddress, Event, Freshness, ItemCode,
+    ItemId, Ladder, Mailbox, MailboxUse, Mode, NoticeId, OnUnknown, ReasonCode, RefusalCode, Released, RunId,
+    RunTotals, Snapshot, Verdict,
 };
-use crate::record::{self, PageWrite, Past, Planned, RecordError, RunStart};
+use crate::record::{self, Identity, PageWrite, Past, Planned, RecordError, ReleaseOrder, RunEnd, RunStart};
 
 use super::scan::{RunReport, ScanError, ScanRequest, Spent};
 use super::schedule::payments_needed;
@@ -91,6 +93,9 @@ impl<'a> Run<'a> {
             record::recover(&mut transaction, id, &self.shell.actor).await?;
             transaction.commit().await?;
             let mut transaction = write.begin().await?;
+            record::expire_waiting(&mut transaction, id, self.today, &self.shell.actor).await?;
+            transaction.commit().await?;
+            let mut transaction = write.begin().await?;
             record::start(&mut transaction, &start, &self.shell.actor).await?;
             transaction.commit().await?;
             if self.request.as_of.is_none() {
@@ -107,14 +112,21 @@ impl<'a> Run<'a> {
                 if !dry {
                     let mut transaction = write.begin().await?;
                     record::still_running(&mut transaction, start.run).await?;
-                    report.queued = record::release_run(&mut transaction, start.run).await?;
-                    let wall = self.shell.clock.wall();
-                    let actor = &self.shell.actor;
-                    let (totals, digest) = (&report.totals, &report.digest);
+                    let (released, events) = self.release(&mut transaction, &start, &report).await?;
                     let unrecorded: Vec<&str> = report.failures.iter().map(|(account, _)| account.as_str()).collect();
-                    record::finish(&mut transaction, &start, actor, totals, digest, &unrecorded, wall).await?;
+                    let end = RunEnd {
+                        totals: &report.totals,
+                        digest: &report.digest,
+                        unrecorded: &unrecorded,
+                        released: &released,
+                        events,
+                        at: self.shell.clock.wall(),
+                    };
+                    record::finish(&mut transaction, &start, &self.shell.actor, end).await?;
                     transaction.commit().await?;
                     report.run = Some(start.run);
+                    report.queued = released.queued;
+                    report.released = Some(released);
                 }
                 Ok(report)
             }
@@ -126,6 +138,28 @@ impl<'a> Run<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// Asks the brakes and lets out what they let through.
+    async fn release(
+        &self,
+        write: &mut PgConnection,
+        start: &RunStart,
+        report: &RunReport,
+    ) -> Result<(Released, Vec<Event>), ScanError> {
+        let policy = &self.live.config.policy;
+        let own = own_accounts(self.creditor);
+        let figures = record::run_figures(write, start, &own).await?;
+        let order = ReleaseOrder {
+            mode: record::mode(write).await?.mode,
+            release: brake(&figures, &policy.brake),
+            not_allowed: &report.not_allowed,
+            valid_days: policy.approval.valid_days,
+            per_hour: policy.brake.notices_per_hour,
+            own: &own,
+            forecast: report.forecast,
+        };
+        Ok(record::release_run(write, start, &order, &self.shell.actor).await?)
     }
 
     /// A ledger seen through `--as-of` is as fresh as that day.
@@ -152,6 +186,8 @@ impl<'a> Run<'a> {
             business_date: self.today,
             scheduled: self.request.scheduled,
             as_of: self.request.as_of.is_some(),
+            asked_by: (!self.request.scheduled).then(|| self.shell.actor.os_user.clone()),
+            partial: self.request.account.is_some(),
             freshness,
             policy_sha256: hash(&texts.policy),
             templates_sha256: hash(&templates),
@@ -167,6 +203,22 @@ impl<'a> Run<'a> {
         freshness: Option<Freshness>,
     ) -> Result<record::Comparison, ScanError> {
         let refused = |code, detail| ScanError::Refused { creditor: self.creditor.id.clone(), code, detail };
+        if !self.request.dry_run {
+            let identity = record::identity(connection, &self.shell.host).await?;
+            if !identity.adopted {
+                return Err(refused(RefusalCode::NotAdopted, not_adopted(&identity)));
+            }
+            let nobody = matches!(self.recipients(), Some(Recipients::Domains(domains)) if domains.is_empty());
+            if nobody && record::mode(connection).await?.mode != Mode::Shadow {
+                return Err(refused(
+                    RefusalCode::NoRecipients,
+                    "environment is \"test\" and the transport is smtp: set `allow_domains` (whose debtors may be \
+                     written to) or `redirect_to` (your own mailbox) in [mail] of dunningd.toml; or `dunningd mode \
+                     shadow` decides without sending"
+                        .to_owned(),
+                ));
+            }
+        }
         if self.request.as_of.is_some() {
             return Ok(record::Comparison::default());
         }
@@ -252,6 +304,9 @@ impl<'a> Run<'a> {
             run: None,
             totals: RunTotals::default(),
             queued: 0,
+            released: None,
+            forecast: 0,
+            not_allowed: Vec::new(),
             failures: Vec::new(),
             digest: String::new(),
             spent: Spent::default(),
@@ -262,10 +317,13 @@ impl<'a> Run<'a> {
             as_of: self.request.as_of,
             account: self.request.account.clone(),
         };
-        let paused = record::pause_state(&mut read).await?.reason;
+        let stops = self.stops(&mut read).await?;
+        let mut waiting = stops.approvals.waiting;
+        let next_working_day = self.live.config.policy.calendars.add_working_days(self.today, 1);
         let shared: HashMap<String, u32> =
             ledger::shared_mailboxes(&mut read, &self.creditor.id).await?.into_iter().collect();
         let mut reader = Reader::open(&mut read, &view, self.today).await?;
+        let policy = &self.live.config.policy;
         let mut taken: HashSet<String> = HashSet::new();
         let mut digest = Sha256::new();
         loop {
@@ -275,16 +333,19 @@ impl<'a> Run<'a> {
             if page.is_empty() {
                 break;
             }
-            let snapshots = self.snapshots(&mut read, page, freshness, seen, &shared, paused.as_ref()).await?;
+            let snapshots = self.snapshots(&mut read, page, freshness, seen, &shared, &stops).await?;
             report.spent.history += end_of_lap(&mut lap);
             let mut concluded = Vec::with_capacity(snapshots.len());
             for mut snapshot in snapshots {
                 for (key, usage) in &mut snapshot.mailboxes {
                     usage.notice_today |= taken.contains(key);
                 }
-                let decision = decide(&self.live.config.policy, &snapshot, self.today);
+                snapshot.approvals.waiting = waiting;
+                let decision = decide(policy, &snapshot, self.today);
                 if let Verdict::Contact(contacting) = &decision.verdict {
                     taken.insert(contacting.recipient.mailbox_key());
+                    let waits = stops.approvals.all || needs_approval(policy, &snapshot, &decision).is_some();
+                    waiting = waiting.saturating_add(u32::from(waits));
                 }
                 concluded.push(Concluded { snapshot, decision, planned: None });
             }
@@ -297,12 +358,35 @@ impl<'a> Run<'a> {
             report.spent.writes += end_of_lap(&mut lap);
             for one in &concluded {
                 report.totals.count(&one.decision);
+                report.forecast += u64::from(expected_by(&one.decision, next_working_day));
+                if let Some(planned) = one.planned.as_ref().filter(|planned| !self.may_write_to(planned)) {
+                    report.not_allowed.push(planned.notice);
+                }
                 digest.update(Sha256::digest(one.decision.identity()));
                 each(&one.decision);
             }
         }
         report.digest = hex::encode(digest.finalize());
         Ok(report)
+    }
+
+    /// What stops every account, or may.
+    async fn stops(&self, read: &mut PgConnection) -> Result<Stops, ScanError> {
+        let paused = record::pause_state(read).await?.reason;
+        let all = record::mode(read).await?.mode == Mode::ApproveAll;
+        let waiting = record::waiting_for_approval(read, &self.creditor.id).await?;
+        Ok(Stops { paused, approvals: Approvals { waiting, all } })
+    }
+
+    fn recipients(&self) -> Option<&Recipients> {
+        match &self.live.config.service.mail {
+            Mail::Smtp(smtp) => Some(&smtp.recipients),
+            Mail::File { .. } => None,
+        }
+    }
+
+    fn may_write_to(&self, planned: &Planned) -> bool {
+        self.recipients().is_none_or(|recipients| recipients.allow(planned.recipient()))
     }
 
     async fn snapshots(
@@ -312,7 +396,7 @@ impl<'a> Run<'a> {
         freshness: Option<Freshness>,
         seen: &Seen<'_>,
         shared: &HashMap<String, u32>,
-        paused: Option<&String>,
+        stops: &Stops,
     ) -> Result<Vec<Snapshot>, ScanError> {
         let ids: Vec<AccountId> = page.iter().map(|one| one.account.id.clone()).collect();
         let mut pasts = record::past(read, &ids, self.today).await?;
@@ -327,7 +411,7 @@ impl<'a> Run<'a> {
             .into_iter()
             .map(|one| {
                 let past = pasts.remove(&one.account.id).unwrap_or_default();
-                snapshot(one, past, &uses, shared, seen, freshness, paused.cloned())
+                snapshot(one, past, &uses, shared, seen, freshness, stops)
             })
             .collect())
     }
@@ -355,14 +439,29 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn compose(&self, snapshot: &Snapshot, decision: &Decision, contacting: &Contacting) -> Result<Planned, String> {
+    pub(super) fn compose(
+        &self,
+        snapshot: &Snapshot,
+        decision: &Decision,
+        contacting: &Contacting,
+    ) -> Result<Planned, String> {
         let policy = &self.live.config.policy;
         let payments_as_of = snapshot.freshness.map_or(self.clock.now(), |freshness| freshness.payments_as_of);
         let letter = compose::letter(policy, self.creditor, snapshot, decision, contacting, payments_as_of);
-        let rendered = self.live.templates.render(&letter).map_err(|error| error.to_string())?;
+        let mut rendered = self.live.templates.render(&letter).map_err(|error| error.to_string())?;
         let notice = self.shell.clock.new_id();
         let message_id = format!("<n.{notice}@{}>", self.creditor.sender.domain());
-        let mail = compose::mail(self.creditor, snapshot, contacting, message_id.clone(), self.clock.now());
+        let mut mail = compose::mail(self.creditor, snapshot, contacting, message_id.clone(), self.clock.now());
+        let redirect_to = match self.recipients() {
+            Some(Recipients::Redirect(to)) => Some(to.clone()),
+            _ => None,
+        };
+        if let Some(to) = &redirect_to {
+            rendered.subject = format!("[trial: not sent to {}] {}", contacting.recipient, rendered.subject);
+            mail.to = Mailbox { name: None, address: to.clone() };
+        }
+        let approval = needs_approval(policy, snapshot, decision);
+        let valid_days = if approval.is_some() { policy.approval.valid_days } else { policy.valid_days };
         let bytes = deliver::build(&mail, &rendered).map_err(|error| error.to_string())?;
         let ladder = ladder_of(policy, snapshot);
         let stage = ladder.stages.iter().find(|stage| stage.name == contacting.stage);
@@ -374,10 +473,12 @@ impl<'a> Run<'a> {
             sender: self.creditor.sender.clone(),
             bytes,
             salt: rand::random(),
-            valid_until: self.today + Days::new(u64::from(policy.valid_days)),
+            valid_until: self.today + Days::new(u64::from(valid_days)),
             as_of: self.request.as_of,
             fingerprint: String::new(),
             letter: serde_json::to_value(&letter).unwrap_or_default(),
+            approval,
+            redirect_to,
         })
     }
 
@@ -436,15 +537,46 @@ impl<'a> Run<'a> {
             Some(_) => record::Comparison::default(),
         };
         let seen = Seen::of(&known);
-        let paused = record::pause_state(read).await?.reason;
+        let stops = self.stops(read).await?;
         let shared: HashMap<String, u32> = ledger::shared_mailboxes(read, id).await?.into_iter().collect();
         let view = View { creditor: id.clone(), as_of: self.request.as_of, account: Some(account.clone()) };
         let page = Reader::open(read, &view, self.today).await?.page(read, 1).await?;
-        let snapshots = self.snapshots(read, page, freshness, &seen, &shared, paused.as_ref()).await?;
+        let snapshots = self.snapshots(read, page, freshness, &seen, &shared, &stops).await?;
         let snapshot = snapshots.into_iter().next().ok_or_else(|| ScanError::UnknownAccount(account.clone()))?;
         let decision = decide(policy, &snapshot, self.today);
         Ok((snapshot, decision))
     }
+
+    /// The same, as if that notice of that day did not exist.
+    pub(super) async fn look_at_without(
+        &self,
+        read: &mut PgConnection,
+        account: &AccountId,
+        notice: NoticeId,
+        decided_on: NaiveDate,
+    ) -> Result<(Snapshot, Decision), ScanError> {
+        let (mut snapshot, _) = self.look_at(read, account).await?;
+        let without = snapshot.history.notices.iter().position(|one| one.id == notice);
+        if let Some(gone) = without.map(|at| snapshot.history.notices.swap_remove(at))
+            && decided_on == self.today
+            && let Some(usage) = snapshot.mailboxes.get_mut(&gone.mailbox)
+        {
+            usage.notice_today = false;
+        }
+        // It has its place among what may wait already.
+        snapshot.approvals = Approvals::default();
+        let decision = decide(&self.live.config.policy, &snapshot, self.today);
+        Ok((snapshot, decision))
+    }
+}
+
+/// What is wrong with a database that nobody adopted, and what to do.
+pub(super) fn not_adopted(identity: &Identity) -> String {
+    format!(
+        "the database {} (system {}) was never adopted on this machine; is it a copy? Nothing is sent from it, and only \
+         `scan --dry-run` works, until `dunningd adopt --reason …`",
+        identity.database_name, identity.system_identifier
+    )
 }
 
 fn end_of_lap(lap: &mut Instant) -> Duration {
@@ -477,7 +609,7 @@ fn snapshot(
     shared: &HashMap<String, u32>,
     seen: &Seen<'_>,
     freshness: Option<Freshness>,
-    paused: Option<String>,
+    stops: &Stops,
 ) -> Snapshot {
     let LedgerAccount { account, contacts, mut items } = one;
     for item in &mut items {
@@ -506,9 +638,24 @@ fn snapshot(
         handover: past.handover,
         promises: past.promises,
         mailboxes,
-        paused,
+        paused: stops.paused.clone(),
         freshness,
+        approvals: stops.approvals,
     }
+}
+
+/// What stops every account, or may.
+struct Stops {
+    paused: Option<String>,
+    approvals: Approvals,
+}
+
+/// The creditor's own bank account per currency, as letters name them.
+pub(super) fn own_accounts(creditor: &Creditor) -> Vec<(String, String)> {
+    let number = |account: &BankAccount| match account {
+        BankAccount::Iban(number) | BankAccount::Number(number) => number.clone(),
+    };
+    creditor.bank_accounts.iter().map(|(currency, of)| (currency.to_string(), number(&of.account))).collect()
 }
 
 /// A moment in the creditor's zone, to the minute.

@@ -6,7 +6,10 @@ use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::{Amounts, Calendars, Country, Creditor, CreditorId, Currency, LadderName, Language, PartyKind, StageName};
+use super::{
+    Amounts, ApprovalPolicy, BrakePolicy, Calendars, Country, Creditor, CreditorId, Currency, LadderName, Language,
+    PartyKind, StageName,
+};
 
 /// How urgent a stage sounds. Ordered: from `Final` on a named deadline blocks everything else, and only the items
 /// that reached the stage are demanded unless the policy says otherwise.
@@ -228,6 +231,8 @@ pub struct Policy {
     pub valid_days: u32,
     /// Days in which a withdrawn item that comes back unchanged is taken up again without a person.
     pub restore_days: u32,
+    pub brake: BrakePolicy,
+    pub approval: ApprovalPolicy,
     /// `policy.toml:12` per key, for explanations.
     pub locations: BTreeMap<String, String>,
 }
