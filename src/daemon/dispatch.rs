@@ -211,7 +211,8 @@ impl Worker<'_> {
             return Ok(true);
         }
         let why = "less is owed than was approved";
-        let looked = look_again(self.shell, self.live, claimed.notice, self.today(claimed), why).await?;
+        // Rare, and large: kept out of the future of every delivery.
+        let looked = Box::pin(look_again(self.shell, self.live, claimed.notice, self.today(claimed), why)).await?;
         if looked != Looked::AsApproved {
             done.cancelled += 1;
             tracing::info!(notice.id = %claimed.notice, account.id = claimed.account, ?looked, "approved notice changed");
