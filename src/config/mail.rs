@@ -1,5 +1,6 @@
 //! `[mail]`: the way a letter leaves the house.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use super::findings::FindingCode;
 use super::section::{Field, Section};
 use super::service::{Environment, Holding, Secret, Surroundings, seconds};
+use crate::model::EmailAddress;
 
 /// `[mail]`, by its `transport`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +41,39 @@ pub struct Smtp {
     pub hello_name: Option<String>,
     /// `connections`: letters on their way at once, 1 to 32. Default 2.
     pub connections: u32,
+    /// Whom letters may go to.
+    pub recipients: Recipients,
     /// `[mail.timeouts]`
     pub timeouts: Timeouts,
+}
+
+/// Whom letters may go to through the relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipients {
+    /// In production: the debtors.
+    Debtors,
+    /// `allow_domains`: only debtors of these domains and of those below them, in lower case. Outside production empty
+    /// by default: nobody.
+    Domains(BTreeSet<String>),
+    /// `redirect_to`: everything goes to this mailbox of our own, and nothing counts as a contact.
+    Redirect(EmailAddress),
+}
+
+impl Recipients {
+    /// Whether a message may go to that address.
+    #[must_use]
+    pub fn allow(&self, recipient: &EmailAddress) -> bool {
+        match self {
+            Self::Debtors => true,
+            Self::Domains(domains) => {
+                let domain = recipient.domain().to_lowercase();
+                domains.iter().any(|allowed| {
+                    domain.strip_suffix(allowed.as_str()).is_some_and(|left| left.is_empty() || left.ends_with('.'))
+                })
+            }
+            Self::Redirect(to) => to == recipient,
+        }
+    }
 }
 
 /// How the connection is encrypted.
@@ -103,7 +136,7 @@ pub(super) struct Read {
     pub(super) holding: Option<Holding>,
 }
 
-const SMTP_KEYS: [&str; 10] = [
+const SMTP_KEYS: [&str; 12] = [
     "host",
     "port",
     "security",
@@ -113,6 +146,8 @@ const SMTP_KEYS: [&str; 10] = [
     "ca_file",
     "hello_name",
     "connections",
+    "allow_domains",
+    "redirect_to",
     "timeouts",
 ];
 
@@ -182,14 +217,60 @@ fn read_smtp(mut section: Section<'_>, around: Surroundings<'_>, environment: Op
     let ca_file = around.path(&mut section, "ca_file");
     let hello_name = section.text("hello_name");
     let connections = section.number("connections", 1..=32, 2);
+    let recipients = recipients(&mut section, environment);
     let (timeouts, set_at) = match section.section("timeouts") {
         Some(timeouts) => read_timeouts(timeouts, environment),
         None => (Timeouts::default(), None),
     };
     section.close_with(&["directory"], "it belongs to `transport = \"file\"`");
-    let smtp = Smtp { host: host?, port, security, username, password, ca_file, hello_name, connections, timeouts };
+    let smtp = Smtp {
+        host: host?,
+        port,
+        security,
+        username,
+        password,
+        ca_file,
+        hello_name,
+        connections,
+        recipients,
+        timeouts,
+    };
     let holding = Holding { timeouts: timeouts.mail_from + timeouts.rcpt_to, at: set_at };
     Some(Read { mail: Mail::Smtp(Box::new(smtp)), holding: Some(holding) })
+}
+
+/// Who may be written to: in production every debtor, elsewhere only whom the operator named.
+fn recipients(section: &mut Section<'_>, environment: Option<Environment>) -> Recipients {
+    let domains = section.get("allow_domains");
+    let redirect = section.get("redirect_to");
+    if environment == Some(Environment::Production) {
+        for field in domains.iter().chain(&redirect) {
+            let message =
+                format!("`{}` belongs to a trial: in production letters go to the debtors; remove it", field.path);
+            field.note(FindingCode::Conflict, message);
+        }
+        return Recipients::Debtors;
+    }
+    if let (Some(_), Some(field)) = (&domains, &redirect) {
+        let message = format!("`{}`: with it nothing goes to a debtor; keep this key or `allow_domains`", field.path);
+        field.note(FindingCode::Conflict, message);
+    }
+    if let Some(to) = redirect.and_then(|field| field.parsed(EmailAddress::parse)) {
+        return Recipients::Redirect(to);
+    }
+    let listed = domains.and_then(|field| field.list()).unwrap_or_default();
+    Recipients::Domains(listed.iter().filter_map(domain).collect())
+}
+
+fn domain(field: &Field<'_>) -> Option<String> {
+    let text = field.text()?;
+    let label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-');
+    if !text.split('.').all(label) {
+        let message = format!("`{}` must be a domain alone, such as \"example.com\"", field.path);
+        field.note(FindingCode::InvalidValue, message);
+        return None;
+    }
+    Some(text.to_lowercase())
 }
 
 fn read_timeouts(

@@ -12,8 +12,8 @@ use super::section::{Field, Section};
 use super::service;
 use super::suggest::closest;
 use crate::model::{
-    Calendar, Calendars, ContactCap, Country, CreditNetting, Currency, DueDateRule, Hours, Language, Minimums,
-    ParseError, Policy, QuietPeriod, TemplateCatalog, Weekdays,
+    ApprovalPolicy, BrakePolicy, Calendar, Calendars, ContactCap, Country, CreditNetting, Currency, DueDateRule, Hours,
+    Language, Minimums, ParseError, Policy, QuietPeriod, TemplateCatalog, Weekdays,
 };
 
 /// Reads the policy document, without creditors and templates. Whatever could not be read has its default, and a
@@ -28,6 +28,8 @@ pub(super) fn read(mut root: Section<'_>, known: &BTreeMap<String, Calendar>) ->
     let contact_caps = contact_caps(&mut root);
     let calendars = calendars(&mut root, known);
     let (send_window, review_window_minutes) = send_window(&mut root);
+    let brake = root.section("brake").map_or_else(shipped_brake, brake_policy);
+    let approval = root.section("approval").map_or_else(shipped_approval, approval_policy);
     let netting = [("oldest_first", CreditNetting::OldestFirst), ("per_contract", CreditNetting::PerContract)];
     let policy = Policy {
         creditors: BTreeMap::new(),
@@ -50,6 +52,8 @@ pub(super) fn read(mut root: Section<'_>, known: &BTreeMap<String, Calendar>) ->
         send_window,
         review_window_minutes,
         restore_days: root.number("restore_days", 0..=90, 7),
+        brake,
+        approval,
         locations,
     };
     root.close();
@@ -282,4 +286,58 @@ fn send_days(root: &mut Section<'_>) -> Weekdays {
         field.note(FindingCode::InvalidValue, "at least one day is needed: nobody would ever be contacted");
     }
     fields.iter().filter_map(|field| field.choice(&WORDS)).collect()
+}
+
+fn shipped_brake() -> BrakePolicy {
+    BrakePolicy {
+        notices_per_run: 2_000,
+        notices_per_hour: 500,
+        forecast_percent: 150,
+        forecast_margin: 20,
+        first_run_notices: 100,
+        never_reminded_days: 180,
+        limitation_years: SHIPPED_LIMITATION
+            .into_iter()
+            .filter_map(|(c, y)| Some((Country::parse(c).ok()?, y)))
+            .collect(),
+    }
+}
+
+/// The shortest ordinary periods, as recalled and not checked against the codes; a lawyer of the country confirms them.
+const SHIPPED_LIMITATION: [(&str, u32); 4] = [("GB", 6), ("IT", 5), ("PL", 2), ("RU", 3)];
+
+fn brake_policy(mut section: Section<'_>) -> BrakePolicy {
+    let usual = shipped_brake();
+    let brake = BrakePolicy {
+        notices_per_run: section.number("notices_per_run", 1..=1_000_000, usual.notices_per_run),
+        notices_per_hour: section.number("notices_per_hour", 1..=1_000_000, usual.notices_per_hour),
+        forecast_percent: section.number("forecast_percent", 100..=1_000, usual.forecast_percent),
+        forecast_margin: section.number("forecast_margin", 0..=100_000, usual.forecast_margin),
+        first_run_notices: section.number("first_run_notices", 1..=1_000_000, usual.first_run_notices),
+        never_reminded_days: section.number("never_reminded_days", 1..=3_650, usual.never_reminded_days),
+        limitation_years: section.section("limitation_years").map_or(usual.limitation_years, |section| {
+            let fields = section.rest();
+            let row = |field: &Field<'_>| {
+                Some((field.parsed_key(Country::parse, ["IT", "PL", "GB", "RU"])?, field.number(1..=30)?))
+            };
+            fields.iter().filter_map(row).collect()
+        }),
+    };
+    section.close();
+    brake
+}
+
+fn shipped_approval() -> ApprovalPolicy {
+    ApprovalPolicy { waiting_limit: 200, valid_days: 5, same_person: false }
+}
+
+fn approval_policy(mut section: Section<'_>) -> ApprovalPolicy {
+    let usual = shipped_approval();
+    let approval = ApprovalPolicy {
+        waiting_limit: section.number("waiting_limit", 1..=100_000, usual.waiting_limit),
+        valid_days: section.number("valid_days", 0..=14, usual.valid_days),
+        same_person: section.flag("same_person", usual.same_person),
+    };
+    section.close();
+    approval
 }

@@ -14,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Mail;
 use crate::deliver::{DeliveryError, FileTransport, ReadyForData, Relay, Session, Transport};
-use crate::model::{CreditorId, Outcome, Phase, Reply};
+use crate::model::{CancelReason, CreditorId, Outcome, Phase, Reply};
 use crate::record::{self, Checked, ClaimedNotice, LastCheck, NextTry, RecordError, Settled};
 
+use super::approval::{Looked, look_again};
+use super::run::not_adopted;
 use super::schedule::payments_needed;
 use super::{Live, Shell};
 
@@ -33,13 +35,15 @@ pub struct Dispatched {
     pub relay_error: Option<String>,
     /// The relay refused our user name or password: trying again soon may lock the account.
     pub credentials_refused: bool,
+    /// Why nothing may be sent from this database on this machine, when it may not.
+    pub not_adopted: Option<String>,
 }
 
 impl Dispatched {
     /// Whether every notice that was tried was accepted.
     #[must_use]
     pub fn all_accepted(&self) -> bool {
-        self.deferred + self.refused + self.unknown == 0 && self.relay_error.is_none()
+        self.deferred + self.refused + self.unknown == 0 && self.relay_error.is_none() && self.not_adopted.is_none()
     }
 
     fn unusable(relay: &Relay, error: &DeliveryError) -> Self {
@@ -67,6 +71,7 @@ impl Dispatched {
         self.cancelled += other.cancelled;
         self.relay_error = self.relay_error.or(other.relay_error);
         self.credentials_refused |= other.credentials_refused;
+        self.not_adopted = self.not_adopted.or(other.not_adopted);
         self
     }
 }
@@ -91,6 +96,10 @@ pub async fn dispatch(
     stop: &CancellationToken,
 ) -> Result<Dispatched, RecordError> {
     let mut connection = shell.pool.acquire().await?;
+    let identity = record::identity(&mut connection, &shell.host).await?;
+    if !identity.adopted {
+        return Ok(Dispatched { not_adopted: Some(not_adopted(&identity)), ..Dispatched::default() });
+    }
     let mut transaction = connection.begin().await?;
     record::sweep(&mut transaction, &shell.actor).await?;
     transaction.commit().await?;
@@ -151,7 +160,7 @@ impl Worker<'_> {
                 session.quit().await;
                 break;
             };
-            if self.crashed_too_often(&claimed, &mut done).await? {
+            if self.crashed_too_often(&claimed, &mut done).await? || !self.as_approved(&claimed, &mut done).await? {
                 kept = Some(session);
                 continue;
             }
@@ -182,6 +191,33 @@ impl Worker<'_> {
         };
         self.settle(claimed, &outcome, done).await?;
         Ok(true)
+    }
+
+    /// Whether a notice may go to its recipient from here and, where a person approved it, is still what he approved.
+    /// Otherwise it is cancelled, or another one that demands less is in its place.
+    async fn as_approved(&self, claimed: &ClaimedNotice, done: &mut Dispatched) -> Result<bool, RecordError> {
+        if let Mail::Smtp(smtp) = &self.live.config.service.mail
+            && !smtp.recipients.allow(&claimed.recipient)
+        {
+            let mut connection = self.shell.pool.acquire().await?;
+            let mut transaction = connection.begin().await?;
+            let reason = CancelReason::RecipientNotAllowed;
+            record::cancel_notice(&mut transaction, claimed.notice, reason, &self.shell.actor).await?;
+            transaction.commit().await?;
+            done.cancelled += 1;
+            return Ok(false);
+        }
+        if !claimed.approved {
+            return Ok(true);
+        }
+        let why = "less is owed than was approved";
+        // Rare, and large: kept out of the future of every delivery.
+        let looked = Box::pin(look_again(self.shell, self.live, claimed.notice, self.today(claimed), why)).await?;
+        if looked != Looked::AsApproved {
+            done.cancelled += 1;
+            tracing::info!(notice.id = %claimed.notice, account.id = claimed.account, ?looked, "approved notice changed");
+        }
+        Ok(looked == Looked::AsApproved)
     }
 
     /// The session in hand as long as it is young enough, else a new one.
@@ -230,7 +266,7 @@ impl Worker<'_> {
         let mut done = Dispatched::default();
         while !self.stop.is_cancelled() {
             let Some(claimed) = self.claim().await? else { break };
-            if self.crashed_too_often(&claimed, &mut done).await? {
+            if self.crashed_too_often(&claimed, &mut done).await? || !self.as_approved(&claimed, &mut done).await? {
                 continue;
             }
             if self.last_check(&claimed, IN_FLIGHT_MARGIN).await? {

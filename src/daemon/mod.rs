@@ -2,10 +2,13 @@
 //!
 //! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision into a letter,
 //! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `window` at which hours a notice may leave, `simulate` tries a policy
+//! `register` records what people say, `approval` is what they let out, `dispatch` delivers, `schedule` says when a run is due, `simulate` tries a policy
 //! on the past, `lifecycle` is the service: signals, reload, drain.
 
+mod approval;
 mod compose;
 mod dispatch;
+mod host;
 mod lifecycle;
 mod live;
 mod register;
@@ -23,12 +26,14 @@ use sqlx::PgPool;
 use crate::clock::Clock;
 use crate::model::Actor;
 
+pub use approval::{Approved, approve, drop_waiting};
 pub use compose::{letter, mail};
 pub use dispatch::{Dispatched, dispatch, retry_at};
+pub use host::host_id;
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
 pub use register::{EntryError, PromiseRequest, promise, promises, waive, withdraw_promise};
-pub use scan::{Page, RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan};
+pub use scan::{Page, RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan, standing};
 pub use schedule::{Due, payments_needed, run_due};
 pub use simulate::{
     Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,
@@ -44,13 +49,15 @@ pub struct Shell {
     /// The domain clock.
     pub clock: Clock,
     pub actor: Actor,
+    /// Which machine this is: a database is adopted for it.
+    pub host: String,
 }
 
 impl Shell {
     /// A shell over that database with that configuration.
     #[must_use]
     pub fn new(pool: PgPool, live: Live, clock: Clock, actor: Actor) -> Self {
-        Self { pool, live: ArcSwap::from_pointee(live), clock, actor }
+        Self { pool, live: ArcSwap::from_pointee(live), clock, actor, host: host_id() }
     }
 
     /// The configuration in force; stays the same for whoever holds it.

@@ -58,6 +58,7 @@ pub(super) fn ask(q: &Question<'_>, assessed: &mut [Assessed<'_>], trail: &mut T
         .collect();
     let stage = notice::stage(q, assessed, &payable);
     let contact = recipient::recipient(q.snapshot, q.creditor(), stage.tone);
+    approval_limit(q, stage.approval, trail)?;
     contact_cap(q, contact, trail)?;
     mailbox(q, contact, trail)?;
     sending_day(q, stage, trail)?;
@@ -285,6 +286,19 @@ fn stage_due(
         return Ok(());
     }
     Err(No { code, next_date: sooner(earliest.map(|(due, ..)| due), others) })
+}
+
+/// What would wait for a person is not made while too much waits already. Where nobody is asked, nothing is said.
+fn approval_limit(q: &Question<'_>, of_stage: bool, trail: &mut Trail<'_>) -> Result<(), No> {
+    let approvals = q.snapshot.approvals;
+    if !of_stage && !approvals.all {
+        return Ok(());
+    }
+    let limit = q.policy.approval.waiting_limit;
+    let inputs = format!("{} notices wait for approval, at most {limit} may", approvals.waiting);
+    let passed = approvals.waiting < limit;
+    trail.note(ReasonCode::ApprovalLimit.as_str(), passed, inputs, Some("approval.waiting_limit"));
+    if passed { Ok(()) } else { Err(No { code: ReasonCode::ApprovalLimit, next_date: None }) }
 }
 
 /// Step 9: counted contacts of the account, and of the mailbox over all accounts and creditors.

@@ -17,7 +17,7 @@ mod tls;
 mod wire;
 
 pub use file::FileTransport;
-pub use message::{BuildError, build};
+pub use message::{BuildError, build, text_of};
 pub use outcome::{DeliveryError, classify};
 pub use settings::{Credentials, Security, SettingsError, SmtpSettings, Timeouts};
 pub use smtp::{ReadyForData, Relay, Session};

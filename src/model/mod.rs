@@ -17,6 +17,7 @@ mod notice;
 mod policy;
 mod promise;
 mod register;
+mod release;
 mod run;
 mod snapshot;
 
@@ -45,5 +46,9 @@ pub use policy::{
 };
 pub use promise::{Promise, PromiseState, PromisedItem, Standing};
 pub use register::{CallOutcome, Cause, Handover, Hold, HoldTarget};
+pub use release::{
+    ApprovalCause, ApprovalPolicy, BrakeCode, BrakePolicy, Braked, ChangedAccount, LastRamp, Mode, Release,
+    ReleaseState, Released, RunFigures,
+};
 pub use run::{Bucket, OverdueTotals, RunTotals};
-pub use snapshot::{Case, Freshness, History, MailboxUse, PastNotice, Snapshot, Waiver};
+pub use snapshot::{Approvals, Case, Freshness, History, MailboxUse, PastNotice, Snapshot, Waiver};

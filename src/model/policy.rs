@@ -7,7 +7,8 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Amounts, Calendars, Country, Creditor, CreditorId, Currency, Hours, LadderName, Language, PartyKind, StageName,
+    Amounts, ApprovalPolicy, BrakePolicy, Calendars, Country, Creditor, CreditorId, Currency, Hours, LadderName,
+    Language, PartyKind, StageName,
 };
 
 /// How urgent a stage sounds. Ordered: from `Final` on a named deadline blocks everything else, and only the items
@@ -236,6 +237,8 @@ pub struct Policy {
     pub review_window_minutes: u32,
     /// Days in which a withdrawn item that comes back unchanged is taken up again without a person.
     pub restore_days: u32,
+    pub brake: BrakePolicy,
+    pub approval: ApprovalPolicy,
     /// `policy.toml:12` per key, for explanations.
     pub locations: BTreeMap<String, String>,
 }

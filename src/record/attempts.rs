@@ -35,6 +35,10 @@ pub struct ClaimedNotice {
     pub business_date: NaiveDate,
     /// Attempts so far that got a reply about the recipient or the content, or crashed while claimed.
     pub tries: u32,
+    /// A person approved it.
+    pub approved: bool,
+    /// It goes to a mailbox of our own.
+    pub redirected: bool,
 }
 
 /// Claims the next notice that is due and whose send window is open, with a lease of that many seconds by the database's clock.
@@ -62,7 +66,7 @@ pub async fn claim(
          FROM next, dunning.message m
          WHERE n.notice_id = next.notice_id AND m.notice_id = n.notice_id
          RETURNING n.notice_id, n.creditor, n.account_id, n.stage, n.message_id, n.as_of, n.business_date, n.tries,
-             m.sender, m.recipient, m.bytes, m.salt",
+             n.redirected, n.approved_at IS NOT NULL AS \"approved!\", m.sender, m.recipient, m.bytes, m.salt",
         token,
         f64::from(lease_seconds)
     )
@@ -95,6 +99,8 @@ pub async fn claim(
         as_of: row.as_of,
         business_date: row.business_date,
         tries: u32::try_from(row.tries).unwrap_or(0),
+        approved: row.approved,
+        redirected: row.redirected,
     }))
 }
 
@@ -361,7 +367,8 @@ pub async fn settle(
     if moved.rows_affected() == 0 {
         return Ok(Settled::Overtaken);
     }
-    if state == "refused" {
+    // What went to a mailbox of our own completes no stage: the next run may write again.
+    if state == "refused" || claimed.redirected && state != "deferred" {
         sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = $1", claimed.notice)
             .execute(&mut *connection)
             .await?;
@@ -411,6 +418,13 @@ pub async fn sweep(connection: &mut PgConnection, actor: &Actor) -> Result<u64, 
     sqlx::query!(
         "UPDATE dunning.attempt SET outcome = 'unknown', detail = 'instance_died', ended_at = clock_timestamp()
          WHERE notice_id = ANY ($1) AND ended_at IS NULL",
+        &ids
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE dunning.notice_item i SET live = false FROM dunning.notice n
+         WHERE n.notice_id = i.notice_id AND n.redirected AND n.notice_id = ANY ($1)",
         &ids
     )
     .execute(&mut *connection)

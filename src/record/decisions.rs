@@ -11,8 +11,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::model::{
-    Actor, CaseChange, Contacting, Decision, EmailAddress, Event, EventKind, ItemCode, Ladder, OnUnknown, Snapshot,
-    TaskKind, TaskRequest, Verdict,
+    Actor, ApprovalCause, CaseChange, Contacting, Decision, EmailAddress, Event, EventKind, ItemCode, Ladder,
+    OnUnknown, Snapshot, TaskKind, TaskRequest, Verdict,
 };
 
 use super::notices::plan;
@@ -37,6 +37,18 @@ pub struct Planned {
     pub fingerprint: String,
     /// What the letter demands, as printed: JSON.
     pub letter: String,
+    /// Why a person has to agree before it goes out.
+    pub approval: Option<ApprovalCause>,
+    /// A mailbox of our own that gets it instead of the debtor.
+    pub redirect_to: Option<EmailAddress>,
+}
+
+impl Planned {
+    /// Whom the message goes to.
+    #[must_use]
+    pub fn recipient(&self) -> &EmailAddress {
+        self.redirect_to.as_ref().unwrap_or(&self.contacting.recipient)
+    }
 }
 
 /// What a run concluded for one account.

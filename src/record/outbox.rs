@@ -69,9 +69,13 @@ pub async fn resolve(
             )
             .execute(&mut *connection)
             .await?;
-            sqlx::query!("UPDATE dunning.notice_item SET live = true WHERE notice_id = $1", notice)
-                .execute(&mut *connection)
-                .await?;
+            sqlx::query!(
+                "UPDATE dunning.notice_item i SET live = NOT n.redirected FROM dunning.notice n
+                 WHERE n.notice_id = i.notice_id AND i.notice_id = $1",
+                notice
+            )
+            .execute(&mut *connection)
+            .await?;
         }
         Resolution::NotSent => {
             sqlx::query!(
@@ -124,9 +128,15 @@ pub struct OutboxRow {
     /// Of the last attempt: phase, and the relay's code where it gave one.
     pub phase: Option<String>,
     pub reply_code: Option<i32>,
+    /// Why a person has to agree, where one has to.
+    pub approval: Option<String>,
+    pub approved_by: Option<String>,
+    pub valid_until: chrono::NaiveDate,
+    pub created_at: chrono::DateTime<chrono::Utc>,
+    pub run_id: Uuid,
 }
 
-/// Every notice that is not at its end, oldest first.
+/// Every notice that is not at its end: first those that wait for a person, then the others, each oldest first.
 ///
 /// # Errors
 /// When the database refuses.
@@ -136,12 +146,13 @@ pub async fn outbox(connection: &mut PgConnection) -> Result<Vec<OutboxRow>, Rec
         r#"SELECT n.notice_id, n.account_id, n.stage, n.state, n.business_date, n.tries, n.next_try_at,
                (SELECT min(lower(w)) FROM unnest(n.send_windows) w
                 WHERE NOT n.send_windows @> clock_timestamp() AND lower(w) > clock_timestamp()) AS "not_before?",
-               a.phase AS "phase?", a.reply_code AS "reply_code?"
+               a.phase AS "phase?", a.reply_code AS "reply_code?",
+               n.approval, n.approved_by, n.valid_until, n.created_at, n.run_id
            FROM dunning.notice n
            LEFT JOIN LATERAL (SELECT phase, reply_code FROM dunning.attempt a
                               WHERE a.notice_id = n.notice_id ORDER BY number DESC LIMIT 1) a ON true
            WHERE n.state NOT IN ('accepted', 'cancelled', 'delivered', 'replied')
-           ORDER BY n.created_at, n.notice_id"#
+           ORDER BY n.state <> 'awaiting_approval', n.created_at, n.notice_id"#
     )
     .fetch_all(connection)
     .await?;

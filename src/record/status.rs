@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::model::{AccountId, CreditorId, Decision};
 
 use super::register::{PauseState, pause_state};
+use super::release::{Identity, ModeState, identity, mode};
 use super::runs::{RunRow, latest_runs};
 use super::{RecordError, head, inconsistent};
 
@@ -17,6 +18,9 @@ use super::{RecordError, head, inconsistent};
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
     pub pause: PauseState,
+    pub mode: ModeState,
+    /// Which database this is, and whether it may send.
+    pub identity: Identity,
     /// The latest run of each creditor.
     pub runs: Vec<RunRow>,
     /// Notices per state.
@@ -37,6 +41,7 @@ pub struct Status {
 pub async fn status(
     connection: &mut PgConnection,
     today: &BTreeMap<CreditorId, NaiveDate>,
+    host_id: &str,
 ) -> Result<Status, RecordError> {
     let creditors: Vec<String> = today.keys().map(ToString::to_string).collect();
     let days: Vec<NaiveDate> = today.values().copied().collect();
@@ -66,6 +71,8 @@ pub async fn status(
     let (log_events, log_head) = head(connection).await?;
     Ok(Status {
         pause: pause_state(connection).await?,
+        mode: mode(connection).await?,
+        identity: identity(connection, host_id).await?,
         runs: latest_runs(connection).await?,
         notices: notices.into_iter().map(|row| (row.state, row.count)).collect(),
         promises_running,

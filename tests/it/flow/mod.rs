@@ -9,6 +9,7 @@ mod killed_scan;
 mod last_check;
 mod ledger;
 mod register;
+mod release;
 mod relay;
 mod runs;
 mod simulate;
