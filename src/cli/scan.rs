@@ -188,6 +188,9 @@ fn notes(out: &mut String, run: &RunReport) {
     if run.queued > 0 {
         let _ = writeln!(out, "  queued     {} notices", run.queued);
     }
+    if run.tasks > 0 {
+        let _ = writeln!(out, "  to people  {} tasks; see `dunningd task list`", run.tasks);
+    }
     for (account, error) in &run.failures {
         let _ = writeln!(out, "  warning    account {account} could not be recorded: {error}");
     }

@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::decide::{decide, ladder_of};
 use crate::deliver;
 use crate::ledger::{self, LedgerAccount, Reader, View};
 use crate::model::{
-    AccountId, Contacting, Creditor, Decision, EmailAddress, Freshness, ItemCode, ItemId, Ladder, MailboxUse,
+    AccountId, Channel, Contacting, Creditor, Decision, EmailAddress, Freshness, ItemCode, ItemId, Ladder, MailboxUse,
     OnUnknown, ReasonCode, RefusalCode, RunId, RunTotals, Snapshot, Verdict,
 };
-use crate::record::{self, PageWrite, Past, Planned, RecordError, RunStart};
+use crate::record::{self, PageWrite, Past, Planned, PlannedCopy, RecordError, RunStart};
 
 use super::scan::{RunReport, ScanError, ScanRequest, Spent};
 use super::schedule::payments_needed;
@@ -108,6 +109,7 @@ impl<'a> Run<'a> {
                     let mut transaction = write.begin().await?;
                     record::still_running(&mut transaction, start.run).await?;
                     report.queued = record::release_run(&mut transaction, start.run).await?;
+                    report.tasks = record::give_to_people(&mut transaction, start.run, &self.shell.actor).await?;
                     let wall = self.shell.clock.wall();
                     let actor = &self.shell.actor;
                     let (totals, digest) = (&report.totals, &report.digest);
@@ -252,6 +254,7 @@ impl<'a> Run<'a> {
             run: None,
             totals: RunTotals::default(),
             queued: 0,
+            tasks: 0,
             failures: Vec::new(),
             digest: String::new(),
             spent: Spent::default(),
@@ -284,7 +287,7 @@ impl<'a> Run<'a> {
                 }
                 let decision = decide(&self.live.config.policy, &snapshot, self.today);
                 if let Verdict::Contact(contacting) = &decision.verdict {
-                    taken.insert(contacting.recipient.mailbox_key());
+                    taken.extend(contacting.recipient.as_ref().map(EmailAddress::mailbox_key));
                 }
                 concluded.push(Concluded { snapshot, decision, planned: None });
             }
@@ -361,14 +364,40 @@ impl<'a> Run<'a> {
         let letter = compose::letter(policy, self.creditor, snapshot, decision, contacting, payments_as_of);
         let rendered = self.live.templates.render(&letter).map_err(|error| error.to_string())?;
         let notice = self.shell.clock.new_id();
-        let message_id = format!("<n.{notice}@{}>", self.creditor.sender.domain());
-        let mail = compose::mail(self.creditor, snapshot, contacting, message_id.clone(), self.clock.now());
-        let bytes = deliver::build(&mail, &rendered).map_err(|error| error.to_string())?;
+        let e_mail = |notice: Uuid, to: &EmailAddress| {
+            let message_id = format!("<n.{notice}@{}>", self.creditor.sender.domain());
+            let now = self.clock.now();
+            let mail = compose::mail(self.creditor, snapshot, contacting, to.clone(), message_id.clone(), now);
+            let bytes = deliver::build(&mail, &rendered).map_err(|error| error.to_string())?;
+            Ok::<_, String>((message_id, bytes))
+        };
+        let mut copy = None;
+        let (to, message_id, bytes) = match (contacting.channel, &contacting.recipient) {
+            (Channel::Email, Some(to)) => {
+                let (message_id, bytes) = e_mail(notice, to)?;
+                (to.to_string(), message_id, bytes)
+            }
+            (Channel::Email, None) => return Err("there is no address to send it to".to_owned()),
+            (channel, copied_to) => {
+                if let Some(copied_to) = copied_to {
+                    let notice = self.shell.clock.new_id();
+                    let (message_id, bytes) = e_mail(notice, copied_to)?;
+                    copy = Some(PlannedCopy { notice, message_id, bytes });
+                }
+                let posted_to = || snapshot.account.postal_address.clone();
+                let to = contacting.phone.clone().or_else(|| posted_to().filter(|_| channel == Channel::Letter));
+                let text = format!("{}\n\n{}", rendered.subject, rendered.text);
+                (to.unwrap_or_default(), String::new(), text.into_bytes())
+            }
+        };
         let ladder = ladder_of(policy, snapshot);
         let stage = ladder.stages.iter().find(|stage| stage.name == contacting.stage);
         Ok(Planned {
             notice,
+            copy,
+            attempts: stage.map_or(1, |stage| stage.attempts),
             contacting: contacting.clone(),
+            to,
             on_unknown: stage.map_or(OnUnknown::Review, |stage| stage.on_unknown),
             message_id,
             sender: self.creditor.sender.clone(),

@@ -37,6 +37,8 @@ pub struct RunReport {
     pub totals: RunTotals,
     /// Notices released to be delivered.
     pub queued: u64,
+    /// Notices given to people as tasks.
+    pub tasks: u64,
     /// Accounts whose conclusion could not be recorded, with the error.
     pub failures: Vec<(AccountId, String)>,
     pub digest: String,

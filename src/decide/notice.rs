@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use chrono::Days;
 
-use crate::model::{Contact, Contacting, Demands, ItemCode, ItemId, PastNotice, ReasonCode, Stage};
+use crate::model::{Contacting, Demands, ItemCode, ItemId, PastNotice, ReasonCode, Stage};
 
 use super::explain::Trail;
 use super::gates::{No, Question};
 use super::items::{self, Assessed};
-use super::{ladder, recipient};
+use super::ladder;
+use super::recipient::{self, Reach};
 
 /// Step 6: the furthest next stage among the candidates that somebody can pay. Called when there is a candidate; when
 /// none can be paid, the furthest of all, so that the questions before `no_payment_account` have a stage to ask about.
@@ -31,11 +32,11 @@ pub(super) fn write_to(
     assessed: &mut [Assessed<'_>],
     payable: &BTreeSet<ItemId>,
     stage: &Stage,
-    contact: &Contact,
+    reach: &Reach<'_>,
     trail: &mut Trail<'_>,
 ) -> Result<Contacting, No> {
     let no_template = || No { code: ReasonCode::NoTemplate, next_date: None };
-    let language = recipient::language(q.policy, q.snapshot, contact, q.creditor());
+    let language = recipient::language(q.policy, q.snapshot, stage, reach.contact, q.creditor());
     let found = language.filter(|(language, _)| q.policy.templates.has(&stage.template, *language));
     let inputs = match language {
         Some((language, why)) => format!("template {} in {language} ({why})", stage.template),
@@ -43,7 +44,6 @@ pub(super) fn write_to(
     };
     trail.note(ReasonCode::NoTemplate.as_str(), found.is_some(), inputs, Some("languages"));
     let (language, _) = found.ok_or_else(no_template)?;
-    let recipient = contact.email.clone().ok_or(No { code: ReasonCode::NoAddress, next_date: None })?;
 
     let position = q.ladder.position(&stage.name).unwrap_or_default();
     let anchor = anchor(assessed, position).ok_or_else(no_template)?;
@@ -72,8 +72,10 @@ pub(super) fn write_to(
     );
     let accepted = || q.snapshot.history.notices.iter().filter(|notice| notice.state.completes_stage());
     let opened_on = q.snapshot.case.as_ref().map(|case| case.opened_on);
-    let escalated = accepted().any(|n| n.tone > stage.tone && opened_on.is_some_and(|day| n.accepted_on >= Some(day)));
+    let written = || accepted().filter(|notice| notice.was_written());
+    let escalated = written().any(|n| n.tone > stage.tone && opened_on.is_some_and(|day| n.accepted_on >= Some(day)));
     let mut earlier: Vec<&PastNotice> = accepted()
+        .filter(|notice| !notice.message_id.is_empty())
         .filter(|notice| notice.items.iter().any(|(item, _)| demanded.iter().any(|one| &one.item.id == item)))
         .collect();
     earlier.sort_by_key(|notice| (notice.accepted_on, notice.id));
@@ -83,10 +85,13 @@ pub(super) fn write_to(
         template: stage.template.clone(),
         anchor,
         language,
-        contact: contact.id.clone(),
-        recipient,
+        channel: stage.channel(),
+        contact: reach.contact.map(|contact| contact.id.clone()),
+        recipient: reach.email.cloned(),
+        phone: reach.phone.map(str::to_owned),
+        lapses_on: stage.lapse_after_working_days.map(|days| q.policy.calendars.add_working_days(q.today, days)),
         respond_by: stage
-            .respond_within
+            .days_to_respond(q.snapshot.account.country, q.snapshot.account.party_kind)
             .map(|days| q.policy.calendars.roll_to_working_day(q.today + Days::new(u64::from(days)))),
         requisites: demanded
             .iter()

@@ -30,6 +30,8 @@ pub enum EventKind {
     NoticeUnknown,
     NoticeResolvedAccepted,
     NoticeResolvedNotSent,
+    NoticeDone,
+    NoticeLapsed,
     HoldPlaced,
     HoldReleased,
     DisputeRecorded,
@@ -44,6 +46,7 @@ pub enum EventKind {
     Paused,
     Resumed,
     TaskOpened,
+    TaskClosed,
     ItemWithdrawn,
     ItemRestored,
 }
@@ -66,6 +69,8 @@ impl EventKind {
             Self::NoticeUnknown => "notice_unknown",
             Self::NoticeResolvedAccepted => "notice_resolved_accepted",
             Self::NoticeResolvedNotSent => "notice_resolved_not_sent",
+            Self::NoticeDone => "notice_done",
+            Self::NoticeLapsed => "notice_lapsed",
             Self::HoldPlaced => "hold_placed",
             Self::HoldReleased => "hold_released",
             Self::DisputeRecorded => "dispute_recorded",
@@ -80,6 +85,7 @@ impl EventKind {
             Self::Paused => "paused",
             Self::Resumed => "resumed",
             Self::TaskOpened => "task_opened",
+            Self::TaskClosed => "task_closed",
             Self::ItemWithdrawn => "item_withdrawn",
             Self::ItemRestored => "item_restored",
         }

@@ -28,6 +28,7 @@ codes! {
         DisputedBeforeSend = "disputed_before_send", "An item it demands was disputed.";
         PromisedBeforeSend = "promised_before_send", "The debtor promised to pay something it demands.";
         WaivedBeforeSend = "waived_before_send", "A stage that it stands for was waived for one of its items.";
+        Dropped = "dropped", "A person dropped it.";
         ResolvedNotSent = "resolved_not_sent", "A person decided that it had not gone out.";
         LedgerChanged = "ledger_changed", "Something else about the account, its credits or the items changed.";
     }

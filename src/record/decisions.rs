@@ -10,11 +10,12 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::model::{
-    Actor, CaseChange, Contacting, Decision, EmailAddress, Event, EventKind, ItemCode, Ladder, OnUnknown, Snapshot,
-    TaskKind, TaskRequest, Verdict,
+    Actor, CaseChange, Channel, Contacting, Decision, EmailAddress, Event, EventKind, ItemCode, Ladder, OnUnknown,
+    Snapshot, TaskKind, TaskRequest, Verdict,
 };
 
 use super::notices::plan;
+use super::people;
 use super::runs::RunStart;
 use super::{RecordError, append, texts_stored};
 
@@ -22,10 +23,18 @@ use super::{RecordError, append, texts_stored};
 #[derive(Debug, Clone)]
 pub struct Planned {
     pub notice: Uuid,
+    /// The e-mail copy of a letter to post.
+    pub copy: Option<PlannedCopy>,
+    /// Calls that nobody answered after which it is done.
+    pub attempts: u32,
     pub contacting: Contacting,
+    /// The address it is sent to, the number to call or the address to post to; empty for a hand-over.
+    pub to: String,
     pub on_unknown: OnUnknown,
+    /// Empty when it is no e-mail.
     pub message_id: String,
     pub sender: EmailAddress,
+    /// The message, or the text for a person.
     pub bytes: Vec<u8>,
     /// Random; makes the commitments in the log say nothing about what they commit to.
     pub salt: [u8; 32],
@@ -34,6 +43,14 @@ pub struct Planned {
     pub fingerprint: String,
     /// What the letter demands, as printed.
     pub letter: serde_json::Value,
+}
+
+/// The e-mail copy of a letter, frozen with it.
+#[derive(Debug, Clone)]
+pub struct PlannedCopy {
+    pub notice: Uuid,
+    pub message_id: String,
+    pub bytes: Vec<u8>,
 }
 
 /// What a run concluded for one account.
@@ -58,12 +75,16 @@ pub async fn write_page(
     let mut events = Vec::new();
     write_decisions(connection, run, page).await?;
     for one in page {
+        events.extend(people::take_back(connection, run.run, actor, one.decision).await?);
         events.extend(write_case(connection, run, actor, one).await?);
         for task in &one.decision.tasks {
             events.extend(open_task(connection, run, actor, one.decision, task).await?);
         }
         if let Some(planned) = one.planned {
             events.push(plan(connection, run, actor, one.snapshot, one.decision, planned).await?);
+            if planned.contacting.channel != Channel::Email {
+                people::freeze(connection, planned).await?;
+            }
         }
     }
     if !events.is_empty() {

@@ -11,7 +11,9 @@ use sha2::Sha256;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, Amounts, Currency, Decision, Event, EventKind, Money, OnUnknown, RunId, Snapshot};
+use crate::model::{
+    Actor, Amounts, Channel, Currency, Decision, EmailAddress, Event, EventKind, Money, OnUnknown, RunId, Snapshot,
+};
 
 use super::RecordError;
 use super::decisions::{Planned, demanded};
@@ -58,7 +60,12 @@ pub(super) async fn plan(
         planned.as_of,
         planned.valid_until,
         contacting.respond_by,
-        contacting.recipient.mailbox_key(),
+        // The e-mail copy of a letter has a mailbox of its own.
+        if contacting.channel == Channel::Email {
+            contacting.recipient.as_ref().map_or_else(String::new, EmailAddress::mailbox_key)
+        } else {
+            String::new()
+        },
         planned.sender.domain(),
         planned.message_id,
         planned.fingerprint,
@@ -91,7 +98,7 @@ pub(super) async fn plan(
         "INSERT INTO dunning.message (notice_id, recipient, sender, bytes, salt, snapshot, letter)
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
         planned.notice,
-        contacting.recipient.as_str(),
+        planned.to,
         planned.sender.as_str(),
         planned.bytes,
         &planned.salt[..],
@@ -108,12 +115,12 @@ pub(super) async fn plan(
         })
         .collect();
     let facts = json!({
-        "stage": contacting.stage, "language": contacting.language.code(), "anchor": contacting.anchor,
+        "stage": contacting.stage, "channel": contacting.channel.as_str(), "language": contacting.language.code(), "anchor": contacting.anchor,
         "business_date": run.business_date.to_string(),
         "respond_by": contacting.respond_by.map(|day| day.to_string()),
         "items": listed, "totals": totals, "message_id": planned.message_id, "fingerprint": planned.fingerprint,
         "message_commitment": commitment(&planned.salt, &planned.bytes),
-        "recipient_commitment": commitment(&planned.salt, contacting.recipient.as_str().as_bytes()),
+        "recipient_commitment": commitment(&planned.salt, planned.to.as_bytes()),
     });
     Ok(Event {
         creditor: Some(run.creditor.to_string()),
@@ -124,13 +131,14 @@ pub(super) async fn plan(
     })
 }
 
-/// Lets the planned notices of a run go out.
+/// Lets the planned e-mails of a run go out.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn release_run(connection: &mut PgConnection, run: RunId) -> Result<u64, RecordError> {
     let released = sqlx::query!(
-        "UPDATE dunning.notice SET state = 'queued', changed_at = clock_timestamp() WHERE run_id = $1 AND state = 'planned'",
+        "UPDATE dunning.notice SET state = 'queued', changed_at = clock_timestamp() WHERE run_id = $1 AND state = 'planned'
+         AND channel = 'email'",
         run.0
     )
     .execute(connection)
