@@ -515,6 +515,10 @@ fn snapshot(
     for one in past.promises.iter_mut().flat_map(|promise| &mut promise.items) {
         one.vanished = past.withdrawn.contains(&one.item) || seen.vanished.contains(one.item.as_str());
     }
+    for notice in &mut past.history.notices {
+        let gone = |id: &ItemId| past.withdrawn.contains(id) || seen.vanished.contains(id.as_str());
+        notice.vanished = notice.items.iter().any(|(item, _)| gone(item));
+    }
     let mailboxes = contacts
         .iter()
         .filter_map(|contact| contact.email.as_ref())

@@ -251,6 +251,7 @@ fn accept(snapshot: &mut Snapshot, contacting: &Contacting, items: &[(ItemId, St
         lapses_on: None,
         respond_by: contacting.respond_by,
         items: items.to_vec(),
+        vanished: false,
         mailbox,
         message_id: if by_email { format!("<simulated.{number}@localhost>") } else { String::new() },
     });

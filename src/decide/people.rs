@@ -37,8 +37,9 @@ fn no_longer_right(
     let of_items = notice.items.iter().filter_map(|(item, stage)| {
         let waived = snapshot.history.waivers.iter().any(|one| one.item == *item && one.stage == *stage);
         match codes.get(item) {
-            None | Some(ItemCode::Withdrawn) => Some(CancelReason::WithdrawnBeforeSend),
-            Some(ItemCode::Settled | ItemCode::Covered) => Some(CancelReason::PaidBeforeSend),
+            Some(ItemCode::Withdrawn) => Some(CancelReason::WithdrawnBeforeSend),
+            None if notice.vanished => Some(CancelReason::WithdrawnBeforeSend),
+            None | Some(ItemCode::Settled | ItemCode::Covered) => Some(CancelReason::PaidBeforeSend),
             Some(ItemCode::Disputed) => Some(CancelReason::DisputedBeforeSend),
             Some(ItemCode::ItemHold) => Some(CancelReason::HeldBeforeSend),
             Some(ItemCode::PromiseRunning) => Some(CancelReason::PromisedBeforeSend),

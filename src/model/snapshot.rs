@@ -47,6 +47,9 @@ pub struct PastNotice {
     pub respond_by: Option<NaiveDate>,
     /// The items it demanded; only these complete a stage, each its own: item and stage. None for a copy.
     pub items: Vec<(ItemId, StageName)>,
+    /// Something it demanded is gone from the ledger without being settled.
+    #[serde(default)]
+    pub vanished: bool,
     /// `EmailAddress::mailbox_key` of its recipient.
     pub mailbox: String,
     /// Empty when it was no e-mail.

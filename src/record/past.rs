@@ -87,6 +87,7 @@ pub async fn past(
             lapses_on: row.lapses_on,
             respond_by: row.respond_by,
             items: if row.copy { Vec::new() } else { items? },
+            vanished: false,
             mailbox: row.recipient_key,
             message_id: row.message_id,
         };

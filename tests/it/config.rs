@@ -721,50 +721,63 @@ fn a_secret_is_read_from_a_file_or_a_credential_when_it_is_needed() {
 }
 
 #[test]
-fn stages_that_need_a_person_are_refused_until_tasks_exist() {
-    let stages = "name = \"courtesy\"\ndays = -3\n\n[[ladder.default.stage]]\nname = \"friendly\"\ndays = 5\n";
-    let formal = "segment = [] }\n\n[[ladder.default.stage]]\nname = \"call\"\ntone = \"final\"\nchannels = [\"call\"]\n\
-                  days = 35\n\n[[ladder.default.stage]]\nname = \"formal\"\ndays = 42\napproval = true\n";
-    refused(
-        &[
-            ("policy.toml", "name = \"friendly\"\ndays = 5\n", stages),
-            ("policy.toml", "RUB = \"5000.00\" } }\n", &format!("RUB = \"5000.00\" }}, {formal}")),
-        ],
-        r#"
-error[C033 not_in_this_version]: a stage at -3 days would write before anything is overdue, and reminders before the due day do not exist in this version yet: set `enabled = false` or at least 1 day
-   --> policy.toml:110:8
-    |
-110 | days = -3
-    |        ^^
-
-error[C033 not_in_this_version]: the channel `call` needs a person, and tasks and approvals do not exist in this version yet: set `enabled = false` or remove the stage
-   --> policy.toml:131:13
-    |
-131 | channels = ["call"]
-    |             ^^^^^^
-
-error[C033 not_in_this_version]: the tone `formal` needs a person, and tasks and approvals do not exist in this version yet: set `enabled = false` or remove the stage
-   --> policy.toml:135:8
-    |
-135 | name = "formal"
-    |        ^^^^^^^^
-
-error[C033 not_in_this_version]: approval needs a person, and tasks and approvals do not exist in this version yet: set `enabled = false` or remove the stage
-   --> policy.toml:137:12
-    |
-137 | approval = true
-    |            ^^^^
-"#,
+fn stages_before_the_due_day_and_stages_of_people_are_checked() {
+    let stage =
+        |keys: &str| format!("name = \"friendly\"\ndays = 5\n\n[[ladder.default.stage]]\nname = \"x\"\n{keys}\n");
+    let said = |keys: &str| {
+        let sources = edited(&[("policy.toml", "name = \"friendly\"\ndays = 5\n", &stage(keys))]);
+        let findings = load_from(&sources, Path::new("."), [], None).err().map(|found| found.to_string());
+        findings.unwrap_or_default().lines().filter(|line| line.starts_with("error")).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(
+        said("tone = \"firm\"\ndays = 7\nchannels = [\"call\"]\nattempts = 2\nlapse_after_working_days = 3"),
+        ""
     );
+    assert_eq!(said("tone = \"firm\"\ndays = 7\nchannels = [\"email\", \"letter\"]\ncompletes_on = \"letter\""), "");
+    assert_eq!(
+        said("tone = \"firm\"\ndays = 7\nchannels = [\"call\", \"email\"]"),
+        "error[C033 not_in_this_version]: this version knows one channel per stage, or a letter that completes the stage \
+         with an e-mail copy: `channels = [\"letter\", \"email\"]`; make the others stages of their own"
+    );
+    assert_eq!(
+        said("tone = \"firm\"\ndays = 7\ncompletes_on = \"call\"\nattempts = 2"),
+        "error[C019 conflict]: the stage has no channel `call` that could complete it: add it to `channels`"
+    );
+    assert_eq!(
+        said("tone = \"firm\"\ndays = 7\nattempts = 2\nlapse_after_working_days = 3"),
+        "error[C019 conflict]: `ladder.default.stage.attempts` counts calls, and this stage makes none: remove it\n\
+         error[C019 conflict]: `ladder.default.stage.lapse_after_working_days` is for what a person does, and this \
+         stage is sent: remove it"
+    );
+    assert!(said("tone = \"firm\"\ndays = 7\nrespond_within_by_country = { XX1 = 7 }").contains("XX1"));
+    assert!(said("tone = \"firm\"\ndays = 7\napproval = true").contains("approvals do not exist in this version yet"));
+}
+
+#[test]
+fn only_a_courtesy_note_comes_before_the_due_day() {
+    let before = |tone: &str, days: i32| {
+        let stage = format!(
+            "name = \"x\"\ntone = \"{tone}\"\ndays = {days}\ntemplate = \"courtesy\"\n\n[[ladder.default.stage]]\nname = \"friendly\"\ndays = 5\n"
+        );
+        let old = "name = \"courtesy\"\ndays = -3\nenabled = false\n\n# Assume an oversight.\n[[ladder.default.stage]]\nname = \"friendly\"\ndays = 5\n";
+        let sources = edited(&[("policy.toml", old, &stage)]);
+        let findings = load_from(&sources, Path::new("."), [], None).err().map(|found| found.to_string());
+        findings.unwrap_or_default().lines().find(|line| line.starts_with("error")).unwrap_or_default().to_owned()
+    };
+    assert_eq!(before("courtesy", -3), "");
+    assert!(
+        before("friendly", -3)
+            .ends_with("the tone `friendly` speaks of a debt: use the tone `courtesy`, or at least 1 day")
+    );
+    assert!(before("courtesy", 2).ends_with("this one would come 2 days after: use negative days, or another tone"));
+    assert!(before("friendly", 0).contains("a stage on the due day itself would write before anything is overdue"));
 }
 
 #[test]
 fn a_disabled_stage_may_be_one_of_a_later_version() {
-    let later = "RUB = \"5000.00\" } }\n\n[[ladder.default.stage]]\nname = \"formal\"\ndays = 42\n\
-                 channels = [\"letter\", \"email\"]\napproval = true\nenabled = false\n";
-    let ladder = policy(&[("policy.toml", "RUB = \"5000.00\" } }\n", later)]).ladder(None).unwrap().clone();
-    assert!(!ladder.stages[3].enabled);
-    assert_eq!(ladder.stages[3].tone, Tone::Formal);
+    let ladder = policy(&[("policy.toml", "name = \"formal\"\n", "name = \"formal\"\napproval = true\n")]);
+    let formal = ladder.ladder(None).unwrap().stages.iter().find(|stage| stage.tone == Tone::Formal).unwrap();
+    assert!(!formal.enabled && formal.approval && formal.copies_by_email());
 }
 
 #[test]

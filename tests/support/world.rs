@@ -130,6 +130,7 @@ impl World {
             accepted_on: (state.completes_stage() || state == NoticeState::Bounced).then_some(day),
             respond_by: None,
             items: items.iter().map(|id| (item_id(id), stage_name(stage))).collect(),
+            vanished: false,
             mailbox: "office@debtor.example".to_owned(),
             message_id: format!("<{number}@creditor.example>"),
         });
@@ -294,6 +295,7 @@ impl World {
                 accepted_on: Some(self.today),
                 respond_by: contacting.respond_by,
                 items: completed_by(decision),
+                vanished: false,
                 mailbox: contacting.recipient.as_ref().map(EmailAddress::mailbox_key).unwrap_or_default(),
                 message_id: format!("<{number}@creditor.example>"),
             });
