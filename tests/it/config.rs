@@ -84,11 +84,12 @@ fn the_shipped_configuration_has_no_finding() {
 }
 
 #[test]
-fn the_shipped_ladder_is_friendly_firm_and_final_by_mail() {
+fn the_shipped_ladder_is_whole_and_only_mail_is_on() {
     let policy = policy(&[]);
     let ladder = policy.ladder(None).unwrap();
-    let stages: Vec<_> =
-        ladder.stages.iter().map(|s| (s.name.as_str(), s.days, s.tone, s.demands, s.on_unknown)).collect();
+    let on = || ladder.stages.iter().filter(|stage| stage.enabled);
+    assert_eq!(ladder.stages.len(), 7);
+    let stages: Vec<_> = on().map(|s| (s.name.as_str(), s.days, s.tone, s.demands, s.on_unknown)).collect();
     assert_eq!(
         stages,
         [
@@ -97,7 +98,7 @@ fn the_shipped_ladder_is_friendly_firm_and_final_by_mail() {
             ("final", 28, Tone::Final, Demands::Reached, OnUnknown::Review),
         ]
     );
-    let last = ladder.stages.last().unwrap();
+    let last = on().last().unwrap();
     assert_eq!(last.respond_within, Some(10));
     for currency in ["EUR", "GBP", "PLN", "RUB"].map(|code| Currency::parse(code).unwrap()) {
         assert_eq!(last.when.min.get(currency), policy.minimums.of(currency).unwrap() * Decimal::from(5));
@@ -189,7 +190,7 @@ fn an_unknown_key_is_an_error_in_every_section_of_every_file() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 25);
+    assert_eq!(tried, 29);
 }
 
 #[test]
@@ -202,8 +203,8 @@ fn doubtful_policies_are_used_and_doubted() {
                 "",
             ),
             ("policy.toml", "valid_days = 2", "valid_days = 2\ncontact_cap = []"),
-            ("policy.toml", "days = 5", "days = 5\ngap = 3"),
-            ("policy.toml", "name = \"firm\"", "name = \"courtesy\""),
+            ("policy.toml", "days = -3", "days = -3\ngap = 3"),
+            ("policy.toml", "name = \"final\"", "name = \"final\"\ntone = \"friendly\""),
         ],
         &[],
     );
@@ -263,9 +264,9 @@ error[C013 wrong_type]: `dispatch.max_tries` must be a whole number without quot
     |             ^^^^^^
 
 error[C017 money_not_quoted]: `minimum.EUR`: write the number in quotes, so that it stays exact: "10.00"
-  --> policy.toml:61:7
+  --> policy.toml:60:7
    |
-61 | EUR = 10.00
+60 | EUR = 10.00
    |       ^^^^^
 "#,
     );
@@ -354,15 +355,15 @@ error[C014 unknown_value]: `languages` must be "en", "it", "pl" or "ru"
   |                    ^^^^^ did you mean `pl`?
 
 error[C014 unknown_value]: `minimum.GPB`: "GPB" is not an ISO 4217 currency code such as EUR
-  --> policy.toml:62:1
+  --> policy.toml:61:1
    |
-62 | GPB = "10.00"
+61 | GPB = "10.00"
    | ^^^ did you mean `GBP`?
 
 error[C011 missing_key]: `frim` is not the name of a tone: add `tone = …` (courtesy, friendly, firm, final, formal or handover)
-   --> policy.toml:114:8
+   --> policy.toml:130:8
     |
-114 | name = "frim"
+130 | name = "frim"
     |        ^^^^^^ did you mean `firm`?
 
 error[C014 unknown_value]: `creditor.time_zone` must be a time zone of the IANA database, such as "Europe/Rome"
@@ -384,15 +385,15 @@ fn a_syntax_error_hides_only_its_own_file() {
         ],
         r#"
 error[C003 syntax]: this is not valid TOML: string values must be quoted, expected literal string
-  --> policy.toml:43:14
+  --> policy.toml:42:14
    |
-43 | valid_days = two days
+42 | valid_days = two days
    |              ^^^^^^^^
 
 error[C003 syntax]: this is not valid TOML: unclosed table, expected `]`
-  --> policy.toml:60:9
+  --> policy.toml:59:9
    |
-60 | [minimum
+59 | [minimum
    |         ^
 
 error[C016 invalid_value]: `creditor.country`: "pl" is not an ISO 3166-1 country code such as IT
@@ -789,27 +790,27 @@ fn impossible_ladders_are_refused_with_their_place() {
         ],
         r#"
 error[C031 days_not_rising]: stage `firm` must come later than `friendly`, which is due at 5 days: raise `days`, or move the stage up
-   --> policy.toml:115:8
+   --> policy.toml:131:8
     |
-115 | days = 5
+131 | days = 5
     |        ^
 
 error[C015 out_of_range]: `ladder.default.stage.respond_within` must be a whole number from 1 to 365
-   --> policy.toml:116:18
+   --> policy.toml:132:18
     |
-116 | respond_within = 0
+132 | respond_within = 0
     |                  ^
 
-error[C032 duplicate_name]: a stage `firm` exists already (policy.toml:113): give each stage its own name
-   --> policy.toml:120:8
+error[C032 duplicate_name]: a stage `firm` exists already (policy.toml:129): give each stage its own name
+   --> policy.toml:147:8
     |
-120 | name = "firm"
+147 | name = "firm"
     |        ^^^^^^
 
 error[C015 out_of_range]: `ladder.default.stage.gap` must be a whole number from 1 to 365
-   --> policy.toml:121:7
+   --> policy.toml:148:7
     |
-121 | gap = 0
+148 | gap = 0
     |       ^
 "#,
     );
@@ -818,7 +819,7 @@ error[C015 out_of_range]: `ladder.default.stage.gap` must be a whole number from
 #[test]
 fn a_ladder_in_which_nothing_can_happen_is_refused() {
     let mut sources = Source::shipped();
-    let at = sources[1].text.find("\n# Assume an oversight.").unwrap();
+    let at = sources[1].text.find("\n# Before the due day: what falls due").unwrap();
     sources[1].text.truncate(at);
     sources[1].text.push_str("\n[ladder.defautl]\n");
     let findings = load_from(&sources, Path::new("."), [], None).unwrap_err().to_string();
@@ -846,7 +847,7 @@ fn several_ladders_live_beside_each_other() {
     let policy = policy(&[("policy.toml", "RUB = \"5000.00\" } }\n", public)]);
     let name = LadderName::parse("public").unwrap();
     assert_eq!(policy.ladder(Some(&name)).unwrap().stages[0].days, 30);
-    assert_eq!(policy.ladder(None).unwrap().stages.len(), 3);
+    assert_eq!(policy.ladder(None).unwrap().stages.len(), 7);
 }
 
 #[test]
@@ -855,7 +856,7 @@ fn a_stage_says_when_it_applies_and_to_whom() {
                  demands = \"reached\"\non_unknown = \"review\"\n\
                  when = { party_kind = [\"company\", \"sole_trader\"], segment = [\"retail\"] }\n";
     let policy = policy(&[("policy.toml", "name = \"firm\"\ndays = 14\n", stage)]);
-    let stage = &policy.ladder(None).unwrap().stages[1];
+    let stage = &policy.ladder(None).unwrap().stages[2];
     assert_eq!((stage.template.as_str(), stage.tone, stage.gap), ("firm", Tone::Firm, Some(10)));
     assert_eq!((stage.demands, stage.on_unknown), (Demands::Reached, OnUnknown::Review));
     assert!(stage.when.party_kinds.iter().eq(&[PartyKind::Company, PartyKind::SoleTrader]));
@@ -890,27 +891,27 @@ fn money_is_exact_or_refused() {
         ],
         r#"
 error[C017 money_not_quoted]: `minimum.EUR`: write the number in quotes, so that it stays exact: "10"
-  --> policy.toml:61:7
+  --> policy.toml:60:7
    |
-61 | EUR = 10
+60 | EUR = 10
    |       ^^
 
 error[C016 invalid_value]: `minimum.GBP` must be a number of at least 0 in digits with a point and no thousands sign, such as "1000.00"
-  --> policy.toml:62:7
+  --> policy.toml:61:7
    |
-62 | GBP = "1,000.00"
+61 | GBP = "1,000.00"
    |       ^^^^^^^^^^
 
 error[C016 invalid_value]: `minimum.PLN` has more decimals than PLN (2)
-  --> policy.toml:63:7
+  --> policy.toml:62:7
    |
-63 | PLN = "50.001"
+62 | PLN = "50.001"
    |       ^^^^^^^^
 
 error[C017 money_not_quoted]: `rates.CHF`: write the number in quotes, so that it stays exact: "0.95"
-  --> policy.toml:73:7
+  --> policy.toml:72:7
    |
-73 | CHF = 0.95
+72 | CHF = 0.95
    |       ^^^^
 "#,
     );

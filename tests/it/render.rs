@@ -404,8 +404,8 @@ fn a_directory_loads_like_the_shipped_set() {
     assert_eq!(loaded.sources(), set().sources());
     let changed = copy_with(&[("friendly/en.md", &|text| format!("{text}\nRegards\n"))]);
     assert_ne!(TemplateSet::load(changed.path()).unwrap().sha256(), loaded.sha256());
-    let missing = loaded.missing([("friendly", Language::En), ("courtesy", Language::Pl)]);
-    assert_eq!(shown(&missing), "courtesy/pl.md: a stage of the policy needs this letter, and there is none");
+    let missing = loaded.missing([("friendly", Language::En), ("thanks", Language::Pl)]);
+    assert_eq!(shown(&missing), "thanks/pl.md: a stage of the policy needs this letter, and there is none");
 }
 
 #[test]
