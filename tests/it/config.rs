@@ -212,22 +212,22 @@ fn doubtful_policies_are_used_and_doubted() {
         &loaded.unwrap().warnings.to_string(),
         r#"
 warning[C040 doubtful]: without a cap nothing but the ladder limits how often a debtor is contacted
-  --> policy.toml:44:15
+  --> policy.toml:43:15
    |
-44 | contact_cap = []
+43 | contact_cap = []
    |               ^^
 
-warning[C040 doubtful]: `gap` of `friendly` is never used: no stage comes before it
-   --> policy.toml:103:8
+warning[C040 doubtful]: `gap` of `courtesy` is never used: no stage comes before it
+   --> policy.toml:113:8
     |
-103 | name = "friendly"
+113 | name = "courtesy"
     |        ^^^^^^^^^^
 
-warning[C040 doubtful]: stage `courtesy` sounds milder (courtesy) than the stage before it (friendly)
-   --> policy.toml:109:8
+warning[C040 doubtful]: stage `final` sounds milder (friendly) than the stage before it (firm)
+   --> policy.toml:141:8
     |
-109 | name = "courtesy"
-    |        ^^^^^^^^^^
+141 | name = "final"
+    |        ^^^^^^^
 "#,
     );
 }
@@ -827,15 +827,15 @@ fn a_ladder_in_which_nothing_can_happen_is_refused() {
         &findings,
         r"
 error[C030 ladder_incomplete]: there is no ladder for accounts that name none: add `[ladder.default]` with its stages, or rename `[ladder.defautl]`
-   --> policy.toml:107:2
+   --> policy.toml:117:2
     |
-107 | [ladder.defautl]
+117 | [ladder.defautl]
     |  ^^^^^^
 
 error[C030 ladder_incomplete]: ladder `defautl` has no enabled stage: nobody on it would ever be contacted
-   --> policy.toml:107:9
+   --> policy.toml:117:9
     |
-107 | [ladder.defautl]
+117 | [ladder.defautl]
     |         ^^^^^^^
 ",
     );
