@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use rust_decimal::Decimal;
 
-use crate::model::{CallOutcome, Cause, Mode};
+use crate::model::{CallOutcome, Cause, Mode, TaskKind};
 
 /// Chases overdue invoices, and can prove every contact and every decision not to make one.
 #[derive(Debug, Parser)]
@@ -353,7 +353,67 @@ pub(super) struct ReasonArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum TaskCommand {
     /// List open tasks, oldest first
-    List,
+    List(TaskListArgs),
+    /// Show a task: what to do, what to say, and how the account stands now
+    Show(TaskShowArgs),
+    /// Say that a task is done; a call says what came of it, a hand-over whom it went to
+    Done(TaskDoneArgs),
+    /// Drop a call, a letter or a hand-over: its stage is not done, and the next scan decides again
+    Drop(TaskDropArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TaskListArgs {
+    /// Only tasks of this kind, such as `make_call`
+    #[arg(long, value_parser = codes(TaskKind::ALL, TaskKind::as_str, TaskKind::parse))]
+    pub(super) kind: Option<TaskKind>,
+    /// Only this account
+    #[arg(long)]
+    pub(super) account: Option<String>,
+    /// Only tasks that have been open for so many days
+    #[arg(long, value_name = "DAYS", default_value_t = 0)]
+    pub(super) open_for: i64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TaskShowArgs {
+    #[arg(value_name = "NUMBER")]
+    pub(super) task: i64,
+    /// See the ledger as it stood on that day
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(super) as_of: Option<NaiveDate>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TaskDoneArgs {
+    #[arg(value_name = "NUMBER")]
+    pub(super) task: i64,
+    /// The day on which it was done [default: today]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(super) on: Option<NaiveDate>,
+    /// What came of the call; a promise or a dispute is recorded by its own command as well
+    #[arg(long, value_parser = codes(CallOutcome::ALL, CallOutcome::as_str, CallOutcome::parse))]
+    pub(super) outcome: Option<CallOutcome>,
+    /// What was said in the call; kept apart from the log, so that it can be erased
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) note: Option<String>,
+    /// Whom the account was handed over to; kept in the log for ever
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) to: Option<String>,
+    /// Kept in the log for ever; no names of debtors' people
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) reason: Option<String>,
+    /// Who did it [default: your login name]
+    #[arg(long, value_name = "PERSON")]
+    pub(super) by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TaskDropArgs {
+    #[arg(value_name = "NUMBER")]
+    pub(super) task: i64,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::daemon;
 use crate::decide::standings;
-use crate::model::{AccountId, Decision, Money, Promise, ReasonCode, Standing, Verdict};
+use crate::model::{AccountId, Channel, Decision, Money, Promise, ReasonCode, Standing, Verdict};
 use crate::record::{self, JournalRow, NoticeRow};
 
 use super::args::{Cli, ExplainArgs};
@@ -58,11 +58,17 @@ fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], not
     let _ = write!(out, "On {}: ", decision.business_date);
     match &decision.verdict {
         Verdict::Contact(contacting) => {
-            let _ = writeln!(
-                out,
-                "a notice is due: stage {}, in {}, to {}.",
-                contacting.stage, contacting.language, contacting.recipient
-            );
+            let copy = contacting.recipient.as_ref().map(|to| format!(", with a copy to {to}")).unwrap_or_default();
+            let how = match (contacting.channel, &contacting.recipient) {
+                (Channel::Email, Some(to)) => format!("to {to}"),
+                (Channel::Email, None) => "to nobody".to_owned(),
+                (Channel::Call, _) => {
+                    format!("a call to {} for a person to make", contacting.phone.as_deref().unwrap_or("nobody"))
+                }
+                (Channel::Letter, _) => format!("a letter for a person to post{copy}"),
+                (Channel::Handover, _) => "a hand-over for a person to make".to_owned(),
+            };
+            let _ = writeln!(out, "a notice is due: stage {}, in {}, {how}.", contacting.stage, contacting.language);
             if let Some(deadline) = contacting.respond_by {
                 let _ = writeln!(out, "It names a deadline: {deadline}.");
             }
@@ -185,7 +191,9 @@ fn remedy(code: ReasonCode) -> &'static str {
         ReasonCode::Paused => "`dunningd resume`.",
         ReasonCode::HandedOver => "`dunningd handover --back`, when it is ours again.",
         ReasonCode::AccountHold => "`dunningd release`, or the ledger's own hold is lifted.",
-        ReasonCode::NoAddress => "the ledger gets a contact with one usable e-mail address.",
+        ReasonCode::NoAddress => {
+            "the ledger gets what the stage needs: one usable e-mail address, a telephone number or a postal address."
+        }
         ReasonCode::NoPaymentAccount => "creditors.toml gets a bank account in that currency.",
         ReasonCode::NoTemplate => "the letter is written or mended, then `dunningd check`.",
         ReasonCode::CalendarMissing => "the calendar of that year is added.",

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::output::say;
 use crate::daemon::{EntryError, LoadError, ScanError, TransportError};
-use crate::record::{RecordError, RegisterError};
+use crate::record::{RecordError, RegisterError, TaskError};
 
 /// An exit code; the list is in the README.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +129,19 @@ impl From<RegisterError> for Failure {
             | RegisterError::NoSuchPromise { .. } => Self::new(Exit::NO_SUCH_THING, error.to_string()),
             RegisterError::DayIsOver(_) | RegisterError::WhichPromise(_) => Self::new(Exit::USAGE, error.to_string()),
             refused => Self::new(Exit::REFUSED, refused.to_string()),
+        }
+    }
+}
+
+impl From<TaskError> for Failure {
+    fn from(error: TaskError) -> Self {
+        match error {
+            TaskError::Register(error) => error.into(),
+            TaskError::NoSuchTask(_) => Self::new(Exit::NO_SUCH_THING, error.to_string()),
+            TaskError::Needs { .. } | TaskError::NotFor { .. } | TaskError::Outside { .. } => {
+                Self::new(Exit::USAGE, error.to_string())
+            }
+            TaskError::Closed(_) | TaskError::NotWithPerson { .. } => Self::new(Exit::REFUSED, error.to_string()),
         }
     }
 }

@@ -15,13 +15,14 @@ mod scan;
 mod service;
 mod setup;
 mod simulate;
+mod task;
 mod trial;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Cli, Command, LedgerCommand, LogCommand, OutboxCommand, TemplateCommand};
+use args::{Cli, Command, LedgerCommand, LogCommand, OutboxCommand, TaskCommand, TemplateCommand};
 use failure::{Exit, Failure};
 
 /// Runs the command line.
@@ -82,7 +83,10 @@ async fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Ledger { command: LedgerCommand::Check } => ledger::check(cli).await,
         Command::Ledger { command: LedgerCommand::Contract } => Ok(ledger::contract(cli)),
         Command::Outbox { command: OutboxCommand::List } => outbox::list(cli).await,
-        Command::Task { command: args::TaskCommand::List } => outbox::tasks(cli).await,
+        Command::Task { command: TaskCommand::List(args) } => task::list(cli, args).await,
+        Command::Task { command: TaskCommand::Show(args) } => task::show(cli, args).await,
+        Command::Task { command: TaskCommand::Done(args) } => task::done(cli, args).await,
+        Command::Task { command: TaskCommand::Drop(args) } => task::drop_task(cli, args).await,
         Command::Outbox { command: OutboxCommand::Show { notice } } => outbox::show(cli, *notice).await,
         Command::Outbox { command: OutboxCommand::Approve(args) } => release::approve(cli, args).await,
         Command::Outbox { command: OutboxCommand::Drop(args) } => release::drop_waiting(cli, args).await,

@@ -112,31 +112,6 @@ pub(super) async fn show(cli: &Cli, notice: uuid::Uuid) -> Result<Exit, Failure>
     Ok(Exit::DONE)
 }
 
-pub(super) async fn tasks(cli: &Cli) -> Result<Exit, Failure> {
-    let shell = connect::shell(cli, None).await?;
-    let mut connection = shell.pool.acquire().await?;
-    let tasks = record::open_tasks(&mut connection).await?;
-    if cli.json {
-        say!("{}", serde_json::to_value(&tasks).unwrap_or_default());
-        return Ok(Exit::DONE);
-    }
-    if tasks.is_empty() {
-        say!("Nothing waits for a person.");
-    }
-    for task in tasks {
-        let about = if task.subject.is_empty() { String::new() } else { format!(" ({})", task.subject) };
-        say!(
-            "{:>6}  {}  {:<18} {:<24} {}{about}",
-            task.task_id,
-            task.opened_on,
-            task.kind,
-            if task.account_id.is_empty() { &task.creditor } else { &task.account_id },
-            task.text
-        );
-    }
-    Ok(Exit::DONE)
-}
-
 pub(super) async fn resolve(cli: &Cli, args: &ResolveArgs) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, args.why.by.as_deref()).await?;
     let resolution = if args.what.accepted { Resolution::Accepted } else { Resolution::NotSent };

@@ -207,6 +207,9 @@ fn notes(out: &mut String, run: &RunReport) {
     if let Some(released) = &run.released {
         leaving(out, run, released);
     }
+    if run.tasks > 0 {
+        let _ = writeln!(out, "  to people  {} tasks; see `dunningd task list`", run.tasks);
+    }
     for (account, error) in &run.failures {
         let _ = writeln!(out, "  warning    account {account} could not be recorded: {error}");
     }

@@ -4,14 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::FindingCode;
-use super::section::{Field, Section};
+use super::section::{Field, Notes, Section};
 use super::tree::Origin;
 use crate::model::{
-    Amounts, Channel, Demands, Ladder, LadderName, Money, OnUnknown, PartyKind, Stage, StageCondition, StageName, Tone,
+    Amounts, Channel, Country, Demands, Ladder, LadderName, Money, OnUnknown, PartyKind, Stage, StageCondition,
+    StageName, Tone,
 };
 
-/// Why a stage of a later version is refused in this one.
-const NO_TASKS: &str = "its tasks do not exist in this version yet: set `enabled = false` or remove the stage";
+/// Working days after which a call that nobody made lapses, unless the policy says otherwise.
+const CALL_LAPSES_AFTER: u32 = 5;
+
+/// Calls that nobody answered after which one was tried often enough, unless the policy says otherwise.
+const CALL_ATTEMPTS: u32 = 3;
 
 /// Reads every ladder. `default` must be among them.
 pub(super) fn read(section: Option<Section<'_>>, root: &Section<'_>) -> BTreeMap<LadderName, Ladder> {
@@ -109,7 +113,7 @@ fn read_stage(mut section: Section<'_>) -> Option<ReadStage<'_>> {
     let days_at = days_field.as_ref().map_or(section.origin(), Field::origin);
     let days: Option<i32> = days_field.and_then(|field| field.number(-60..=3650));
 
-    let channels = channels(&mut section, enabled);
+    let (channels, completes_on) = channels(&mut section, enabled);
     let template = match section.get("template") {
         // A template is a folder of that name: the same letters as a stage, and no way out of the templates folder.
         Some(field) => field.parsed(StageName::parse).map(|name| name.as_str().to_owned()),
@@ -117,6 +121,22 @@ fn read_stage(mut section: Section<'_>) -> Option<ReadStage<'_>> {
     };
     let gap = section.get("gap").and_then(|field| field.number(1..=365));
     let respond_within = section.get("respond_within").and_then(|field| field.number(1..=365));
+    let respond_within_by_country = by_country(&mut section, "respond_within_by_country");
+    let respond_within_of_persons = by_country(&mut section, "respond_within_of_persons");
+    let calls = completes_on.or_else(|| channels.first().copied()) == Some(Channel::Call);
+    let lapse = section.get("lapse_after_working_days");
+    let attempts = section.get("attempts");
+    for field in attempts.iter().filter(|_| !calls) {
+        let message = format!("`{}` counts calls, and this stage makes none: remove it", field.path);
+        field.note(FindingCode::Conflict, message);
+    }
+    let by_email = completes_on.or_else(|| channels.first().copied()) == Some(Channel::Email);
+    for field in lapse.iter().filter(|_| by_email) {
+        let message = format!("`{}` is for what a person does, and this stage is sent: remove it", field.path);
+        field.note(FindingCode::Conflict, message);
+    }
+    let lapse_after_working_days = lapse.map_or(calls.then_some(CALL_LAPSES_AFTER), |field| field.number(1..=60));
+    let attempts = attempts.and_then(|field| field.number(1..=10)).unwrap_or(CALL_ATTEMPTS);
     let approval = section.flag("approval", false);
     let demands = section.get("demands");
     let demands =
@@ -129,22 +149,13 @@ fn read_stage(mut section: Section<'_>) -> Option<ReadStage<'_>> {
     section.close();
 
     if enabled {
-        let tone_at = tone_field.as_ref().map_or(name_at, Field::origin);
-        if let Some(tone @ (Tone::Formal | Tone::Handover)) = tone {
-            let message = format!("the tone `{}` needs a person, and {NO_TASKS}", tone.as_str());
-            notes.add(FindingCode::NotInThisVersion, tone_at, message);
-        }
         if let Some(field) = on_unknown_field.filter(|_| on_unknown == Some(OnUnknown::ResendOnce)) {
             let message = "sending again by itself does not exist in this version yet: write `on_unknown = \"review\"`, \
                            and a person decides by `dunningd outbox resolve`";
             field.note(FindingCode::NotInThisVersion, message);
         }
-        if let Some(days) = days.filter(|days| *days < 1) {
-            let message = format!(
-                "a stage at {days} days would write before anything is overdue, and reminders before the due day do \
-                 not exist in this version yet: set `enabled = false` or at least 1 day"
-            );
-            notes.add(FindingCode::NotInThisVersion, days_at, message);
+        if let (Some(days), Some(tone)) = (days, tone) {
+            before_due(notes, days_at, days, tone);
         }
     }
     let tone = tone?;
@@ -154,10 +165,15 @@ fn read_stage(mut section: Section<'_>) -> Option<ReadStage<'_>> {
         tone,
         days: days?,
         channels,
+        completes_on,
         template: template?,
         enabled,
         gap,
         respond_within,
+        respond_within_by_country,
+        respond_within_of_persons,
+        lapse_after_working_days,
+        attempts,
         approval,
         demands: demands.unwrap_or(if from_final { Demands::Reached } else { Demands::AllOverdue }),
         when,
@@ -180,25 +196,72 @@ fn tone_of_name(name: &StageName, section: &Section<'_>, name_at: &Origin) -> Op
     tone
 }
 
-fn channels(section: &mut Section<'_>, enabled: bool) -> Vec<Channel> {
-    let Some(field) = section.get("channels") else { return vec![Channel::Email] };
-    let fields = field.list().unwrap_or_default();
-    if fields.is_empty() {
-        field.note(FindingCode::InvalidValue, "a stage needs at least one channel: write `channels = [\"email\"]`");
-    }
+/// What comes before the due day speaks of no debt, and nothing else does.
+fn before_due(notes: &Notes<'_>, days_at: &Origin, days: i32, tone: Tone) {
+    let wrong = match (days, tone) {
+        (0, _) => "a stage on the due day itself would write before anything is overdue: write at least 1 day, or a \
+                   negative number for a courtesy note before it"
+            .to_owned(),
+        (..0, Tone::Courtesy) => return,
+        (..0, _) => format!(
+            "a stage at {days} days writes before anything is overdue, and the tone `{}` speaks of a debt: use the \
+             tone `courtesy`, or at least 1 day",
+            tone.as_str()
+        ),
+        (1.., Tone::Courtesy) => format!(
+            "a courtesy note speaks of what is not due yet, and this one would come {days} days after: use negative \
+             days, or another tone"
+        ),
+        (1.., _) => return,
+    };
+    notes.add(FindingCode::InvalidValue, days_at, wrong);
+}
+
+/// Days per country: `{ IT = 15, PL = 7 }`.
+fn by_country(section: &mut Section<'_>, key: &'static str) -> BTreeMap<Country, u32> {
+    const USUAL: [&str; 5] = ["IT", "PL", "RU", "GB", "IE"];
+    let fields = section.section(key).map(Section::rest).unwrap_or_default();
+    fields.iter().filter_map(|field| Some((field.parsed_key(Country::parse, USUAL)?, field.number(1..=365)?))).collect()
+}
+
+/// The channels of a stage, and the one that completes it when that is not the first.
+fn channels(section: &mut Section<'_>, enabled: bool) -> (Vec<Channel>, Option<Channel>) {
     let words = Channel::ALL.map(|channel| (channel.as_str(), channel));
+    let listed = section.get("channels");
+    let completes = section.get("completes_on");
+    let completes_on = completes.as_ref().and_then(|field| field.choice(&words));
     let mut channels = Vec::new();
-    for field in fields {
+    for field in listed.as_ref().and_then(Field::list).unwrap_or_default() {
         let Some(channel) = field.choice(&words) else { continue };
         if channels.contains(&channel) {
             field.note(FindingCode::DuplicateName, format!("the channel `{}` is there twice", channel.as_str()));
-        } else if enabled && channel != Channel::Email {
-            let message = format!("the channel `{}` needs a person, and {NO_TASKS}", channel.as_str());
-            field.note(FindingCode::NotInThisVersion, message);
         }
         channels.push(channel);
     }
-    channels
+    match &listed {
+        None => channels.push(Channel::Email),
+        Some(field) if channels.is_empty() => {
+            field.note(FindingCode::InvalidValue, "a stage needs at least one channel: write `channels = [\"email\"]`");
+        }
+        Some(field) => {
+            let first = completes_on.or_else(|| channels.first().copied());
+            let copied = first == Some(Channel::Letter)
+                && channels.iter().all(|c| [Channel::Letter, Channel::Email].contains(c));
+            if enabled && channels.len() > 1 && !copied {
+                let message = "this version knows one channel per stage, or a letter that completes the stage with an \
+                               e-mail copy: `channels = [\"letter\", \"email\"]`; make the others stages of their own";
+                field.note(FindingCode::NotInThisVersion, message);
+            }
+        }
+    }
+    if let (Some(field), Some(channel)) = (completes, completes_on)
+        && !channels.contains(&channel)
+    {
+        let message =
+            format!("the stage has no channel `{}` that could complete it: add it to `channels`", channel.as_str());
+        field.note(FindingCode::Conflict, message);
+    }
+    (channels, completes_on)
 }
 
 fn condition(mut section: Section<'_>) -> StageCondition {

@@ -4,7 +4,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::claim;
 use crate::model::{
-    ContactRole, Contacting, Creditor, Decision, ItemCode, Language, Letter, Mail, Mailbox, Policy, Snapshot,
+    ContactRole, Contacting, Creditor, Decision, EmailAddress, ItemCode, Language, Letter, Mail, Mailbox, Policy,
+    Snapshot,
 };
 
 /// The letter that a decision asks for.
@@ -18,7 +19,7 @@ pub fn letter(
     payments_as_of: DateTime<Utc>,
 ) -> Letter {
     let account = &snapshot.account;
-    let contact = snapshot.contacts.iter().find(|contact| contact.id == contacting.contact);
+    let contact = snapshot.contacts.iter().find(|contact| contacting.contact.as_ref() == Some(&contact.id));
     // The operator's words are used only where they are in the letter's language.
     let salutation = contact
         .filter(|contact| {
@@ -59,14 +60,14 @@ pub fn letter(
     }
 }
 
-/// The day of the last accepted notice that named every one of the demanded items.
+/// The day of the last letter or e-mail that named every one of the demanded items.
 fn reminded_on(snapshot: &Snapshot, decision: &Decision) -> Option<NaiveDate> {
     let demanded: Vec<_> = decision.items.iter().filter(|item| item.code == ItemCode::Demanded).collect();
     snapshot
         .history
         .notices
         .iter()
-        .filter(|notice| notice.state.completes_stage())
+        .filter(|notice| notice.was_written())
         .filter(|notice| demanded.iter().all(|one| notice.items.iter().any(|(item, _)| item == &one.item)))
         .filter_map(|notice| notice.accepted_on)
         .max()
@@ -78,10 +79,11 @@ pub fn mail(
     creditor: &Creditor,
     snapshot: &Snapshot,
     contacting: &Contacting,
+    recipient: EmailAddress,
     message_id: String,
     at: DateTime<Utc>,
 ) -> Mail {
-    let contact = snapshot.contacts.iter().find(|contact| contact.id == contacting.contact);
+    let contact = snapshot.contacts.iter().find(|contact| contacting.contact.as_ref() == Some(&contact.id));
     // A person's name stands beside the address; a mailbox without one is called by the account's.
     let name = contact
         .and_then(|contact| contact.name.clone())
@@ -89,7 +91,7 @@ pub fn mail(
     Mail {
         from: Mailbox { name: Some(creditor.sender_name.clone()), address: creditor.sender.clone() },
         reply_to: Mailbox { name: Some(creditor.name.clone()), address: creditor.reply_to.clone() },
-        to: Mailbox { name, address: contacting.recipient.clone() },
+        to: Mailbox { name, address: recipient },
         message_id,
         references: contacting.references.clone(),
         date: at.with_timezone(&creditor.time_zone).fixed_offset(),

@@ -8,6 +8,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::config::{Mail, Recipients};
@@ -15,12 +16,12 @@ use crate::decide::{brake, decide, expected_by, ladder_of, needs_approval};
 use crate::deliver;
 use crate::ledger::{self, LedgerAccount, Reader, View};
 use crate::model::{
-    AccountId, Approvals, BankAccount, Contacting, Creditor, Decision, EmailAddress, Event, Freshness, ItemCode,
-    ItemId, Ladder, Mailbox, MailboxUse, Mode, NoticeId, OnUnknown, ReasonCode, RefusalCode, Released, RunId,
+    AccountId, Approvals, BankAccount, Channel, Contacting, Creditor, Decision, EmailAddress, Event, Freshness,
+    ItemCode, ItemId, Ladder, Mailbox, MailboxUse, Mode, NoticeId, OnUnknown, ReasonCode, RefusalCode, Released, RunId,
     RunTotals, Snapshot, Verdict,
 };
 use crate::record::{
-    self, Identity, PageWrite, Past, PastReader, Planned, RecordError, ReleaseOrder, RunEnd, RunStart,
+    self, Identity, PageWrite, Past, PastReader, Planned, PlannedCopy, RecordError, ReleaseOrder, RunEnd, RunStart,
 };
 
 use super::scan::{Page, RunReport, ScanError, ScanRequest, Spent};
@@ -127,6 +128,7 @@ impl<'a> Run<'a> {
                     transaction.commit().await?;
                     report.run = Some(start.run);
                     report.queued = released.queued;
+                    report.tasks = released.tasks;
                     report.released = Some(released);
                 }
                 Ok(report)
@@ -308,6 +310,7 @@ impl<'a> Run<'a> {
             totals: RunTotals::default(),
             queued: 0,
             released: None,
+            tasks: 0,
             forecast: 0,
             not_allowed: Vec::new(),
             failures: Vec::new(),
@@ -399,7 +402,7 @@ impl<'a> Run<'a> {
             snapshot.approvals.waiting = known.waiting;
             let decision = decide(policy, &snapshot, self.today);
             if let Verdict::Contact(contacting) = &decision.verdict {
-                taken.insert(contacting.recipient.mailbox_key());
+                taken.extend(contacting.recipient.as_ref().map(EmailAddress::mailbox_key));
                 let waits = snapshot.approvals.all || needs_approval(policy, &snapshot, &decision).is_some();
                 known.waiting = known.waiting.saturating_add(u32::from(waits));
             }
@@ -433,7 +436,8 @@ impl<'a> Run<'a> {
     }
 
     fn may_write_to(&self, planned: &Planned) -> bool {
-        self.recipients().is_none_or(|recipients| recipients.allow(planned.recipient()))
+        let to = planned.redirect_to.as_ref().or(planned.contacting.recipient.as_ref());
+        self.recipients().zip(to).is_none_or(|(recipients, to)| recipients.allow(to))
     }
 
     async fn snapshots(
@@ -521,24 +525,52 @@ impl<'a> Run<'a> {
         let letter = compose::letter(policy, self.creditor, snapshot, decision, contacting, payments_as_of);
         let mut rendered = self.live.templates.render(&letter).map_err(|error| error.to_string())?;
         let notice = self.shell.clock.new_id();
-        let message_id = format!("<n.{notice}@{}>", self.creditor.sender.domain());
-        let mut mail = compose::mail(self.creditor, snapshot, contacting, message_id.clone(), self.clock.now());
         let redirect_to = match self.recipients() {
             Some(Recipients::Redirect(to)) => Some(to.clone()),
             _ => None,
         };
-        if let Some(to) = &redirect_to {
-            rendered.subject = format!("[trial: not sent to {}] {}", contacting.recipient, rendered.subject);
-            mail.to = Mailbox { name: None, address: to.clone() };
+        if let Some(instead_of) = contacting.recipient.as_ref().filter(|_| redirect_to.is_some()) {
+            rendered.subject = format!("[trial: not sent to {instead_of}] {}", rendered.subject);
         }
+        let e_mail = |notice: Uuid, to: &EmailAddress| {
+            let message_id = format!("<n.{notice}@{}>", self.creditor.sender.domain());
+            let now = self.clock.now();
+            let mut mail = compose::mail(self.creditor, snapshot, contacting, to.clone(), message_id.clone(), now);
+            if let Some(to) = &redirect_to {
+                mail.to = Mailbox { name: None, address: to.clone() };
+            }
+            let bytes = deliver::build(&mail, &rendered).map_err(|error| error.to_string())?;
+            Ok::<_, String>((message_id, bytes))
+        };
+        let mut copy = None;
+        let (to, message_id, bytes) = match (contacting.channel, &contacting.recipient) {
+            (Channel::Email, Some(to)) => {
+                let (message_id, bytes) = e_mail(notice, to)?;
+                (redirect_to.as_ref().unwrap_or(to).to_string(), message_id, bytes)
+            }
+            (Channel::Email, None) => return Err("there is no address to send it to".to_owned()),
+            (channel, copied_to) => {
+                if let Some(copied_to) = copied_to {
+                    let notice = self.shell.clock.new_id();
+                    let (message_id, bytes) = e_mail(notice, copied_to)?;
+                    copy = Some(PlannedCopy { notice, message_id, bytes });
+                }
+                let posted_to = || snapshot.account.postal_address.clone();
+                let to = contacting.phone.clone().or_else(|| posted_to().filter(|_| channel == Channel::Letter));
+                let text = format!("{}\n\n{}", rendered.subject, rendered.text);
+                (to.unwrap_or_default(), String::new(), text.into_bytes())
+            }
+        };
         let approval = needs_approval(policy, snapshot, decision);
         let valid_days = if approval.is_some() { policy.approval.valid_days } else { policy.valid_days };
-        let bytes = deliver::build(&mail, &rendered).map_err(|error| error.to_string())?;
         let ladder = ladder_of(policy, snapshot);
         let stage = ladder.stages.iter().find(|stage| stage.name == contacting.stage);
         Ok(Planned {
             notice,
+            copy,
+            attempts: stage.map_or(1, |stage| stage.attempts),
             contacting: contacting.clone(),
+            to,
             on_unknown: stage.map_or(OnUnknown::Review, |stage| stage.on_unknown),
             message_id,
             sender: self.creditor.sender.clone(),
@@ -722,6 +754,10 @@ fn snapshot(one: LedgerAccount, mut past: Past, uses: &BTreeMap<String, MailboxU
     }
     for one in past.promises.iter_mut().flat_map(|promise| &mut promise.items) {
         one.vanished = past.withdrawn.contains(&one.item) || seen.vanished.contains(one.item.as_str());
+    }
+    for notice in &mut past.history.notices {
+        let gone = |id: &ItemId| past.withdrawn.contains(id) || seen.vanished.contains(id.as_str());
+        notice.vanished = notice.items.iter().any(|(item, _)| gone(item));
     }
     let mailboxes = contacts
         .iter()

@@ -56,6 +56,8 @@ pub struct RunReport {
     pub queued: u64,
     /// How the notices left the run; missing for a dry run.
     pub released: Option<Released>,
+    /// Notices given to people as tasks.
+    pub tasks: u64,
     /// How many contacts are expected of the next working day.
     pub forecast: u64,
     #[serde(skip)]

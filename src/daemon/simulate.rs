@@ -13,8 +13,9 @@ use uuid::Uuid;
 use crate::decide::{decide, ladder_of};
 use crate::ledger::{self, AccountHistory, HistoryReader};
 use crate::model::{
-    AccountId, Approvals, Case, CaseChange, Contacting, CreditorId, Decision, EmailAddress, Freshness, History,
-    ItemCode, ItemId, MailboxUse, NoticeId, NoticeState, PastNotice, Policy, ReasonCode, Snapshot, StageName, Verdict,
+    AccountId, Approvals, Case, CaseChange, Channel, Contacting, CreditorId, Decision, EmailAddress, Freshness,
+    History, ItemCode, ItemId, MailboxUse, NoticeId, NoticeState, PastNotice, Policy, ReasonCode, Snapshot, StageName,
+    Verdict,
 };
 
 use super::{ScanError, Shell};
@@ -235,7 +236,8 @@ fn demanded(decision: &Decision) -> Vec<(ItemId, StageName)> {
 /// The notice arrives on the day it was decided.
 fn accept(snapshot: &mut Snapshot, contacting: &Contacting, items: &[(ItemId, StageName)], today: NaiveDate) {
     let number = snapshot.history.notices.len() as u128 + 1;
-    let mailbox = EmailAddress::mailbox_key(&contacting.recipient);
+    let mailbox = contacting.recipient.as_ref().map(EmailAddress::mailbox_key).unwrap_or_default();
+    let by_email = contacting.channel == Channel::Email;
     if let Some(usage) = snapshot.mailboxes.get_mut(&mailbox) {
         usage.contacts.push(today);
     }
@@ -243,14 +245,17 @@ fn accept(snapshot: &mut Snapshot, contacting: &Contacting, items: &[(ItemId, St
         id: NoticeId(Uuid::from_u128(number)),
         stage: contacting.stage.clone(),
         tone: contacting.tone,
-        state: NoticeState::Accepted,
+        channel: contacting.channel,
+        state: if by_email { NoticeState::Accepted } else { NoticeState::Done },
         decided_on: today,
-        counted_on: Some(today),
+        counted_on: (contacting.channel != Channel::Handover).then_some(today),
         accepted_on: Some(today),
+        lapses_on: None,
         respond_by: contacting.respond_by,
         items: items.to_vec(),
+        vanished: false,
         mailbox,
-        message_id: format!("<simulated.{number}@localhost>"),
+        message_id: if by_email { format!("<simulated.{number}@localhost>") } else { String::new() },
     });
 }
 

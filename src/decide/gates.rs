@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use chrono::{Datelike as _, Days, NaiveDate};
 
 use crate::model::{
-    CalendarMissing, Contact, ContactCap, ContactLaw, Contacting, Country, Creditor, EmailAddress, HoldTarget,
-    ItemCode, ItemId, Ladder, MailboxUse, Money, PastNotice, Policy, Promise, PromiseState, ReasonCode, Snapshot,
-    Stage, Standing, Tone,
+    CalendarMissing, Channel, ContactCap, ContactLaw, Contacting, Country, Creditor, EmailAddress, ItemCode, ItemId,
+    Ladder, MailboxUse, Money, PastNotice, Policy, Promise, PromiseState, ReasonCode, Snapshot, Stage, Standing, Tone,
 };
 
 use super::explain::Trail;
 use super::items::{self, Assessed};
 use super::ladder::{PassedOver, Past};
+use super::recipient::Reach;
 use super::{notice, recipient};
 
 /// What is asked about.
@@ -57,14 +57,17 @@ pub(super) fn ask(q: &Question<'_>, assessed: &mut [Assessed<'_>], trail: &mut T
         .map(|one| one.item.id.clone())
         .collect();
     let stage = notice::stage(q, assessed, &payable);
-    let contact = recipient::recipient(q.snapshot, q.creditor(), stage.tone);
+    let reach = recipient::reach(q.snapshot, q.creditor(), stage);
     approval_limit(q, stage.approval, trail)?;
-    contact_cap(q, contact, trail)?;
-    mailbox(q, contact, trail)?;
+    // Nobody is contacted by a hand-over.
+    if stage.channel() != Channel::Handover {
+        contact_cap(q, reach.email, trail)?;
+    }
+    mailbox(q, reach.email, trail)?;
     sending_day(q, stage, trail)?;
-    let contact = address(q, contact, trail)?;
+    address(q, stage, &reach, trail)?;
     payment_account(q, assessed, &payable, trail)?;
-    notice::write_to(q, assessed, &payable, stage, contact, trail)
+    notice::write_to(q, assessed, &payable, stage, &reach, trail)
 }
 
 /// What stops an account whatever it owes.
@@ -78,12 +81,7 @@ fn stops(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> 
     });
     gate(trail, ReasonCode::HandedOver, handover.is_none(), inputs, None)?;
 
-    let account = &q.snapshot.account;
-    let hold = items::held(
-        q.today,
-        (account.hold_until, account.hold_reason.as_deref()),
-        q.snapshot.holds.iter().filter(|hold| matches!(&hold.target, HoldTarget::Account(id) if *id == account.id)),
-    );
+    let hold = items::account_hold(q.snapshot, q.today);
     let inputs = match &hold {
         None => "no hold on the account".to_owned(),
         Some((last, reason)) => {
@@ -153,6 +151,13 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
     }
 
     due_dates(assessed, trail)?;
+    let coming = assessed.iter().find(|one| one.code == ItemCode::Reached && !one.is_overdue());
+    if let Some((position, stage)) = coming.and_then(|one| one.next_stage.as_ref()) {
+        let at = q.ladder.stages.get(*position).map_or("", |stage| stage.location.as_str());
+        trail.note_at("stage_due", true, format!("nothing is overdue, and {stage} is due for what is coming due"), at);
+        return Ok(());
+    }
+
     let in_play: Vec<&Assessed<'_>> = assessed.iter().filter(|one| one.is_debit() && !one.code.is_out()).collect();
     let out: Vec<&Assessed<'_>> = assessed
         .iter()
@@ -243,9 +248,13 @@ pub(super) fn calendar_missing(missing: &CalendarMissing, asked_for: &str, trail
 fn first_demand(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate> {
     let waits = one.code == ItemCode::NotOverdue || one.released_on.is_some();
     let due = one.effective_due.filter(|_| waits)?;
-    let stages = q.ladder.stages.iter().filter(|stage| stage.enabled && stage.days >= 0);
-    let first_stage = stages.map(|stage| stage.days).min()?;
-    items::end_of_grace(q.policy, one).max(Some(items::add_days(due, first_stage))).max(one.released_on)
+    let first = |before_due: bool| {
+        let stages = q.ladder.stages.iter().filter(|stage| stage.enabled && stage.is_before_due() == before_due);
+        stages.map(|stage| items::add_days(due, stage.days)).min()
+    };
+    let announced = if one.code == ItemCode::NotOverdue { one.due_on } else { first(true).filter(|_| due >= q.today) };
+    let overdue = first(false).and_then(|first| items::end_of_grace(q.policy, one).max(Some(first)));
+    sooner(announced, overdue).max(one.released_on)
 }
 
 fn sooner(a: Option<NaiveDate>, b: Option<NaiveDate>) -> Option<NaiveDate> {
@@ -302,11 +311,11 @@ fn approval_limit(q: &Question<'_>, of_stage: bool, trail: &mut Trail<'_>) -> Re
 }
 
 /// Step 9: counted contacts of the account, and of the mailbox over all accounts and creditors.
-fn contact_cap(q: &Question<'_>, contact: Option<&Contact>, trail: &mut Trail<'_>) -> Result<(), No> {
+fn contact_cap(q: &Question<'_>, email: Option<&EmailAddress>, trail: &mut Trail<'_>) -> Result<(), No> {
     let history = &q.snapshot.history;
     let of_account: Vec<NaiveDate> =
         history.notices.iter().filter_map(|n| n.counted_on).chain(history.other_contacts.iter().copied()).collect();
-    let key = contact.and_then(|contact| contact.email.as_ref()).map(EmailAddress::mailbox_key);
+    let key = email.map(EmailAddress::mailbox_key);
     let of_mailbox = key.and_then(|key| q.snapshot.mailboxes.get(&key)).map(|usage| usage.contacts.as_slice());
     let account = &q.snapshot.account;
     let laws: Vec<&ContactLaw> =
@@ -344,8 +353,8 @@ fn contact_cap(q: &Question<'_>, contact: Option<&Contact>, trail: &mut Trail<'_
 }
 
 /// One notice per mailbox and creditor per day.
-fn mailbox(q: &Question<'_>, contact: Option<&Contact>, trail: &mut Trail<'_>) -> Result<(), No> {
-    let Some(usage) = mailbox_use(q, contact) else { return Ok(()) };
+fn mailbox(q: &Question<'_>, email: Option<&EmailAddress>, trail: &mut Trail<'_>) -> Result<(), No> {
+    let Some(usage) = mailbox_use(q, email) else { return Ok(()) };
     let inputs = format!(
         "{} the mailbox{}",
         if usage.accounts == 1 { "one account uses".to_owned() } else { format!("{} accounts use", usage.accounts) },
@@ -354,9 +363,8 @@ fn mailbox(q: &Question<'_>, contact: Option<&Contact>, trail: &mut Trail<'_>) -
     gate(trail, ReasonCode::SharedMailbox, !usage.notice_today, inputs, Some(next_day(q.today)))
 }
 
-pub(super) fn mailbox_use<'a>(q: &Question<'a>, contact: Option<&Contact>) -> Option<&'a MailboxUse> {
-    let key = contact?.email.as_ref()?.mailbox_key();
-    q.snapshot.mailboxes.get(&key)
+pub(super) fn mailbox_use<'a>(q: &Question<'a>, email: Option<&EmailAddress>) -> Option<&'a MailboxUse> {
+    q.snapshot.mailboxes.get(&email?.mailbox_key())
 }
 
 /// Step 10: a sending day in both countries, and no quiet period for a stage that presses.
@@ -391,10 +399,22 @@ fn sending_day(q: &Question<'_>, stage: &Stage, trail: &mut Trail<'_>) -> Result
     Err(No { code: ReasonCode::OutsideSendDays, next_date: next_such_day(q.today, free) })
 }
 
-fn address<'a>(q: &Question<'_>, contact: Option<&'a Contact>, trail: &mut Trail<'_>) -> Result<&'a Contact, No> {
+/// Where the stage's channel reaches the debtor: a mailbox, a number to call, an address to post to.
+fn address(q: &Question<'_>, stage: &Stage, reach: &Reach<'_>, trail: &mut Trail<'_>) -> Result<(), No> {
     let contacts = &q.snapshot.contacts;
-    let inputs = match contact {
+    let (channel, posted) = (stage.channel(), q.snapshot.account.postal_address.is_some());
+    let found = match channel {
+        Channel::Email => reach.email.is_some(),
+        Channel::Call => reach.phone.is_some(),
+        Channel::Letter => posted,
+        Channel::Handover => true,
+    };
+    let inputs = match reach.contact {
+        _ if channel == Channel::Handover => "a hand-over reaches nobody".to_owned(),
+        _ if channel == Channel::Letter && posted => "the account's postal address".to_owned(),
+        _ if channel == Channel::Letter => "the account has no postal address".to_owned(),
         Some(contact) => format!("contact {} ({})", contact.id, contact.role.as_str()),
+        None if channel == Channel::Call => format!("none of {} contacts has a telephone number", contacts.len()),
         None if contacts.is_empty() => "the account has no contact at all".to_owned(),
         None => format!(
             "{} contacts: {} want no e-mail, {} hold something that is not one usable address",
@@ -403,8 +423,7 @@ fn address<'a>(q: &Question<'_>, contact: Option<&'a Contact>, trail: &mut Trail
             contacts.iter().filter(|c| c.unusable_email).count()
         ),
     };
-    trail.note(ReasonCode::NoAddress.as_str(), contact.is_some(), inputs, None);
-    contact.ok_or(No { code: ReasonCode::NoAddress, next_date: None })
+    gate(trail, ReasonCode::NoAddress, found, inputs, None)
 }
 
 /// A currency without a bank account drops out; the letter goes on with the others.

@@ -52,6 +52,11 @@ impl Assessed<'_> {
         self.days.is_some_and(|days| days > 0)
     }
 
+    /// A debit that nothing takes out and that is not overdue, at most due today.
+    pub(super) fn is_coming_due(&self) -> bool {
+        self.code == ItemCode::NotOverdue && self.is_debit() && self.remaining() > Decimal::ZERO
+    }
+
     /// An overdue debit that nothing takes out: disputed or settled items do not keep a case open.
     pub(super) fn keeps_case_open(&self) -> bool {
         self.is_debit() && self.is_overdue() && !self.code.is_out() && self.remaining() > Decimal::ZERO
@@ -236,6 +241,14 @@ fn holds_on<'a>(snapshot: &'a Snapshot, item: &'a Item) -> impl Iterator<Item = 
     snapshot.holds.iter().filter(|hold| matches!(&hold.target, HoldTarget::Item(id) if *id == item.id))
 }
 
+/// The hold on the account that lasts longest: its last day, and its reason.
+pub(super) fn account_hold(snapshot: &Snapshot, today: NaiveDate) -> Option<(Option<NaiveDate>, &str)> {
+    let account = &snapshot.account;
+    let by_person =
+        snapshot.holds.iter().filter(|hold| matches!(&hold.target, HoldTarget::Account(id) if *id == account.id));
+    held(today, (account.hold_until, account.hold_reason.as_deref()), by_person)
+}
+
 /// The dispute that a person of ours recorded. There is one at a time; of several the first counts.
 fn dispute<'a>(snapshot: &'a Snapshot, item: &'a Item) -> Option<(Cause, &'a Hold)> {
     let disputes = holds_on(snapshot, item).filter_map(|hold| Some((hold.cause?, hold)));
@@ -244,7 +257,7 @@ fn dispute<'a>(snapshot: &'a Snapshot, item: &'a Item) -> Option<(Cause, &'a Hol
 
 /// The hold that lasts longest, by the ledger or by a person: its last day, and its reason. A reason without a last day
 /// holds until it is cleared.
-pub(super) fn held<'a>(
+fn held<'a>(
     today: NaiveDate,
     by_ledger: (Option<NaiveDate>, Option<&'a str>),
     by_person: impl Iterator<Item = &'a Hold>,

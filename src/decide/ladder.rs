@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{Days, NaiveDate};
 
 use crate::model::{
-    Amounts, ItemCode, ItemId, Ladder, Money, PartyKind, Policy, Snapshot, Stage, StageName, Tone, Waiver,
+    Amounts, Channel, ItemCode, ItemId, Ladder, Money, PartyKind, Policy, Snapshot, Stage, StageName, Tone, Waiver,
 };
 
 use super::items::{self, Assessed};
@@ -16,7 +16,7 @@ pub(super) struct Past<'a>(BTreeMap<&'a ItemId, PastOfItem<'a>>);
 #[derive(Default)]
 struct PastOfItem<'a> {
     completed: BTreeMap<&'a StageName, Completed>,
-    /// The day of the last accepted notice that named this very item.
+    /// The day of the last notice that named this very item and that the debtor has in writing.
     reminded_on: Option<NaiveDate>,
 }
 
@@ -30,16 +30,17 @@ struct Completed {
 }
 
 impl<'a> Past<'a> {
-    /// An item completes a stage by an accepted notice that demanded it for that stage and did not bounce, or by a
-    /// person's waiver.
+    /// An item completes a stage by a notice that demanded it for that stage and was accepted without bouncing, was done
+    /// by a person or lapsed; or by a person's waiver.
     pub(super) fn of(snapshot: &'a Snapshot) -> Self {
         let mut items: BTreeMap<&ItemId, PastOfItem<'_>> = BTreeMap::new();
         for notice in snapshot.history.notices.iter().filter(|notice| notice.state.completes_stage()) {
             let Some(on) = notice.accepted_on else { continue };
             for (item, stage) in &notice.items {
                 let past = items.entry(item).or_default();
-                past.reminded_on = past.reminded_on.max(Some(on));
-                let done = Completed { on, respond_by: notice.respond_by, may_bounce: true };
+                past.reminded_on = past.reminded_on.max(Some(on).filter(|_| notice.was_written()));
+                let may_bounce = notice.channel == Channel::Email;
+                let done = Completed { on, respond_by: notice.respond_by, may_bounce };
                 match past.completed.get_mut(stage) {
                     Some(known) if *known < done => *known = done,
                     Some(_) => {}
@@ -98,7 +99,7 @@ pub(super) fn climb(
             ladder.stages.iter().map(|stage| past.completed(id, &stage.name)).collect();
         let open = |(n, stage): &(usize, &Stage)| {
             // A stage before the due day lapses once that day has passed, and only overdue items get here.
-            completed[*n].is_none() && stage.enabled && stage.days >= 0
+            completed[*n].is_none() && stage.enabled && !stage.is_before_due()
         };
         let next = ladder.stages.iter().enumerate().filter(open).find(|(position, stage)| {
             let unmet = unmet(stage, snapshot, &overdue, one);
@@ -113,26 +114,13 @@ pub(super) fn climb(
             }
             continue;
         };
-        let previous = (0..position).rev().find_map(|n| completed[n].map(|done| (n, done)));
-        let mut due_on = one.effective_due.map_or(today, |due| items::add_days(due, stage.days));
-        if let Some((n, done)) = previous {
-            let by_days = u32::try_from(stage.days - ladder.stages[n].days).unwrap_or(0);
-            due_on = due_on.max(done.on + Days::new(u64::from(stage.gap.unwrap_or(by_days))));
-        }
-        for done in completed.iter().flatten() {
-            if let Some(deadline) = done.respond_by {
-                due_on = due_on.max(deadline + Days::new(1));
-            }
-            if done.may_bounce {
-                due_on = due_on.max(done.on + Days::new(u64::from(policy.bounce_window_days)));
-            }
-        }
+        let (due_on, is_first) = due_on(policy, ladder, &completed, position, one.effective_due.unwrap_or(today));
         one.next_stage = Some((position, stage.name.clone()));
         one.due_on = Some(due_on);
         if in_grace {
             one.due_on = items::end_of_grace(policy, one).max(one.due_on);
         } else if due_on > today {
-            one.code = if previous.is_some() { ItemCode::TooSoon } else { ItemCode::BeforeFirstStage };
+            one.code = if is_first { ItemCode::BeforeFirstStage } else { ItemCode::TooSoon };
         } else if let Some(allowed) = last_formal
             .filter(|_| stage.tone == Tone::Formal)
             .map(|last| last + Days::new(u64::from(policy.formal_gap_days)))
@@ -144,6 +132,76 @@ pub(super) fn climb(
         }
     }
     passed_over
+}
+
+/// The day from which a stage is due for an item with those stages complete, and whether nothing comes before it.
+fn due_on(
+    policy: &Policy,
+    ladder: &Ladder,
+    completed: &[Option<&Completed>],
+    position: usize,
+    effective_due: NaiveDate,
+) -> (NaiveDate, bool) {
+    let stage = &ladder.stages[position];
+    let previous = (0..position).rev().find_map(|n| completed[n].map(|done| (n, done)));
+    let mut due_on = items::add_days(effective_due, stage.days);
+    if let Some((n, done)) = previous {
+        let by_days = u32::try_from(stage.days - ladder.stages[n].days).unwrap_or(0);
+        due_on = due_on.max(done.on + Days::new(u64::from(stage.gap.unwrap_or(by_days))));
+    }
+    for done in completed.iter().flatten() {
+        if let Some(deadline) = done.respond_by {
+            due_on = due_on.max(deadline + Days::new(1));
+        }
+        if done.may_bounce {
+            due_on = due_on.max(done.on + Days::new(u64::from(policy.bounce_window_days)));
+        }
+    }
+    (due_on, previous.is_none())
+}
+
+/// Stages before the due day. They lapse once it has passed, count nothing as overdue, and wait while anything is: the
+/// account hears of that first.
+pub(super) fn announce(
+    policy: &Policy,
+    snapshot: &Snapshot,
+    ladder: &Ladder,
+    past: &Past<'_>,
+    assessed: &mut [Assessed<'_>],
+    today: NaiveDate,
+) {
+    let stages = || ladder.stages.iter().enumerate().filter(|(_, stage)| stage.enabled && stage.is_before_due());
+    let Some((_, first)) = stages().next() else { return };
+    if assessed.iter().any(Assessed::keeps_case_open) {
+        return;
+    }
+    let within = |one: &Assessed<'_>| one.effective_due.is_some_and(|due| items::add_days(due, first.days) <= today);
+    let coming: Amounts = assessed
+        .iter()
+        .filter(|one| one.is_coming_due() && within(one))
+        .map(|one| Money::new(one.remaining(), one.item.currency))
+        .collect();
+    for one in assessed.iter_mut().filter(|one| one.is_coming_due()) {
+        let Some(due) = one.effective_due else { continue };
+        let completed: Vec<Option<&Completed>> =
+            ladder.stages.iter().map(|stage| past.completed(&one.item.id, &stage.name)).collect();
+        let Some((position, stage)) = stages().find(|(n, _)| completed[*n].is_none()) else { continue };
+        let (day, _) = due_on(policy, ladder, &completed, position, due);
+        if day > due {
+            continue;
+        }
+        let currency = one.item.currency;
+        let worth = policy.minimums.of(currency).is_some_and(|minimum| coming.get(currency) >= minimum);
+        if day > today {
+            one.due_on = Some(day);
+        } else if worth && unmet(stage, snapshot, &coming, one).is_none() {
+            one.due_on = Some(day);
+            one.code = ItemCode::Reached;
+        } else {
+            continue;
+        }
+        one.next_stage = Some((position, stage.name.clone()));
+    }
 }
 
 /// Whether a stage may follow for that item: enabled, and its conditions met as things stand.

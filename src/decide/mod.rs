@@ -7,6 +7,9 @@
 //! `items` takes items out and nets credits, `promises` says which of them were promised, `ladder` finds each item's next stage, `gates` asks the questions in their
 //! fixed order, `recipient` finds the person, language and bank account, `notice` says what is demanded, `tasks` what a
 //! person has to look at, and `explain` writes down every answer. `brake` says what of a whole run may go out by itself.
+//! `items` takes items out and nets credits, `promises` says which of them were promised, `people` what became of the
+//! tasks of people, `ladder` finds each item's next stage, `gates` asks the questions in their fixed order, `recipient` finds the person, language and bank account, `notice` says what is demanded, `tasks` what a
+//! person has to look at, and `explain` writes down every answer.
 
 mod brake;
 mod explain;
@@ -14,6 +17,7 @@ mod gates;
 mod items;
 mod ladder;
 mod notice;
+mod people;
 mod promises;
 mod recipient;
 mod tasks;
@@ -37,8 +41,11 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
     let ladder = ladder_of(policy, snapshot);
     let promises = promises::standings(snapshot, today);
     let (mut assessed, netted) = items::assess(policy, snapshot, &promises, today);
+    let taken_back = people::taken_back(snapshot, &assessed, today);
+    let snapshot = &*people::afterwards(snapshot, &taken_back);
     let past = Past::of(snapshot);
     let passed_over = ladder::climb(policy, snapshot, &ladder, &past, &mut assessed, today);
+    ladder::announce(policy, snapshot, &ladder, &past, &mut assessed, today);
 
     let mut trail = Trail::new(policy);
     let question = gates::Question {
@@ -70,6 +77,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         items: assessed.into_iter().map(Assessed::into_decision).collect(),
         netted,
         case,
+        taken_back,
         tasks,
         checks: trail.into_checks(),
     }

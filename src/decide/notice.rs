@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use chrono::Days;
 
-use crate::model::{Contact, Contacting, Demands, ItemCode, ItemId, PastNotice, ReasonCode, Stage};
+use crate::model::{Contacting, Demands, ItemCode, ItemId, PastNotice, ReasonCode, Stage};
 
 use super::explain::Trail;
 use super::gates::{No, Question};
 use super::items::{self, Assessed};
-use super::{gates, ladder, recipient};
+use super::recipient::{self, Reach};
+use super::{gates, ladder};
 
 /// Step 6: the furthest next stage among the candidates that somebody can pay. Called when there is a candidate; when
 /// none can be paid, the furthest of all, so that the questions before `no_payment_account` have a stage to ask about.
@@ -31,11 +32,11 @@ pub(super) fn write_to(
     assessed: &mut [Assessed<'_>],
     payable: &BTreeSet<ItemId>,
     stage: &Stage,
-    contact: &Contact,
+    reach: &Reach<'_>,
     trail: &mut Trail<'_>,
 ) -> Result<Contacting, No> {
     let no_template = || No { code: ReasonCode::NoTemplate, next_date: None };
-    let language = recipient::language(q.policy, q.snapshot, contact, q.creditor());
+    let language = recipient::language(q.policy, q.snapshot, stage, reach.contact, q.creditor());
     let found = language.filter(|(language, _)| q.policy.templates.has(&stage.template, *language));
     let inputs = match language {
         Some((language, why)) => format!("template {} in {language} ({why})", stage.template),
@@ -43,14 +44,22 @@ pub(super) fn write_to(
     };
     trail.note(ReasonCode::NoTemplate.as_str(), found.is_some(), inputs, Some("languages"));
     let (language, _) = found.ok_or_else(no_template)?;
-    let recipient = contact.email.clone().ok_or(No { code: ReasonCode::NoAddress, next_date: None })?;
 
-    let respond_by = match stage.respond_within.map(|days| q.today + Days::new(u64::from(days))).zip(q.debtor_country())
-    {
+    let calendars = &q.policy.calendars;
+    let days = stage.days_to_respond(q.snapshot.account.country, q.snapshot.account.party_kind);
+    let respond_by = match days.map(|days| q.today + Days::new(u64::from(days))).zip(q.debtor_country()) {
         None => None,
-        Some((day, country)) => match q.policy.calendars.deadline(country, day) {
+        Some((day, country)) => match calendars.deadline(country, day) {
             Ok(day) => Some(day),
             Err(missing) => return Err(gates::calendar_missing(&missing, &format!("the deadline of {day}"), trail)),
+        },
+    };
+    // Those who do it work where the creditor is.
+    let lapses_on = match stage.lapse_after_working_days.zip(q.creditor()) {
+        None => None,
+        Some((days, creditor)) => match calendars.add_working_days(creditor.country, q.today, days) {
+            Ok(day) => Some(day),
+            Err(missing) => return Err(gates::calendar_missing(&missing, "the day on which the task lapses", trail)),
         },
     };
 
@@ -81,8 +90,10 @@ pub(super) fn write_to(
     );
     let accepted = || q.snapshot.history.notices.iter().filter(|notice| notice.state.completes_stage());
     let opened_on = q.snapshot.case.as_ref().map(|case| case.opened_on);
-    let escalated = accepted().any(|n| n.tone > stage.tone && opened_on.is_some_and(|day| n.accepted_on >= Some(day)));
+    let written = || accepted().filter(|notice| notice.was_written());
+    let escalated = written().any(|n| n.tone > stage.tone && opened_on.is_some_and(|day| n.accepted_on >= Some(day)));
     let mut earlier: Vec<&PastNotice> = accepted()
+        .filter(|notice| !notice.message_id.is_empty())
         .filter(|notice| notice.items.iter().any(|(item, _)| demanded.iter().any(|one| &one.item.id == item)))
         .collect();
     earlier.sort_by_key(|notice| (notice.accepted_on, notice.id));
@@ -92,8 +103,11 @@ pub(super) fn write_to(
         template: stage.template.clone(),
         anchor,
         language,
-        contact: contact.id.clone(),
-        recipient,
+        channel: stage.channel(),
+        contact: reach.contact.map(|contact| contact.id.clone()),
+        recipient: reach.email.cloned(),
+        phone: reach.phone.map(str::to_owned),
+        lapses_on,
         respond_by,
         requisites: demanded
             .iter()

@@ -1,28 +1,60 @@
 //! Who is written to, in which language, and where the money should go.
 
-use crate::model::{Contact, Creditor, Item, Language, Policy, Requisites, Snapshot, Tone};
+use crate::model::{
+    Channel, Contact, ContactRole, Creditor, EmailAddress, Item, Language, Policy, Requisites, Snapshot, Stage, Tone,
+};
+
+/// How a stage reaches the debtor.
+#[derive(Default)]
+pub(super) struct Reach<'a> {
+    /// Who is written to or called, where that is a person or mailbox of the ledger.
+    pub(super) contact: Option<&'a Contact>,
+    /// Where the e-mail goes, or the e-mail copy of a letter.
+    pub(super) email: Option<&'a EmailAddress>,
+    pub(super) phone: Option<&'a str>,
+}
+
+/// How that stage reaches the debtor, by the channel that completes it.
+pub(super) fn reach<'a>(snapshot: &'a Snapshot, creditor: Option<&Creditor>, stage: &Stage) -> Reach<'a> {
+    let mailbox = || recipient(snapshot, creditor, stage.tone);
+    let copied = || mailbox().filter(|_| stage.copies_by_email());
+    let mail = |contact: Option<&'a Contact>| contact.and_then(|contact| contact.email.as_ref());
+    match stage.channel() {
+        Channel::Email => Reach { contact: mailbox(), email: mail(mailbox()), phone: None },
+        Channel::Call => {
+            let contact = by_role(snapshot, stage.tone, |contact| contact.phone.is_some());
+            Reach { contact, email: None, phone: contact.and_then(|contact| contact.phone.as_deref()) }
+        }
+        Channel::Letter => {
+            let contact = copied().or_else(|| by_role(snapshot, stage.tone, |_| true));
+            Reach { contact, email: mail(copied()), phone: None }
+        }
+        Channel::Handover => Reach::default(),
+    }
+}
 
 /// The contact for a notice in that tone: by role, primary first, then by id; `legal` only from `formal` on; never one
 /// that asked for no e-mail, and never the creditor's own domain.
 pub(super) fn recipient<'a>(snapshot: &'a Snapshot, creditor: Option<&Creditor>, tone: Tone) -> Option<&'a Contact> {
     let own_domain = creditor.map(|creditor| creditor.sender.domain());
-    let usable = |contact: &&Contact| {
-        !contact.no_email
-            && contact.email.as_ref().is_some_and(|email| Some(email.domain()) != own_domain)
-            && (contact.role != crate::model::ContactRole::Legal || tone >= Tone::Formal)
-    };
-    snapshot
-        .contacts
-        .iter()
-        .filter(usable)
-        .min_by(|a, b| (a.role, !a.is_primary, &a.id).cmp(&(b.role, !b.is_primary, &b.id)))
+    by_role(snapshot, tone, |contact| {
+        !contact.no_email && contact.email.as_ref().is_some_and(|email| Some(email.domain()) != own_domain)
+    })
 }
 
-/// The first of recipient, account, country default and creditor default whose primary subtag the policy lists.
+fn by_role(snapshot: &Snapshot, tone: Tone, usable: impl Fn(&Contact) -> bool) -> Option<&Contact> {
+    let allowed = |contact: &&Contact| contact.role != ContactRole::Legal || tone >= Tone::Formal;
+    let contacts = snapshot.contacts.iter().filter(allowed).filter(|contact| usable(contact));
+    contacts.min_by(|a, b| (a.role, !a.is_primary, &a.id).cmp(&(b.role, !b.is_primary, &b.id)))
+}
+
+/// The first of recipient, account, country default and creditor default whose primary subtag the policy lists; for a
+/// hand-over, which stays among ourselves, the creditor's.
 pub(super) fn language(
     policy: &Policy,
     snapshot: &Snapshot,
-    contact: &Contact,
+    stage: &Stage,
+    contact: Option<&Contact>,
     creditor: Option<&Creditor>,
 ) -> Option<(Language, &'static str)> {
     let listed = |language: &Language| policy.languages.contains(language);
@@ -31,11 +63,16 @@ pub(super) fn language(
         let country = snapshot.account.country?;
         policy.country_languages.get(&country).copied().filter(listed)
     };
-    by_tag(contact.language.as_deref())
+    let by_creditor =
+        || creditor.map(|c| c.language).filter(listed).map(|language| (language, "the creditor's language"));
+    if stage.channel() == Channel::Handover {
+        return by_creditor();
+    }
+    by_tag(contact.and_then(|contact| contact.language.as_deref()))
         .map(|language| (language, "the recipient's language"))
         .or_else(|| by_tag(snapshot.account.language.as_deref()).map(|language| (language, "the account's language")))
         .or_else(|| by_country().map(|language| (language, "the country's language")))
-        .or_else(|| creditor.map(|c| c.language).filter(listed).map(|language| (language, "the creditor's language")))
+        .or_else(by_creditor)
 }
 
 /// Where an item is paid to: its own requisites, else the account's (a virtual account), else the creditor's account

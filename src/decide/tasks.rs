@@ -87,9 +87,9 @@ pub(super) fn tasks(
             });
         }
     }
-    let contact = recipient::recipient(q.snapshot, q.creditor(), Tone::Friendly);
-    if let Some(usage) = gates::mailbox_use(q, contact).filter(|usage| usage.accounts > q.policy.accounts_per_mailbox) {
-        let key = contact.and_then(|c| c.email.as_ref()).map(EmailAddress::mailbox_key);
+    let email = recipient::recipient(q.snapshot, q.creditor(), Tone::Friendly).and_then(|c| c.email.as_ref());
+    if let Some(usage) = gates::mailbox_use(q, email).filter(|usage| usage.accounts > q.policy.accounts_per_mailbox) {
+        let key = email.map(EmailAddress::mailbox_key);
         tasks.push(TaskRequest {
             kind: TaskKind::SharedMailbox,
             subject: key.unwrap_or_default(),

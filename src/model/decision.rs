@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::codes::codes;
 use super::{
-    AccountId, Bucket, ContactId, CreditorId, EmailAddress, ItemId, Language, Money, Requisites, StageName, Tone,
+    AccountId, Bucket, CancelReason, Channel, ContactId, CreditorId, EmailAddress, ItemId, Language, Money, NoticeId,
+    Requisites, StageName, Tone,
 };
 
 codes! {
@@ -183,9 +184,34 @@ pub enum TaskKind {
     FixData,
     AfterLastStage,
     FormalTooSoon,
+    MakeCall,
+    PostLetter,
+    HandOver,
 }
 
 impl TaskKind {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[
+        Self::FindAddress,
+        Self::AddBankAccount,
+        Self::WriteTemplate,
+        Self::AddCalendar,
+        Self::ResolveNotice,
+        Self::SharedMailbox,
+        Self::FixData,
+        Self::AfterLastStage,
+        Self::FormalTooSoon,
+        Self::MakeCall,
+        Self::PostLetter,
+        Self::HandOver,
+    ];
+
+    /// The kind of that text form, if there is one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
+    }
+
     /// The one text form.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -199,6 +225,9 @@ impl TaskKind {
             Self::FixData => "fix_data",
             Self::AfterLastStage => "after_last_stage",
             Self::FormalTooSoon => "formal_too_soon",
+            Self::MakeCall => "make_call",
+            Self::PostLetter => "post_letter",
+            Self::HandOver => "hand_over",
         }
     }
 }
@@ -278,8 +307,19 @@ pub struct Contacting {
     /// The item whose stage decides the tone.
     pub anchor: ItemId,
     pub language: Language,
-    pub contact: ContactId,
-    pub recipient: EmailAddress,
+    /// What completes the stage: `email` is sent, anything else is a task for a person.
+    #[serde(default)]
+    pub channel: Channel,
+    /// None for a letter to an account without contacts, and for a hand-over.
+    pub contact: Option<ContactId>,
+    /// Where the e-mail goes, or the e-mail copy of what a person does; none without either.
+    pub recipient: Option<EmailAddress>,
+    /// The number to call.
+    #[serde(default)]
+    pub phone: Option<String>,
+    /// The last day on which a person can do it, after which it lapses.
+    #[serde(default)]
+    pub lapses_on: Option<NaiveDate>,
     /// The deadline that the letter names, already on a working day.
     pub respond_by: Option<NaiveDate>,
     /// Where each demanded item is paid to.
@@ -298,6 +338,16 @@ pub struct Contacting {
 pub enum Verdict {
     Contact(Box<Contacting>),
     No { code: ReasonCode, next_date: Option<NaiveDate> },
+}
+
+/// What becomes of a notice that was with a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TakenBack {
+    /// What it demands is no longer to be demanded.
+    Cancelled(CancelReason),
+    /// Nobody did it in time: complete as of that day, without a contact.
+    Lapsed(NaiveDate),
 }
 
 /// What happens to the account's case.
@@ -320,6 +370,9 @@ pub struct Decision {
     pub items: Vec<ItemDecision>,
     pub netted: Vec<Netted>,
     pub case: CaseChange,
+    /// Notices that are a person's task no longer; the decision counts on that.
+    #[serde(default)]
+    pub taken_back: Vec<(NoticeId, TakenBack)>,
     pub tasks: Vec<TaskRequest>,
     pub checks: Vec<Check>,
 }
@@ -380,7 +433,10 @@ impl Decision {
         let items: Vec<String> =
             self.items.iter().map(|i| format!("{}={}:{}", i.item, i.code.as_str(), i.to_pay())).collect();
         let verdict = match &self.verdict {
-            Verdict::Contact(c) => format!("{} {} {} {}", c.stage, c.language, c.recipient, c.anchor),
+            Verdict::Contact(c) => {
+                let to = c.recipient.as_ref().map_or(c.channel.as_str(), EmailAddress::as_str);
+                format!("{} {} {to} {}", c.stage, c.language, c.anchor)
+            }
             Verdict::No { next_date, .. } => next_date.map_or_else(String::new, |d| d.to_string()),
         };
         format!("{}|{}|{}|{}|{}", self.account, self.kind().as_str(), self.code(), verdict, items.join(","))

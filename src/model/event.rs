@@ -33,6 +33,8 @@ pub enum EventKind {
     NoticeUnknown,
     NoticeResolvedAccepted,
     NoticeResolvedNotSent,
+    NoticeDone,
+    NoticeLapsed,
     HoldPlaced,
     HoldReleased,
     DisputeRecorded,
@@ -49,6 +51,7 @@ pub enum EventKind {
     ModeChanged,
     DatabaseAdopted,
     TaskOpened,
+    TaskClosed,
     ItemWithdrawn,
     ItemRestored,
 }
@@ -74,6 +77,8 @@ impl EventKind {
             Self::NoticeUnknown => "notice_unknown",
             Self::NoticeResolvedAccepted => "notice_resolved_accepted",
             Self::NoticeResolvedNotSent => "notice_resolved_not_sent",
+            Self::NoticeDone => "notice_done",
+            Self::NoticeLapsed => "notice_lapsed",
             Self::HoldPlaced => "hold_placed",
             Self::HoldReleased => "hold_released",
             Self::DisputeRecorded => "dispute_recorded",
@@ -90,6 +95,7 @@ impl EventKind {
             Self::ModeChanged => "mode_changed",
             Self::DatabaseAdopted => "database_adopted",
             Self::TaskOpened => "task_opened",
+            Self::TaskClosed => "task_closed",
             Self::ItemWithdrawn => "item_withdrawn",
             Self::ItemRestored => "item_restored",
         }

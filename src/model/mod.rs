@@ -26,8 +26,8 @@ pub use calendar::{Calendar, CalendarMissing, Calendars, DayKind, DueDateRule, Q
 pub use conduct::{ContactLaw, Hours, zone_of};
 pub use creditor::{BankAccount, Creditor, Requisites};
 pub use decision::{
-    CaseChange, Check, Contacting, Decision, DecisionKind, ItemCode, ItemDecision, Netted, ReasonCode, TaskKind,
-    TaskRequest, Verdict,
+    CaseChange, Check, Contacting, Decision, DecisionKind, ItemCode, ItemDecision, Netted, ReasonCode, TakenBack,
+    TaskKind, TaskRequest, Verdict,
 };
 pub use event::{Actor, Event, EventKind, GENESIS, canonical, chain_hash, leaf_hash};
 pub use guard::{CancelReason, RefusalCode};

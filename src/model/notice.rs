@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 /// Where a notice stands.
 ///
 /// `planned -> awaiting_approval? -> queued -> claimed -> in_flight -> accepted | deferred | refused | unknown`;
-/// `cancelled` from any state before `in_flight`; `bounced`, `delivered` and `replied` are later evidence.
+/// `cancelled` from any state before `in_flight`; `bounced`, `delivered` and `replied` are later evidence. A notice that
+/// a person performs goes `planned -> with_person -> done | lapsed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeState {
@@ -25,11 +26,17 @@ pub enum NoticeState {
     Bounced,
     Delivered,
     Replied,
+    /// A task for a person is open: a call to make, a letter to post, a file to hand over.
+    WithPerson,
+    /// A person did it.
+    Done,
+    /// Nobody did it in time: the stage is complete by policy, without a contact.
+    Lapsed,
 }
 
 impl NoticeState {
     /// Every state.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Planned,
         Self::AwaitingApproval,
         Self::Queued,
@@ -43,6 +50,9 @@ impl NoticeState {
         Self::Bounced,
         Self::Delivered,
         Self::Replied,
+        Self::WithPerson,
+        Self::Done,
+        Self::Lapsed,
     ];
 
     /// The one text form, in the database, the log and the command line.
@@ -62,6 +72,9 @@ impl NoticeState {
             Self::Bounced => "bounced",
             Self::Delivered => "delivered",
             Self::Replied => "replied",
+            Self::WithPerson => "with_person",
+            Self::Done => "done",
+            Self::Lapsed => "lapsed",
         }
     }
 
@@ -76,14 +89,20 @@ impl NoticeState {
     pub fn is_pending(self) -> bool {
         matches!(
             self,
-            Self::Planned | Self::AwaitingApproval | Self::Queued | Self::Claimed | Self::InFlight | Self::Deferred
+            Self::Planned
+                | Self::AwaitingApproval
+                | Self::Queued
+                | Self::Claimed
+                | Self::InFlight
+                | Self::Deferred
+                | Self::WithPerson
         )
     }
 
     /// It completes the stage of the items it demanded.
     #[must_use]
     pub fn completes_stage(self) -> bool {
-        matches!(self, Self::Accepted | Self::Delivered | Self::Replied)
+        matches!(self, Self::Accepted | Self::Delivered | Self::Replied | Self::Done | Self::Lapsed)
     }
 
     /// It failed, or nobody knows; a person or the policy has to resolve it before the account goes on.

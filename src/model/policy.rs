@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Amounts, ApprovalPolicy, BrakePolicy, Calendars, Country, Creditor, CreditorId, Currency, Hours, LadderName,
-    Language, PartyKind, StageName,
+    Language, PartyKind, StageName, TaskKind,
 };
 
 /// How urgent a stage sounds. Ordered: from `Final` on a named deadline blocks everything else, and only the items
@@ -49,9 +49,10 @@ impl Tone {
 }
 
 /// The way a stage reaches the debtor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
+    #[default]
     Email,
     Call,
     Letter,
@@ -77,6 +78,17 @@ impl Channel {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|channel| channel.as_str() == text)
+    }
+
+    /// The task of the person who performs it; none for e-mail, which needs nobody.
+    #[must_use]
+    pub fn task(self) -> Option<TaskKind> {
+        match self {
+            Self::Email => None,
+            Self::Call => Some(TaskKind::MakeCall),
+            Self::Letter => Some(TaskKind::PostLetter),
+            Self::Handover => Some(TaskKind::HandOver),
+        }
     }
 }
 
@@ -118,8 +130,10 @@ pub struct Stage {
     pub tone: Tone,
     /// Days past due from which the stage is due; negative before the due day.
     pub days: i32,
-    /// The first of them completes the stage.
+    /// The first of them completes the stage, unless `completes_on` says otherwise.
     pub channels: Vec<Channel>,
+    #[serde(default)]
+    pub completes_on: Option<Channel>,
     /// The folder under `templates/`.
     pub template: String,
     pub enabled: bool,
@@ -127,12 +141,57 @@ pub struct Stage {
     pub gap: Option<u32>,
     /// Calendar days that the notice gives the debtor to answer.
     pub respond_within: Option<u32>,
+    /// The same for debtors of a country.
+    #[serde(default)]
+    pub respond_within_by_country: BTreeMap<Country, u32>,
+    /// The same for natural persons of a country, traders among them.
+    #[serde(default)]
+    pub respond_within_of_persons: BTreeMap<Country, u32>,
+    /// Working days after which the stage counts as complete although no person did its task; none: never.
+    #[serde(default)]
+    pub lapse_after_working_days: Option<u32>,
+    /// Calls that nobody answered after which the stage is complete.
+    #[serde(default = "one")]
+    pub attempts: u32,
     pub approval: bool,
     pub demands: Demands,
     pub when: StageCondition,
     pub on_unknown: OnUnknown,
     /// `policy.toml:12`, for explanations.
     pub location: String,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Stage {
+    /// The channel that completes the stage.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.completes_on.or_else(|| self.channels.first().copied()).unwrap_or_default()
+    }
+
+    /// Whether the debtor gets an e-mail copy of what a person does.
+    #[must_use]
+    pub fn copies_by_email(&self) -> bool {
+        self.channel() != Channel::Email && self.channels.contains(&Channel::Email)
+    }
+
+    /// It speaks of what is not due yet, up to and including the due day.
+    #[must_use]
+    pub fn is_before_due(&self) -> bool {
+        self.days < 0
+    }
+
+    /// Calendar days that a debtor of that country and kind gets to answer.
+    #[must_use]
+    pub fn days_to_respond(&self, country: Option<Country>, kind: PartyKind) -> Option<u32> {
+        let person = matches!(kind, PartyKind::Consumer | PartyKind::SoleTrader | PartyKind::Unknown);
+        let of = |days: &BTreeMap<Country, u32>| days.get(&country?).copied();
+        let of_persons = Some(&self.respond_within_of_persons).filter(|_| person).and_then(of);
+        of_persons.or_else(|| of(&self.respond_within_by_country)).or(self.respond_within)
+    }
 }
 
 /// The ordered stages of a policy; days strictly rise, names are unique.

@@ -139,6 +139,9 @@ pub struct Released {
     pub state: ReleaseState,
     pub braked: Vec<Braked>,
     pub queued: u64,
+    /// Given to people as tasks.
+    #[serde(default)]
+    pub tasks: u64,
     /// Wait for a person.
     pub awaiting: u64,
     /// Not sent, by the mode or a ramp.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Account, Contact, Handover, Hold, Item, ItemId, Ladder, NoticeId, NoticeState, Promise, StageName, Tone};
+use super::{
+    Account, Channel, Contact, Handover, Hold, Item, ItemId, Ladder, NoticeId, NoticeState, Promise, StageName, Tone,
+};
 
 /// How current the ledger is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,20 +30,39 @@ pub struct PastNotice {
     pub id: NoticeId,
     pub stage: StageName,
     pub tone: Tone,
+    #[serde(default)]
+    pub channel: Channel,
     pub state: NoticeState,
     /// The business date it was decided for.
     pub decided_on: NaiveDate,
-    /// The business date on which it reached `in_flight`, whatever came of it: it counts for the caps from then on.
+    /// The business date on which it reached `in_flight`, whatever came of it, or its letter was posted: it counts for
+    /// the caps from then on. A call counts by itself, and the copy of a letter with its letter.
     pub counted_on: Option<NaiveDate>,
-    /// The business date of acceptance.
+    /// The business date of acceptance, or on which a person did it or it lapsed.
     pub accepted_on: Option<NaiveDate>,
+    /// With a person: the last day to do it, after which it lapses.
+    #[serde(default)]
+    pub lapses_on: Option<NaiveDate>,
     /// The deadline that it named.
     pub respond_by: Option<NaiveDate>,
-    /// The items it demanded; only these complete a stage, each its own: item and stage.
+    /// The items it demanded; only these complete a stage, each its own: item and stage. None for a copy.
     pub items: Vec<(ItemId, StageName)>,
+    /// Something it demanded is gone from the ledger without being settled.
+    #[serde(default)]
+    pub vanished: bool,
     /// `EmailAddress::mailbox_key` of its recipient.
     pub mailbox: String,
+    /// Empty when it was no e-mail.
     pub message_id: String,
+}
+
+impl PastNotice {
+    /// The debtor has it in writing.
+    #[must_use]
+    pub fn was_written(&self) -> bool {
+        let written = matches!(self.channel, Channel::Email | Channel::Letter);
+        written && self.state.completes_stage() && self.state != NoticeState::Lapsed
+    }
 }
 
 /// A stage that a person declared done without a contact, with a reason.

@@ -11,11 +11,12 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::model::{
-    Actor, ApprovalCause, CaseChange, Contacting, Decision, EmailAddress, Event, EventKind, ItemCode, Ladder,
+    Actor, ApprovalCause, CaseChange, Channel, Contacting, Decision, EmailAddress, Event, EventKind, ItemCode, Ladder,
     OnUnknown, Snapshot, TaskKind, TaskRequest, Verdict,
 };
 
 use super::notices::plan;
+use super::people;
 use super::runs::RunStart;
 use super::{RecordError, append, texts_stored};
 
@@ -23,10 +24,18 @@ use super::{RecordError, append, texts_stored};
 #[derive(Debug, Clone)]
 pub struct Planned {
     pub notice: Uuid,
+    /// The e-mail copy of a letter to post.
+    pub copy: Option<PlannedCopy>,
+    /// Calls that nobody answered after which it is done.
+    pub attempts: u32,
     pub contacting: Contacting,
+    /// The address it is sent to, the number to call or the address to post to; empty for a hand-over.
+    pub to: String,
     pub on_unknown: OnUnknown,
+    /// Empty when it is no e-mail.
     pub message_id: String,
     pub sender: EmailAddress,
+    /// The message, or the text for a person.
     pub bytes: Vec<u8>,
     /// Random; makes the commitments in the log say nothing about what they commit to.
     pub salt: [u8; 32],
@@ -43,12 +52,12 @@ pub struct Planned {
     pub redirect_to: Option<EmailAddress>,
 }
 
-impl Planned {
-    /// Whom the message goes to.
-    #[must_use]
-    pub fn recipient(&self) -> &EmailAddress {
-        self.redirect_to.as_ref().unwrap_or(&self.contacting.recipient)
-    }
+/// The e-mail copy of a letter, frozen with it.
+#[derive(Debug, Clone)]
+pub struct PlannedCopy {
+    pub notice: Uuid,
+    pub message_id: String,
+    pub bytes: Vec<u8>,
 }
 
 /// What a run concluded for one account.
@@ -73,12 +82,19 @@ pub async fn write_page(
     page: &[PageWrite<'_>],
 ) -> Result<(), RecordError> {
     write_decisions(connection, run, page).await?;
+    // Before anything is planned: what is taken back frees its items and stages for it.
+    let mut taken_back = BTreeMap::new();
+    for one in page.iter().filter(|one| !one.decision.taken_back.is_empty()) {
+        let events = people::take_back(connection, run.run, actor, one.decision).await?;
+        taken_back.insert(one.decision.account.as_str(), events);
+    }
     let mut cases = write_cases(connection, run, page).await?;
     let mut tasks = open_tasks(connection, run, page).await?;
     let mut notices = plan(connection, run, page).await?;
     let mut events = Vec::new();
     for one in page {
         let account = one.decision.account.as_str();
+        events.extend(taken_back.remove(account).unwrap_or_default());
         let mut add = |kind, notice: Option<Uuid>, facts| {
             events.push(Event {
                 creditor: Some(run.creditor.to_string()),
@@ -101,6 +117,9 @@ pub async fn write_page(
         }
         if let Some((id, facts)) = one.planned.and_then(|planned| notices.remove_entry(&planned.notice)) {
             add(EventKind::NoticePlanned, Some(id), facts);
+            if let Some(planned) = one.planned.filter(|planned| planned.contacting.channel != Channel::Email) {
+                people::freeze(connection, planned).await?;
+            }
         }
     }
     if !events.is_empty() {

@@ -4,6 +4,7 @@ use chrono::NaiveDate;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::model::{AccountId, Actor, CallOutcome, EventKind};
 
@@ -19,7 +20,7 @@ pub struct NoteText<'a> {
     pub salt: [u8; 32],
 }
 
-/// Records a call that a person made; it counts as a contact of that day. Returns its number.
+/// Records a call that a person made by himself; it counts as a contact of that day. Returns its number.
 ///
 /// # Errors
 /// When the ledger does not know the account, or the database refuses.
@@ -31,15 +32,29 @@ pub async fn log_call(
     called_on: NaiveDate,
     actor: &Actor,
 ) -> Result<i64, RegisterError> {
+    record_call(connection, account, outcome, text, called_on, None, actor).await
+}
+
+/// Records a call that a person made, by himself or because a notice asked for it.
+pub(super) async fn record_call(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    outcome: CallOutcome,
+    text: Option<NoteText<'_>>,
+    called_on: NaiveDate,
+    notice: Option<Uuid>,
+    actor: &Actor,
+) -> Result<i64, RegisterError> {
     let creditor = known(connection, account, None).await?;
     let call = sqlx::query_scalar!(
-        "INSERT INTO dunning.call (creditor, account_id, outcome, called_on, called_by)
-         VALUES ($1, $2, $3, $4, $5) RETURNING call_id",
+        "INSERT INTO dunning.call (creditor, account_id, outcome, called_on, called_by, notice_id)
+         VALUES ($1, $2, $3, $4, $5, $6) RETURNING call_id",
         creditor,
         account.as_str(),
         outcome.as_str(),
         called_on,
-        actor.person
+        actor.person,
+        notice
     )
     .fetch_one(&mut *connection)
     .await?;

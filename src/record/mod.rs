@@ -13,6 +13,7 @@ mod migrate;
 mod notices;
 mod outbox;
 mod past;
+mod people;
 mod promises;
 mod register;
 mod release;
@@ -23,7 +24,7 @@ mod verify;
 pub use attempts::{
     Checked, ClaimedNotice, LastCheck, NextTry, Settled, anything_due, claim, in_flight_check, settle, sweep,
 };
-pub use decisions::{PageWrite, Planned, write_page};
+pub use decisions::{PageWrite, Planned, PlannedCopy, write_page};
 pub use events::{append, head, texts_stored};
 pub use export::{EventLine, Message, event_lines, export_line, message_line, message_of, messages_of};
 pub use journal::{JournalRow, NoteText, add_note, journal, log_call};
@@ -35,6 +36,7 @@ pub use outbox::{
     resolve, waiting, windowed,
 };
 pub use past::{Past, PastReader, mailboxes};
+pub use people::{TaskDetail, TaskEnd, TaskEntry, TaskError, TaskNotice, task_detail, task_done, task_drop};
 pub use promises::{promise, withdraw_promise};
 pub use register::{
     PauseState, RegisterError, dispute, end_dispute, hand_over, known, pause, pause_state, place_hold, release_holds,

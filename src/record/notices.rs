@@ -12,12 +12,12 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::model::{
-    Actor, Amounts, ApprovalCause, CancelReason, Currency, Decision, Event, EventKind, Ladder, Money, OnUnknown,
-    Snapshot,
+    Actor, Amounts, ApprovalCause, CancelReason, Channel, Currency, Decision, EmailAddress, Event, EventKind, Ladder,
+    Money, OnUnknown, Snapshot,
 };
 
 use super::decisions::{PageWrite, Planned, demanded};
-use super::release::{cancel_all, remember_bank_accounts};
+use super::release::{cancel_all, let_out, remember_bank_accounts};
 use super::runs::RunStart;
 use super::{RecordError, append, inconsistent};
 
@@ -74,13 +74,14 @@ fn planned_facts(
         })
         .collect();
     let mut facts = json!({
-        "stage": contacting.stage, "language": contacting.language.code(), "anchor": contacting.anchor,
+        "stage": contacting.stage, "channel": contacting.channel.as_str(), "language": contacting.language.code(),
+        "anchor": contacting.anchor,
         "business_date": run.business_date.to_string(),
         "not_before": not_before(planned).map(|at| at.to_rfc3339()),
         "respond_by": contacting.respond_by.map(|day| day.to_string()),
         "items": listed, "totals": totals, "message_id": planned.message_id, "fingerprint": planned.fingerprint,
         "message_commitment": commitment(&planned.salt, &planned.bytes),
-        "recipient_commitment": commitment(&planned.salt, planned.recipient().as_str().as_bytes()),
+        "recipient_commitment": commitment(&planned.salt, planned.to.as_bytes()),
     });
     // Said only where it is so: the log of an installation in production never has it.
     if planned.redirect_to.is_some()
@@ -131,7 +132,12 @@ impl<'a> Notices<'a> {
         self.as_ofs.push(planned.as_of);
         self.valid_until.push(planned.valid_until);
         self.respond_by.push(contacting.respond_by);
-        self.recipient_keys.push(contacting.recipient.mailbox_key());
+        self.recipient_keys.push(if contacting.channel == Channel::Email {
+            contacting.recipient.as_ref().map_or_else(String::new, EmailAddress::mailbox_key)
+        } else {
+            // The e-mail copy of a letter has a mailbox of its own.
+            String::new()
+        });
         self.sender_domains.push(planned.sender.domain());
         self.message_ids.push(&planned.message_id);
         self.fingerprints.push(&planned.fingerprint);
@@ -245,7 +251,7 @@ struct Messages<'a> {
 impl<'a> Messages<'a> {
     fn push(&mut self, planned: &'a Planned, snapshot: &Snapshot) {
         self.notices.push(planned.notice);
-        self.recipients.push(planned.recipient().as_str());
+        self.recipients.push(&planned.to);
         self.senders.push(planned.sender.as_str());
         self.bytes.push(&planned.bytes);
         self.salts.push(&planned.salt);
@@ -378,17 +384,18 @@ pub async fn renew(connection: &mut PgConnection, renewal: &Renewal<'_>, actor: 
     };
     events.push(about(EventKind::NoticePlanned, facts));
     sqlx::query!(
-        "UPDATE dunning.notice SET state = 'queued', approved_by = $2, approved_at = clock_timestamp()
-         WHERE notice_id = $1",
+        "UPDATE dunning.notice SET approved_by = $2, approved_at = clock_timestamp() WHERE notice_id = $1",
         planned.notice,
         approved_by
     )
     .execute(&mut *connection)
     .await?;
+    let given = let_out(connection, &[planned.notice], 1, actor).await?;
     remember_bank_accounts(connection, &[planned.notice], own).await?;
     let facts = json!({ "reason": reason, "stage": planned.contacting.stage, "in_place_of": old.to_string(),
         "approved_by": approved_by });
     events.push(about(EventKind::NoticeApproved, facts));
+    events.extend(given);
     append(connection, &events).await?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, Event, EventKind, NoticeState};
+use crate::model::{Actor, CancelReason, Event, EventKind, NoticeState, TaskKind};
 
 use super::{RecordError, append, inconsistent};
 
@@ -151,7 +151,7 @@ pub async fn outbox(connection: &mut PgConnection) -> Result<Vec<OutboxRow>, Rec
            FROM dunning.notice n
            LEFT JOIN LATERAL (SELECT phase, reply_code FROM dunning.attempt a
                               WHERE a.notice_id = n.notice_id ORDER BY number DESC LIMIT 1) a ON true
-           WHERE n.state NOT IN ('accepted', 'cancelled', 'delivered', 'replied')
+           WHERE n.state NOT IN ('accepted', 'cancelled', 'delivered', 'replied', 'with_person', 'done', 'lapsed')
            ORDER BY n.state <> 'awaiting_approval', n.created_at, n.notice_id"#
     )
     .fetch_all(connection)
@@ -219,15 +219,22 @@ pub struct TaskRow {
     pub opened_on: chrono::NaiveDate,
 }
 
-/// Every open task, oldest first.
+/// Every open task, oldest first; of one kind and of one account when named.
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn open_tasks(connection: &mut PgConnection) -> Result<Vec<TaskRow>, RecordError> {
+pub async fn open_tasks(
+    connection: &mut PgConnection,
+    kind: Option<TaskKind>,
+    account: Option<&str>,
+) -> Result<Vec<TaskRow>, RecordError> {
     let rows = sqlx::query_as!(
         TaskRow,
         "SELECT task_id, creditor, account_id, kind, subject, text, opened_on FROM dunning.task
-         WHERE closed_at IS NULL ORDER BY opened_on, task_id"
+         WHERE closed_at IS NULL AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR account_id = $2)
+         ORDER BY opened_on, task_id",
+        kind.map(TaskKind::as_str),
+        account
     )
     .fetch_all(connection)
     .await?;

@@ -8,8 +8,8 @@ use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
 use crate::model::{
-    AccountId, Case, Cause, CreditorId, Currency, Handover, History, Hold, HoldTarget, ItemId, Ladder, MailboxUse,
-    Money, NoticeId, NoticeState, PastNotice, Promise, PromisedItem, StageName, Tone, Waiver,
+    AccountId, Case, Cause, Channel, CreditorId, Currency, Handover, History, Hold, HoldTarget, ItemId, Ladder,
+    MailboxUse, Money, NoticeId, NoticeState, PastNotice, Promise, PromisedItem, StageName, Tone, Waiver,
 };
 
 use super::{RecordError, inconsistent};
@@ -124,7 +124,8 @@ async fn notices(
     // Notice by notice, so that the items are found by their index whatever the planner knows about the tables.
     let notices = sqlx::query!(
         r#"SELECT n.notice_id, n.account_id, n.stage, n.tone, n.state, n.business_date, n.counted_on, n.accepted_on,
-               n.respond_by, n.recipient_key, n.message_id, i.items AS "items!", i.stages AS "stages!"
+               n.respond_by, n.recipient_key, n.message_id, n.channel, n.lapses_on,
+               n.copy_of IS NOT NULL AS "copy!", i.items AS "items!", i.stages AS "stages!"
            FROM dunning.notice n
            CROSS JOIN LATERAL (SELECT array_agg(item_id ORDER BY item_id) AS items,
                                       array_agg(stage ORDER BY item_id) AS stages
@@ -146,16 +147,21 @@ async fn notices(
         let tone = Tone::parse(&row.tone).ok_or_else(|| inconsistent("dunning.notice", "tone", &row.tone))?;
         let items: Result<Vec<(ItemId, StageName)>, RecordError> =
             row.items.iter().zip(&row.stages).map(|(item, stage)| Ok((item_id(item)?, stage_name(stage)?))).collect();
+        let channel =
+            Channel::parse(&row.channel).ok_or_else(|| inconsistent("dunning.notice", "channel", &row.channel))?;
         let notice = PastNotice {
             id: NoticeId(row.notice_id),
             stage: stage_name(&row.stage)?,
             tone,
+            channel,
             state,
             decided_on: row.business_date,
-            counted_on: row.counted_on.filter(|day| *day <= today),
+            counted_on: row.counted_on.filter(|day| *day <= today && !row.copy),
             accepted_on: row.accepted_on.filter(|day| *day <= today),
+            lapses_on: row.lapses_on,
             respond_by: row.respond_by,
-            items: items?,
+            items: if row.copy { Vec::new() } else { items? },
+            vanished: false,
             mailbox: row.recipient_key,
             message_id: row.message_id,
         };

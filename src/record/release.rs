@@ -12,6 +12,7 @@ use crate::model::{
     RunFigures,
 };
 
+use super::people::give_to_people;
 use super::runs::RunStart;
 use super::{RecordError, append, inconsistent};
 
@@ -403,13 +404,21 @@ pub async fn release_run(
     let (out, kept) = planned.split_at(limit.min(planned.len()));
     let reason = if state == ReleaseState::Shadow { CancelReason::Shadow } else { CancelReason::Ramped };
     let cancelled = cancel_all(connection, kept, reason, None, actor).await?;
+    let given = let_out(connection, out, order.per_hour, actor).await?;
     if !out.is_empty() {
-        queue(connection, out, order.per_hour).await?;
         remember_bank_accounts(connection, out, order.own).await?;
     }
-    let released =
-        Released { state, braked, queued: out.len() as u64, awaiting, cancelled: cancelled.len() as u64, not_allowed };
+    let released = Released {
+        state,
+        braked,
+        queued: (out.len() - given.len()) as u64,
+        tasks: given.len() as u64,
+        awaiting,
+        cancelled: cancelled.len() as u64,
+        not_allowed,
+    };
     events.extend(cancelled);
+    events.extend(given);
     sqlx::query!(
         "UPDATE dunning.run SET release = $2, brakes = $3, ramp_limit = $4, forecast = $5 WHERE run_id = $1",
         run.run.0,
@@ -423,8 +432,17 @@ pub async fn release_run(
     Ok((released, events))
 }
 
-/// Queues notices in that order, so many in the first hour, as many in each hour after it.
-async fn queue(connection: &mut PgConnection, notices: &[Uuid], per_hour: u64) -> Result<(), RecordError> {
+/// Queues the e-mails among the notices in that order, so many in the first hour, as many in each hour after it, and
+/// gives the others to people; returns the events of those, which the caller appends last.
+pub(super) async fn let_out(
+    connection: &mut PgConnection,
+    notices: &[Uuid],
+    per_hour: u64,
+    actor: &Actor,
+) -> Result<Vec<Event>, RecordError> {
+    if notices.is_empty() {
+        return Ok(Vec::new());
+    }
     sqlx::query!(
         "UPDATE dunning.notice n
          SET state = 'queued', changed_at = clock_timestamp(),
@@ -432,13 +450,13 @@ async fn queue(connection: &mut PgConnection, notices: &[Uuid], per_hour: u64) -
                                ELSE greatest(n.not_before, clock_timestamp() + make_interval(hours => ((o.n - 1) / $2)::int))
                           END
          FROM unnest($1::uuid[]) WITH ORDINALITY AS o (notice_id, n)
-         WHERE n.notice_id = o.notice_id",
+         WHERE n.notice_id = o.notice_id AND n.channel = 'email'",
         notices,
         i64::try_from(per_hour.max(1)).unwrap_or(i64::MAX)
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    give_to_people(connection, notices, actor).await
 }
 
 /// Keeps the bank accounts that these letters name, so that a change is noticed.
@@ -608,9 +626,9 @@ pub async fn approve(
     if approved.is_empty() {
         return Ok(approved);
     }
-    queue(connection, &approved, per_hour).await?;
+    let given = let_out(connection, &approved, per_hour, actor).await?;
     remember_bank_accounts(connection, &approved, own).await?;
-    let events: Vec<Event> = rows
+    let mut events: Vec<Event> = rows
         .into_iter()
         .map(|row| Event {
             creditor: Some(row.creditor),
@@ -624,6 +642,7 @@ pub async fn approve(
             )
         })
         .collect();
+    events.extend(given);
     append(connection, &events).await?;
     Ok(approved)
 }

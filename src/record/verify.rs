@@ -173,12 +173,14 @@ pub async fn verify_against_notices(connection: &mut PgConnection) -> Result<Vec
     .fetch_all(connection)
     .await?;
     let told: BTreeMap<&str, &[&str]> = [
-        ("notice_planned", &["planned", "awaiting_approval", "queued", "claimed", "in_flight"][..]),
-        ("notice_approved", &["queued", "claimed", "in_flight"][..]),
+        ("notice_planned", &["planned", "awaiting_approval", "with_person", "queued", "claimed", "in_flight"][..]),
+        ("notice_approved", &["queued", "with_person", "claimed", "in_flight"][..]),
         ("notice_deferred", &["deferred", "claimed", "in_flight"][..]),
         ("notice_accepted", &["accepted"][..]),
         ("notice_refused", &["refused"][..]),
         ("notice_unknown", &["unknown"][..]),
+        ("notice_done", &["done"][..]),
+        ("notice_lapsed", &["lapsed"][..]),
         ("notice_cancelled", &["cancelled"][..]),
         ("notice_resolved_accepted", &["accepted"][..]),
         ("notice_resolved_not_sent", &["cancelled"][..]),

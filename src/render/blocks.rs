@@ -161,7 +161,9 @@ impl Speaker<'_> {
             }
         }
         facts.push(Fact { label: &labels.due_date, value: self.date(row.due_date) });
-        facts.push(Fact { label: &labels.days_past_due, value: self.number(&row.days_past_due) });
+        if row.days_past_due > 0 {
+            facts.push(Fact { label: &labels.days_past_due, value: self.number(&row.days_past_due) });
+        }
         if row.amount != row.open {
             facts.push(Fact { label: &labels.amount, value: self.money(row.amount, currency) });
         }

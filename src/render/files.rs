@@ -14,6 +14,14 @@ macro_rules! files {
 
 /// The shipped templates: `templates/` of the source tree, nothing else. A test compares the list with the directory.
 pub const FILES: &[(&str, &str)] = files![
+    "call/en.md",
+    "call/it.md",
+    "call/pl.md",
+    "call/ru.md",
+    "courtesy/en.md",
+    "courtesy/it.md",
+    "courtesy/pl.md",
+    "courtesy/ru.md",
     "final/en.md",
     "final/it.md",
     "final/pl.md",
@@ -23,6 +31,7 @@ pub const FILES: &[(&str, &str)] = files![
     "firm/pl.md",
     "firm/ru.md",
     "fixtures/bare.toml",
+    "fixtures/before_due.toml",
     "fixtures/consumer.toml",
     "fixtures/escalated.toml",
     "fixtures/hostile.toml",
@@ -41,6 +50,10 @@ pub const FILES: &[(&str, &str)] = files![
     "friendly/it.md",
     "friendly/pl.md",
     "friendly/ru.md",
+    "handover/en.md",
+    "handover/it.md",
+    "handover/pl.md",
+    "handover/ru.md",
     "labels/en.toml",
     "labels/it.toml",
     "labels/pl.toml",

@@ -84,11 +84,12 @@ fn the_shipped_configuration_has_no_finding() {
 }
 
 #[test]
-fn the_shipped_ladder_is_friendly_firm_and_final_by_mail() {
+fn the_shipped_ladder_is_whole_and_only_mail_is_on() {
     let policy = policy(&[]);
     let ladder = policy.ladder(None).unwrap();
-    let stages: Vec<_> =
-        ladder.stages.iter().map(|s| (s.name.as_str(), s.days, s.tone, s.demands, s.on_unknown)).collect();
+    let on = || ladder.stages.iter().filter(|stage| stage.enabled);
+    assert_eq!(ladder.stages.len(), 7);
+    let stages: Vec<_> = on().map(|s| (s.name.as_str(), s.days, s.tone, s.demands, s.on_unknown)).collect();
     assert_eq!(
         stages,
         [
@@ -97,7 +98,7 @@ fn the_shipped_ladder_is_friendly_firm_and_final_by_mail() {
             ("final", 28, Tone::Final, Demands::Reached, OnUnknown::Review),
         ]
     );
-    let last = ladder.stages.last().unwrap();
+    let last = on().last().unwrap();
     assert_eq!(last.respond_within, Some(10));
     for currency in ["EUR", "GBP", "PLN", "RUB"].map(|code| Currency::parse(code).unwrap()) {
         assert_eq!(last.when.min.get(currency), policy.minimums.of(currency).unwrap() * Decimal::from(5));
@@ -197,7 +198,7 @@ fn an_unknown_key_is_an_error_in_every_section_of_every_file() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 35);
+    assert_eq!(tried, 37);
 }
 
 #[test]
@@ -210,8 +211,8 @@ fn doubtful_policies_are_used_and_doubted() {
                 "",
             ),
             ("policy.toml", "valid_days = 2", "valid_days = 2\ncontact_cap = []"),
-            ("policy.toml", "days = 5", "days = 5\ngap = 3"),
-            ("policy.toml", "name = \"firm\"", "name = \"courtesy\""),
+            ("policy.toml", "days = -3", "days = -3\ngap = 3"),
+            ("policy.toml", "name = \"final\"", "name = \"final\"\ntone = \"friendly\""),
         ],
         &[],
     );
@@ -219,22 +220,22 @@ fn doubtful_policies_are_used_and_doubted() {
         &loaded.unwrap().warnings.to_string(),
         r#"
 warning[C040 doubtful]: without a cap nothing but the ladder limits how often a debtor is contacted
-  --> policy.toml:44:15
+  --> policy.toml:43:15
    |
-44 | contact_cap = []
+43 | contact_cap = []
    |               ^^
 
-warning[C040 doubtful]: `gap` of `friendly` is never used: no stage comes before it
-   --> policy.toml:103:8
+warning[C040 doubtful]: `gap` of `courtesy` is never used: no stage comes before it
+   --> policy.toml:113:8
     |
-103 | name = "friendly"
+113 | name = "courtesy"
     |        ^^^^^^^^^^
 
-warning[C040 doubtful]: stage `courtesy` sounds milder (courtesy) than the stage before it (friendly)
-   --> policy.toml:109:8
+warning[C040 doubtful]: stage `final` sounds milder (friendly) than the stage before it (firm)
+   --> policy.toml:141:8
     |
-109 | name = "courtesy"
-    |        ^^^^^^^^^^
+141 | name = "final"
+    |        ^^^^^^^
 "#,
     );
 }
@@ -271,9 +272,9 @@ error[C013 wrong_type]: `dispatch.max_tries` must be a whole number without quot
     |             ^^^^^^
 
 error[C017 money_not_quoted]: `minimum.EUR`: write the number in quotes, so that it stays exact: "10.00"
-  --> policy.toml:61:7
+  --> policy.toml:60:7
    |
-61 | EUR = 10.00
+60 | EUR = 10.00
    |       ^^^^^
 "#,
     );
@@ -362,15 +363,15 @@ error[C014 unknown_value]: `languages` must be "en", "it", "pl" or "ru"
   |                    ^^^^^ did you mean `pl`?
 
 error[C014 unknown_value]: `minimum.GPB`: "GPB" is not an ISO 4217 currency code such as EUR
-  --> policy.toml:62:1
+  --> policy.toml:61:1
    |
-62 | GPB = "10.00"
+61 | GPB = "10.00"
    | ^^^ did you mean `GBP`?
 
 error[C011 missing_key]: `frim` is not the name of a tone: add `tone = …` (courtesy, friendly, firm, final, formal or handover)
-   --> policy.toml:114:8
+   --> policy.toml:130:8
     |
-114 | name = "frim"
+130 | name = "frim"
     |        ^^^^^^ did you mean `firm`?
 
 error[C014 unknown_value]: `creditor.time_zone` must be a time zone of the IANA database, such as "Europe/Rome"
@@ -392,15 +393,15 @@ fn a_syntax_error_hides_only_its_own_file() {
         ],
         r#"
 error[C003 syntax]: this is not valid TOML: string values must be quoted, expected literal string
-  --> policy.toml:43:14
+  --> policy.toml:42:14
    |
-43 | valid_days = two days
+42 | valid_days = two days
    |              ^^^^^^^^
 
 error[C003 syntax]: this is not valid TOML: unclosed table, expected `]`
-  --> policy.toml:60:9
+  --> policy.toml:59:9
    |
-60 | [minimum
+59 | [minimum
    |         ^
 
 error[C016 invalid_value]: `creditor.country`: "pl" is not an ISO 3166-1 country code such as IT
@@ -729,44 +730,63 @@ fn a_secret_is_read_from_a_file_or_a_credential_when_it_is_needed() {
 }
 
 #[test]
-fn stages_that_need_a_person_are_refused_until_tasks_exist() {
-    let stages = "name = \"courtesy\"\ndays = -3\n\n[[ladder.default.stage]]\nname = \"friendly\"\ndays = 5\n";
-    let formal = "segment = [] }\n\n[[ladder.default.stage]]\nname = \"call\"\ntone = \"final\"\nchannels = [\"call\"]\n\
-                  days = 35\n\n[[ladder.default.stage]]\nname = \"formal\"\ndays = 42\napproval = true\n";
-    refused(
-        &[
-            ("policy.toml", "name = \"friendly\"\ndays = 5\n", stages),
-            ("policy.toml", "RUB = \"5000.00\" } }\n", &format!("RUB = \"5000.00\" }}, {formal}")),
-        ],
-        r#"
-error[C033 not_in_this_version]: a stage at -3 days would write before anything is overdue, and reminders before the due day do not exist in this version yet: set `enabled = false` or at least 1 day
-   --> policy.toml:110:8
-    |
-110 | days = -3
-    |        ^^
-
-error[C033 not_in_this_version]: the channel `call` needs a person, and its tasks do not exist in this version yet: set `enabled = false` or remove the stage
-   --> policy.toml:131:13
-    |
-131 | channels = ["call"]
-    |             ^^^^^^
-
-error[C033 not_in_this_version]: the tone `formal` needs a person, and its tasks do not exist in this version yet: set `enabled = false` or remove the stage
-   --> policy.toml:135:8
-    |
-135 | name = "formal"
-    |        ^^^^^^^^
-"#,
+fn stages_before_the_due_day_and_stages_of_people_are_checked() {
+    let stage =
+        |keys: &str| format!("name = \"friendly\"\ndays = 5\n\n[[ladder.default.stage]]\nname = \"x\"\n{keys}\n");
+    let said = |keys: &str| {
+        let sources = edited(&[("policy.toml", "name = \"friendly\"\ndays = 5\n", &stage(keys))]);
+        let findings = load_from(&sources, Path::new("."), [], None).err().map(|found| found.to_string());
+        findings.unwrap_or_default().lines().filter(|line| line.starts_with("error")).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(
+        said("tone = \"firm\"\ndays = 7\nchannels = [\"call\"]\nattempts = 2\nlapse_after_working_days = 3"),
+        ""
     );
+    assert_eq!(said("tone = \"firm\"\ndays = 7\nchannels = [\"email\", \"letter\"]\ncompletes_on = \"letter\""), "");
+    assert_eq!(
+        said("tone = \"firm\"\ndays = 7\nchannels = [\"call\", \"email\"]"),
+        "error[C033 not_in_this_version]: this version knows one channel per stage, or a letter that completes the stage \
+         with an e-mail copy: `channels = [\"letter\", \"email\"]`; make the others stages of their own"
+    );
+    assert_eq!(
+        said("tone = \"firm\"\ndays = 7\ncompletes_on = \"call\"\nattempts = 2"),
+        "error[C019 conflict]: the stage has no channel `call` that could complete it: add it to `channels`"
+    );
+    assert_eq!(
+        said("tone = \"firm\"\ndays = 7\nattempts = 2\nlapse_after_working_days = 3"),
+        "error[C019 conflict]: `ladder.default.stage.attempts` counts calls, and this stage makes none: remove it\n\
+         error[C019 conflict]: `ladder.default.stage.lapse_after_working_days` is for what a person does, and this \
+         stage is sent: remove it"
+    );
+    assert!(said("tone = \"firm\"\ndays = 7\nrespond_within_by_country = { XX1 = 7 }").contains("XX1"));
+    assert!(said("tone = \"firm\"\ndays = 7\napproval = true").contains("approvals do not exist in this version yet"));
+}
+
+#[test]
+fn only_a_courtesy_note_comes_before_the_due_day() {
+    let before = |tone: &str, days: i32| {
+        let stage = format!(
+            "name = \"x\"\ntone = \"{tone}\"\ndays = {days}\ntemplate = \"courtesy\"\n\n[[ladder.default.stage]]\nname = \"friendly\"\ndays = 5\n"
+        );
+        let old = "name = \"courtesy\"\ndays = -3\nenabled = false\n\n# Assume an oversight.\n[[ladder.default.stage]]\nname = \"friendly\"\ndays = 5\n";
+        let sources = edited(&[("policy.toml", old, &stage)]);
+        let findings = load_from(&sources, Path::new("."), [], None).err().map(|found| found.to_string());
+        findings.unwrap_or_default().lines().find(|line| line.starts_with("error")).unwrap_or_default().to_owned()
+    };
+    assert_eq!(before("courtesy", -3), "");
+    assert!(
+        before("friendly", -3)
+            .ends_with("the tone `friendly` speaks of a debt: use the tone `courtesy`, or at least 1 day")
+    );
+    assert!(before("courtesy", 2).ends_with("this one would come 2 days after: use negative days, or another tone"));
+    assert!(before("friendly", 0).contains("a stage on the due day itself would write before anything is overdue"));
 }
 
 #[test]
 fn a_disabled_stage_may_be_one_of_a_later_version() {
-    let later = "RUB = \"5000.00\" } }\n\n[[ladder.default.stage]]\nname = \"formal\"\ndays = 42\n\
-                 channels = [\"letter\", \"email\"]\napproval = true\nenabled = false\n";
-    let ladder = policy(&[("policy.toml", "RUB = \"5000.00\" } }\n", later)]).ladder(None).unwrap().clone();
-    assert!(!ladder.stages[3].enabled);
-    assert_eq!(ladder.stages[3].tone, Tone::Formal);
+    let ladder = policy(&[("policy.toml", "name = \"formal\"\n", "name = \"formal\"\napproval = true\n")]);
+    let formal = ladder.ladder(None).unwrap().stages.iter().find(|stage| stage.tone == Tone::Formal).unwrap();
+    assert!(!formal.enabled && formal.approval && formal.copies_by_email());
 }
 
 #[test]
@@ -778,27 +798,27 @@ fn impossible_ladders_are_refused_with_their_place() {
         ],
         r#"
 error[C031 days_not_rising]: stage `firm` must come later than `friendly`, which is due at 5 days: raise `days`, or move the stage up
-   --> policy.toml:115:8
+   --> policy.toml:131:8
     |
-115 | days = 5
+131 | days = 5
     |        ^
 
 error[C015 out_of_range]: `ladder.default.stage.respond_within` must be a whole number from 1 to 365
-   --> policy.toml:116:18
+   --> policy.toml:132:18
     |
-116 | respond_within = 0
+132 | respond_within = 0
     |                  ^
 
-error[C032 duplicate_name]: a stage `firm` exists already (policy.toml:113): give each stage its own name
-   --> policy.toml:120:8
+error[C032 duplicate_name]: a stage `firm` exists already (policy.toml:129): give each stage its own name
+   --> policy.toml:147:8
     |
-120 | name = "firm"
+147 | name = "firm"
     |        ^^^^^^
 
 error[C015 out_of_range]: `ladder.default.stage.gap` must be a whole number from 1 to 365
-   --> policy.toml:121:7
+   --> policy.toml:148:7
     |
-121 | gap = 0
+148 | gap = 0
     |       ^
 "#,
     );
@@ -807,7 +827,7 @@ error[C015 out_of_range]: `ladder.default.stage.gap` must be a whole number from
 #[test]
 fn a_ladder_in_which_nothing_can_happen_is_refused() {
     let mut sources = Source::shipped();
-    let at = sources[1].text.find("\n# Assume an oversight.").unwrap();
+    let at = sources[1].text.find("\n# Before the due day: what falls due").unwrap();
     sources[1].text.truncate(at);
     sources[1].text.push_str("\n[ladder.defautl]\n");
     let findings = load_from(&sources, Path::new("."), [], None).unwrap_err().to_string();
@@ -815,15 +835,15 @@ fn a_ladder_in_which_nothing_can_happen_is_refused() {
         &findings,
         r"
 error[C030 ladder_incomplete]: there is no ladder for accounts that name none: add `[ladder.default]` with its stages, or rename `[ladder.defautl]`
-   --> policy.toml:107:2
+   --> policy.toml:117:2
     |
-107 | [ladder.defautl]
+117 | [ladder.defautl]
     |  ^^^^^^
 
 error[C030 ladder_incomplete]: ladder `defautl` has no enabled stage: nobody on it would ever be contacted
-   --> policy.toml:107:9
+   --> policy.toml:117:9
     |
-107 | [ladder.defautl]
+117 | [ladder.defautl]
     |         ^^^^^^^
 ",
     );
@@ -835,7 +855,7 @@ fn several_ladders_live_beside_each_other() {
     let policy = policy(&[("policy.toml", "RUB = \"5000.00\" } }\n", public)]);
     let name = LadderName::parse("public").unwrap();
     assert_eq!(policy.ladder(Some(&name)).unwrap().stages[0].days, 30);
-    assert_eq!(policy.ladder(None).unwrap().stages.len(), 3);
+    assert_eq!(policy.ladder(None).unwrap().stages.len(), 7);
 }
 
 #[test]
@@ -844,7 +864,7 @@ fn a_stage_says_when_it_applies_and_to_whom() {
                  demands = \"reached\"\non_unknown = \"review\"\n\
                  when = { party_kind = [\"company\", \"sole_trader\"], segment = [\"retail\"] }\n";
     let policy = policy(&[("policy.toml", "name = \"firm\"\ndays = 14\n", stage)]);
-    let stage = &policy.ladder(None).unwrap().stages[1];
+    let stage = &policy.ladder(None).unwrap().stages[2];
     assert_eq!((stage.template.as_str(), stage.tone, stage.gap), ("firm", Tone::Firm, Some(10)));
     assert_eq!((stage.demands, stage.on_unknown), (Demands::Reached, OnUnknown::Review));
     assert!(stage.when.party_kinds.iter().eq(&[PartyKind::Company, PartyKind::SoleTrader]));
@@ -879,27 +899,27 @@ fn money_is_exact_or_refused() {
         ],
         r#"
 error[C017 money_not_quoted]: `minimum.EUR`: write the number in quotes, so that it stays exact: "10"
-  --> policy.toml:61:7
+  --> policy.toml:60:7
    |
-61 | EUR = 10
+60 | EUR = 10
    |       ^^
 
 error[C016 invalid_value]: `minimum.GBP` must be a number of at least 0 in digits with a point and no thousands sign, such as "1000.00"
-  --> policy.toml:62:7
+  --> policy.toml:61:7
    |
-62 | GBP = "1,000.00"
+61 | GBP = "1,000.00"
    |       ^^^^^^^^^^
 
 error[C016 invalid_value]: `minimum.PLN` has more decimals than PLN (2)
-  --> policy.toml:63:7
+  --> policy.toml:62:7
    |
-63 | PLN = "50.001"
+62 | PLN = "50.001"
    |       ^^^^^^^^
 
 error[C017 money_not_quoted]: `rates.CHF`: write the number in quotes, so that it stays exact: "0.95"
-  --> policy.toml:73:7
+  --> policy.toml:72:7
    |
-73 | CHF = 0.95
+72 | CHF = 0.95
    |       ^^^^
 "#,
     );

@@ -11,7 +11,16 @@ use dunningd::render::{RenderError, TemplateFinding, TemplateSet, reference};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
-const TEMPLATES: [&str; 4] = ["friendly", "firm", "final", "formal"];
+/// Each with the situation that shows it.
+const TEMPLATES: [(&str, &str); 7] = [
+    ("courtesy", "before_due"),
+    ("friendly", "one_item"),
+    ("firm", "one_item"),
+    ("call", "one_item"),
+    ("final", "one_item"),
+    ("formal", "one_item"),
+    ("handover", "one_item"),
+];
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -49,10 +58,10 @@ fn readable(rendered: &Rendered) -> String {
 #[test]
 fn every_letter_in_every_language() {
     let set = set();
-    for template in TEMPLATES {
+    for (template, situation) in TEMPLATES {
         for language in Language::ALL {
             assert!(set.catalog().has(template, language));
-            let rendered = render(set, &sample(set, "one_item", template, language));
+            let rendered = render(set, &sample(set, situation, template, language));
             insta::assert_snapshot!(format!("{template}_{language}"), readable(&rendered));
         }
     }
@@ -70,6 +79,7 @@ fn situations_in_every_language() {
         ("escalated", "friendly"),
         ("consumer", "friendly"),
         ("bare", "final"),
+        ("many", "call"),
         ("hostile", "formal"),
     ];
     for (name, template) in situations {
@@ -330,7 +340,7 @@ fn hostile_names_arrive_as_text() {
     ];
     for name in names {
         for language in Language::ALL {
-            for template in TEMPLATES {
+            for (template, _) in TEMPLATES {
                 check_inert(set, template, language, name);
             }
         }
@@ -394,8 +404,8 @@ fn a_directory_loads_like_the_shipped_set() {
     assert_eq!(loaded.sources(), set().sources());
     let changed = copy_with(&[("friendly/en.md", &|text| format!("{text}\nRegards\n"))]);
     assert_ne!(TemplateSet::load(changed.path()).unwrap().sha256(), loaded.sha256());
-    let missing = loaded.missing([("friendly", Language::En), ("courtesy", Language::Pl)]);
-    assert_eq!(shown(&missing), "courtesy/pl.md: a stage of the policy needs this letter, and there is none");
+    let missing = loaded.missing([("friendly", Language::En), ("thanks", Language::Pl)]);
+    assert_eq!(shown(&missing), "thanks/pl.md: a stage of the policy needs this letter, and there is none");
 }
 
 #[test]

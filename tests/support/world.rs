@@ -124,15 +124,28 @@ impl World {
             stage: stage_name(stage),
             tone: tone.unwrap().tone,
             state,
+            channel: Channel::Email,
             decided_on: day,
+            lapses_on: None,
             counted_on: (!state.is_pending() && state != NoticeState::Cancelled).then_some(day),
             accepted_on: (state.completes_stage() || state == NoticeState::Bounced).then_some(day),
             respond_by: None,
             items: items.iter().map(|id| (item_id(id), stage_name(stage))).collect(),
+            vanished: false,
             mailbox: "office@debtor.example".to_owned(),
             message_id: format!("<{number}@creditor.example>"),
         });
         self.case_since(days_ago)
+    }
+
+    /// The last notice is performed by a person: not sent, and with that last day, counted from `T`.
+    pub(crate) fn by(mut self, channel: Channel, lapses_on: Option<i64>) -> Self {
+        let notice = self.snapshot.history.notices.last_mut().unwrap();
+        notice.channel = channel;
+        notice.counted_on = notice.counted_on.filter(|_| channel == Channel::Letter);
+        notice.lapses_on = lapses_on.map(t_plus);
+        notice.message_id = String::new();
+        self
     }
 
     /// The last notice named a deadline that many days after it.
@@ -270,17 +283,21 @@ impl World {
         }
         if let Verdict::Contact(contacting) = &decision.verdict {
             let number = self.snapshot.history.notices.len() + 1;
+            let by_email = contacting.channel == Channel::Email;
             self.snapshot.history.notices.push(PastNotice {
                 id: NoticeId(format!("00000000-0000-7000-8000-{number:012}").parse().unwrap()),
                 stage: contacting.stage.clone(),
                 tone: contacting.tone,
-                state: NoticeState::Accepted,
+                state: if by_email { NoticeState::Accepted } else { NoticeState::Done },
+                channel: contacting.channel,
                 decided_on: self.today,
-                counted_on: Some(self.today),
+                lapses_on: None,
+                counted_on: (contacting.channel != Channel::Handover).then_some(self.today),
                 accepted_on: Some(self.today),
                 respond_by: contacting.respond_by,
                 items: completed_by(decision),
-                mailbox: contacting.recipient.mailbox_key(),
+                vanished: false,
+                mailbox: contacting.recipient.as_ref().map(EmailAddress::mailbox_key).unwrap_or_default(),
                 message_id: format!("<{number}@creditor.example>"),
             });
         }
@@ -458,6 +475,11 @@ fn stage(name: &str, tone: Tone, days: i32) -> Stage {
         tone,
         days,
         channels: vec![Channel::Email],
+        completes_on: None,
+        respond_within_by_country: BTreeMap::new(),
+        respond_within_of_persons: BTreeMap::new(),
+        lapse_after_working_days: None,
+        attempts: 1,
         template: name.to_owned(),
         enabled: true,
         gap: None,

@@ -5,6 +5,7 @@
 mod register;
 mod service;
 mod setup;
+mod task;
 mod work;
 
 /// Compares with a file of `tests/data/cli`; `INSTA_UPDATE=always` writes it.

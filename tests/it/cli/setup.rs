@@ -72,8 +72,8 @@ async fn init_writes_nothing_over_what_is_there() {
            letters    test: into files in [FOLDER]/config/mail; nobody receives them\n  \
            creditors  tre_aquiloni, trzy_latawce\n  \
            languages  en, it, pl, ru\n  \
-           ladder     default: friendly +5, firm +14, final +28\n  \
-           templates  16 letters\n"
+           ladder     default: courtesy -3 (off), friendly +5, firm +14, call +21 (off), final +28, formal +42 (off), handover +75 (off)\n  \
+           templates  28 letters\n"
     );
 }
 

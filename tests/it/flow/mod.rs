@@ -4,6 +4,7 @@
 
 mod as_of;
 mod calendar;
+mod channels;
 mod crash;
 mod killed_scan;
 mod last_check;

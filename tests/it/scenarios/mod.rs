@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be built is a broken test")]
 
 mod amounts;
+mod channels;
 mod days;
 mod holds;
 mod items;

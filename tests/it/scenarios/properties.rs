@@ -23,7 +23,7 @@ fn item_of<'a>(world: &'a World, id: &ItemId) -> &'a Item {
 }
 
 /// Said in the plainest way, and not as the program says it.
-fn may_be_demanded(world: &World, item: &Item) -> bool {
+fn may_be_demanded(world: &World, item: &Item, stage_days: i32) -> bool {
     let today = world.today;
     let held = item.hold_until.map_or(item.hold_reason.is_some(), |last| last >= today)
         || world.snapshot.holds.iter().any(|hold| {
@@ -56,7 +56,7 @@ fn may_be_demanded(world: &World, item: &Item) -> bool {
         && !held
         && !promised
         && !collected
-        && late > i64::from(world.policy.item_grace_days)
+        && if stage_days < 0 { late <= 0 } else { late > i64::from(world.policy.item_grace_days) }
 }
 
 fn is_payable(world: &World, item: &Item) -> bool {
@@ -71,9 +71,18 @@ fn has_completed(world: &World, item: &ItemId, stage: &StageName) -> bool {
     }) || history.waivers.iter().any(|waiver| waiver.item == *item && waiver.stage == *stage)
 }
 
-fn overdue_remainder(decision: &Decision) -> Amounts {
-    let left = decision.items.iter().filter(|item| item.is_overdue_debit() && !item.code.is_out());
-    left.map(ItemDecision::to_pay).collect()
+/// What is overdue and not out; of a note before the due day, what is coming due.
+fn remainder(decision: &Decision) -> Amounts {
+    let left = |overdue: bool| {
+        let items = decision.items.iter().filter(|item| !item.is_credit && !item.code.is_out());
+        items.filter(move |item| item.is_overdue_debit() == overdue).map(ItemDecision::to_pay)
+    };
+    let demands_overdue = decision.items.iter().any(|i| i.code == ItemCode::Demanded && i.is_overdue_debit());
+    left(demands_overdue).collect()
+}
+
+fn item_decision<'a>(decision: &'a Decision, id: &ItemId) -> &'a ItemDecision {
+    decision.items.iter().find(|item| item.item == *id).unwrap()
 }
 
 fn position(world: &World, stage: &StageName) -> usize {
@@ -95,11 +104,21 @@ fn check_decision(world: &World, decision: &Decision) {
     let completes = completed_by(decision);
     assert!(!completes.is_empty(), "a notice without a demand");
     assert_eq!(completes.len(), codes(ItemCode::Demanded).count());
-    let overdue = overdue_remainder(decision);
+    let overdue = remainder(decision);
+    let before_due = completes.iter().any(|(id, _)| !item_decision(decision, id).is_overdue_debit());
+    assert!(
+        !before_due
+            || decision
+                .items
+                .iter()
+                .all(|item| !item.is_overdue_debit() || item.code.is_out() || item.to_pay().amount.is_zero()),
+        "a note before the due day although something is overdue"
+    );
     let ladder = ladder_of(&world.policy, &world.snapshot);
     for (id, stage) in &completes {
         let item = item_of(world, id);
-        assert!(may_be_demanded(world, item), "{id} may not be demanded");
+        let stage_days = ladder.stages[ladder.position(stage).unwrap()].days;
+        assert!(may_be_demanded(world, item, stage_days), "{id} may not be demanded");
         assert!(is_payable(world, item), "{id} cannot be paid");
         assert!(contacting.requisites.iter().any(|(of, _)| of == id), "{id} has no payment account in the letter");
         assert!(!has_completed(world, id, stage), "{id} has {stage} behind it");
@@ -140,7 +159,8 @@ fn check_decision(world: &World, decision: &Decision) {
         let first = world.today - Days::new(u64::from(cap.days) - 1);
         assert!(contacts().filter(|at| **at >= first).count() < cap.contacts as usize, "over {cap:?}");
     }
-    let recipient = world.snapshot.contacts.iter().find(|contact| contact.id == contacting.contact).unwrap();
+    let recipient =
+        world.snapshot.contacts.iter().find(|contact| Some(&contact.id) == contacting.contact.as_ref()).unwrap();
     assert!(!recipient.no_email);
     assert!(world.snapshot.account.hold_until.is_none_or(|last| last < world.today));
     let unresolved = |notice: &&PastNotice| {

@@ -38,7 +38,7 @@ fn recipients_are_sought_by_role_primary_first_and_never_against_their_will() {
         (ContactRole::Billing, "billing-b@debtor.example"),
         (ContactRole::Dunning, "dunning@debtor.example"),
     ];
-    let to = |world: &World| world.contacting().recipient.to_string();
+    let to = |world: &World| world.contacting().recipient.unwrap().to_string();
     let world = one().contacts(&roles);
     assert_eq!(to(&world), "dunning@debtor.example");
     let world = world.contact(5, |dunning| dunning.no_email = true);
@@ -57,7 +57,7 @@ fn the_legal_department_is_written_to_from_the_formal_stage_on() {
     check(&world, "hold no_address");
     let formal = world.reminded("friendly", 27, &["A"]).reminded("firm", 20, &["A"]).reminded("final", 10, &["A"]);
     check(&formal, "contact formal: demands A");
-    assert_eq!(formal.contacting().recipient.as_str(), "legal@debtor.example");
+    assert_eq!(formal.contacting().recipient.unwrap().as_str(), "legal@debtor.example");
 }
 
 #[test]

@@ -1,0 +1,572 @@
+//! Notices that people perform: given to them as tasks, done, dropped, taken back.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+use rust_decimal::Decimal;
+use serde::Serialize;
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::model::{
+    AccountId, Actor, CallOutcome, CancelReason, Channel, Decision, Event, EventKind, Handover, NoticeState, RunId,
+    TakenBack, TaskKind,
+};
+
+use super::decisions::Planned;
+use super::journal::{NoteText, record_call};
+use super::notices::commitment;
+use super::register::{RegisterError, hand_over};
+use super::{RecordError, append, inconsistent};
+
+/// Why a task could not be ended.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    #[error("there is no task {0}")]
+    NoSuchTask(i64),
+    #[error("task {0} is closed already")]
+    Closed(i64),
+    #[error("task {task} is about a notice that is {state}; there is nothing left to do")]
+    NotWithPerson { task: i64, state: String },
+    #[error("task {task} is a {}: it needs {what}", kind.as_str())]
+    Needs { task: i64, kind: TaskKind, what: &'static str },
+    #[error("task {task} is a {}: {what}", kind.as_str())]
+    NotFor { task: i64, kind: TaskKind, what: &'static str },
+    #[error("--on: the day must lie between {first}, when the task was opened, and today, {last}")]
+    Outside { first: NaiveDate, last: NaiveDate },
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+}
+
+impl From<RecordError> for TaskError {
+    fn from(error: RecordError) -> Self {
+        Self::Register(error.into())
+    }
+}
+
+impl From<sqlx::Error> for TaskError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Register(error.into())
+    }
+}
+
+/// What a person says about a task that is done.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskEntry<'a> {
+    /// The day on which it was done, and today where the creditor is.
+    pub on: NaiveDate,
+    pub today: NaiveDate,
+    /// Of a call.
+    pub outcome: Option<CallOutcome>,
+    /// Whom a hand-over went to.
+    pub to: Option<&'a str>,
+    pub reason: Option<&'a str>,
+    /// What was said in a call.
+    pub note: Option<NoteText<'a>>,
+    /// Days for which the e-mail copy of a letter stays true.
+    pub valid_days: u32,
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskEnd {
+    Closed,
+    /// The letter was posted, and its e-mail copy is in the queue.
+    CopyQueued,
+    /// Nobody answered; another call is to be made.
+    StaysOpen {
+        tried: i64,
+        attempts: i32,
+    },
+}
+
+/// What a notice that a person performs needs besides what every notice has.
+pub(super) async fn freeze(connection: &mut PgConnection, planned: &Planned) -> Result<(), RecordError> {
+    let contacting = &planned.contacting;
+    sqlx::query!(
+        "UPDATE dunning.notice SET channel = $2, lapses_on = $3, attempts = $4 WHERE notice_id = $1",
+        planned.notice,
+        contacting.channel.as_str(),
+        contacting.lapses_on,
+        i32::try_from(planned.attempts).unwrap_or(i32::MAX)
+    )
+    .execute(&mut *connection)
+    .await?;
+    let copied_to = planned.redirect_to.as_ref().or(contacting.recipient.as_ref());
+    if let (Some(copy), Some(recipient)) = (&planned.copy, copied_to) {
+        sqlx::query!(
+            "INSERT INTO dunning.letter_copy (notice_id, copy_id, recipient, recipient_key, message_id, bytes)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+            planned.notice,
+            copy.notice,
+            recipient.as_str(),
+            recipient.mailbox_key(),
+            copy.message_id,
+            copy.bytes
+        )
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Gives those of the notices that a person performs to people, each as a task. Returns the events, which the caller
+/// appends last.
+pub(super) async fn give_to_people(
+    connection: &mut PgConnection,
+    notices: &[Uuid],
+    actor: &Actor,
+) -> Result<Vec<Event>, RecordError> {
+    let notices = sqlx::query!(
+        "UPDATE dunning.notice SET state = 'with_person', changed_at = clock_timestamp()
+         WHERE notice_id = ANY ($1) AND state IN ('planned', 'awaiting_approval') AND channel <> 'email'
+         RETURNING notice_id, run_id, creditor, account_id, stage, channel, business_date, lapses_on",
+        notices
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut events = Vec::new();
+    for notice in notices {
+        let kind = Channel::parse(&notice.channel)
+            .and_then(Channel::task)
+            .ok_or_else(|| inconsistent("dunning.notice", "channel", &notice.channel))?;
+        let what = match kind {
+            TaskKind::MakeCall => "call the debtor",
+            TaskKind::PostLetter => "print and post the letter",
+            _ => "hand the account over",
+        };
+        let until = notice.lapses_on.map_or(String::new(), |last| format!(", by {last} at the latest"));
+        let task = sqlx::query_scalar!(
+            "INSERT INTO dunning.task (creditor, account_id, kind, subject, text, opened_on)
+             VALUES ($1, $2, $3, $4, $5, $6) RETURNING task_id",
+            notice.creditor,
+            notice.account_id,
+            kind.as_str(),
+            notice.notice_id.to_string(),
+            format!("stage {}: {what}{until}", notice.stage),
+            notice.business_date
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        let facts = json!({
+            "task": task.to_string(), "task_kind": kind.as_str(), "subject": notice.notice_id.to_string(),
+        });
+        events.push(Event {
+            creditor: Some(notice.creditor),
+            account: Some(notice.account_id),
+            run: Some(notice.run_id.to_string()),
+            ..Event::new(EventKind::TaskOpened, actor.clone(), facts)
+        });
+    }
+    Ok(events)
+}
+
+/// Ends the notices of an account that are no person's task any more, and closes their tasks; returns the events. One
+/// that a person ended meanwhile stays what it is.
+pub(super) async fn take_back(
+    connection: &mut PgConnection,
+    run: RunId,
+    actor: &Actor,
+    decision: &Decision,
+) -> Result<Vec<Event>, RecordError> {
+    let mut events = Vec::new();
+    for (notice, became) in &decision.taken_back {
+        let (state, kind, reason, on) = match became {
+            TakenBack::Cancelled(reason) => (NoticeState::Cancelled, EventKind::NoticeCancelled, reason.as_str(), None),
+            TakenBack::Lapsed(day) => (NoticeState::Lapsed, EventKind::NoticeLapsed, "policy", Some(*day)),
+        };
+        let ended = sqlx::query!(
+            "UPDATE dunning.notice SET state = $2, reason = $3, accepted_on = $4, changed_at = clock_timestamp()
+             WHERE notice_id = $1 AND state = 'with_person'",
+            notice.0,
+            state.as_str(),
+            reason,
+            on
+        )
+        .execute(&mut *connection)
+        .await?;
+        if ended.rows_affected() == 0 {
+            continue;
+        }
+        if state == NoticeState::Cancelled {
+            not_live(connection, notice.0).await?;
+        }
+        let about = |kind, facts| Event {
+            creditor: Some(decision.creditor.to_string()),
+            account: Some(decision.account.to_string()),
+            run: Some(run.to_string()),
+            ..Event::new(kind, actor.clone(), facts)
+        };
+        let mut facts = json!({ "reason": reason });
+        if let Some(day) = on {
+            facts["business_date"] = day.to_string().into();
+        }
+        events.push(Event { notice: Some(notice.to_string()), ..about(kind, facts) });
+        for task in close_tasks_of(connection, notice.0).await? {
+            events.push(about(EventKind::TaskClosed, json!({ "task": task.to_string(), "reason": state.as_str() })));
+        }
+    }
+    Ok(events)
+}
+
+async fn not_live(connection: &mut PgConnection, notice: Uuid) -> Result<(), RecordError> {
+    sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = $1", notice)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Closes the open tasks of people to perform that notice; returns their numbers.
+async fn close_tasks_of(connection: &mut PgConnection, notice: Uuid) -> Result<Vec<i64>, RecordError> {
+    let closed = sqlx::query_scalar!(
+        "UPDATE dunning.task SET closed_at = clock_timestamp()
+         WHERE subject = $1 AND kind IN ('make_call', 'post_letter', 'hand_over') AND closed_at IS NULL
+         RETURNING task_id",
+        notice.to_string()
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(closed)
+}
+
+/// An open task, locked.
+struct Locked {
+    number: i64,
+    creditor: String,
+    account: String,
+    kind: TaskKind,
+    subject: String,
+    opened_on: NaiveDate,
+}
+
+impl Locked {
+    fn event(&self, kind: EventKind, actor: &Actor, facts: serde_json::Value) -> Event {
+        let account = Some(self.account.clone()).filter(|account| !account.is_empty());
+        Event { creditor: Some(self.creditor.clone()), account, ..Event::new(kind, actor.clone(), facts) }
+    }
+
+    fn account(&self) -> Result<AccountId, RecordError> {
+        AccountId::parse(&self.account).map_err(|_| inconsistent("dunning.task", "account_id", &self.account))
+    }
+
+    /// The notice that it asks a person to perform; none for a task of another kind.
+    async fn notice(&self, connection: &mut PgConnection) -> Result<Option<Performed>, TaskError> {
+        if !matches!(self.kind, TaskKind::MakeCall | TaskKind::PostLetter | TaskKind::HandOver) {
+            return Ok(None);
+        }
+        let id = Uuid::parse_str(&self.subject).map_err(|_| inconsistent("dunning.task", "subject", &self.subject))?;
+        let row = sqlx::query!("SELECT state, stage, attempts FROM dunning.notice WHERE notice_id = $1 FOR UPDATE", id)
+            .fetch_one(connection)
+            .await?;
+        if row.state != NoticeState::WithPerson.as_str() {
+            return Err(TaskError::NotWithPerson { task: self.number, state: row.state });
+        }
+        Ok(Some(Performed { id, stage: row.stage, attempts: row.attempts }))
+    }
+
+    async fn close(&self, connection: &mut PgConnection) -> Result<(), RecordError> {
+        sqlx::query!("UPDATE dunning.task SET closed_at = clock_timestamp() WHERE task_id = $1", self.number)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}
+
+struct Performed {
+    id: Uuid,
+    stage: String,
+    attempts: i32,
+}
+
+async fn locked(connection: &mut PgConnection, task: i64) -> Result<Locked, TaskError> {
+    let row = sqlx::query!(
+        r#"SELECT creditor, account_id, kind, subject, opened_on, closed_at IS NOT NULL AS "closed!"
+           FROM dunning.task WHERE task_id = $1 FOR UPDATE"#,
+        task
+    )
+    .fetch_optional(connection)
+    .await?
+    .ok_or(TaskError::NoSuchTask(task))?;
+    if row.closed {
+        return Err(TaskError::Closed(task));
+    }
+    let kind = TaskKind::parse(&row.kind).ok_or_else(|| inconsistent("dunning.task", "kind", &row.kind))?;
+    Ok(Locked {
+        number: task,
+        creditor: row.creditor,
+        account: row.account_id,
+        kind,
+        subject: row.subject,
+        opened_on: row.opened_on,
+    })
+}
+
+/// A person says that a task is done. A call is recorded with its outcome; the stage of a notice is complete as of that
+/// day, except that nobody answered and more calls are to be made.
+///
+/// # Errors
+/// When there is no such open task, when something is missing that its kind needs, or the database refuses.
+pub async fn task_done(
+    connection: &mut PgConnection,
+    task: i64,
+    entry: &TaskEntry<'_>,
+    actor: &Actor,
+) -> Result<TaskEnd, TaskError> {
+    let locked = locked(connection, task).await?;
+    let kind = locked.kind;
+    check_entry(&locked, entry)?;
+    let Some(notice) = locked.notice(connection).await? else {
+        let facts = json!({ "task": task.to_string(), "task_kind": kind.as_str(), "reason": entry.reason });
+        locked.close(connection).await?;
+        append(connection, &[locked.event(EventKind::TaskClosed, actor, facts)]).await?;
+        return Ok(TaskEnd::Closed);
+    };
+    if let Some(outcome) = entry.outcome {
+        let account = locked.account()?;
+        record_call(connection, &account, outcome, entry.note, entry.on, Some(notice.id), actor).await?;
+        if outcome == CallOutcome::NoAnswer {
+            let tried =
+                sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM dunning.call WHERE notice_id = $1"#, notice.id)
+                    .fetch_one(&mut *connection)
+                    .await?;
+            if tried < i64::from(notice.attempts) {
+                return Ok(TaskEnd::StaysOpen { tried, attempts: notice.attempts });
+            }
+        }
+    }
+    if let (Some(to), Some(reason)) = (entry.to, entry.reason) {
+        let handover = Handover { to: to.to_owned(), reason: reason.to_owned(), since: entry.on };
+        hand_over(connection, &locked.account()?, &handover, actor).await?;
+    }
+    sqlx::query!(
+        "UPDATE dunning.notice SET state = 'done', accepted_on = $2, counted_on = $3, reason = $4,
+             changed_at = clock_timestamp() WHERE notice_id = $1",
+        notice.id,
+        entry.on,
+        Some(entry.on).filter(|_| kind == TaskKind::PostLetter),
+        entry.outcome.map(CallOutcome::as_str)
+    )
+    .execute(&mut *connection)
+    .await?;
+    locked.close(connection).await?;
+    let done = json!({
+        "stage": notice.stage, "business_date": entry.on.to_string(), "outcome": entry.outcome,
+        "reason": entry.reason,
+    });
+    let closed = json!({ "task": task.to_string(), "task_kind": kind.as_str(), "reason": "done" });
+    let mut events = vec![
+        Event { notice: Some(notice.id.to_string()), ..locked.event(EventKind::NoticeDone, actor, done) },
+        locked.event(EventKind::TaskClosed, actor, closed),
+    ];
+    let copy = queue_copy(connection, &locked, notice.id, entry, actor).await?;
+    let end = if copy.is_some() { TaskEnd::CopyQueued } else { TaskEnd::Closed };
+    events.extend(copy);
+    append(connection, &events).await?;
+    Ok(end)
+}
+
+fn check_entry(task: &Locked, entry: &TaskEntry<'_>) -> Result<(), TaskError> {
+    let (number, kind) = (task.number, task.kind);
+    let needs = |what| Err(TaskError::Needs { task: number, kind, what });
+    let not_for = |what| Err(TaskError::NotFor { task: number, kind, what });
+    match kind {
+        TaskKind::MakeCall if entry.outcome.is_none() => return needs("--outcome, what came of the call"),
+        TaskKind::HandOver if entry.to.is_none() || entry.reason.is_none() => {
+            return needs("--to, whom the account went to, and --reason");
+        }
+        TaskKind::MakeCall | TaskKind::PostLetter | TaskKind::HandOver => {}
+        _ if entry.reason.is_none() => return needs("--reason, what was done about it"),
+        _ => {}
+    }
+    if kind != TaskKind::MakeCall && (entry.outcome.is_some() || entry.note.is_some()) {
+        return not_for("only a call has an --outcome and a --note");
+    }
+    if kind != TaskKind::HandOver && entry.to.is_some() {
+        return not_for("only a hand-over has --to");
+    }
+    if entry.on < task.opened_on || entry.on > entry.today {
+        return Err(TaskError::Outside { first: task.opened_on, last: entry.today });
+    }
+    Ok(())
+}
+
+/// The e-mail copy of a letter that was posted: a notice of its own that completes nothing. The last check lets it go
+/// only as long as what it says is still true. Returns its event.
+async fn queue_copy(
+    connection: &mut PgConnection,
+    task: &Locked,
+    notice: Uuid,
+    entry: &TaskEntry<'_>,
+    actor: &Actor,
+) -> Result<Option<Event>, TaskError> {
+    let valid_until = entry.today + chrono::Days::new(u64::from(entry.valid_days));
+    let copy = sqlx::query!(
+        r#"WITH copy AS (
+               INSERT INTO dunning.notice (notice_id, run_id, creditor, account_id, stage, tone, language, state,
+                   business_date, as_of, valid_until, respond_by, recipient_key, sender_domain, message_id, fingerprint,
+                   demanded, on_unknown, copy_of)
+               SELECT c.copy_id, n.run_id, n.creditor, n.account_id, n.stage, n.tone, n.language, 'queued',
+                   n.business_date, n.as_of, $2, n.respond_by, c.recipient_key, n.sender_domain, c.message_id,
+                   n.fingerprint, n.demanded, n.on_unknown, n.notice_id
+               FROM dunning.notice n JOIN dunning.letter_copy c USING (notice_id) WHERE n.notice_id = $1
+               RETURNING notice_id, message_id),
+           items AS (
+               INSERT INTO dunning.notice_item (notice_id, item_id, stage, live, currency, to_pay)
+               SELECT copy.notice_id, i.item_id, i.stage, false, i.currency, i.to_pay
+               FROM copy, dunning.notice_item i WHERE i.notice_id = $1)
+           INSERT INTO dunning.message (notice_id, recipient, sender, bytes, salt, snapshot, letter)
+           SELECT copy.notice_id, c.recipient, m.sender, c.bytes, m.salt, m.snapshot, m.letter
+           FROM copy, dunning.letter_copy c JOIN dunning.message m USING (notice_id) WHERE c.notice_id = $1
+           RETURNING notice_id, recipient, bytes, salt,
+               (SELECT message_id FROM copy) AS "message_id!", (SELECT stage FROM dunning.notice WHERE notice_id = $1) AS "stage!""#,
+        notice,
+        valid_until
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(copy.map(|copy| {
+        let facts = json!({
+            "copy_of": notice.to_string(), "stage": copy.stage, "message_id": copy.message_id,
+            "message_commitment": commitment(&copy.salt, &copy.bytes),
+            "recipient_commitment": commitment(&copy.salt, copy.recipient.as_bytes()),
+        });
+        Event { notice: Some(copy.notice_id.to_string()), ..task.event(EventKind::NoticePlanned, actor, facts) }
+    }))
+}
+
+/// A person drops a task: its notice is cancelled, the stage is not done, and the next run decides again.
+///
+/// # Errors
+/// When there is no such open task, it is about no notice, or the database refuses.
+pub async fn task_drop(connection: &mut PgConnection, task: i64, reason: &str, actor: &Actor) -> Result<(), TaskError> {
+    let locked = locked(connection, task).await?;
+    let kind = locked.kind;
+    let Some(notice) = locked.notice(connection).await? else {
+        let what = "it stands for no notice; close it with `dunningd task done`";
+        return Err(TaskError::NotFor { task, kind, what });
+    };
+    sqlx::query!(
+        "UPDATE dunning.notice SET state = 'cancelled', reason = $2, changed_at = clock_timestamp()
+         WHERE notice_id = $1",
+        notice.id,
+        CancelReason::Dropped.as_str()
+    )
+    .execute(&mut *connection)
+    .await?;
+    not_live(connection, notice.id).await?;
+    locked.close(connection).await?;
+    let cancelled = json!({ "reason": CancelReason::Dropped.as_str(), "because": reason });
+    let closed = json!({ "task": task.to_string(), "task_kind": kind.as_str(), "reason": reason });
+    let events = [
+        Event { notice: Some(notice.id.to_string()), ..locked.event(EventKind::NoticeCancelled, actor, cancelled) },
+        locked.event(EventKind::TaskClosed, actor, closed),
+    ];
+    append(connection, &events).await?;
+    Ok(())
+}
+
+/// A task as people see it, open or closed.
+#[derive(Debug, Clone, Serialize)]
+pub struct TaskDetail {
+    pub task_id: i64,
+    pub creditor: String,
+    /// Empty when it is about no single account.
+    pub account_id: String,
+    pub kind: String,
+    pub subject: String,
+    pub text: String,
+    pub opened_on: NaiveDate,
+    pub open: bool,
+    /// For a call, a letter or a hand-over.
+    pub notice: Option<TaskNotice>,
+}
+
+/// What a person performs: personal data, for people who may see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct TaskNotice {
+    pub notice_id: Uuid,
+    pub stage: String,
+    pub channel: String,
+    pub language: String,
+    pub state: String,
+    pub lapses_on: Option<NaiveDate>,
+    pub respond_by: Option<NaiveDate>,
+    /// Calls to make before nobody answering is enough, and calls made so far.
+    pub attempts: i32,
+    pub tried: i64,
+    /// What it demanded when it was frozen, per currency.
+    pub demanded: BTreeMap<String, String>,
+    /// Each demanded item with what was to pay on it then.
+    pub items: Vec<(String, Decimal)>,
+    /// The number to call, or the address to post to.
+    pub to: String,
+    /// Where the e-mail copy goes once the letter is posted.
+    pub copy_to: Option<String>,
+    /// The script, letter or summary, frozen.
+    pub script: String,
+}
+
+/// A task by its number.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn task_detail(connection: &mut PgConnection, task: i64) -> Result<Option<TaskDetail>, RecordError> {
+    let row = sqlx::query!(
+        r#"SELECT creditor, account_id, kind, subject, text, opened_on, closed_at IS NULL AS "open!"
+           FROM dunning.task WHERE task_id = $1"#,
+        task
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let performs = TaskKind::parse(&row.kind)
+        .is_some_and(|kind| matches!(kind, TaskKind::MakeCall | TaskKind::PostLetter | TaskKind::HandOver));
+    let notice = match Uuid::parse_str(&row.subject) {
+        Ok(id) if performs => task_notice(connection, id).await?,
+        _ => None,
+    };
+    Ok(Some(TaskDetail {
+        task_id: task,
+        creditor: row.creditor,
+        account_id: row.account_id,
+        kind: row.kind,
+        subject: row.subject,
+        text: row.text,
+        opened_on: row.opened_on,
+        open: row.open,
+        notice,
+    }))
+}
+
+async fn task_notice(connection: &mut PgConnection, notice: Uuid) -> Result<Option<TaskNotice>, RecordError> {
+    let row = sqlx::query!(
+        r#"SELECT n.stage, n.channel, n.language, n.state, n.lapses_on, n.respond_by, n.attempts, n.demanded,
+               (SELECT count(*) FROM dunning.call k WHERE k.notice_id = n.notice_id) AS "tried!",
+               m.recipient AS "to?", m.bytes AS "bytes?", c.recipient AS "copy_to?",
+               array_agg(i.item_id ORDER BY i.item_id) AS "items!",
+               array_agg(i.to_pay ORDER BY i.item_id) AS "to_pay!: Vec<Decimal>"
+           FROM dunning.notice n JOIN dunning.notice_item i USING (notice_id)
+           LEFT JOIN dunning.message m USING (notice_id) LEFT JOIN dunning.letter_copy c USING (notice_id)
+           WHERE n.notice_id = $1 GROUP BY n.notice_id, m.notice_id, c.notice_id"#,
+        notice
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| TaskNotice {
+        notice_id: notice,
+        stage: row.stage,
+        channel: row.channel,
+        language: row.language,
+        state: row.state,
+        lapses_on: row.lapses_on,
+        respond_by: row.respond_by,
+        attempts: row.attempts,
+        tried: row.tried,
+        demanded: serde_json::from_value(row.demanded).unwrap_or_default(),
+        items: row.items.into_iter().zip(row.to_pay).collect(),
+        to: row.to.unwrap_or_default(),
+        copy_to: row.copy_to,
+        script: String::from_utf8_lossy(&row.bytes.unwrap_or_default()).into_owned(),
+    }))
+}

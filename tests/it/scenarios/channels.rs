@@ -1,0 +1,222 @@
+//! Stages that a person performs, and the stage before the due day.
+
+use dunningd::model::{Cause, Channel, Country, HoldTarget, ItemCode, NoticeState, PartyKind, TakenBack, Tone};
+
+use crate::support::world::{World, check, check_items, check_tasks, completed_by, day, item_id, t, with_code};
+
+/// `firm` is a call that lapses after five working days.
+fn calling() -> World {
+    World::new()
+        .stage("firm", |stage| {
+            stage.channels = vec![Channel::Call];
+            stage.lapse_after_working_days = Some(5);
+            stage.attempts = 3;
+        })
+        .contact(0, |contact| contact.phone = Some("+48 22 100 20 30".to_owned()))
+}
+
+/// One item whose call is due.
+fn to_call() -> World {
+    calling().owes("A", 10, "100 EUR").reminded("friendly", 7, &["A"])
+}
+
+/// The same, with the call open since that many days.
+fn call_open(days: i64) -> World {
+    to_call().notice(NoticeState::WithPerson, "firm", days, &["A"]).by(Channel::Call, Some(7 - days))
+}
+
+/// What became of the tasks of people: `lapsed T-1`, `cancelled paid_before_send`.
+fn taken_back(world: &World) -> Vec<String> {
+    let told = |became: TakenBack| match became {
+        TakenBack::Cancelled(reason) => format!("cancelled {}", reason.as_str()),
+        TakenBack::Lapsed(on) => format!("lapsed {}", day(on)),
+    };
+    world.decide().taken_back.into_iter().map(|(_, became)| told(became)).collect()
+}
+
+#[test]
+fn a_call_is_decided_like_a_letter_and_reaches_a_telephone() {
+    let world = to_call();
+    check(&world, "contact firm: demands A");
+    let contacting = world.contacting();
+    assert_eq!(contacting.channel, Channel::Call);
+    assert_eq!(contacting.phone.as_deref(), Some("+48 22 100 20 30"));
+    assert_eq!(contacting.recipient, None);
+    assert_eq!(contacting.lapses_on.map(day).as_deref(), Some("T+5"));
+    assert_eq!(completed_by(&world.decide()), [(item_id("A"), contacting.stage)]);
+}
+
+#[test]
+fn a_call_needs_a_number_and_no_mailbox() {
+    let without = to_call().contact(0, |contact| contact.phone = None);
+    check(&without, "hold no_address");
+    check_tasks(&without, "find_address");
+    check(&to_call().contact(0, |contact| contact.email = None), "contact firm: demands A");
+}
+
+#[test]
+fn nothing_else_happens_while_a_call_is_open() {
+    check(&call_open(1), "wait notice_pending");
+    assert_eq!(taken_back(&call_open(1)), [""; 0]);
+}
+
+#[test]
+fn after_a_call_the_next_stage_counts_from_the_day_it_was_made() {
+    let late = calling().owes("A", 20, "100 EUR").reminded("friendly", 17, &["A"]);
+    let called = late.notice(NoticeState::Done, "firm", 4, &["A"]).by(Channel::Call, None);
+    check(&called, "wait too_soon until T+6");
+    check(&called.on(6), "contact final: demands A");
+}
+
+#[test]
+fn a_call_cannot_bounce_and_is_no_letter() {
+    let called = to_call()
+        .notice(NoticeState::Done, "firm", 0, &["A"])
+        .by(Channel::Call, None)
+        .policy(|policy| policy.bounce_window_days = 30);
+    let decision = called.decide();
+    assert_eq!(decision.items[0].reminded_on.map(day).as_deref(), Some("T-7"));
+    assert_eq!(decision.items[0].due_on.map(day).as_deref(), Some("T+23"));
+}
+
+#[test]
+fn a_call_that_nobody_made_lapses_after_its_last_day_and_the_ladder_goes_on() {
+    let world = call_open(6);
+    check(&world.on(1), "wait notice_pending");
+    assert_eq!(taken_back(&world.on(2)), ["lapsed T+1"]);
+    check(&world.on(2), "wait too_soon until T+11");
+}
+
+#[test]
+fn a_letter_waits_for_ever() {
+    let world = to_call().notice(NoticeState::WithPerson, "firm", 200, &["A"]).by(Channel::Letter, None);
+    check(&world, "wait notice_pending");
+}
+
+#[test]
+fn a_call_is_taken_back_when_its_item_is_paid_disputed_held_or_promised() {
+    let cancelled = |world: World, reason: &str, then: &str| {
+        assert_eq!(taken_back(&world), [format!("cancelled {reason}")]);
+        check(&world, then);
+    };
+    cancelled(call_open(1).paid(&["A"]), "paid_before_send", "skip nothing_open");
+    cancelled(call_open(1).unallocated("P", "100 EUR"), "paid_before_send", "skip account_in_credit");
+    cancelled(call_open(1).disputed("A", Cause::Dispute), "disputed_before_send", "skip all_items_out");
+    cancelled(call_open(1).hold(HoldTarget::Item(item_id("A")), None), "held_before_send", "skip all_items_out");
+    let account = call_open(1).snapshot.account.id;
+    cancelled(call_open(1).hold(HoldTarget::Account(account), None), "held_before_send", "hold account_hold");
+    cancelled(call_open(1).promised("100 EUR", 5, 0, &["A"]), "promised_before_send", "skip all_items_out until T+6");
+    cancelled(call_open(1).handed_over(), "handed_over_before_send", "hold handed_over");
+    cancelled(call_open(1).waived("firm", 0, "A"), "waived_before_send", "wait too_soon until T+10");
+}
+
+#[test]
+fn a_call_about_two_items_is_made_anew_about_the_one_that_is_left() {
+    let world = calling().owes("A", 10, "100 EUR").owes("B", 10, "100 EUR").reminded("friendly", 7, &["A", "B"]);
+    let world = world.notice(NoticeState::WithPerson, "firm", 1, &["A", "B"]).by(Channel::Call, Some(4));
+    let world = world.paid(&["B"]);
+    assert_eq!(taken_back(&world), ["cancelled paid_before_send"]);
+    check(&world, "contact firm: demands A");
+}
+
+#[test]
+fn a_part_payment_leaves_the_call_open() {
+    let world = call_open(1).item("A", |item| item.open_amount /= rust_decimal::Decimal::TWO);
+    assert_eq!(taken_back(&world), [""; 0]);
+    check(&world, "wait notice_pending");
+}
+
+#[test]
+fn calls_that_were_made_count_for_the_cap_once_each() {
+    let called = to_call().notice(NoticeState::Done, "firm", 4, &["A"]).by(Channel::Call, None).called(4);
+    check(&called.clone().owes("B", 3, "100 EUR"), "wait contact_cap until T+1");
+    let posted = to_call().notice(NoticeState::Done, "firm", 4, &["A"]).by(Channel::Letter, None);
+    check(&posted.owes("B", 3, "100 EUR"), "wait contact_cap until T+1");
+}
+
+#[test]
+fn a_letter_needs_a_postal_address_and_copies_to_the_mailbox_when_there_is_one() {
+    let world = World::new().owes("A", 3, "100 EUR").stage("friendly", |stage| {
+        stage.channels = vec![Channel::Letter, Channel::Email];
+    });
+    check(&world.clone().account(|account| account.postal_address = None), "hold no_address");
+    let world = world.account(|account| account.postal_address = Some("ul. Długa 1, Warszawa".to_owned()));
+    let contacting = world.contacting();
+    assert_eq!(contacting.channel, Channel::Letter);
+    assert_eq!(contacting.recipient.unwrap().as_str(), "office@debtor.example");
+    let without = world.contacts(&[]).contacting();
+    assert_eq!((without.contact, without.recipient), (None, None));
+}
+
+#[test]
+fn a_hand_over_reaches_nobody_and_counts_as_no_contact() {
+    let world = World::new().owes("A", 3, "100 EUR").called(1).contacts(&[]);
+    let world = world.stage("friendly", |stage| {
+        stage.channels = vec![Channel::Handover];
+    });
+    check(&world, "contact friendly: demands A");
+}
+
+#[test]
+fn the_days_to_answer_are_those_of_the_country_and_longer_for_natural_persons() {
+    let world = World::new().owes("A", 3, "100 EUR").stage("friendly", |stage| {
+        stage.respond_within = Some(14);
+        stage.respond_within_by_country = [(Country::parse("PL").unwrap(), 7)].into();
+        stage.respond_within_of_persons = [(Country::parse("GB").unwrap(), 30)].into();
+    });
+    let answer = |world: &World, country: &str, kind: PartyKind| {
+        let country = Country::parse(country).ok();
+        let world = world.clone().account(|account| (account.country, account.party_kind) = (country, kind));
+        (world.contacting().respond_by.unwrap() - t()).num_days()
+    };
+    assert_eq!(answer(&world, "PL", PartyKind::Company), 7);
+    assert_eq!(answer(&world, "PL", PartyKind::Consumer), 7);
+    assert_eq!(answer(&world, "GB", PartyKind::Company), 14);
+    assert_eq!(answer(&world, "GB", PartyKind::SoleTrader), 30);
+    assert_eq!(answer(&world, "", PartyKind::Company), 14);
+}
+
+/// With a courtesy note three days before the due day.
+fn courteous() -> World {
+    let mut world = World::new();
+    let ladder = world.policy.ladders.values_mut().next().unwrap();
+    let mut courtesy = ladder.stages[0].clone();
+    courtesy.name = dunningd::model::StageName::parse("courtesy").unwrap();
+    courtesy.template = "friendly".to_owned();
+    (courtesy.tone, courtesy.days) = (Tone::Courtesy, -3);
+    ladder.stages.insert(0, courtesy);
+    world
+}
+
+#[test]
+fn a_courtesy_note_goes_out_before_the_due_day_and_opens_no_case() {
+    let mut world = courteous().owes("A", -5, "100 EUR").owes("B", -40, "100 EUR");
+    check(&world, "wait not_overdue until T+2");
+    assert_eq!(world.live(12), ["T+2 courtesy: A", "T+8 friendly: A"]);
+    let world = courteous().owes("A", -3, "100 EUR").owes("B", -40, "100 EUR");
+    let decision = world.decide();
+    assert_eq!(decision.case, dunningd::model::CaseChange::None);
+    assert_eq!(with_code(&decision, ItemCode::Demanded), ["A"]);
+    check_items(&world, "A demanded, B not_overdue");
+}
+
+#[test]
+fn a_courtesy_note_still_goes_out_on_the_due_day_and_lapses_with_it() {
+    check(&courteous().owes("A", 0, "100 EUR"), "contact courtesy: demands A");
+    check(&courteous().owes("A", 1, "100 EUR"), "wait before_first_stage until T+2");
+}
+
+#[test]
+fn who_owes_something_overdue_hears_of_that_first() {
+    let world = courteous().owes("A", -2, "100 EUR").owes("B", 3, "100 EUR");
+    check(&world, "contact friendly: demands B");
+    check(&world.clone().reminded("friendly", 1, &["B"]), "wait too_soon until T+5");
+    check(&world.disputed("B", Cause::Dispute), "contact courtesy: demands A");
+}
+
+#[test]
+fn a_courtesy_note_is_worth_the_minimum_and_speaks_of_nothing_that_is_out() {
+    check(&courteous().owes("A", -2, "9 EUR"), "wait not_overdue until T+5");
+    let disputed = courteous().owes("A", -2, "100 EUR").disputed("A", Cause::Dispute);
+    check(&disputed, "wait not_overdue");
+}
