@@ -257,9 +257,9 @@ pub(super) async fn done(cli: &Cli, args: &TaskDoneArgs) -> Result<Exit, Failure
     };
     let closed = !matches!(end, TaskEnd::StaysOpen { .. });
     if cli.json {
-        say!("{}", json!({ "task": number, "closed": closed, "on": entry.on }))
+        say!("{}", json!({ "task": number, "closed": closed, "on": entry.on }));
     } else {
-        say!("{text}")
+        say!("{text}");
     }
     Ok(Exit::DONE)
 }

@@ -202,7 +202,9 @@ fn before_due(notes: &Notes<'_>, days_at: &Origin, days: i32, tone: Tone) {
         (0, _) => "a stage on the due day itself would write before anything is overdue: write at least 1 day, or a \
                    negative number for a courtesy note before it"
             .to_owned(),
-        (..0, Tone::Courtesy) => return,
+        (..0, Tone::Courtesy) | (1.., Tone::Friendly | Tone::Firm | Tone::Final | Tone::Formal | Tone::Handover) => {
+            return;
+        }
         (..0, _) => format!(
             "a stage at {days} days writes before anything is overdue, and the tone `{}` speaks of a debt: use the \
              tone `courtesy`, or at least 1 day",
@@ -212,7 +214,6 @@ fn before_due(notes: &Notes<'_>, days_at: &Origin, days: i32, tone: Tone) {
             "a courtesy note speaks of what is not due yet, and this one would come {days} days after: use negative \
              days, or another tone"
         ),
-        (1.., _) => return,
     };
     notes.add(FindingCode::InvalidValue, days_at, wrong);
 }

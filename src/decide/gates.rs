@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{Datelike as _, Days, NaiveDate};
+use rust_decimal::Decimal;
 
 use crate::model::{
     CalendarMissing, Channel, ContactCap, ContactLaw, Contacting, Country, Creditor, EmailAddress, ItemCode, ItemId,
@@ -125,7 +126,7 @@ pub(super) fn unresolved<'a>(
     assessed: &'a [Assessed<'_>],
 ) -> impl Iterator<Item = &'a PastNotice> {
     q.snapshot.history.notices.iter().filter(|notice| {
-        let open = |(item, stage): &(_, _)| still_owed(assessed, item) && !q.past.is_complete(item, stage);
+        let open = |(item, stage): &(_, _)| is_owed(assessed, item) && !q.past.is_complete(item, stage);
         notice.state.needs_resolution() && notice.items.iter().any(open)
     })
 }
@@ -133,6 +134,13 @@ pub(super) fn unresolved<'a>(
 /// Assessed items are in the order of their ids.
 fn position(assessed: &[Assessed<'_>], item: &ItemId) -> Option<usize> {
     assessed.binary_search_by(|one| one.item.id.cmp(item)).ok()
+}
+
+/// Also before its due day, when a courtesy note may have gone wrong.
+fn is_owed(assessed: &[Assessed<'_>], item: &ItemId) -> bool {
+    position(assessed, item)
+        .map(|n| &assessed[n])
+        .is_some_and(|one| one.is_debit() && !one.code.is_out() && one.remaining() > Decimal::ZERO)
 }
 
 fn still_owed(assessed: &[Assessed<'_>], item: &ItemId) -> bool {

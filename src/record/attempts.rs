@@ -56,6 +56,7 @@ pub async fn claim(
              SELECT notice_id, state FROM dunning.notice
              WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
                     OR state = 'claimed' AND lease_until < clock_timestamp())
+               AND coalesce(not_before, '-infinity') <= clock_timestamp()
                AND (send_windows IS NULL OR send_windows @> clock_timestamp()
                     OR upper(send_windows) <= clock_timestamp())
                AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
@@ -114,6 +115,7 @@ pub async fn anything_due(connection: &mut PgConnection) -> Result<bool, RecordE
                SELECT FROM dunning.notice
                WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
                       OR state = 'claimed' AND lease_until < clock_timestamp())
+                 AND coalesce(not_before, '-infinity') <= clock_timestamp()
                  AND (send_windows IS NULL OR send_windows @> clock_timestamp()
                       OR upper(send_windows) <= clock_timestamp())
                  AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)) AS "due!""#

@@ -84,7 +84,7 @@ fn the_shipped_configuration_has_no_finding() {
 }
 
 #[test]
-fn the_shipped_ladder_is_whole_and_only_mail_is_on() {
+fn the_shipped_ladder_is_whole_and_what_a_person_does_is_approved_first() {
     let policy = policy(&[]);
     let ladder = policy.ladder(None).unwrap();
     let on = || ladder.stages.iter().filter(|stage| stage.enabled);
@@ -96,9 +96,12 @@ fn the_shipped_ladder_is_whole_and_only_mail_is_on() {
             ("friendly", 5, Tone::Friendly, Demands::AllOverdue, OnUnknown::Review),
             ("firm", 14, Tone::Firm, Demands::AllOverdue, OnUnknown::Review),
             ("final", 28, Tone::Final, Demands::Reached, OnUnknown::Review),
+            ("formal", 42, Tone::Formal, Demands::Reached, OnUnknown::Review),
+            ("handover", 75, Tone::Handover, Demands::Reached, OnUnknown::Review),
         ]
     );
-    let last = on().last().unwrap();
+    assert!(on().all(|stage| stage.approval == (stage.tone >= Tone::Formal)));
+    let last = on().find(|stage| stage.tone == Tone::Final).unwrap();
     assert_eq!(last.respond_within, Some(10));
     for currency in ["EUR", "GBP", "PLN", "RUB"].map(|code| Currency::parse(code).unwrap()) {
         assert_eq!(last.when.min.get(currency), policy.minimums.of(currency).unwrap() * Decimal::from(5));
@@ -198,7 +201,7 @@ fn an_unknown_key_is_an_error_in_every_section_of_every_file() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 37);
+    assert_eq!(tried, 39);
 }
 
 #[test]
@@ -759,7 +762,7 @@ fn stages_before_the_due_day_and_stages_of_people_are_checked() {
          stage is sent: remove it"
     );
     assert!(said("tone = \"firm\"\ndays = 7\nrespond_within_by_country = { XX1 = 7 }").contains("XX1"));
-    assert!(said("tone = \"firm\"\ndays = 7\napproval = true").contains("approvals do not exist in this version yet"));
+    assert_eq!(said("tone = \"firm\"\ndays = 7\napproval = true"), "");
 }
 
 #[test]
@@ -783,10 +786,14 @@ fn only_a_courtesy_note_comes_before_the_due_day() {
 }
 
 #[test]
-fn a_disabled_stage_may_be_one_of_a_later_version() {
-    let ladder = policy(&[("policy.toml", "name = \"formal\"\n", "name = \"formal\"\napproval = true\n")]);
+fn a_formal_demand_is_posted_with_a_copy_by_mail_and_gives_the_days_that_are_usual_in_the_country() {
+    let ladder = policy(&[]);
     let formal = ladder.ladder(None).unwrap().stages.iter().find(|stage| stage.tone == Tone::Formal).unwrap();
-    assert!(!formal.enabled && formal.approval && formal.copies_by_email());
+    assert!(formal.enabled && formal.approval && formal.copies_by_email());
+    let days = |country: &str, kind| formal.days_to_respond(Some(Country::parse(country).unwrap()), kind);
+    let company = ["IT", "PL", "RU", "GB", "DE"].map(|country| days(country, PartyKind::Company));
+    assert_eq!(company, [Some(15), Some(7), Some(30), Some(14), Some(14)]);
+    assert_eq!(days("GB", PartyKind::SoleTrader), Some(30));
 }
 
 #[test]
@@ -1097,9 +1104,9 @@ fn calendars_are_read_and_their_mistakes_have_a_row_and_a_column() {
         &said,
         r#"
 error[C014 unknown_value]: `calendars.PL`: there is no calendars/pol.csv: add it, or write "weekdays" when Monday to Friday are worked and no holiday is to be known
-   --> config/policy.toml:133:6
+   --> config/policy.toml:181:6
     |
-133 | PL = "pol"
+181 | PL = "pol"
     |      ^^^^^ did you mean `pl`?
 
 error[C014 unknown_value]: `kind` must be "holiday" or "working"

@@ -168,8 +168,8 @@ async fn two_thousand_open_invoices_are_one_mail_with_ten_rows_totals_and_all_of
         .sql(format!(
             "INSERT INTO ledger.item (item_id, account_id, kind, document_no, issue_date, due_date, currency, amount,
                                       open_amount)
-             SELECT 'I' || to_char(n, 'FM0000'), 'A1', 'invoice', 'INV-' || to_char(n, 'FM0000'), date '{0}' - 70 - n / 9,
-                    date '{0}' - 40 - n / 9, 'EUR', 10 + n / 100.0, 10 + n / 100.0
+             SELECT 'I' || to_char(n, 'FM0000'), 'A1', 'invoice', 'INV-' || to_char(n, 'FM0000'), date '{0}' - 70 - n / 20,
+                    date '{0}' - 40 - n / 20, 'EUR', 10 + n / 100.0, 10 + n / 100.0
              FROM generate_series(1, 2602) AS n",
             day()
         ))
