@@ -790,7 +790,7 @@ fn a_formal_demand_is_posted_with_a_copy_by_mail_and_gives_the_days_that_are_usu
     let ladder = policy(&[]);
     let formal = ladder.ladder(None).unwrap().stages.iter().find(|stage| stage.tone == Tone::Formal).unwrap();
     assert!(formal.enabled && formal.approval && formal.copies_by_email());
-    let days = |country: &str, kind| formal.days_to_respond(Some(Country::parse(country).unwrap()), kind);
+    let days = |country: &str, kind| formal.days_to_respond(Some(dunningd::model::Country::parse(country).unwrap()), kind);
     let company = ["IT", "PL", "RU", "GB", "DE"].map(|country| days(country, PartyKind::Company));
     assert_eq!(company, [Some(15), Some(7), Some(30), Some(14), Some(14)]);
     assert_eq!(days("GB", PartyKind::SoleTrader), Some(30));
