@@ -154,6 +154,9 @@ pub(super) fn human(report: &ScanReport, dispatched: Option<&Dispatched>) -> Str
             "delivery: {} accepted by the relay, {} deferred, {} refused, {} unknown, {} stopped by the last check",
             done.accepted, done.deferred, done.refused, done.unknown, done.cancelled
         );
+        if let Some(waiting) = &done.waiting {
+            let _ = writeln!(out, "the rest waits: {waiting}");
+        }
         if let Some(error) = &done.relay_error {
             let _ = writeln!(out, "the relay cannot be used: {error}");
             let _ = writeln!(out, "What is queued stays queued, and no notice lost a try.");

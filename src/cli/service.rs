@@ -90,6 +90,16 @@ pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
         }
         _ => say!("not paused"),
     }
+    for stopped in &status.breakers {
+        say!(
+            "STOPPED {} {} until {} after {} failures in a row: {}",
+            stopped.kind,
+            stopped.subject,
+            stopped.until.format("%Y-%m-%d %H:%M UTC"),
+            stopped.failures,
+            stopped.cause
+        );
+    }
     for creditor in shell.live().config.policy.creditors.keys() {
         match status.runs.iter().find(|run| run.creditor == creditor.as_str()) {
             Some(run) => {

@@ -1,9 +1,10 @@
 //! The shell: the only place that knows all the others.
 //!
 //! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision into a letter,
-//! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `simulate` tries a policy
+//! `register` records what people say, `dispatch` delivers and `breakers` stop it, `schedule` says when a run is due, `simulate` tries a policy
 //! on the past, `lifecycle` is the service: signals, reload, drain.
 
+mod breakers;
 mod compose;
 mod dispatch;
 mod lifecycle;
@@ -14,16 +15,17 @@ mod scan;
 mod schedule;
 mod simulate;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use sqlx::PgPool;
 
 use crate::clock::Clock;
+use crate::deliver::Pace;
 use crate::model::Actor;
 
 pub use compose::{letter, mail};
-pub use dispatch::{Dispatched, dispatch, retry_at};
+pub use dispatch::{Dispatched, dispatch};
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
 pub use register::{EntryError, PromiseRequest, promise, promises, waive, withdraw_promise};
@@ -42,18 +44,24 @@ pub struct Shell {
     /// The domain clock.
     pub clock: Clock,
     pub actor: Actor,
+    /// What this process sent lately.
+    pace: Mutex<Pace>,
 }
 
 impl Shell {
     /// A shell over that database with that configuration.
     #[must_use]
     pub fn new(pool: PgPool, live: Live, clock: Clock, actor: Actor) -> Self {
-        Self { pool, live: ArcSwap::from_pointee(live), clock, actor }
+        Self { pool, live: ArcSwap::from_pointee(live), clock, actor, pace: Mutex::default() }
     }
 
     /// The configuration in force; stays the same for whoever holds it.
     #[must_use]
     pub fn live(&self) -> Arc<Live> {
         self.live.load_full()
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

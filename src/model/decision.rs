@@ -182,6 +182,8 @@ pub enum TaskKind {
     FixData,
     AfterLastStage,
     FormalTooSoon,
+    /// The relay keeps refusing what a letter says.
+    CheckLetter,
 }
 
 impl TaskKind {
@@ -198,6 +200,7 @@ impl TaskKind {
             Self::FixData => "fix_data",
             Self::AfterLastStage => "after_last_stage",
             Self::FormalTooSoon => "formal_too_soon",
+            Self::CheckLetter => "check_letter",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The vocabulary: pure values that every part of the flow speaks in. Nothing here does IO, reads a clock or logs.
 
 mod account;
+mod breaker;
 mod calendar;
 mod codes;
 mod creditor;
@@ -20,6 +21,7 @@ mod run;
 mod snapshot;
 
 pub use account::{Account, Contact, ContactRole, EmailKind, PartyKind};
+pub use breaker::{Breaker, BreakerKind, BreakerRule, Permit, backoff};
 pub use calendar::{Calendars, SendingDay, Weekdays};
 pub use creditor::{BankAccount, Creditor, Requisites};
 pub use decision::{
@@ -36,7 +38,7 @@ pub use item::{Dispute, Instalment, Item, ItemKind};
 pub use letter::{Demand, InformationRow, Letter, LetterRow, Payee};
 pub use mail::{Attachment, Mail, Mailbox, Rendered};
 pub use money::{Amounts, Currency, Money};
-pub use notice::{NoticeState, Outcome, Phase, Reply};
+pub use notice::{EnhancedStatus, Fault, NoticeState, Outcome, Phase, Reply};
 pub use policy::{
     Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Stage, StageCondition,
     TemplateCatalog, Tone,

@@ -4,6 +4,7 @@
 //! together, and `events::append` is the last statement before COMMIT, because it locks the head of the log.
 
 mod attempts;
+mod breakers;
 mod decisions;
 mod events;
 mod export;
@@ -22,6 +23,7 @@ mod verify;
 pub use attempts::{
     Checked, ClaimedNotice, LastCheck, NextTry, Settled, anything_due, claim, in_flight_check, settle, sweep,
 };
+pub use breakers::{OpenBreaker, ask_about_letter, breaker, close_breaker, keep_breaker, open_breakers};
 pub use decisions::{PageWrite, Planned, write_page};
 pub use events::{append, head, texts_stored};
 pub use export::{EventLine, Message, event_lines, export_line, message_line, message_of, messages_of};

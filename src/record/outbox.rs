@@ -5,7 +5,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, Event, EventKind, NoticeState};
+use crate::model::{Actor, CancelReason, Event, EventKind, NoticeState, Reply};
 
 use super::{RecordError, append, inconsistent};
 
@@ -25,7 +25,7 @@ pub enum ResolveError {
     NoSuchNotice(Uuid),
     #[error("notice {notice} is {state}; only an unknown, refused or bounced one can be resolved")]
     NothingToResolve { notice: Uuid, state: String },
-    #[error("notice {0} was refused by the relay, so it was not accepted; resolve it as not sent")]
+    #[error("notice {0} was refused, so it was not accepted; resolve it as not sent")]
     WasRefused(Uuid),
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -152,6 +152,8 @@ pub struct AttemptRow {
     pub outcome: Option<String>,
     pub phase: Option<String>,
     pub reply_code: Option<i32>,
+    /// The enhanced status code (RFC 3463) in the reply, if it held one.
+    pub reply_status: Option<String>,
     pub reply_text: Option<String>,
     pub detail: Option<String>,
 }
@@ -161,15 +163,28 @@ pub struct AttemptRow {
 /// # Errors
 /// When the database refuses.
 pub async fn attempts_of(connection: &mut PgConnection, notice: Uuid) -> Result<Vec<AttemptRow>, RecordError> {
-    let rows = sqlx::query_as!(
-        AttemptRow,
+    let rows = sqlx::query!(
         "SELECT number, started_at, outcome, phase, reply_code, reply_text, detail FROM dunning.attempt
          WHERE notice_id = $1 ORDER BY number",
         notice
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows)
+    let status = |code: Option<i32>, text: Option<&String>| {
+        let reply = Reply { code: u16::try_from(code?).ok()?, text: text?.clone() };
+        reply.status().map(|status| status.to_string())
+    };
+    let row = rows.into_iter().map(|row| AttemptRow {
+        number: row.number,
+        started_at: row.started_at,
+        outcome: row.outcome,
+        phase: row.phase,
+        reply_code: row.reply_code,
+        reply_status: status(row.reply_code, row.reply_text.as_ref()),
+        reply_text: row.reply_text,
+        detail: row.detail,
+    });
+    Ok(row.collect())
 }
 
 /// An open task.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::model::{AccountId, CreditorId, Decision};
 
+use super::breakers::{OpenBreaker, open_breakers};
 use super::register::{PauseState, pause_state};
 use super::runs::{RunRow, latest_runs};
 use super::{RecordError, head, inconsistent};
@@ -17,6 +18,8 @@ use super::{RecordError, head, inconsistent};
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
     pub pause: PauseState,
+    /// What waits after repeated failures.
+    pub breakers: Vec<OpenBreaker>,
     /// The latest run of each creditor.
     pub runs: Vec<RunRow>,
     /// Notices per state.
@@ -66,6 +69,7 @@ pub async fn status(
     let (log_events, log_head) = head(connection).await?;
     Ok(Status {
         pause: pause_state(connection).await?,
+        breakers: open_breakers(connection).await?,
         runs: latest_runs(connection).await?,
         notices: notices.into_iter().map(|row| (row.state, row.count)).collect(),
         promises_running,
