@@ -82,7 +82,14 @@ fn cause(phase: Phase, outcome: &Outcome, detail: &str) -> String {
 }
 
 /// What was learnt before and now, together. Failures of a letter count in a row only with one cause.
-fn learn(breaker: Breaker, kind: BreakerKind, rule: BreakerRule, now: DateTime<Utc>, cause: &str, jitter: u32) -> Breaker {
+fn learn(
+    breaker: Breaker,
+    kind: BreakerKind,
+    rule: BreakerRule,
+    now: DateTime<Utc>,
+    cause: &str,
+    jitter: u32,
+) -> Breaker {
     let another = kind == BreakerKind::Content && breaker.until.is_none() && breaker.cause != cause;
     let before = if another { Breaker::default() } else { breaker };
     before.failed(rule, now, cause, jitter)

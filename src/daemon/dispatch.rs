@@ -173,12 +173,7 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     /// Delivers over one connection after another, with at most so many attempts.
-    async fn over(
-        &self,
-        relay: &Relay,
-        mut kept: Option<Session>,
-        at_most: u64,
-    ) -> Result<Dispatched, RecordError> {
+    async fn over(&self, relay: &Relay, mut kept: Option<Session>, at_most: u64) -> Result<Dispatched, RecordError> {
         let mut done = Dispatched::default();
         let in_flight = relay.timeouts().content() + IN_FLIGHT_MARGIN;
         while done.attempts() < at_most && !self.stop.is_cancelled() && !self.relay_stopped.is_cancelled() {
@@ -198,8 +193,7 @@ impl Worker<'_> {
                 continue;
             }
             let id = claimed.attempt.to_string();
-            let envelope =
-                Envelope { from: &claimed.sender, to: &claimed.recipient, id: &id, bytes: &claimed.bytes };
+            let envelope = Envelope { from: &claimed.sender, to: &claimed.recipient, id: &id, bytes: &claimed.bytes };
             kept = match session.envelope(&envelope).await {
                 Ok(ready) => self.with_envelope(&claimed, ready, in_flight, &mut done).await?,
                 Err((session, outcome)) => {

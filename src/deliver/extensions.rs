@@ -91,10 +91,8 @@ impl Extensions {
         if !self.dsn {
             return Vec::new();
         }
-        let other = |keyword: &str, value: String| RcptParameter::Other {
-            keyword: keyword.to_owned(),
-            value: Some(value),
-        };
+        let other =
+            |keyword: &str, value: String| RcptParameter::Other { keyword: keyword.to_owned(), value: Some(value) };
         let news = if notify_success { "SUCCESS,FAILURE,DELAY" } else { "FAILURE,DELAY" };
         let mut parameters = vec![other("NOTIFY", news.to_owned())];
         // `rfc822` addresses are ASCII (RFC 6533 §3).

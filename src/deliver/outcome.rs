@@ -119,9 +119,9 @@ fn is_about_size(status: EnhancedStatus) -> bool {
 /// some relays say of an unknown user, and so is `550 5.5.0`.
 fn is_about_the_relay(reply: &Reply, status: Option<EnhancedStatus>) -> bool {
     match status {
-        Some(EnhancedStatus { class: 4, subject: 3, .. } | EnhancedStatus { class: 5, subject: 3, detail: 1 | 2 | 5 }) => {
-            true
-        }
+        Some(
+            EnhancedStatus { class: 4, subject: 3, .. } | EnhancedStatus { class: 5, subject: 3, detail: 1 | 2 | 5 },
+        ) => true,
         Some(_) => matches!(reply.code, 500 | 502 | 503 | 504 | 555),
         None => matches!(reply.code, 452 | 500 | 502 | 503 | 504 | 555),
     }
@@ -143,9 +143,10 @@ fn is_about_sender(status: EnhancedStatus) -> bool {
 fn names_the_sender(reply: &Reply) -> bool {
     let text = reply.text.to_ascii_lowercase();
     let by_words = reply.status().is_none_or(|status| status.subject == 7);
-    by_words && ["sender address", "relay access denied", "relaying denied", "relay not permitted", "unable to relay"]
-        .iter()
-        .any(|words| text.contains(words))
+    by_words
+        && ["sender address", "relay access denied", "relaying denied", "relay not permitted", "unable to relay"]
+            .iter()
+            .any(|words| text.contains(words))
 }
 
 /// What it means that no reply came.

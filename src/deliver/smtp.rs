@@ -127,8 +127,7 @@ impl Relay {
         expect(Phase::Hello, hello)?;
 
         let notify_success = self.settings.notify_success;
-        let mut line =
-            Line { connection, wire, limits, offered, notify_success, opened: Instant::now(), accepted: 0 };
+        let mut line = Line { connection, wire, limits, offered, notify_success, opened: Instant::now(), accepted: 0 };
         if self.settings.security == Security::StartTls {
             if !line.offered.start_tls {
                 return Err(DeliveryError::new(Phase::StartTls, "the relay offers no STARTTLS"));

@@ -114,8 +114,7 @@ mod tests {
 
     use super::*;
 
-    const RULE: BreakerRule =
-        BreakerRule { failures: 3, first: Duration::from_mins(5), last: Duration::from_mins(67) };
+    const RULE: BreakerRule = BreakerRule { failures: 3, first: Duration::from_mins(5), last: Duration::from_mins(67) };
 
     fn at(minutes: i64) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + chrono::Duration::minutes(minutes)

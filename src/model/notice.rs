@@ -177,11 +177,8 @@ impl EnhancedStatus {
             if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse::<u16>().ok() } else { None }
         };
         let class = number(parts.next()).filter(|class| matches!(class, 2 | 4 | 5))?;
-        let status = Self {
-            class: u8::try_from(class).ok()?,
-            subject: number(parts.next())?,
-            detail: number(parts.next())?,
-        };
+        let status =
+            Self { class: u8::try_from(class).ok()?, subject: number(parts.next())?, detail: number(parts.next())? };
         parts.next().is_none().then_some(status)
     }
 }

@@ -26,11 +26,7 @@ pub struct OpenBreaker {
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn breaker(
-    connection: &mut PgConnection,
-    kind: BreakerKind,
-    subject: &str,
-) -> Result<Breaker, RecordError> {
+pub async fn breaker(connection: &mut PgConnection, kind: BreakerKind, subject: &str) -> Result<Breaker, RecordError> {
     let row = sqlx::query!(
         "SELECT failures, opened, cause, until, probing FROM dunning.breaker WHERE kind = $1 AND subject = $2
          FOR UPDATE",
@@ -105,7 +101,8 @@ pub async fn close_breaker(
 /// # Errors
 /// When the database refuses.
 pub(super) async fn close_all_breakers(connection: &mut PgConnection) -> Result<usize, RecordError> {
-    let opened = sqlx::query_scalar!("DELETE FROM dunning.breaker RETURNING opened").fetch_all(&mut *connection).await?;
+    let opened =
+        sqlx::query_scalar!("DELETE FROM dunning.breaker RETURNING opened").fetch_all(&mut *connection).await?;
     close_tasks(connection, None).await?;
     Ok(opened.into_iter().filter(|&opened| opened > 0).count())
 }

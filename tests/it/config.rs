@@ -522,6 +522,20 @@ fn a_variable_wins_over_the_files() {
 }
 
 #[test]
+fn what_goes_to_the_relay_has_no_limit_unless_one_is_set() {
+    let smtp = |mail: &str| {
+        let service = service(&[("dunningd.toml", FILE_MAIL, &format!("{SMTP_MAIL}\n{mail}"))], &[]);
+        let Mail::Smtp(smtp) = service.mail else { panic!("no relay") };
+        (smtp.notify_success, smtp.per_hour, smtp.per_domain_per_hour, smtp.content_refusals)
+    };
+    assert_eq!(smtp(""), (false, None, None, 5));
+    assert_eq!(
+        smtp("notify_success = true\nper_hour = 600\nper_domain_per_hour = 100\ncontent_refusals = 2"),
+        (true, Some(600), Some(100), 2)
+    );
+}
+
+#[test]
 fn a_misspelt_variable_is_an_error_and_names_the_one_that_was_meant() {
     check(
         &[],

@@ -7,6 +7,7 @@ mod crash;
 mod killed_scan;
 mod last_check;
 mod ledger;
+mod matrix;
 mod register;
 mod relay;
 mod runs;
