@@ -38,11 +38,10 @@ impl Change {
 
     pub(super) fn log(&self) {
         let (kind, subject) = (self.kind.as_str(), &self.subject);
-        match (&self.now, self.until) {
-            (Lesson::Failed(cause), Some(until)) => {
-                tracing::warn!(kind, subject, cause, %until, "sending stopped after repeated failures");
-            }
-            _ => tracing::info!(kind, subject, "sending goes on"),
+        if let (Lesson::Failed(cause), Some(until)) = (&self.now, self.until) {
+            tracing::warn!(kind, subject, cause, %until, "sending stopped after repeated failures");
+        } else {
+            tracing::info!(kind, subject, "sending goes on");
         }
     }
 }

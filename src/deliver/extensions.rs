@@ -8,6 +8,7 @@ use crate::model::Reply;
 
 /// What the relay offered last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is offered or not, independently of the others")]
 pub struct Extensions {
     /// RFC 3207.
     pub start_tls: bool,

@@ -346,10 +346,9 @@ pub async fn settle(
 ) -> Result<Settled, RecordError> {
     let (phase, detail) = match outcome {
         Outcome::Accepted { .. } => ("dot", None),
-        Outcome::Deferred { phase, detail, .. } => (phase.as_str(), Some(detail)),
+        Outcome::Deferred { phase, detail, .. } | Outcome::Unknown { phase, detail } => (phase.as_str(), Some(detail)),
         // The relay's own words say it, where it said any.
         Outcome::Refused { phase, reply, detail, .. } => (phase.as_str(), reply.is_none().then_some(detail)),
-        Outcome::Unknown { phase, detail } => (phase.as_str(), Some(detail)),
     };
     let (reply, fault) = (outcome.reply(), outcome.fault());
     let burns_try = !fault.is_some_and(Fault::is_ours);
