@@ -994,7 +994,7 @@ fn findings_are_the_same_for_a_program() {
     "name": "unknown_key",
     "severity": "error",
     "file": "dunningd.toml",
-    "line": 101,
+    "line": 115,
     "column": 1,
     "source": "max_tryes = 12",
     "width": 9,

@@ -173,7 +173,7 @@ async fn a_schema_that_is_behind_is_78_with_the_command_to_run() {
         let said = program.run(arguments).await.failed(78);
         assert_eq!(said, "dunningd: the database schema is behind by 4 migrations; run `dunningd migrate`\n");
     }
-    assert_eq!(program.run(&["migrate"]).await.done(), "3 migrations applied.\n");
+    assert_eq!(program.run(&["migrate"]).await.done(), "4 migrations applied.\n");
     assert_eq!(program.run(&["migrate"]).await.done(), "The schema is current.\n");
     program.run(&["status"]).await.done();
 }
