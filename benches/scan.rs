@@ -25,7 +25,7 @@ use dunningd::clock::Clock;
 use dunningd::config;
 use dunningd::daemon::{self, Live, ScanReport, ScanRequest, Shell};
 use dunningd::demo::{self, Cluster, ClusterOptions};
-use dunningd::model::{Actor, CreditorId};
+use dunningd::model::{Actor, CreditorId, Mode};
 use dunningd::record;
 use dunningd::render::TemplateSet;
 use futures_util::TryStreamExt as _;
@@ -184,6 +184,10 @@ async fn bench(items: u64) {
     }
     run(&hand, "VACUUM ANALYZE".to_owned()).await;
     let shell = shell(&cluster, &name).await;
+    let mut transaction = shell.pool.begin().await.unwrap();
+    record::adopt(&mut transaction, &shell.host, "benchmark", &shell.actor).await.unwrap();
+    record::set_mode(&mut transaction, Mode::Live, "benchmark", &shell.actor).await.unwrap();
+    transaction.commit().await.unwrap();
     let dry = ScanRequest { creditor: Some(CreditorId::parse(CREDITOR).unwrap()), dry_run: true, ..Default::default() };
     let decide = ScanRequest { decide_only: true, ..dry.clone() };
     let live = ScanRequest { dry_run: false, ..dry.clone() };

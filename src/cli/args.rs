@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use rust_decimal::Decimal;
 
-use crate::model::{CallOutcome, Cause};
+use crate::model::{CallOutcome, Cause, Mode};
 
 /// Chases overdue invoices, and can prove every contact and every decision not to make one.
 #[derive(Debug, Parser)]
@@ -74,6 +74,10 @@ pub(super) enum Command {
     Pause(ReasonArgs),
     /// Go on after a pause
     Resume(ReasonArgs),
+    /// Show or change how far the daemon may go by itself: shadow, approve_all or live
+    Mode(ModeArgs),
+    /// Say that this database may send from this machine, although it is a copy or has moved
+    Adopt(ReasonArgs),
     /// Fill the built-in ledger
     Import {
         #[command(subcommand)]
@@ -356,10 +360,43 @@ pub(super) enum TaskCommand {
 pub(super) enum OutboxCommand {
     /// List every notice that is not at its end
     List,
-    /// Show a notice: whom it went to, each attempt, and what the relay answered
+    /// Show a notice: its text, what it demands of whom, each attempt, and what the relay answered
     Show { notice: uuid::Uuid },
+    /// Let notices go out that wait for a person: these items, this stage, up to this amount
+    Approve(WhichArgs),
+    /// Keep notices from going out; the next scan decides again
+    Drop(WhichArgs),
     /// Say what became of a notice that is unknown, refused or bounced
     Resolve(ResolveArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["notices", "run", "all"]))]
+pub(super) struct WhichArgs {
+    /// These notices
+    #[arg(value_name = "NOTICE")]
+    pub(super) notices: Vec<uuid::Uuid>,
+    /// Every one of that run
+    #[arg(long, value_name = "RUN")]
+    pub(super) run: Option<uuid::Uuid>,
+    /// Every one that waits
+    #[arg(long)]
+    pub(super) all: bool,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ModeArgs {
+    /// Change it to this one
+    #[arg(value_parser = codes(Mode::ALL, Mode::as_str, Mode::parse), requires = "reason")]
+    pub(super) to: Option<Mode>,
+    /// Kept in the log for ever; no names of debtors' people
+    #[arg(long, requires = "to", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) reason: Option<String>,
+    /// Who decided it [default: your login name]
+    #[arg(long, value_name = "PERSON", requires = "to")]
+    pub(super) by: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod outbox;
 mod output;
 mod preview;
 mod register;
+mod release;
 mod scan;
 mod service;
 mod setup;
@@ -75,12 +76,16 @@ async fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Waive(args) => register::waive(cli, args).await,
         Command::Pause(args) => register::pause(cli, args).await,
         Command::Resume(args) => register::resume(cli, args).await,
+        Command::Mode(args) => release::mode(cli, args).await,
+        Command::Adopt(args) => release::adopt(cli, args).await,
         Command::Import { command: args::ImportCommand::Csv(args) } => ledger::import(cli, args).await,
         Command::Ledger { command: LedgerCommand::Check } => ledger::check(cli).await,
         Command::Ledger { command: LedgerCommand::Contract } => Ok(ledger::contract(cli)),
         Command::Outbox { command: OutboxCommand::List } => outbox::list(cli).await,
         Command::Task { command: args::TaskCommand::List } => outbox::tasks(cli).await,
         Command::Outbox { command: OutboxCommand::Show { notice } } => outbox::show(cli, *notice).await,
+        Command::Outbox { command: OutboxCommand::Approve(args) } => release::approve(cli, args).await,
+        Command::Outbox { command: OutboxCommand::Drop(args) } => release::drop_waiting(cli, args).await,
         Command::Outbox { command: OutboxCommand::Resolve(args) } => outbox::resolve(cli, args).await,
         Command::Log { command: LogCommand::Show(args) } => log::show(cli, args).await,
         Command::Log { command: LogCommand::Export(args) } => log::export(cli, args).await,

@@ -2,6 +2,8 @@
 
 use sqlx::Connection as _;
 
+use crate::deliver;
+use crate::model::{ApprovalCause, NoticeState};
 use crate::record::{self, Resolution, ResolveError};
 
 use super::args::{Cli, ResolveArgs};
@@ -20,7 +22,21 @@ pub(super) async fn list(cli: &Cli) -> Result<Exit, Failure> {
     if rows.is_empty() {
         say!("Nothing is on its way, and nothing needs a person.");
     }
+    let now = shell.clock.wall();
     for row in rows {
+        let waits = row.approval.as_ref().filter(|_| row.state == NoticeState::AwaitingApproval.as_str());
+        if let Some(cause) = waits {
+            let age = (now - row.created_at).num_days().max(0);
+            let days = if age == 1 { "day" } else { "days" };
+            say!(
+                "{}  {:<24} {:<10} WAITS for approval ({cause}), {age} {days} old, true until {}",
+                row.notice_id,
+                row.account_id,
+                row.stage,
+                row.valid_until
+            );
+            continue;
+        }
         let last = match (&row.phase, row.reply_code) {
             (Some(phase), Some(code)) => format!(", last answer {code} at {phase}"),
             (Some(phase), None) => format!(", last attempt ended at {phase} without an answer"),
@@ -28,8 +44,10 @@ pub(super) async fn list(cli: &Cli) -> Result<Exit, Failure> {
         };
         let next =
             row.next_try_at.map_or(String::new(), |at| format!(", next try {}", at.format("%Y-%m-%d %H:%M UTC")));
+        let window =
+            row.not_before.map_or(String::new(), |at| format!(", not before {}", at.format("%Y-%m-%d %H:%M UTC")));
         say!(
-            "{}  {:<24} {:<10} {:<9} of {}, {} tries{last}{next}",
+            "{}  {:<24} {:<10} {:<9} of {}, {} tries{last}{next}{window}",
             row.notice_id,
             row.account_id,
             row.stage,
@@ -48,15 +66,32 @@ pub(super) async fn show(cli: &Cli, notice: uuid::Uuid) -> Result<Exit, Failure>
         .await?
         .ok_or_else(|| Failure::new(Exit::NO_SUCH_THING, format!("there is no notice {notice}, or it was erased")))?;
     let attempts = record::attempts_of(&mut connection, notice).await?;
+    let stands = record::approved_notice(&mut connection, notice).await?;
+    let not_before = record::not_before(&mut connection, notice).await?;
+    let (subject, text) = deliver::text_of(&message.bytes);
     if cli.json {
         say!(
             "{}",
-            serde_json::json!({ "notice": notice, "recipient": message.recipient, "letter": message.letter,
-                "attempts": attempts })
+            serde_json::json!({ "notice": notice, "recipient": message.recipient, "subject": subject, "text": text,
+                "letter": message.letter, "not_before": not_before, "attempts": attempts })
         );
         return Ok(Exit::DONE);
     }
     say!("Notice {notice} to {}", message.recipient);
+    if let Some(at) = not_before {
+        say!("It goes out from {} on.", at.format("%Y-%m-%d %H:%M UTC"));
+    }
+    if let Some(stands) = stands {
+        say!("  account {}, stage {}, {}", stands.account, stands.stage, stands.state);
+        if let Some(cause) = stands.approval.as_deref().and_then(ApprovalCause::parse) {
+            let by = stands.approved_by.map_or(String::new(), |person| format!(" Approved by {person}."));
+            say!("  approval: {}{by} Its text is true until {}.", cause.meaning(), stands.valid_until);
+        }
+        for (item, stage, amount) in stands.items {
+            say!("  demands item {item} at stage {stage}: {amount}");
+        }
+    }
+    say!("\nSubject: {subject}\n\n{}\n", text.trim_end());
     if attempts.is_empty() {
         say!("It was not tried yet.");
     }

@@ -6,13 +6,16 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::{self, Dispatched, RunReport, ScanReport, ScanRequest};
-use crate::model::{AccountId, CreditorId, Decision, ReasonCode, RunTotals, Verdict};
+use crate::model::{
+    AccountId, CancelReason, CreditorId, Decision, ReasonCode, ReleaseState, Released, RunTotals, Verdict,
+};
 use crate::record;
 
 use super::args::{Cli, ScanArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
 use super::output::{say, say_part};
+use super::release::in_words;
 
 pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
     let request = ScanRequest {
@@ -37,6 +40,7 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
     } else {
         None
     };
+    let windowed = if args.deliver { record::windowed(&mut *shell.pool.acquire().await?).await? } else { None };
     let waiting = if args.deliver { record::waiting(&mut *shell.pool.acquire().await?).await? } else { Vec::new() };
     if json {
         let mut value = serde_json::to_value(&report).unwrap_or_default();
@@ -45,6 +49,7 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         }
         if let Some(dispatched) = &dispatched {
             value["delivery"] = serde_json::to_value(dispatched).unwrap_or_default();
+            value["send_window"] = serde_json::to_value(&windowed).unwrap_or_default();
             value["waiting"] = serde_json::to_value(&waiting).unwrap_or_default();
         }
         say!("{value}");
@@ -53,6 +58,10 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
             say!();
         }
         say_part!("{}", human(&report, dispatched.as_ref()));
+        if let Some(windowed) = &windowed {
+            let opens = windowed.not_before.format("%Y-%m-%d %H:%M UTC");
+            say!("{} wait for their send window; the first opens {opens}", windowed.notices);
+        }
         for (why, count) in &waiting {
             say!("{count} waiting: {why}");
         }
@@ -65,7 +74,8 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         || report.quarantined > 0
         || report.runs.iter().any(|run| !run.failures.is_empty())
         || dispatched.as_ref().is_some_and(|done| !done.all_accepted());
-    Ok(if !report.refused.is_empty() {
+    let not_adopted = dispatched.as_ref().is_some_and(|done| done.not_adopted.is_some());
+    Ok(if !report.refused.is_empty() || not_adopted {
         Exit::REFUSED
     } else if relay_down {
         Exit::UNAVAILABLE
@@ -128,6 +138,12 @@ fn why_json(decision: &Decision) -> serde_json::Value {
 /// The report for people.
 pub(super) fn human(report: &ScanReport, dispatched: Option<&Dispatched>) -> String {
     let mut out = String::new();
+    if let Some(mode) = report.mode {
+        let _ = writeln!(out, "mode {}", in_words(mode));
+    }
+    if let Some(why) = &report.not_adopted {
+        let _ = writeln!(out, "NOTHING IS SENT: {why}");
+    }
     for run in &report.runs {
         let _ = writeln!(
             out,
@@ -154,6 +170,9 @@ pub(super) fn human(report: &ScanReport, dispatched: Option<&Dispatched>) -> Str
             "delivery: {} accepted by the relay, {} deferred, {} refused, {} unknown, {} stopped by the last check",
             done.accepted, done.deferred, done.refused, done.unknown, done.cancelled
         );
+        if let Some(why) = &done.not_adopted {
+            let _ = writeln!(out, "NOTHING WAS SENT: {why}");
+        }
         if let Some(waiting) = &done.waiting {
             let _ = writeln!(out, "the rest waits: {waiting}");
         }
@@ -188,10 +207,49 @@ fn totals(out: &mut String, totals: &RunTotals) {
 }
 
 fn notes(out: &mut String, run: &RunReport) {
-    if run.queued > 0 {
-        let _ = writeln!(out, "  queued     {} notices", run.queued);
+    if let Some(released) = &run.released {
+        leaving(out, run, released);
     }
     for (account, error) in &run.failures {
         let _ = writeln!(out, "  warning    account {account} could not be recorded: {error}");
+    }
+}
+
+/// How the notices left the run, and what to do about those that did not.
+fn leaving(out: &mut String, run: &RunReport, released: &Released) {
+    if released.queued > 0 {
+        let _ = writeln!(out, "  queued     {} notices", released.queued);
+    }
+    if released.awaiting > 0 {
+        let _ = writeln!(
+            out,
+            "  waiting    {} notices wait for a person: `dunningd outbox list`, then `outbox approve` or `outbox drop`",
+            released.awaiting
+        );
+    }
+    if released.not_allowed > 0 {
+        let _ = writeln!(
+            out,
+            "  cancelled  {} notices: this installation may not write to these domains; see `allow_domains` and \
+             `redirect_to` in [mail] of dunningd.toml",
+            released.not_allowed
+        );
+    }
+    if released.cancelled > 0 {
+        let why = match released.state {
+            ReleaseState::Shadow => CancelReason::Shadow,
+            _ => CancelReason::Ramped,
+        };
+        let _ = writeln!(out, "  not sent   {} notices: {}", released.cancelled, why.meaning());
+    }
+    for braked in &released.braked {
+        let _ = writeln!(out, "  BRAKED     {}: {}", braked.brake.as_str(), braked.why);
+    }
+    if released.state == ReleaseState::Held
+        && let Some(id) = run.run
+    {
+        let _ =
+            writeln!(out, "  HELD       look at it, then `dunningd outbox approve --run {id} --reason …`, or drop it:");
+        let _ = writeln!(out, "             `dunningd outbox drop --run {id} --reason …`");
     }
 }

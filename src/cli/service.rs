@@ -10,12 +10,14 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
 use crate::daemon::{self, ServeError};
-use crate::record::{self, SchemaState};
+use crate::model::ReleaseState;
+use crate::record::{self, RunRow, SchemaState};
 
 use super::args::Cli;
 use super::connect;
 use super::failure::{Exit, Failure};
 use super::output::say;
+use super::release::in_words;
 
 pub(super) async fn run(cli: &Cli) -> Result<Exit, Failure> {
     let shell = Arc::new(connect::shell(cli, Some("dunningd run")).await?);
@@ -79,7 +81,7 @@ pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
     let mut connection = shell.pool.acquire().await?;
     let policy = &shell.live().config.policy;
     let today = policy.creditors.values().map(|c| (c.id.clone(), shell.clock.today(c.time_zone))).collect();
-    let status = record::status(&mut connection, &today).await?;
+    let status = record::status(&mut connection, &today, &shell.host).await?;
     if cli.json {
         say!("{}", serde_json::to_value(&status).unwrap_or_default());
         return Ok(Exit::DONE);
@@ -100,6 +102,13 @@ pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
             stopped.cause
         );
     }
+    say!("mode {}", in_words(status.mode.mode));
+    if !status.identity.adopted {
+        say!(
+            "NOT ADOPTED: the database {} may not send from this machine; is it a copy? `dunningd adopt --reason …`",
+            status.identity.database_name
+        );
+    }
     for creditor in shell.live().config.policy.creditors.keys() {
         match status.runs.iter().find(|run| run.creditor == creditor.as_str()) {
             Some(run) => {
@@ -112,6 +121,9 @@ pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
                     number("considered"),
                     number("contacted")
                 );
+                if run.awaiting > 0 {
+                    held(run);
+                }
             }
             None => say!("creditor {creditor}: no run yet"),
         }
@@ -125,4 +137,19 @@ pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
     say!("open tasks: {}", list(&status.tasks));
     say!("log: {} events, head {}", status.log_events, status.log_head);
     Ok(Exit::DONE)
+}
+
+/// A run whose notices wait: why, and what to do.
+fn held(run: &RunRow) {
+    say!("  {} of its notices wait for a person: `dunningd outbox list`", run.awaiting);
+    for braked in run.brakes.as_array().into_iter().flatten() {
+        let text = |key: &str| braked[key].as_str().unwrap_or_default();
+        say!("  BRAKED {}: {}", text("brake"), text("why"));
+    }
+    if run.release.as_deref() == Some(ReleaseState::Held.as_str()) {
+        say!(
+            "  HELD: `dunningd outbox approve --run {0} --reason …` or `outbox drop --run {0} --reason …`",
+            run.run_id
+        );
+    }
 }

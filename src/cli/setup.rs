@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use clap::CommandFactory as _;
+use sqlx::Connection as _;
 
 use crate::config::SecretError;
 use crate::daemon::{self, TransportError};
@@ -48,12 +49,18 @@ pub(super) async fn migrate(cli: &Cli) -> Result<Exit, Failure> {
     let applied = record::migrate(&mut connection).await.map_err(|error| {
         Failure::unexpected(format!("{error}; did a superuser run deploy/roles.sql in this database?"))
     })?;
+    let mut transaction = connection.begin().await?;
+    let adopted = record::adopt_new(&mut transaction, &daemon::host_id(), &connect::actor(None)).await?;
+    transaction.commit().await?;
     if cli.json {
-        say!("{}", serde_json::json!({ "applied": applied }));
+        say!("{}", serde_json::json!({ "applied": applied, "adopted": adopted }));
     } else if applied == 0 {
         say!("The schema is current.");
     } else {
         say!("{applied} {} applied.", if applied == 1 { "migration" } else { "migrations" });
+    }
+    if adopted && !cli.json {
+        say!("This database may send from this machine; a copy of it, or another machine, needs `dunningd adopt`.");
     }
     Ok(Exit::DONE)
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::daemon::{self, Dispatched, Live, ScanReport, ScanRequest, Shell};
 use crate::demo::{self, Cluster, ClusterOptions, Sink};
-use crate::model::{Letter, ReasonCode};
+use crate::model::{Letter, Mode, ReasonCode};
 use crate::render::TemplateSet;
 use crate::{config, ledger, record};
 
@@ -119,7 +119,12 @@ async fn world(cluster: &Cluster, host: &str, port: u16) -> Result<Shell, Failur
     let pool = PgPoolOptions::new().max_connections(8).connect_with(options).await?;
     let live = Live::new(loaded, templates)?;
     let zone = live.config.policy.creditors.values().next().map_or(chrono_tz::Tz::UTC, |c| c.time_zone);
-    Ok(Shell::new(pool, live, Clock::fixed_on(demo::business_date(), zone), actor(Some("demo"))))
+    let shell = Shell::new(pool, live, Clock::fixed_on(demo::business_date(), zone), actor(Some("demo")));
+    let mut transaction = shell.pool.begin().await?;
+    record::adopt(&mut transaction, &shell.host, "a world of its own", &shell.actor).await?;
+    record::set_mode(&mut transaction, Mode::Live, "nobody but this machine receives anything", &shell.actor).await?;
+    transaction.commit().await?;
+    Ok(shell)
 }
 
 /// Imports the made-up ledger, the way an operator would.

@@ -11,8 +11,7 @@ use crate::model::{
 };
 
 /// Why a stage of a later version is refused in this one.
-const NO_TASKS: &str =
-    "tasks and approvals do not exist in this version yet: set `enabled = false` or remove the stage";
+const NO_TASKS: &str = "its tasks do not exist in this version yet: set `enabled = false` or remove the stage";
 
 /// Reads every ladder. `default` must be among them.
 pub(super) fn read(section: Option<Section<'_>>, root: &Section<'_>) -> BTreeMap<LadderName, Ladder> {
@@ -118,8 +117,7 @@ fn read_stage(mut section: Section<'_>) -> Option<ReadStage<'_>> {
     };
     let gap = section.get("gap").and_then(|field| field.number(1..=365));
     let respond_within = section.get("respond_within").and_then(|field| field.number(1..=365));
-    let approval_field = section.get("approval");
-    let approval = approval_field.as_ref().and_then(Field::flag).unwrap_or(false);
+    let approval = section.flag("approval", false);
     let demands = section.get("demands");
     let demands =
         demands.and_then(|f| f.choice(&[("all_overdue", Demands::AllOverdue), ("reached", Demands::Reached)]));
@@ -135,9 +133,6 @@ fn read_stage(mut section: Section<'_>) -> Option<ReadStage<'_>> {
         if let Some(tone @ (Tone::Formal | Tone::Handover)) = tone {
             let message = format!("the tone `{}` needs a person, and {NO_TASKS}", tone.as_str());
             notes.add(FindingCode::NotInThisVersion, tone_at, message);
-        }
-        if let Some(field) = approval_field.filter(|_| approval) {
-            field.note(FindingCode::NotInThisVersion, format!("approval needs a person, and {NO_TASKS}"));
         }
         if let Some(field) = on_unknown_field.filter(|_| on_unknown == Some(OnUnknown::ResendOnce)) {
             let message = "sending again by itself does not exist in this version yet: write `on_unknown = \"review\"`, \

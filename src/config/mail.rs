@@ -1,5 +1,6 @@
 //! `[mail]`: the way a letter leaves the house.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use super::findings::FindingCode;
 use super::section::{Field, Section};
 use super::service::{Environment, Holding, Secret, Surroundings, seconds};
+use crate::model::EmailAddress;
 
 /// `[mail]`, by its `transport`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +49,39 @@ pub struct Smtp {
     pub per_domain_per_hour: Option<u32>,
     /// `content_refusals`: after so many refusals in a row of one letter with one code it waits, 1 to 1,000. Default 5.
     pub content_refusals: u32,
+    /// Whom letters may go to.
+    pub recipients: Recipients,
     /// `[mail.timeouts]`
     pub timeouts: Timeouts,
+}
+
+/// Whom letters may go to through the relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipients {
+    /// In production: the debtors.
+    Debtors,
+    /// `allow_domains`: only debtors of these domains and of those below them, in lower case. Outside production empty
+    /// by default: nobody.
+    Domains(BTreeSet<String>),
+    /// `redirect_to`: everything goes to this mailbox of our own, and nothing counts as a contact.
+    Redirect(EmailAddress),
+}
+
+impl Recipients {
+    /// Whether a message may go to that address.
+    #[must_use]
+    pub fn allow(&self, recipient: &EmailAddress) -> bool {
+        match self {
+            Self::Debtors => true,
+            Self::Domains(domains) => {
+                let domain = recipient.domain().to_lowercase();
+                domains.iter().any(|allowed| {
+                    domain.strip_suffix(allowed.as_str()).is_some_and(|left| left.is_empty() || left.ends_with('.'))
+                })
+            }
+            Self::Redirect(to) => to == recipient,
+        }
+    }
 }
 
 /// How the connection is encrypted.
@@ -111,7 +144,7 @@ pub(super) struct Read {
     pub(super) holding: Option<Holding>,
 }
 
-const SMTP_KEYS: [&str; 14] = [
+const SMTP_KEYS: [&str; 16] = [
     "host",
     "port",
     "security",
@@ -125,6 +158,8 @@ const SMTP_KEYS: [&str; 14] = [
     "per_hour",
     "per_domain_per_hour",
     "content_refusals",
+    "allow_domains",
+    "redirect_to",
     "timeouts",
 ];
 
@@ -198,6 +233,7 @@ fn read_smtp(mut section: Section<'_>, around: Surroundings<'_>, environment: Op
     let mut limit = |key| section.get(key).and_then(|field| field.number::<u32>(1..=1_000_000));
     let (per_hour, per_domain_per_hour) = (limit("per_hour"), limit("per_domain_per_hour"));
     let content_refusals = section.number("content_refusals", 1..=1_000, 5);
+    let recipients = recipients(&mut section, environment);
     let (timeouts, set_at) = match section.section("timeouts") {
         Some(timeouts) => read_timeouts(timeouts, environment),
         None => (Timeouts::default(), None),
@@ -216,10 +252,45 @@ fn read_smtp(mut section: Section<'_>, around: Surroundings<'_>, environment: Op
         per_hour,
         per_domain_per_hour,
         content_refusals,
+        recipients,
         timeouts,
     };
     let holding = Holding { timeouts: timeouts.mail_from + timeouts.rcpt_to, at: set_at };
     Some(Read { mail: Mail::Smtp(Box::new(smtp)), holding: Some(holding) })
+}
+
+/// Who may be written to: in production every debtor, elsewhere only whom the operator named.
+fn recipients(section: &mut Section<'_>, environment: Option<Environment>) -> Recipients {
+    let domains = section.get("allow_domains");
+    let redirect = section.get("redirect_to");
+    if environment == Some(Environment::Production) {
+        for field in domains.iter().chain(&redirect) {
+            let message =
+                format!("`{}` belongs to a trial: in production letters go to the debtors; remove it", field.path);
+            field.note(FindingCode::Conflict, message);
+        }
+        return Recipients::Debtors;
+    }
+    if let (Some(_), Some(field)) = (&domains, &redirect) {
+        let message = format!("`{}`: with it nothing goes to a debtor; keep this key or `allow_domains`", field.path);
+        field.note(FindingCode::Conflict, message);
+    }
+    if let Some(to) = redirect.and_then(|field| field.parsed(EmailAddress::parse)) {
+        return Recipients::Redirect(to);
+    }
+    let listed = domains.and_then(|field| field.list()).unwrap_or_default();
+    Recipients::Domains(listed.iter().filter_map(domain).collect())
+}
+
+fn domain(field: &Field<'_>) -> Option<String> {
+    let text = field.text()?;
+    let label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-');
+    if !text.split('.').all(label) {
+        let message = format!("`{}` must be a domain alone, such as \"example.com\"", field.path);
+        field.note(FindingCode::InvalidValue, message);
+        return None;
+    }
+    Some(text.to_lowercase())
 }
 
 fn read_timeouts(

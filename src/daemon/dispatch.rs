@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Mail;
 use crate::deliver::{DeliveryError, Envelope, FileTransport, Limits, ReadyForData, Relay, Session, Transport};
-use crate::model::{CreditorId, Fault, Outcome, Permit, Phase, Reply, backoff};
+use crate::model::{CancelReason, CreditorId, Fault, Outcome, Permit, Phase, Reply, backoff};
 use crate::record::{self, Checked, ClaimedNotice, LastCheck, NextTry, RecordError, Settled};
 
+use super::approval::{Looked, look_again};
 use super::breakers::{Breakers, Change, lessons};
+use super::run::not_adopted;
 use super::schedule::payments_needed;
 use super::{Live, Shell};
 
@@ -36,13 +38,16 @@ pub struct Dispatched {
     pub credentials_refused: bool,
     /// Why the rest of what is due was not tried now, and when it goes on.
     pub waiting: Option<String>,
+    /// Why nothing may be sent from this database on this machine, when it may not.
+    pub not_adopted: Option<String>,
 }
 
 impl Dispatched {
     /// Whether every notice that was tried was accepted.
     #[must_use]
     pub fn all_accepted(&self) -> bool {
-        self.deferred + self.refused + self.unknown == 0 && self.relay_error.is_none() && self.waiting.is_none()
+        let all_tried = self.relay_error.is_none() && self.waiting.is_none() && self.not_adopted.is_none();
+        self.deferred + self.refused + self.unknown == 0 && all_tried
     }
 
     fn unusable(relay: &Relay, error: &DeliveryError) -> Self {
@@ -75,6 +80,7 @@ impl Dispatched {
         self.relay_error = self.relay_error.or(other.relay_error);
         self.credentials_refused |= other.credentials_refused;
         self.waiting = self.waiting.or(other.waiting);
+        self.not_adopted = self.not_adopted.or(other.not_adopted);
         self
     }
 }
@@ -99,6 +105,10 @@ pub async fn dispatch(
     stop: &CancellationToken,
 ) -> Result<Dispatched, RecordError> {
     let mut connection = shell.pool.acquire().await?;
+    let identity = record::identity(&mut connection, &shell.host).await?;
+    if !identity.adopted {
+        return Ok(Dispatched { not_adopted: Some(not_adopted(&identity)), ..Dispatched::default() });
+    }
     let mut transaction = connection.begin().await?;
     record::sweep(&mut transaction, &shell.actor).await?;
     transaction.commit().await?;
@@ -188,7 +198,7 @@ impl Worker<'_> {
                 session.quit().await;
                 break;
             };
-            if self.crashed_too_often(&claimed, &mut done).await? {
+            if self.crashed_too_often(&claimed, &mut done).await? || !self.as_approved(&claimed, &mut done).await? {
                 kept = Some(session);
                 continue;
             }
@@ -221,6 +231,33 @@ impl Worker<'_> {
         };
         self.settle(claimed, &outcome, done).await?;
         Ok(true)
+    }
+
+    /// Whether a notice may go to its recipient from here and, where a person approved it, is still what he approved.
+    /// Otherwise it is cancelled, or another one that demands less is in its place.
+    async fn as_approved(&self, claimed: &ClaimedNotice, done: &mut Dispatched) -> Result<bool, RecordError> {
+        if let Mail::Smtp(smtp) = &self.live.config.service.mail
+            && !smtp.recipients.allow(&claimed.recipient)
+        {
+            let mut connection = self.shell.pool.acquire().await?;
+            let mut transaction = connection.begin().await?;
+            let reason = CancelReason::RecipientNotAllowed;
+            record::cancel_notice(&mut transaction, claimed.notice, reason, &self.shell.actor).await?;
+            transaction.commit().await?;
+            done.cancelled += 1;
+            return Ok(false);
+        }
+        if !claimed.approved {
+            return Ok(true);
+        }
+        let why = "less is owed than was approved";
+        // Rare, and large: kept out of the future of every delivery.
+        let looked = Box::pin(look_again(self.shell, self.live, claimed.notice, self.today(claimed), why)).await?;
+        if looked != Looked::AsApproved {
+            done.cancelled += 1;
+            tracing::info!(notice.id = %claimed.notice, account.id = claimed.account, ?looked, "approved notice changed");
+        }
+        Ok(looked == Looked::AsApproved)
     }
 
     /// The session in hand as long as it is young enough, else a new one.
@@ -269,7 +306,7 @@ impl Worker<'_> {
         let mut done = Dispatched::default();
         while !self.stop.is_cancelled() {
             let Some(claimed) = self.claim(&mut done).await? else { break };
-            if self.crashed_too_often(&claimed, &mut done).await? {
+            if self.crashed_too_often(&claimed, &mut done).await? || !self.as_approved(&claimed, &mut done).await? {
                 continue;
             }
             if self.last_check(&claimed, IN_FLIGHT_MARGIN).await? {
@@ -350,7 +387,8 @@ impl Worker<'_> {
         let creditor = CreditorId::parse(&claimed.creditor).ok().and_then(|id| config.policy.creditors.get(&id));
         let needed = creditor.filter(|_| claimed.as_of.is_none()).map(|creditor| {
             let now = self.shell.clock.now();
-            payments_needed(config.service.freshness, &config.policy.calendars, creditor, now)
+            // Without a calendar nobody can say that an older moment is enough.
+            payments_needed(config.service.freshness, &config.policy.calendars, creditor, now).unwrap_or(now)
         });
         let check = LastCheck { claimed, today: self.today(claimed), payments_not_before: needed };
         let seconds = u32::try_from(in_flight.as_secs()).unwrap_or(u32::MAX);

@@ -13,7 +13,7 @@ use crate::record::{self, RecordError, SchemaState};
 
 use super::live::{Live, LoadError, TransportError, destination, transport};
 use super::schedule::{Due, run_due};
-use super::{ScanError, ScanRequest, Shell, dispatch, scan};
+use super::{ScanError, ScanRequest, Shell, dispatch, scan, standing};
 
 /// Why the service could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +71,18 @@ pub async fn serve(
     let bell = Arc::new(Notify::new());
     let queued = Arc::new(Notify::new());
     let mut scheduler = ring(&bell, shell.live().config.service.schedule.poll).await?;
+    let (mode, not_adopted) = standing(&shell).await?;
     notify(&[NotifyState::Ready, NotifyState::Status("running")]);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), letters = destination(&shell.live().config.service), "ready");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        letters = destination(&shell.live().config.service),
+        mode = mode.as_str(),
+        release = mode.meaning(),
+        "ready"
+    );
+    if let Some(why) = not_adopted {
+        tracing::error!(why, "NOTHING IS SENT from this database");
+    }
 
     let scans = scan_loop(&shell, &bell, &queued, &stop);
     let deliveries = dispatch_loop(&shell, &queued, &stop);
@@ -138,6 +148,10 @@ async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, stop: &Cancell
                         tracing::info!(creditor = %run.creditor, business_date = %run.business_date,
                             considered = run.totals.considered, contacted = run.totals.contacted,
                             failures = run.failures.len(), "run completed");
+                        for braked in run.released.iter().flat_map(|released| &released.braked) {
+                            tracing::warn!(creditor = %run.creditor, brake = braked.brake.as_str(), why = braked.why,
+                                "braked; see `dunningd status`");
+                        }
                     }
                     queued.notify_one();
                 }
@@ -167,6 +181,10 @@ async fn dispatch_loop(shell: &Shell, queued: &Notify, stop: &CancellationToken)
         };
         match dispatch(shell, &transport, stop).await {
             Ok(done) => {
+                if let Some(why) = &done.not_adopted {
+                    tracing::error!(why, "NOTHING IS SENT from this database");
+                    wait = AFTER_FAILURE;
+                }
                 if let Some(error) = &done.relay_error {
                     tracing::error!(error, "the relay cannot be used; nothing lost a try by it");
                     wait = if done.credentials_refused { AFTER_REFUSED_LOGIN } else { AFTER_FAILURE };

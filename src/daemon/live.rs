@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::{self, Config, Environment, Findings, Loaded, Mail, Service};
+use crate::config::{self, Config, Environment, Findings, Loaded, Mail, Recipients, Service};
 use crate::deliver::{self, FileTransport, Relay, SmtpSettings, Transport};
 use crate::render::{TemplateFinding, TemplateSet};
 
@@ -76,7 +76,18 @@ pub fn destination(service: &Service) -> String {
             format!("{environment}: into files in {}; nobody receives them", directory.display())
         }
         Mail::Smtp(smtp) => {
-            format!("{environment}: by the relay {}:{} to the debtors; they DO leave", smtp.host, smtp.port)
+            let whom = match &smtp.recipients {
+                Recipients::Debtors => "to the debtors; they DO leave".to_owned(),
+                Recipients::Domains(domains) if domains.is_empty() => {
+                    "to nobody, as neither allow_domains nor redirect_to is set".to_owned()
+                }
+                Recipients::Domains(domains) => format!(
+                    "to debtors of {} only; they DO leave",
+                    domains.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+                ),
+                Recipients::Redirect(to) => format!("all to {to}; no debtor receives them"),
+            };
+            format!("{environment}: by the relay {}:{} {whom}", smtp.host, smtp.port)
         }
     }
 }
@@ -133,7 +144,7 @@ pub fn transport(mail: &Mail) -> Result<Transport, TransportError> {
 }
 
 /// A relay on this machine does not care; one elsewhere wants a name, which `hello_name` gives.
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     nix::unistd::gethostname()
         .ok()
         .and_then(|name| name.into_string().ok())

@@ -1,12 +1,15 @@
 //! The shell: the only place that knows all the others.
 //!
-//! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision into a letter,
-//! `register` records what people say, `dispatch` delivers and `breakers` stop it, `schedule` says when a run is due, `simulate` tries a policy
-//! on the past, `lifecycle` is the service: signals, reload, drain.
+//! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision
+//! into a letter, `register` records what people say, `approval` is what they let out, `dispatch` delivers and `breakers`
+//! stop it, `schedule` says when a run is due, `window` at which hours a notice may leave, `simulate` tries a policy on
+//! the past, `lifecycle` is the service: signals, reload, drain.
 
+mod approval;
 mod breakers;
 mod compose;
 mod dispatch;
+mod host;
 mod lifecycle;
 mod live;
 mod register;
@@ -14,6 +17,7 @@ mod run;
 mod scan;
 mod schedule;
 mod simulate;
+mod window;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,17 +28,20 @@ use crate::clock::Clock;
 use crate::deliver::Pace;
 use crate::model::Actor;
 
+pub use approval::{Approved, approve, drop_waiting};
 pub use compose::{letter, mail};
 pub use dispatch::{Dispatched, dispatch};
+pub use host::host_id;
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
 pub use register::{EntryError, PromiseRequest, promise, promises, waive, withdraw_promise};
-pub use scan::{Page, RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan};
+pub use scan::{Page, RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan, standing};
 pub use schedule::{Due, payments_needed, run_due};
 pub use simulate::{
     Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,
     replay, simulate,
 };
+pub use window::{SendWindow, send_windows};
 
 /// Everything that work is done with.
 pub struct Shell {
@@ -46,13 +53,15 @@ pub struct Shell {
     pub actor: Actor,
     /// What this process sent lately.
     pace: Mutex<Pace>,
+    /// Which machine this is: a database is adopted for it.
+    pub host: String,
 }
 
 impl Shell {
     /// A shell over that database with that configuration.
     #[must_use]
     pub fn new(pool: PgPool, live: Live, clock: Clock, actor: Actor) -> Self {
-        Self { pool, live: ArcSwap::from_pointee(live), clock, actor, pace: Mutex::default() }
+        Self { pool, live: ArcSwap::from_pointee(live), clock, actor, pace: Mutex::default(), host: host_id() }
     }
 
     /// The configuration in force; stays the same for whoever holds it.

@@ -10,17 +10,22 @@ use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::decide::{decide, ladder_of};
+use crate::config::{Mail, Recipients};
+use crate::decide::{brake, decide, expected_by, ladder_of, needs_approval};
 use crate::deliver;
 use crate::ledger::{self, LedgerAccount, Reader, View};
 use crate::model::{
-    AccountId, Contacting, Creditor, Decision, EmailAddress, Freshness, ItemCode, ItemId, Ladder, MailboxUse,
-    OnUnknown, ReasonCode, RefusalCode, RunId, RunTotals, Snapshot, Verdict,
+    AccountId, Approvals, BankAccount, Contacting, Creditor, Decision, EmailAddress, Event, Freshness, ItemCode,
+    ItemId, Ladder, Mailbox, MailboxUse, Mode, NoticeId, OnUnknown, ReasonCode, RefusalCode, Released, RunId,
+    RunTotals, Snapshot, Verdict,
 };
-use crate::record::{self, PageWrite, Past, PastReader, Planned, RecordError, RunStart};
+use crate::record::{
+    self, Identity, PageWrite, Past, PastReader, Planned, RecordError, ReleaseOrder, RunEnd, RunStart,
+};
 
 use super::scan::{Page, RunReport, ScanError, ScanRequest, Spent};
 use super::schedule::payments_needed;
+use super::window::{SendWindow, send_windows};
 use super::{Live, Shell, compose};
 
 /// One creditor, one business date.
@@ -89,6 +94,9 @@ impl<'a> Run<'a> {
             record::recover(&mut transaction, id, &self.shell.actor).await?;
             transaction.commit().await?;
             let mut transaction = write.begin().await?;
+            record::expire_waiting(&mut transaction, id, self.today, &self.shell.actor).await?;
+            transaction.commit().await?;
+            let mut transaction = write.begin().await?;
             record::start(&mut transaction, &start, &self.shell.actor).await?;
             transaction.commit().await?;
             if self.request.as_of.is_none() {
@@ -105,14 +113,21 @@ impl<'a> Run<'a> {
                 if !dry {
                     let mut transaction = write.begin().await?;
                     record::still_running(&mut transaction, start.run).await?;
-                    report.queued = record::release_run(&mut transaction, start.run).await?;
-                    let wall = self.shell.clock.wall();
-                    let actor = &self.shell.actor;
-                    let (totals, digest) = (&report.totals, &report.digest);
+                    let (released, events) = self.release(&mut transaction, &start, &report).await?;
                     let unrecorded: Vec<&str> = report.failures.iter().map(|(account, _)| account.as_str()).collect();
-                    record::finish(&mut transaction, &start, actor, totals, digest, &unrecorded, wall).await?;
+                    let end = RunEnd {
+                        totals: &report.totals,
+                        digest: &report.digest,
+                        unrecorded: &unrecorded,
+                        released: &released,
+                        events,
+                        at: self.shell.clock.wall(),
+                    };
+                    record::finish(&mut transaction, &start, &self.shell.actor, end).await?;
                     transaction.commit().await?;
                     report.run = Some(start.run);
+                    report.queued = released.queued;
+                    report.released = Some(released);
                 }
                 Ok(report)
             }
@@ -124,6 +139,28 @@ impl<'a> Run<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// Asks the brakes and lets out what they let through.
+    async fn release(
+        &self,
+        write: &mut PgConnection,
+        start: &RunStart,
+        report: &RunReport,
+    ) -> Result<(Released, Vec<Event>), ScanError> {
+        let policy = &self.live.config.policy;
+        let own = own_accounts(self.creditor);
+        let figures = record::run_figures(write, start, &own).await?;
+        let order = ReleaseOrder {
+            mode: record::mode(write).await?.mode,
+            release: brake(&figures, &policy.brake),
+            not_allowed: &report.not_allowed,
+            valid_days: policy.approval.valid_days,
+            per_hour: policy.brake.notices_per_hour,
+            own: &own,
+            forecast: report.forecast,
+        };
+        Ok(record::release_run(write, start, &order, &self.shell.actor).await?)
     }
 
     /// A ledger seen through `--as-of` is as fresh as that day.
@@ -143,6 +180,7 @@ impl<'a> Run<'a> {
             record::texts_stored(connection, "policy", &texts.policy).await?;
             record::texts_stored(connection, "templates", &templates).await?;
             record::texts_stored(connection, "creditors", &texts.creditors).await?;
+            record::texts_stored(connection, "calendars", &texts.calendars).await?;
         }
         Ok(RunStart {
             run: RunId(self.shell.clock.new_id()),
@@ -150,10 +188,13 @@ impl<'a> Run<'a> {
             business_date: self.today,
             scheduled: self.request.scheduled,
             as_of: self.request.as_of.is_some(),
+            asked_by: (!self.request.scheduled).then(|| self.shell.actor.os_user.clone()),
+            partial: self.request.account.is_some(),
             freshness,
             policy_sha256: hash(&texts.policy),
             templates_sha256: hash(&templates),
             creditors_sha256: hash(&texts.creditors),
+            calendars_sha256: hash(&texts.calendars),
             started_at: self.shell.clock.wall(),
         })
     }
@@ -165,6 +206,22 @@ impl<'a> Run<'a> {
         freshness: Option<Freshness>,
     ) -> Result<record::Comparison, ScanError> {
         let refused = |code, detail| ScanError::Refused { creditor: self.creditor.id.clone(), code, detail };
+        if !self.request.dry_run {
+            let identity = record::identity(connection, &self.shell.host).await?;
+            if !identity.adopted {
+                return Err(refused(RefusalCode::NotAdopted, not_adopted(&identity)));
+            }
+            let nobody = matches!(self.recipients(), Some(Recipients::Domains(domains)) if domains.is_empty());
+            if nobody && record::mode(connection).await?.mode != Mode::Shadow {
+                return Err(refused(
+                    RefusalCode::NoRecipients,
+                    "environment is \"test\" and the transport is smtp: set `allow_domains` (whose debtors may be \
+                     written to) or `redirect_to` (your own mailbox) in [mail] of dunningd.toml; or `dunningd mode \
+                     shadow` decides without sending"
+                        .to_owned(),
+                ));
+            }
+        }
         if self.request.as_of.is_some() {
             return Ok(record::Comparison::default());
         }
@@ -180,7 +237,8 @@ impl<'a> Run<'a> {
             ));
         }
         let needed =
-            payments_needed(self.live.config.service.freshness, &policy.calendars, self.creditor, self.clock.now());
+            payments_needed(self.live.config.service.freshness, &policy.calendars, self.creditor, self.clock.now())
+                .map_err(|missing| refused(RefusalCode::CalendarMissing, missing.to_string()))?;
         match freshness {
             // A statement that ends in the future was never made by a bank: a day given for its end is the most.
             Some(freshness) if freshness.payments_as_of > self.clock.now() + chrono::Duration::days(1) => {
@@ -249,6 +307,9 @@ impl<'a> Run<'a> {
             run: None,
             totals: RunTotals::default(),
             queued: 0,
+            released: None,
+            forecast: 0,
+            not_allowed: Vec::new(),
             failures: Vec::new(),
             digest: String::new(),
             spent: Spent::default(),
@@ -263,10 +324,15 @@ impl<'a> Run<'a> {
         let reading = ledger::same_view(&self.shell.pool, &mut read).await?;
         let (pages, mut read_pages) = mpsc::channel(1);
         let reader = tokio::spawn(read_ledger(reading, view, self.today, self.request.page, pages));
+        let stops = self.stops(&mut read).await?;
+        let calendars = &self.live.config.policy.calendars;
+        let next_working_day = calendars.add_working_days(self.creditor.country, self.today, 1);
+        let next_working_day = next_working_day.unwrap_or(self.today + Days::new(1));
         let mut known = Known {
             freshness,
             seen,
-            paused: record::pause_state(&mut read).await?.reason,
+            waiting: stops.approvals.waiting,
+            stops,
             shared: ledger::shared_mailboxes(&mut read, &self.creditor.id).await?.into_iter().collect(),
             pasts: PastReader::open(&mut read).await?,
         };
@@ -295,6 +361,10 @@ impl<'a> Run<'a> {
                 writes += end_of_lap(&mut lap);
                 for one in &concluded {
                     report.totals.count(&one.decision);
+                    report.forecast += u64::from(expected_by(&one.decision, next_working_day));
+                    if let Some(planned) = one.planned.as_ref().filter(|planned| !self.may_write_to(planned)) {
+                        report.not_allowed.push(planned.notice);
+                    }
                     digest.update(Sha256::digest(one.decision.identity()));
                     each(&one.decision);
                 }
@@ -318,6 +388,7 @@ impl<'a> Run<'a> {
         spent: &mut Spent,
     ) -> Result<Vec<Concluded>, ScanError> {
         let mut lap = Instant::now();
+        let policy = &self.live.config.policy;
         let snapshots = self.snapshots(read, page, known).await?;
         spent.history += end_of_lap(&mut lap);
         let mut concluded = Vec::with_capacity(snapshots.len());
@@ -325,9 +396,12 @@ impl<'a> Run<'a> {
             for (key, usage) in &mut snapshot.mailboxes {
                 usage.notice_today |= taken.contains(key);
             }
-            let decision = decide(&self.live.config.policy, &snapshot, self.today);
+            snapshot.approvals.waiting = known.waiting;
+            let decision = decide(policy, &snapshot, self.today);
             if let Verdict::Contact(contacting) = &decision.verdict {
                 taken.insert(contacting.recipient.mailbox_key());
+                let waits = snapshot.approvals.all || needs_approval(policy, &snapshot, &decision).is_some();
+                known.waiting = known.waiting.saturating_add(u32::from(waits));
             }
             concluded.push(Concluded { snapshot, decision, planned: None });
         }
@@ -341,6 +415,25 @@ impl<'a> Run<'a> {
         }
         spent.fingerprints += end_of_lap(&mut lap);
         Ok(concluded)
+    }
+
+    /// What stops every account, or may.
+    async fn stops(&self, read: &mut PgConnection) -> Result<Stops, ScanError> {
+        let paused = record::pause_state(read).await?.reason;
+        let all = record::mode(read).await?.mode == Mode::ApproveAll;
+        let waiting = record::waiting_for_approval(read, &self.creditor.id).await?;
+        Ok(Stops { paused, approvals: Approvals { waiting, all } })
+    }
+
+    fn recipients(&self) -> Option<&Recipients> {
+        match &self.live.config.service.mail {
+            Mail::Smtp(smtp) => Some(&smtp.recipients),
+            Mail::File { .. } => None,
+        }
+    }
+
+    fn may_write_to(&self, planned: &Planned) -> bool {
+        self.recipients().is_none_or(|recipients| recipients.allow(planned.recipient()))
     }
 
     async fn snapshots(
@@ -371,8 +464,18 @@ impl<'a> Run<'a> {
     fn letters(&self, concluded: &mut [Concluded]) {
         for one in concluded {
             let Verdict::Contact(contacting) = &one.decision.verdict else { continue };
+            let send_windows = self.send_windows(&one.snapshot);
+            if send_windows.as_ref().is_some_and(Vec::is_empty) {
+                let problem = "no hour of the send window is left on the days for which the letter would be true";
+                one.decision.withdraw(ReasonCode::OutsideSendDays, problem);
+                continue;
+            }
             match self.compose(&one.snapshot, &one.decision, contacting) {
-                Ok(planned) => one.planned = Some(planned),
+                Ok(planned) => {
+                    let windows = send_windows.unwrap_or_default();
+                    let send_windows = windows.into_iter().map(|window| (window.from, window.to)).collect();
+                    one.planned = Some(Planned { send_windows, ..planned });
+                }
                 Err(problem) => one.decision.withdraw(ReasonCode::NoTemplate, &problem),
             }
         }
@@ -395,14 +498,41 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn compose(&self, snapshot: &Snapshot, decision: &Decision, contacting: &Contacting) -> Result<Planned, String> {
+    /// The hours in which a notice planned now may go out. Where the domain clock stands still, as with `--as-of`, they
+    /// would never come: nothing is deferred there. As far as the text of a notice that waits for approval stays true.
+    fn send_windows(&self, snapshot: &Snapshot) -> Option<Vec<SendWindow>> {
+        if self.clock.stands_still() {
+            return None;
+        }
+        let policy = &self.live.config.policy;
+        let last = self.today + Days::new(u64::from(policy.valid_days.max(policy.approval.valid_days)));
+        let days = (self.today, last);
+        send_windows(policy, self.creditor, &snapshot.account, days, self.clock.now())
+    }
+
+    pub(super) fn compose(
+        &self,
+        snapshot: &Snapshot,
+        decision: &Decision,
+        contacting: &Contacting,
+    ) -> Result<Planned, String> {
         let policy = &self.live.config.policy;
         let payments_as_of = snapshot.freshness.map_or(self.clock.now(), |freshness| freshness.payments_as_of);
         let letter = compose::letter(policy, self.creditor, snapshot, decision, contacting, payments_as_of);
-        let rendered = self.live.templates.render(&letter).map_err(|error| error.to_string())?;
+        let mut rendered = self.live.templates.render(&letter).map_err(|error| error.to_string())?;
         let notice = self.shell.clock.new_id();
         let message_id = format!("<n.{notice}@{}>", self.creditor.sender.domain());
-        let mail = compose::mail(self.creditor, snapshot, contacting, message_id.clone(), self.clock.now());
+        let mut mail = compose::mail(self.creditor, snapshot, contacting, message_id.clone(), self.clock.now());
+        let redirect_to = match self.recipients() {
+            Some(Recipients::Redirect(to)) => Some(to.clone()),
+            _ => None,
+        };
+        if let Some(to) = &redirect_to {
+            rendered.subject = format!("[trial: not sent to {}] {}", contacting.recipient, rendered.subject);
+            mail.to = Mailbox { name: None, address: to.clone() };
+        }
+        let approval = needs_approval(policy, snapshot, decision);
+        let valid_days = if approval.is_some() { policy.approval.valid_days } else { policy.valid_days };
         let bytes = deliver::build(&mail, &rendered).map_err(|error| error.to_string())?;
         let ladder = ladder_of(policy, snapshot);
         let stage = ladder.stages.iter().find(|stage| stage.name == contacting.stage);
@@ -414,10 +544,13 @@ impl<'a> Run<'a> {
             sender: self.creditor.sender.clone(),
             bytes,
             salt: rand::random(),
-            valid_until: self.today + Days::new(u64::from(policy.valid_days)),
+            send_windows: Vec::new(),
+            valid_until: self.today + Days::new(u64::from(valid_days)),
             as_of: self.request.as_of,
             fingerprint: String::new(),
             letter: serde_json::to_string(&letter).unwrap_or_default(),
+            approval,
+            redirect_to,
         })
     }
 
@@ -476,10 +609,12 @@ impl<'a> Run<'a> {
             Some(_) => record::Comparison::default(),
         };
         let seen = Seen::of(&known);
+        let stops = self.stops(read).await?;
         let mut known = Known {
             freshness,
             seen: &seen,
-            paused: record::pause_state(read).await?.reason,
+            waiting: stops.approvals.waiting,
+            stops,
             shared: ledger::shared_mailboxes(read, id).await?.into_iter().collect(),
             pasts: PastReader::open(read).await?,
         };
@@ -490,6 +625,37 @@ impl<'a> Run<'a> {
         let decision = decide(policy, &snapshot, self.today);
         Ok((snapshot, decision))
     }
+
+    /// The same, as if that notice of that day did not exist.
+    pub(super) async fn look_at_without(
+        &self,
+        read: &mut PgConnection,
+        account: &AccountId,
+        notice: NoticeId,
+        decided_on: NaiveDate,
+    ) -> Result<(Snapshot, Decision), ScanError> {
+        let (mut snapshot, _) = self.look_at(read, account).await?;
+        let without = snapshot.history.notices.iter().position(|one| one.id == notice);
+        if let Some(gone) = without.map(|at| snapshot.history.notices.swap_remove(at))
+            && decided_on == self.today
+            && let Some(usage) = snapshot.mailboxes.get_mut(&gone.mailbox)
+        {
+            usage.notice_today = false;
+        }
+        // It has its place among what may wait already.
+        snapshot.approvals = Approvals::default();
+        let decision = decide(&self.live.config.policy, &snapshot, self.today);
+        Ok((snapshot, decision))
+    }
+}
+
+/// What is wrong with a database that nobody adopted, and what to do.
+pub(super) fn not_adopted(identity: &Identity) -> String {
+    format!(
+        "the database {} (system {}) was never adopted on this machine; is it a copy? Nothing is sent from it, and only \
+         `scan --dry-run` works, until `dunningd adopt --reason …`",
+        identity.database_name, identity.system_identifier
+    )
 }
 
 fn end_of_lap(lap: &mut Instant) -> Duration {
@@ -519,7 +685,9 @@ impl<'a> Seen<'a> {
 struct Known<'a> {
     freshness: Option<Freshness>,
     seen: &'a Seen<'a>,
-    paused: Option<String>,
+    stops: Stops,
+    /// Notices that wait for approval, with those of this run.
+    waiting: u32,
     /// Mailboxes that several accounts use.
     shared: HashMap<String, u32>,
     pasts: PastReader,
@@ -575,9 +743,24 @@ fn snapshot(one: LedgerAccount, mut past: Past, uses: &BTreeMap<String, MailboxU
         handover: past.handover,
         promises: past.promises,
         mailboxes,
-        paused: known.paused.clone(),
+        paused: known.stops.paused.clone(),
         freshness: known.freshness,
+        approvals: known.stops.approvals,
     }
+}
+
+/// What stops every account, or may.
+struct Stops {
+    paused: Option<String>,
+    approvals: Approvals,
+}
+
+/// The creditor's own bank account per currency, as letters name them.
+pub(super) fn own_accounts(creditor: &Creditor) -> Vec<(String, String)> {
+    let number = |account: &BankAccount| match account {
+        BankAccount::Iban(number) | BankAccount::Number(number) => number.clone(),
+    };
+    creditor.bank_accounts.iter().map(|(currency, of)| (currency.to_string(), number(&of.account))).collect()
 }
 
 /// A moment in the creditor's zone, to the minute.

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::ledger;
-use crate::model::{AccountId, Creditor, CreditorId, Decision, Policy, RefusalCode, RunId, RunTotals, Snapshot};
-use crate::record::RecordError;
+use crate::model::{
+    AccountId, Creditor, CreditorId, Decision, Mode, Policy, RefusalCode, Released, RunId, RunTotals, Snapshot,
+};
+use crate::record::{self, RecordError};
 
-use super::run::Run;
+use super::run::{Run, not_adopted};
 use super::{Live, Shell};
 
 /// What to scan.
@@ -51,6 +54,12 @@ pub struct RunReport {
     pub totals: RunTotals,
     /// Notices released to be delivered.
     pub queued: u64,
+    /// How the notices left the run; missing for a dry run.
+    pub released: Option<Released>,
+    /// How many contacts are expected of the next working day.
+    pub forecast: u64,
+    #[serde(skip)]
+    pub(super) not_allowed: Vec<Uuid>,
     /// Accounts whose conclusion could not be recorded, with the error.
     pub failures: Vec<(AccountId, String)>,
     pub digest: String,
@@ -79,6 +88,10 @@ pub struct Spent {
 pub struct ScanReport {
     pub dry_run: bool,
     pub as_of: Option<NaiveDate>,
+    /// How far the daemon may go by itself.
+    pub mode: Option<Mode>,
+    /// Set when this database may not send from this machine: why not, and what to do.
+    pub not_adopted: Option<String>,
     pub runs: Vec<RunReport>,
     /// Creditors whose run a guard refused while others had theirs, with the words of the guard.
     pub refused: Vec<String>,
@@ -155,11 +168,14 @@ pub async fn scan(
     };
     let began = Instant::now();
     let contract = check_contract(shell, &live).await?;
+    let (mode, not_adopted) = standing(shell).await?;
     let checked_in = began.elapsed();
 
     let mut report = ScanReport {
         dry_run: request.dry_run,
         as_of: request.as_of,
+        mode: Some(mode),
+        not_adopted,
         quarantined: contract.broken_items,
         checked_in,
         ..ScanReport::default()
@@ -179,6 +195,17 @@ pub async fn scan(
         }
     }
     first_refusal.filter(|_| report.runs.is_empty()).map_or(Ok(report), Err)
+}
+
+/// How far the daemon may go, and why nothing may be sent from this database on this machine, if so.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn standing(shell: &Shell) -> Result<(Mode, Option<String>), RecordError> {
+    let mut connection = shell.pool.acquire().await?;
+    let mode = record::mode(&mut connection).await?.mode;
+    let identity = record::identity(&mut connection, &shell.host).await?;
+    Ok((mode, (!identity.adopted).then(|| not_adopted(&identity))))
 }
 
 async fn check_contract(shell: &Shell, live: &Live) -> Result<ledger::ContractReport, ScanError> {

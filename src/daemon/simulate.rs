@@ -13,8 +13,8 @@ use uuid::Uuid;
 use crate::decide::{decide, ladder_of};
 use crate::ledger::{self, AccountHistory, HistoryReader};
 use crate::model::{
-    AccountId, Case, CaseChange, Contacting, CreditorId, Decision, EmailAddress, Freshness, History, ItemCode, ItemId,
-    MailboxUse, NoticeId, NoticeState, PastNotice, Policy, ReasonCode, Snapshot, StageName, Verdict,
+    AccountId, Approvals, Case, CaseChange, Contacting, CreditorId, Decision, EmailAddress, Freshness, History,
+    ItemCode, ItemId, MailboxUse, NoticeId, NoticeState, PastNotice, Policy, ReasonCode, Snapshot, StageName, Verdict,
 };
 
 use super::{ScanError, Shell};
@@ -180,6 +180,7 @@ pub fn replay(policy: &Policy, history: &AccountHistory, from: NaiveDate, to: Na
         mailboxes: BTreeMap::new(),
         paused: None,
         freshness: None,
+        approvals: Approvals::default(),
     };
     for email in history.contacts.iter().filter_map(|contact| contact.email.as_ref()) {
         snapshot.mailboxes.insert(email.mailbox_key(), MailboxUse { accounts: 1, ..MailboxUse::default() });

@@ -6,8 +6,9 @@
 //!
 //! `items` takes items out and nets credits, `promises` says which of them were promised, `ladder` finds each item's next stage, `gates` asks the questions in their
 //! fixed order, `recipient` finds the person, language and bank account, `notice` says what is demanded, `tasks` what a
-//! person has to look at, and `explain` writes down every answer.
+//! person has to look at, and `explain` writes down every answer. `brake` says what of a whole run may go out by itself.
 
+mod brake;
 mod explain;
 mod gates;
 mod items;
@@ -25,6 +26,7 @@ use explain::Trail;
 use items::Assessed;
 use ladder::Past;
 
+pub use brake::{brake, expected_by, needs_approval};
 pub use promises::standings;
 
 /// Decides what is due for one account on one business date.
@@ -59,7 +61,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         (Some(_), false) => CaseChange::Close,
         _ => CaseChange::None,
     };
-    let tasks = tasks::tasks(&question, &assessed, &verdict);
+    let tasks = tasks::tasks(&question, &assessed, &verdict, trail.calendar_missing());
     Decision {
         account: snapshot.account.id.clone(),
         creditor: snapshot.account.creditor.clone(),

@@ -223,6 +223,14 @@ impl Boundary {
     }
 }
 
+/// Subject and text part of a message, as its reader sees them; empty where it has none.
+#[must_use]
+pub fn text_of(bytes: &[u8]) -> (String, String) {
+    let Some(message) = mail_parser::MessageParser::default().parse(bytes) else { return Default::default() };
+    let text = message.body_text(0).map(|text| text.replace("\r\n", "\n")).unwrap_or_default();
+    (message.subject().unwrap_or_default().to_owned(), text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

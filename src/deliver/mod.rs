@@ -20,7 +20,7 @@ mod wire;
 
 pub use extensions::Extensions;
 pub use file::FileTransport;
-pub use message::{BuildError, build};
+pub use message::{BuildError, build, text_of};
 pub use outcome::{DeliveryError, classify};
 pub use pace::{Limits, Pace};
 pub use settings::{Credentials, Security, SettingsError, SmtpSettings, Timeouts};

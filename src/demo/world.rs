@@ -26,7 +26,8 @@ pub fn configuration(app_url: &str, admin_url: &str, relay_host: &str, relay_por
     let service = format!(
         "environment = \"test\"\n\
          [database]\nurl = {}\nadmin_url = {}\n\
-         [mail]\ntransport = \"smtp\"\nhost = {}\nport = {relay_port}\nsecurity = \"plain\"\nconnections = 2\n",
+         [mail]\ntransport = \"smtp\"\nhost = {}\nport = {relay_port}\nsecurity = \"plain\"\nconnections = 2\n\
+         allow_domains = [\"test\"]\n",
         quoted(app_url),
         quoted(admin_url),
         quoted(relay_host),
@@ -35,7 +36,7 @@ pub fn configuration(app_url: &str, admin_url: &str, relay_host: &str, relay_por
         .into_iter()
         .map(|source| match source.part {
             Part::Service => Source::new(Part::Service, "dunningd.toml", service.clone()),
-            Part::Policy | Part::Creditors => source,
+            Part::Policy | Part::Creditors | Part::Calendar => source,
         })
         .collect()
 }

@@ -7,19 +7,28 @@ use super::codes::codes;
 codes! {
     /// Why a whole run was refused. Nothing was decided and nothing marked.
     RefusalCode {
+        CalendarMissing = "calendar_missing", "No calendar says which was the previous working day of the creditor's bank.";
         StaleLedger = "stale_ledger", "It is not known which payments came in up to the creditor's previous working day.";
         BeforeLastRun = "before_last_run", "The business date lies before the last completed run.";
         LedgerShrunk = "ledger_shrunk", "Too many open items are gone at once.";
         LedgerReopened = "ledger_reopened", "Too many settled items are open again at once.";
+        NotAdopted = "not_adopted", "Nobody said that this database, on this machine, may send.";
+        NoRecipients = "no_recipients", "Outside production nobody may be written to as long as neither `allow_domains` nor `redirect_to` says who.";
     }
 }
 
 codes! {
     /// Why a recorded notice was not sent after all: the first that applies.
     CancelReason {
+        Shadow = "shadow", "The mode is shadow: everything is decided, nothing is sent.";
+        Ramped = "ramped", "One of the first runs sends only so many; this one is decided again the next day.";
+        Dropped = "dropped", "A person dropped it before it went out.";
+        ApprovalVoid = "approval_void", "Something grew or changed after a person approved it, so it is decided again.";
+        Renewed = "renewed", "It demands less than what was approved: a new letter with the smaller amount took its place.";
+        RecipientNotAllowed = "recipient_not_allowed", "This installation may not write to its recipient: see `allow_domains` and `redirect_to`.";
         RunFailed = "run_failed", "Its run broke off before its notices were released.";
         Paused = "paused", "Everything was paused.";
-        Expired = "expired", "The last day on which its text is true is over.";
+        Expired = "expired", "The last day on which its text is true is over, or the last hours in which it may be sent.";
         StaleLedger = "stale_ledger", "It is no longer known which payments came in.";
         WithdrawnBeforeSend = "withdrawn_before_send", "Something it demands is gone from the ledger, which is not the same as paid.";
         PaidBeforeSend = "paid_before_send", "Something it demands was paid, in full or in part.";

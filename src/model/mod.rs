@@ -4,6 +4,7 @@ mod account;
 mod breaker;
 mod calendar;
 mod codes;
+mod conduct;
 mod creditor;
 mod decision;
 mod event;
@@ -17,12 +18,14 @@ mod notice;
 mod policy;
 mod promise;
 mod register;
+mod release;
 mod run;
 mod snapshot;
 
 pub use account::{Account, Contact, ContactRole, EmailKind, PartyKind};
 pub use breaker::{Breaker, BreakerKind, BreakerRule, Permit, backoff};
-pub use calendar::{Calendars, SendingDay, Weekdays};
+pub use calendar::{Calendar, CalendarMissing, Calendars, DayKind, DueDateRule, QuietPeriod, Weekdays};
+pub use conduct::{ContactLaw, Hours, zone_of};
 pub use creditor::{BankAccount, Creditor, Requisites};
 pub use decision::{
     CaseChange, Check, Contacting, Decision, DecisionKind, ItemCode, ItemDecision, Netted, ReasonCode, TaskKind,
@@ -45,5 +48,9 @@ pub use policy::{
 };
 pub use promise::{Promise, PromiseState, PromisedItem, Standing};
 pub use register::{CallOutcome, Cause, Handover, Hold, HoldTarget};
+pub use release::{
+    ApprovalCause, ApprovalPolicy, BrakeCode, BrakePolicy, Braked, ChangedAccount, LastRamp, Mode, Release,
+    ReleaseState, Released, RunFigures,
+};
 pub use run::{Bucket, OverdueTotals, RunTotals};
-pub use snapshot::{Case, Freshness, History, MailboxUse, PastNotice, Snapshot, Waiver};
+pub use snapshot::{Approvals, Case, Freshness, History, MailboxUse, PastNotice, Snapshot, Waiver};

@@ -93,4 +93,14 @@ pub struct Snapshot {
     /// Everything is stopped, with this reason.
     pub paused: Option<String>,
     pub freshness: Option<Freshness>,
+    #[serde(default)]
+    pub approvals: Approvals,
+}
+
+/// What waits for a person's approval, over all accounts of the creditor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approvals {
+    pub waiting: u32,
+    /// Every notice waits, whatever its stage.
+    pub all: bool,
 }

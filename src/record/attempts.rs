@@ -38,6 +38,10 @@ pub struct ClaimedNotice {
     pub valid_until: NaiveDate,
     /// Attempts so far that got a reply about the recipient or the content, or crashed while claimed.
     pub tries: u32,
+    /// A person approved it.
+    pub approved: bool,
+    /// It goes to a mailbox of our own.
+    pub redirected: bool,
 }
 
 impl ClaimedNotice {
@@ -48,9 +52,9 @@ impl ClaimedNotice {
     }
 }
 
-/// Claims the next notice that is due, with a lease of that many seconds by the database's clock. Passed over are the
-/// domains that have to wait, and what waits behind a breaker; whoever claims when such a wait is over is the probe,
-/// and the others wait on for as long as its lease.
+/// Claims the next notice that is due and whose send window is open, with a lease of that many seconds by the database's
+/// clock. Passed over are the domains that have to wait, and what waits behind a breaker; whoever claims when such a wait
+/// is over is the probe, and the others wait on for as long as its lease.
 ///
 /// # Errors
 /// When the database refuses.
@@ -67,6 +71,8 @@ pub async fn claim(
              WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
                         AND coalesce(not_before, '-infinity') <= clock_timestamp()
                     OR state = 'claimed' AND lease_until < clock_timestamp())
+               AND (send_windows IS NULL OR send_windows @> clock_timestamp()
+                    OR upper(send_windows) <= clock_timestamp())
                AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
                AND NOT dunning.waits_for_breaker(creditor, stage, language)
                AND split_part(recipient_key, '@', 2) <> ALL ($3)
@@ -77,7 +83,8 @@ pub async fn claim(
          FROM next, dunning.message m
          WHERE n.notice_id = next.notice_id AND m.notice_id = n.notice_id
          RETURNING n.notice_id, n.creditor, n.account_id, n.stage, n.language, n.message_id, n.as_of, n.business_date,
-             n.valid_until, n.tries, m.sender, m.recipient, m.bytes, m.salt",
+             n.valid_until, n.tries, n.redirected, n.approved_at IS NOT NULL AS \"approved!\", m.sender, m.recipient,
+             m.bytes, m.salt",
         token,
         f64::from(lease_seconds),
         waiting_domains
@@ -124,6 +131,8 @@ pub async fn claim(
         business_date: row.business_date,
         valid_until: row.valid_until,
         tries: u32::try_from(row.tries).unwrap_or(0),
+        approved: row.approved,
+        redirected: row.redirected,
     }))
 }
 
@@ -138,6 +147,8 @@ pub async fn anything_due(connection: &mut PgConnection, waiting_domains: &[Stri
                WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
                           AND coalesce(not_before, '-infinity') <= clock_timestamp()
                       OR state = 'claimed' AND lease_until < clock_timestamp())
+                 AND (send_windows IS NULL OR send_windows @> clock_timestamp()
+                      OR upper(send_windows) <= clock_timestamp())
                  AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
                  AND NOT dunning.waits_for_breaker(creditor, stage, language)
                  AND split_part(recipient_key, '@', 2) <> ALL ($1)) AS "due!""#,
@@ -186,7 +197,7 @@ pub async fn in_flight_check(
          SET state = 'in_flight', counted_on = $3, lease_until = clock_timestamp() + make_interval(secs => $5),
              changed_at = clock_timestamp()
          WHERE n.notice_id = $1 AND n.lease_token = $2 AND n.state = 'claimed' AND n.lease_until > clock_timestamp()
-           AND n.valid_until >= $3
+           AND n.valid_until >= $3 AND coalesce(upper(n.send_windows), 'infinity') > clock_timestamp()
            AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
            AND ($4::timestamptz IS NULL OR (SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
                                             WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= $4)
@@ -217,7 +228,7 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                n.lease_token IS NOT DISTINCT FROM $2 AND n.state = 'claimed' AND n.lease_until > clock_timestamp()
                    AS "mine!",
                EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL) AS "paused!",
-               n.valid_until >= $3 AS "valid!",
+               n.valid_until >= $3 AND coalesce(upper(n.send_windows), 'infinity') > clock_timestamp() AS "valid!",
                $4::timestamptz IS NULL OR coalesce((SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
                    WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= $4, false) AS "fresh!",
                EXISTS (SELECT FROM dunning.notice_item i WHERE i.notice_id = n.notice_id
@@ -403,7 +414,8 @@ pub async fn settle(
     if moved.rows_affected() == 0 {
         return Ok(Settled::Overtaken);
     }
-    if matches!(state, "refused" | "cancelled") {
+    // What went to a mailbox of our own completes no stage: the next run may write again.
+    if matches!(state, "refused" | "cancelled") || claimed.redirected && state != "deferred" {
         sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = $1", claimed.notice)
             .execute(&mut *connection)
             .await?;
@@ -455,6 +467,13 @@ pub async fn sweep(connection: &mut PgConnection, actor: &Actor) -> Result<u64, 
     sqlx::query!(
         "UPDATE dunning.attempt SET outcome = 'unknown', detail = 'instance_died', ended_at = clock_timestamp()
          WHERE notice_id = ANY ($1) AND ended_at IS NULL",
+        &ids
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE dunning.notice_item i SET live = false FROM dunning.notice n
+         WHERE n.notice_id = i.notice_id AND n.redirected AND n.notice_id = ANY ($1)",
         &ids
     )
     .execute(&mut *connection)

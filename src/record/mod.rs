@@ -16,6 +16,7 @@ mod outbox;
 mod past;
 mod promises;
 mod register;
+mod release;
 mod runs;
 mod status;
 mod verify;
@@ -30,9 +31,10 @@ pub use export::{EventLine, Message, event_lines, export_line, message_line, mes
 pub use journal::{JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
-pub use notices::{NoticeRow, notices_of, release_run};
+pub use notices::{ApprovedNotice, NoticeRow, Renewal, approved_notice, notices_of, renew};
 pub use outbox::{
-    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, attempts_of, open_tasks, outbox, resolve, waiting,
+    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, Windowed, attempts_of, not_before, open_tasks, outbox,
+    resolve, waiting, windowed,
 };
 pub use past::{Past, PastReader, mailboxes};
 pub use promises::{promise, withdraw_promise};
@@ -40,9 +42,14 @@ pub use register::{
     PauseState, RegisterError, dispute, end_dispute, hand_over, known, pause, pause_state, place_hold, release_holds,
     resume, take_back, waive,
 };
+pub use release::{
+    ApprovalError, Identity, ModeState, ReleaseOrder, WaitingNotice, Which, adopt, adopt_new, approve, cancel_notice,
+    close_run, drop_notices, expire_waiting, identity, mode, release_run, run_figures, set_mode, waiting_for_approval,
+    waiting_notices,
+};
 pub use runs::{
-    LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, scheduled_run,
-    start, still_running,
+    LeaderLock, RunEnd, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, run_start,
+    scheduled_run, start, still_running,
 };
 pub use status::{DecisionRow, Status, decision_on, status};
 pub use verify::{

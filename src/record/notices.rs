@@ -11,11 +11,15 @@ use sha2::Sha256;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Amounts, Currency, Money, OnUnknown, RunId, Snapshot};
+use crate::model::{
+    Actor, Amounts, ApprovalCause, CancelReason, Currency, Decision, Event, EventKind, Ladder, Money, OnUnknown,
+    Snapshot,
+};
 
-use super::RecordError;
 use super::decisions::{PageWrite, Planned, demanded};
+use super::release::{cancel_all, remember_bank_accounts};
 use super::runs::RunStart;
+use super::{RecordError, append, inconsistent};
 
 /// What the log says about personal data: HMAC-SHA256 under a salt that is erased together with the data.
 pub(super) fn commitment(salt: &[u8], data: &[u8]) -> String {
@@ -69,14 +73,22 @@ fn planned_facts(
             json!({ "item": item, "stage": stage, "currency": currency, "to_pay": to_pay.to_string() })
         })
         .collect();
-    json!({
+    let mut facts = json!({
         "stage": contacting.stage, "language": contacting.language.code(), "anchor": contacting.anchor,
         "business_date": run.business_date.to_string(),
+        "not_before": not_before(planned).map(|at| at.to_rfc3339()),
         "respond_by": contacting.respond_by.map(|day| day.to_string()),
         "items": listed, "totals": totals, "message_id": planned.message_id, "fingerprint": planned.fingerprint,
         "message_commitment": commitment(&planned.salt, &planned.bytes),
-        "recipient_commitment": commitment(&planned.salt, contacting.recipient.as_str().as_bytes()),
-    })
+        "recipient_commitment": commitment(&planned.salt, planned.recipient().as_str().as_bytes()),
+    });
+    // Said only where it is so: the log of an installation in production never has it.
+    if planned.redirect_to.is_some()
+        && let Some(facts) = facts.as_object_mut()
+    {
+        facts.insert("redirected".to_owned(), true.into());
+    }
+    facts
 }
 
 /// The rows of `dunning.notice`, column by column.
@@ -96,6 +108,16 @@ struct Notices<'a> {
     fingerprints: Vec<&'a str>,
     demanded: Vec<String>,
     on_unknown: Vec<&'a str>,
+    /// As PostgreSQL writes a multirange; none: at any hour.
+    send_windows: Vec<Option<String>>,
+    not_before: Vec<Option<DateTime<Utc>>>,
+    approvals: Vec<Option<&'a str>>,
+    redirected: Vec<bool>,
+}
+
+/// The first moment at which it may go out, where there is one.
+fn not_before(planned: &Planned) -> Option<DateTime<Utc>> {
+    planned.send_windows.iter().map(|(opens, _)| *opens).min()
 }
 
 impl<'a> Notices<'a> {
@@ -118,20 +140,31 @@ impl<'a> Notices<'a> {
             OnUnknown::Review => "review",
             OnUnknown::ResendOnce => "resend_once",
         });
+        let hours = |(opens, closes): &(DateTime<Utc>, DateTime<Utc>)| {
+            format!("[{},{})", opens.to_rfc3339(), closes.to_rfc3339())
+        };
+        let windows: Vec<String> = planned.send_windows.iter().map(hours).collect();
+        self.send_windows.push((!windows.is_empty()).then(|| format!("{{{}}}", windows.join(","))));
+        self.not_before.push(not_before(planned));
+        self.approvals.push(planned.approval.map(ApprovalCause::as_str));
+        self.redirected.push(planned.redirect_to.is_some());
     }
 
     async fn insert(&self, connection: &mut PgConnection, run: &RunStart) -> Result<(), RecordError> {
         sqlx::query!(
             "INSERT INTO dunning.notice (notice_id, run_id, creditor, account_id, stage, tone, language, state,
                  business_date, as_of, valid_until, respond_by, recipient_key, sender_domain, message_id, fingerprint,
-                 demanded, on_unknown)
+                 demanded, on_unknown, send_windows, not_before, approval, redirected)
              SELECT row.notice_id, $1, $2, row.account_id, row.stage, row.tone, row.language, 'planned',
                  $3, row.as_of, row.valid_until, row.respond_by, row.recipient_key, row.sender_domain, row.message_id,
-                 row.fingerprint, row.demanded::jsonb, row.on_unknown
+                 row.fingerprint, row.demanded::jsonb, row.on_unknown, row.send_windows::tstzmultirange, row.not_before,
+                 row.approval, row.redirected
              FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::date[], $10::date[],
-                         $11::date[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[])
+                         $11::date[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
+                         $18::text[], $19::timestamptz[], $20::text[], $21::bool[])
                  AS row (notice_id, account_id, stage, tone, language, as_of, valid_until, respond_by, recipient_key,
-                         sender_domain, message_id, fingerprint, demanded, on_unknown)",
+                         sender_domain, message_id, fingerprint, demanded, on_unknown, send_windows, not_before,
+                         approval, redirected)",
             run.run.0,
             run.creditor.as_str(),
             run.business_date,
@@ -148,7 +181,11 @@ impl<'a> Notices<'a> {
             &self.message_ids as _,
             &self.fingerprints as _,
             &self.demanded,
-            &self.on_unknown as _
+            &self.on_unknown as _,
+            &self.send_windows as _,
+            &self.not_before as _,
+            &self.approvals as _,
+            &self.redirected
         )
         .execute(connection)
         .await?;
@@ -208,7 +245,7 @@ struct Messages<'a> {
 impl<'a> Messages<'a> {
     fn push(&mut self, planned: &'a Planned, snapshot: &Snapshot) {
         self.notices.push(planned.notice);
-        self.recipients.push(planned.contacting.recipient.as_str());
+        self.recipients.push(planned.recipient().as_str());
         self.senders.push(planned.sender.as_str());
         self.bytes.push(&planned.bytes);
         self.salts.push(&planned.salt);
@@ -237,18 +274,123 @@ impl<'a> Messages<'a> {
     }
 }
 
-/// Lets the planned notices of a run go out.
+/// What was approved: each item with its stage, and the most that may be demanded on it.
+#[derive(Debug, Clone)]
+pub struct ApprovedNotice {
+    pub run: Uuid,
+    pub creditor: String,
+    pub account: String,
+    pub stage: String,
+    pub state: String,
+    pub approval: Option<String>,
+    pub approved_by: Option<String>,
+    pub business_date: NaiveDate,
+    pub as_of: Option<NaiveDate>,
+    pub valid_until: NaiveDate,
+    pub items: Vec<(String, String, Money)>,
+    /// The ledger says about it what it said when it was made.
+    pub unchanged: bool,
+}
+
+/// Reads a notice that waits for a person, or that one approved; `None` when there is no such notice.
 ///
 /// # Errors
-/// When the database refuses.
-pub async fn release_run(connection: &mut PgConnection, run: RunId) -> Result<u64, RecordError> {
-    let released = sqlx::query!(
-        "UPDATE dunning.notice SET state = 'queued', changed_at = clock_timestamp() WHERE run_id = $1 AND state = 'planned'",
-        run.0
+/// When the database refuses or holds something that does not parse.
+pub async fn approved_notice(
+    connection: &mut PgConnection,
+    notice: Uuid,
+) -> Result<Option<ApprovedNotice>, RecordError> {
+    let row = sqlx::query!(
+        r#"SELECT n.run_id, n.creditor, n.account_id, n.stage, n.state, n.approval, n.approved_by, n.business_date, n.as_of,
+               n.valid_until,
+               n.fingerprint = dunning.ledger_fingerprint(n.account_id, array_agg(i.item_id), n.as_of, n.business_date)
+                   AS "unchanged!",
+               array_agg(i.item_id ORDER BY i.item_id) AS "items!", array_agg(i.stage ORDER BY i.item_id) AS "stages!",
+               array_agg(i.currency ORDER BY i.item_id) AS "currencies!",
+               array_agg(i.to_pay ORDER BY i.item_id) AS "amounts!: Vec<Decimal>"
+           FROM dunning.notice n JOIN dunning.notice_item i USING (notice_id)
+           WHERE n.notice_id = $1 GROUP BY n.notice_id"#,
+        notice
     )
-    .execute(connection)
+    .fetch_optional(connection)
     .await?;
-    Ok(released.rows_affected())
+    let Some(row) = row else { return Ok(None) };
+    let items: Result<Vec<(String, String, Money)>, RecordError> = row
+        .items
+        .into_iter()
+        .zip(row.stages)
+        .zip(row.currencies.iter().zip(row.amounts))
+        .map(|((item, stage), (currency, amount))| {
+            let currency =
+                Currency::parse(currency).map_err(|_| inconsistent("dunning.notice_item", "currency", currency))?;
+            Ok((item, stage, Money::new(amount, currency)))
+        })
+        .collect();
+    Ok(Some(ApprovedNotice {
+        run: row.run_id,
+        creditor: row.creditor,
+        account: row.account_id,
+        stage: row.stage,
+        state: row.state,
+        approval: row.approval,
+        approved_by: row.approved_by,
+        business_date: row.business_date,
+        as_of: row.as_of,
+        valid_until: row.valid_until,
+        items: items?,
+        unchanged: row.unchanged,
+    }))
+}
+
+/// Puts a notice that demands less in the place of an approved one; the approval is its own from then on.
+#[derive(Debug)]
+pub struct Renewal<'a> {
+    pub old: Uuid,
+    pub run: &'a RunStart,
+    pub snapshot: &'a Snapshot,
+    pub decision: &'a Decision,
+    pub ladder: &'a Ladder,
+    pub planned: &'a Planned,
+    pub approved_by: &'a str,
+    pub reason: &'a str,
+    /// The creditor's bank account per currency.
+    pub own: &'a [(String, String)],
+}
+
+/// Cancels the old notice and queues the new one, with the approval, in the caller's transaction.
+///
+/// # Errors
+/// When the database refuses, also because something else was recorded for the same items meanwhile.
+pub async fn renew(connection: &mut PgConnection, renewal: &Renewal<'_>, actor: &Actor) -> Result<(), RecordError> {
+    let Renewal { old, run, snapshot, decision, ladder, planned, approved_by, reason, own } = renewal;
+    let mut events = cancel_all(connection, &[*old], CancelReason::Renewed, None, actor).await?;
+    if events.is_empty() {
+        return Ok(());
+    }
+    let write = PageWrite { snapshot, decision, ladder, planned: Some(planned) };
+    let facts = plan(connection, run, &[write]).await?.remove(&planned.notice).unwrap_or_default();
+    let about = |kind, facts| Event {
+        creditor: Some(run.creditor.to_string()),
+        account: Some(decision.account.to_string()),
+        run: Some(run.run.to_string()),
+        notice: Some(planned.notice.to_string()),
+        ..Event::new(kind, actor.clone(), facts)
+    };
+    events.push(about(EventKind::NoticePlanned, facts));
+    sqlx::query!(
+        "UPDATE dunning.notice SET state = 'queued', approved_by = $2, approved_at = clock_timestamp()
+         WHERE notice_id = $1",
+        planned.notice,
+        approved_by
+    )
+    .execute(&mut *connection)
+    .await?;
+    remember_bank_accounts(connection, &[planned.notice], own).await?;
+    let facts = json!({ "reason": reason, "stage": planned.contacting.stage, "in_place_of": old.to_string(),
+        "approved_by": approved_by });
+    events.push(about(EventKind::NoticeApproved, facts));
+    append(connection, &events).await?;
+    Ok(())
 }
 
 /// A notice as people see it.

@@ -69,9 +69,13 @@ pub async fn resolve(
             )
             .execute(&mut *connection)
             .await?;
-            sqlx::query!("UPDATE dunning.notice_item SET live = true WHERE notice_id = $1", notice)
-                .execute(&mut *connection)
-                .await?;
+            sqlx::query!(
+                "UPDATE dunning.notice_item i SET live = NOT n.redirected FROM dunning.notice n
+                 WHERE n.notice_id = i.notice_id AND i.notice_id = $1",
+                notice
+            )
+            .execute(&mut *connection)
+            .await?;
         }
         Resolution::NotSent => {
             sqlx::query!(
@@ -119,12 +123,20 @@ pub struct OutboxRow {
     pub business_date: chrono::NaiveDate,
     pub tries: i32,
     pub next_try_at: Option<chrono::DateTime<chrono::Utc>>,
+    /// Where its send window is closed now, or its hour of a ramp is not there yet: when it may go at the earliest.
+    pub not_before: Option<chrono::DateTime<chrono::Utc>>,
     /// Of the last attempt: phase, and the relay's code where it gave one.
     pub phase: Option<String>,
     pub reply_code: Option<i32>,
+    /// Why a person has to agree, where one has to.
+    pub approval: Option<String>,
+    pub approved_by: Option<String>,
+    pub valid_until: chrono::NaiveDate,
+    pub created_at: chrono::DateTime<chrono::Utc>,
+    pub run_id: Uuid,
 }
 
-/// Every notice that is not at its end, oldest first.
+/// Every notice that is not at its end: first those that wait for a person, then the others, each oldest first.
 ///
 /// # Errors
 /// When the database refuses.
@@ -132,16 +144,39 @@ pub async fn outbox(connection: &mut PgConnection) -> Result<Vec<OutboxRow>, Rec
     let rows = sqlx::query_as!(
         OutboxRow,
         r#"SELECT n.notice_id, n.account_id, n.stage, n.state, n.business_date, n.tries, n.next_try_at,
-               a.phase AS "phase?", a.reply_code AS "reply_code?"
+               greatest((SELECT min(lower(w)) FROM unnest(n.send_windows) w
+                         WHERE NOT n.send_windows @> clock_timestamp() AND lower(w) > clock_timestamp()),
+                        CASE WHEN n.not_before > clock_timestamp() THEN n.not_before END) AS "not_before?",
+               a.phase AS "phase?", a.reply_code AS "reply_code?",
+               n.approval, n.approved_by, n.valid_until, n.created_at, n.run_id
            FROM dunning.notice n
            LEFT JOIN LATERAL (SELECT phase, reply_code FROM dunning.attempt a
                               WHERE a.notice_id = n.notice_id ORDER BY number DESC LIMIT 1) a ON true
            WHERE n.state NOT IN ('accepted', 'cancelled', 'delivered', 'replied')
-           ORDER BY n.created_at, n.notice_id"#
+           ORDER BY n.state <> 'awaiting_approval', n.created_at, n.notice_id"#
     )
     .fetch_all(connection)
     .await?;
     Ok(rows)
+}
+
+/// From when a notice that waits for its send window may go out.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn not_before(
+    connection: &mut PgConnection,
+    notice: Uuid,
+) -> Result<Option<chrono::DateTime<chrono::Utc>>, RecordError> {
+    let opens = sqlx::query_scalar!(
+        "SELECT min(lower(w)) FROM dunning.notice n CROSS JOIN LATERAL unnest(n.send_windows) w
+         WHERE n.notice_id = $1 AND n.state IN ('planned', 'awaiting_approval', 'queued', 'deferred')
+           AND NOT n.send_windows @> clock_timestamp() AND lower(w) > clock_timestamp()",
+        notice
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(opens)
 }
 
 /// One attempt, with the relay's own words: personal data, for people who may see it.
@@ -215,7 +250,31 @@ pub async fn open_tasks(connection: &mut PgConnection) -> Result<Vec<TaskRow>, R
     Ok(rows)
 }
 
-/// What waits to be delivered, and why it was not: the distinct words of the last attempts, with how many notices.
+/// Notices whose send window is closed now.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Windowed {
+    pub notices: i64,
+    /// When the next window of one of them opens.
+    pub not_before: chrono::DateTime<chrono::Utc>,
+}
+
+/// How many notices wait for their send window, if any do.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn windowed(connection: &mut PgConnection) -> Result<Option<Windowed>, RecordError> {
+    let row = sqlx::query!(
+        r#"SELECT count(DISTINCT n.notice_id) AS "notices!", min(lower(w)) AS not_before
+           FROM dunning.notice n CROSS JOIN LATERAL unnest(n.send_windows) w
+           WHERE n.state IN ('queued', 'deferred') AND NOT n.send_windows @> clock_timestamp()
+             AND lower(w) > clock_timestamp()"#
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(row.not_before.map(|not_before| Windowed { notices: row.notices, not_before }))
+}
+
+/// What could be delivered now, and why it was not: the distinct words of the last attempts, with how many notices.
 ///
 /// # Errors
 /// When the database refuses.
@@ -227,6 +286,9 @@ pub async fn waiting(connection: &mut PgConnection) -> Result<Vec<(String, i64)>
            LEFT JOIN LATERAL (SELECT phase, reply_code, detail FROM dunning.attempt a
                               WHERE a.notice_id = n.notice_id ORDER BY number DESC LIMIT 1) a ON true
            WHERE n.state IN ('queued', 'deferred', 'claimed', 'in_flight')
+             AND (n.send_windows IS NULL OR n.send_windows @> clock_timestamp()
+                  OR upper(n.send_windows) <= clock_timestamp())
+             AND coalesce(n.not_before, '-infinity') <= clock_timestamp()
            GROUP BY 1 ORDER BY 2 DESC, 1"#
     )
     .fetch_all(connection)

@@ -131,6 +131,9 @@ async fn notices(
                                FROM dunning.notice_item WHERE notice_id = n.notice_id) i
            WHERE n.account_id COLLATE "C" = ANY ($1) AND n.business_date <= $2 AND n.state <> 'cancelled'
              AND i.items IS NOT NULL
+             -- What went to a mailbox of our own was no contact, whatever came of it.
+             AND NOT (n.redirected
+                      AND n.state IN ('accepted', 'refused', 'unknown', 'bounced', 'delivered', 'replied'))
            ORDER BY n.notice_id"#,
         ids,
         today
@@ -368,7 +371,7 @@ pub async fn mailboxes(
         keys.iter().map(|key| (key.clone(), MailboxUse { accounts: 1, ..MailboxUse::default() })).collect();
     let rows = sqlx::query!(
         r#"SELECT recipient_key,
-               coalesce(array_agg(counted_on) FILTER (WHERE counted_on BETWEEN $3::date - 400 AND $3), '{}') AS "contacts!",
+               coalesce(array_agg(counted_on) FILTER (WHERE counted_on BETWEEN $3::date - 400 AND $3 AND NOT redirected), '{}') AS "contacts!",
                coalesce(bool_or(creditor = $2 AND business_date = $3), false) AS "today!"
            FROM dunning.notice WHERE recipient_key = ANY ($1) AND state <> 'cancelled' AND business_date <= $3
            GROUP BY recipient_key"#,

@@ -5,9 +5,12 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, CreditorId, Event, EventKind, Freshness, RefusalCode, RunId, RunTotals};
+use crate::model::{
+    Actor, CancelReason, CreditorId, Event, EventKind, Freshness, RefusalCode, Released, RunId, RunTotals,
+};
 
-use super::{RecordError, append};
+use super::release::cancel_all;
+use super::{RecordError, append, inconsistent};
 
 /// The right to scan a creditor, held by one process at a time. A crash gives it up with its connection.
 pub struct LeaderLock {
@@ -56,10 +59,15 @@ pub struct RunStart {
     pub business_date: NaiveDate,
     pub scheduled: bool,
     pub as_of: bool,
+    /// The login that asked for it; none when the schedule did.
+    pub asked_by: Option<String>,
+    /// It looks at some accounts only.
+    pub partial: bool,
     pub freshness: Option<Freshness>,
     pub policy_sha256: String,
     pub templates_sha256: String,
     pub creditors_sha256: String,
+    pub calendars_sha256: String,
     /// Wall time.
     pub started_at: DateTime<Utc>,
 }
@@ -72,6 +80,40 @@ pub async fn start(connection: &mut PgConnection, run: &RunStart, actor: &Actor)
     insert(connection, run, "running", None).await?;
     append(connection, &[run_event(EventKind::RunStarted, run, actor, serde_json::json!({}))]).await?;
     Ok(())
+}
+
+/// Reads back what a run was made with, for a notice that is recorded for it later; `None` when there is no such run.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn run_start(connection: &mut PgConnection, run: Uuid) -> Result<Option<RunStart>, RecordError> {
+    let row = sqlx::query!(
+        "SELECT creditor, business_date, scheduled, as_of, asked_by, partial, invoices_as_of, payments_as_of,
+             policy_sha256, templates_sha256, creditors_sha256, calendars_sha256, started_at
+         FROM dunning.run WHERE run_id = $1",
+        run
+    )
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let creditor =
+        CreditorId::parse(&row.creditor).map_err(|_| inconsistent("dunning.run", "creditor", &row.creditor))?;
+    let freshness = row.invoices_as_of.zip(row.payments_as_of);
+    Ok(Some(RunStart {
+        run: RunId(run),
+        creditor,
+        business_date: row.business_date,
+        scheduled: row.scheduled,
+        as_of: row.as_of,
+        asked_by: row.asked_by,
+        partial: row.partial,
+        freshness: freshness.map(|(invoices_as_of, payments_as_of)| Freshness { invoices_as_of, payments_as_of }),
+        policy_sha256: row.policy_sha256,
+        templates_sha256: row.templates_sha256,
+        creditors_sha256: row.creditors_sha256,
+        calendars_sha256: row.calendars_sha256.unwrap_or_default(),
+        started_at: row.started_at,
+    }))
 }
 
 /// Records that a run was refused before it looked at any account, with the reason. The schedule asks again every
@@ -117,8 +159,9 @@ async fn insert(
 ) -> Result<(), RecordError> {
     sqlx::query!(
         "INSERT INTO dunning.run (run_id, creditor, business_date, scheduled, as_of, state, reason, invoices_as_of,
-             payments_as_of, policy_sha256, templates_sha256, creditors_sha256, started_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+             payments_as_of, policy_sha256, templates_sha256, creditors_sha256, calendars_sha256, started_at, asked_by,
+             partial)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         run.run.0,
         run.creditor.as_str(),
         run.business_date,
@@ -131,7 +174,10 @@ async fn insert(
         run.policy_sha256,
         run.templates_sha256,
         run.creditors_sha256,
-        run.started_at
+        run.calendars_sha256,
+        run.started_at,
+        run.asked_by,
+        run.partial
     )
     .execute(connection)
     .await?;
@@ -144,6 +190,7 @@ fn run_event(kind: EventKind, run: &RunStart, actor: &Actor, mut facts: serde_js
         object.insert("policy_sha256".into(), run.policy_sha256.clone().into());
         object.insert("templates_sha256".into(), run.templates_sha256.clone().into());
         object.insert("creditors_sha256".into(), run.creditors_sha256.clone().into());
+        object.insert("calendars_sha256".into(), run.calendars_sha256.clone().into());
         if let Some(freshness) = run.freshness {
             object.insert("payments_as_of".into(), freshness.payments_as_of.to_rfc3339().into());
         }
@@ -168,8 +215,22 @@ pub async fn still_running(connection: &mut PgConnection, run: RunId) -> Result<
     if state.as_deref() == Some("running") { Ok(()) } else { Err(RecordError::TakenOver) }
 }
 
-/// Closes a run with its totals and the digest over every account's decision. `unrecorded`: the accounts whose decision
-/// is in both and could not be written.
+/// What a run ends with.
+#[derive(Debug)]
+pub struct RunEnd<'a> {
+    pub totals: &'a RunTotals,
+    /// Over every account's decision.
+    pub digest: &'a str,
+    /// The accounts whose decision is in both and could not be written.
+    pub unrecorded: &'a [&'a str],
+    pub released: &'a Released,
+    /// What became of single notices by the release.
+    pub events: Vec<Event>,
+    /// Wall time.
+    pub at: DateTime<Utc>,
+}
+
+/// Closes a run.
 ///
 /// # Errors
 /// When the database refuses.
@@ -177,23 +238,24 @@ pub async fn finish(
     connection: &mut PgConnection,
     run: &RunStart,
     actor: &Actor,
-    totals: &RunTotals,
-    digest: &str,
-    unrecorded: &[&str],
-    completed_at: DateTime<Utc>,
+    end: RunEnd<'_>,
 ) -> Result<(), RecordError> {
-    let json = serde_json::to_value(totals).unwrap_or_default();
+    let json = serde_json::to_value(end.totals).unwrap_or_default();
     sqlx::query!(
         "UPDATE dunning.run SET state = 'completed', totals = $2, digest = $3, completed_at = $4 WHERE run_id = $1",
         run.run.0,
         json,
-        digest,
-        completed_at
+        end.digest,
+        end.at
     )
     .execute(&mut *connection)
     .await?;
-    let facts = serde_json::json!({ "totals": json, "digest": digest, "unrecorded": unrecorded });
-    append(connection, &[run_event(EventKind::RunCompleted, run, actor, facts)]).await?;
+    let facts = serde_json::json!({
+        "totals": json, "digest": end.digest, "unrecorded": end.unrecorded, "released": end.released,
+    });
+    let mut events = end.events;
+    events.push(run_event(EventKind::RunCompleted, run, actor, facts));
+    append(connection, &events).await?;
     Ok(())
 }
 
@@ -254,6 +316,11 @@ pub struct RunRow {
     pub payments_as_of: Option<DateTime<Utc>>,
     pub started_at: DateTime<Utc>,
     pub totals: Option<serde_json::Value>,
+    /// What became of its notices, and what braked it.
+    pub release: Option<String>,
+    pub brakes: serde_json::Value,
+    /// Its notices that wait for a person.
+    pub awaiting: i64,
 }
 
 /// The latest run of each creditor; one with `--as-of` is no run of the day.
@@ -263,8 +330,11 @@ pub struct RunRow {
 pub async fn latest_runs(connection: &mut PgConnection) -> Result<Vec<RunRow>, RecordError> {
     let rows = sqlx::query_as!(
         RunRow,
-        "SELECT DISTINCT ON (creditor) run_id, creditor, business_date, state, reason, payments_as_of, started_at, totals
-         FROM dunning.run WHERE NOT as_of ORDER BY creditor, started_at DESC"
+        r#"SELECT DISTINCT ON (creditor) run_id, creditor, business_date, state, reason, payments_as_of, started_at, totals,
+               release, brakes,
+               (SELECT count(*) FROM dunning.notice n
+                WHERE n.run_id = r.run_id AND n.state = 'awaiting_approval') AS "awaiting!"
+           FROM dunning.run r WHERE NOT as_of ORDER BY creditor, started_at DESC"#
     )
     .fetch_all(connection)
     .await?;
@@ -283,36 +353,16 @@ pub async fn recover(connection: &mut PgConnection, creditor: &CreditorId, actor
     )
     .execute(&mut *connection)
     .await?;
-    let cancelled = sqlx::query!(
-        "UPDATE dunning.notice n SET state = 'cancelled', reason = $2, changed_at = clock_timestamp()
-         FROM dunning.run r
-         WHERE r.run_id = n.run_id AND r.creditor = $1 AND r.state = 'failed' AND n.state = 'planned'
-         RETURNING n.notice_id, n.account_id",
-        creditor.as_str(),
-        CancelReason::RunFailed.as_str()
+    let planned = sqlx::query_scalar!(
+        "SELECT n.notice_id FROM dunning.notice n JOIN dunning.run r USING (run_id)
+         WHERE r.creditor = $1 AND r.state = 'failed' AND n.state = 'planned' ORDER BY n.notice_id FOR UPDATE OF n",
+        creditor.as_str()
     )
     .fetch_all(&mut *connection)
     .await?;
-    if cancelled.is_empty() {
-        return Ok(0);
+    let events = cancel_all(connection, &planned, CancelReason::RunFailed, None, actor).await?;
+    if !events.is_empty() {
+        append(connection, &events).await?;
     }
-    let ids: Vec<Uuid> = cancelled.iter().map(|row| row.notice_id).collect();
-    sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = ANY ($1)", &ids)
-        .execute(&mut *connection)
-        .await?;
-    let events: Vec<Event> = cancelled
-        .iter()
-        .map(|row| Event {
-            creditor: Some(creditor.to_string()),
-            account: Some(row.account_id.clone()),
-            notice: Some(row.notice_id.to_string()),
-            ..Event::new(
-                EventKind::NoticeCancelled,
-                actor.clone(),
-                serde_json::json!({ "reason": CancelReason::RunFailed.as_str() }),
-            )
-        })
-        .collect();
-    append(connection, &events).await?;
-    Ok(ids.len() as u64)
+    Ok(events.len() as u64)
 }

@@ -11,6 +11,7 @@ use crate::model::{AccountId, CreditorId, Decision};
 
 use super::breakers::{OpenBreaker, open_breakers};
 use super::register::{PauseState, pause_state};
+use super::release::{Identity, ModeState, identity, mode};
 use super::runs::{RunRow, latest_runs};
 use super::{RecordError, head, inconsistent};
 
@@ -20,6 +21,9 @@ pub struct Status {
     pub pause: PauseState,
     /// What waits after repeated failures.
     pub breakers: Vec<OpenBreaker>,
+    pub mode: ModeState,
+    /// Which database this is, and whether it may send.
+    pub identity: Identity,
     /// The latest run of each creditor.
     pub runs: Vec<RunRow>,
     /// Notices per state.
@@ -40,6 +44,7 @@ pub struct Status {
 pub async fn status(
     connection: &mut PgConnection,
     today: &BTreeMap<CreditorId, NaiveDate>,
+    host_id: &str,
 ) -> Result<Status, RecordError> {
     let creditors: Vec<String> = today.keys().map(ToString::to_string).collect();
     let days: Vec<NaiveDate> = today.values().copied().collect();
@@ -70,6 +75,8 @@ pub async fn status(
     Ok(Status {
         pause: pause_state(connection).await?,
         breakers: open_breakers(connection).await?,
+        mode: mode(connection).await?,
+        identity: identity(connection, host_id).await?,
         runs: latest_runs(connection).await?,
         notices: notices.into_iter().map(|row| (row.state, row.count)).collect(),
         promises_running,

@@ -174,6 +174,7 @@ pub async fn verify_against_notices(connection: &mut PgConnection) -> Result<Vec
     .await?;
     let told: BTreeMap<&str, &[&str]> = [
         ("notice_planned", &["planned", "awaiting_approval", "queued", "claimed", "in_flight"][..]),
+        ("notice_approved", &["queued", "claimed", "in_flight"][..]),
         ("notice_deferred", &["deferred", "claimed", "in_flight"][..]),
         ("notice_accepted", &["accepted"][..]),
         ("notice_refused", &["refused"][..]),

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod brake;
 mod cli;
 mod config;
 mod deliver;

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use dunningd::model::{CallOutcome, CancelReason, Cause, ItemCode, PromiseState, ReasonCode, RefusalCode};
+use dunningd::model::{
+    ApprovalCause, BrakeCode, CallOutcome, CancelReason, Cause, ItemCode, Mode, PromiseState, ReasonCode, RefusalCode,
+    ReleaseState,
+};
 
 fn table(out: &mut String, title: &str, intro: &str, rows: impl Iterator<Item = (String, &'static str)>) {
     let _ = write!(out, "\n## {title}\n\n{intro}\n\n| code | meaning |\n|---|---|\n");
@@ -40,6 +43,30 @@ fn generated() -> String {
         "Notices",
         "Why a notice that was recorded did not go out after all.",
         CancelReason::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Modes",
+        "How far the daemon may go by itself: `dunningd mode`.",
+        Mode::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Brakes",
+        "What keeps the notices of a run from going out by themselves.",
+        BrakeCode::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Release",
+        "What became of the notices of a run.",
+        ReleaseState::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Approval",
+        "Why a notice waits until a person approves it: `dunningd outbox approve`.",
+        ApprovalCause::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
     );
     table(
         &mut out,

@@ -53,7 +53,11 @@ impl Program {
     pub(crate) async fn new(database: &Database, relay: u16) -> Self {
         let program = Self::bare().await;
         program.replace("dunningd.toml", "transport = \"file\"", "transport = \"smtp\"");
-        program.replace("dunningd.toml", "directory = \"mail\"", "host = \"127.0.0.1\"\nsecurity = \"plain\"");
+        program.replace(
+            "dunningd.toml",
+            "directory = \"mail\"",
+            "host = \"127.0.0.1\"\nsecurity = \"plain\"\nallow_domains = [\"test\"]",
+        );
         program
             .with("MAIL__PORT", &relay.to_string())
             .with("MAIL__CONNECTIONS", "1")

@@ -91,7 +91,19 @@ impl Office {
         let shell = Shell::new(pool, live, Clock::fixed_on(day(), Rome), actor());
         let office = Self { smtp, shell, hand, database };
         office.fresh(day()).await;
+        office.adopted().await;
+        office.sql("UPDATE dunning.control SET mode = 'live'").await;
         office
+    }
+
+    /// The database may send from this machine; the log does not hear of it.
+    async fn adopted(&self) {
+        self.sql(format!(
+            "INSERT INTO dunning.adoption (system_identifier, database_name, host_id, reason, adopted_by)
+             SELECT system_identifier::text, current_database(), '{}', 'fixture', 'fixture' FROM pg_control_system()",
+            self.shell.host
+        ))
+        .await;
     }
 
     /// A second daemon on the same database and relay.

@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{Duration, NaiveDate};
 use dunningd::decide::decide;
 use dunningd::model::{
-    Account, AccountId, BankAccount, Calendars, Case, CaseChange, Cause, Channel, Contact, ContactCap, ContactId,
-    ContactRole, Contacting, Country, CreditNetting, Creditor, CreditorId, Currency, Decision, Demands, EmailAddress,
-    EmailKind, Handover, History, Hold, HoldTarget, Item, ItemCode, ItemId, ItemKind, Ladder, LadderName, Language,
-    Minimums, Money, NoticeId, NoticeState, OnUnknown, PartyKind, PastNotice, Policy, Promise, PromisedItem,
-    Requisites, Snapshot, Stage, StageCondition, StageName, TemplateCatalog, Tone, Verdict, Waiver, Weekdays,
+    Account, AccountId, ApprovalPolicy, Approvals, BankAccount, BrakePolicy, Calendars, Case, CaseChange, Cause,
+    Channel, Contact, ContactCap, ContactId, ContactRole, Contacting, Country, CreditNetting, Creditor, CreditorId,
+    Currency, Decision, Demands, EmailAddress, EmailKind, Handover, History, Hold, HoldTarget, Item, ItemCode, ItemId,
+    ItemKind, Ladder, LadderName, Language, Minimums, Money, NoticeId, NoticeState, OnUnknown, PartyKind, PastNotice,
+    Policy, Promise, PromisedItem, Requisites, Snapshot, Stage, StageCondition, StageName, TemplateCatalog, Tone,
+    Verdict, Waiver, Weekdays,
 };
 use rust_decimal::Decimal;
 
@@ -447,6 +448,7 @@ fn snapshot() -> Snapshot {
         mailboxes: BTreeMap::new(),
         paused: None,
         freshness: None,
+        approvals: Approvals::default(),
     }
 }
 
@@ -519,7 +521,19 @@ fn policy() -> Policy {
         accounts_per_mailbox: 3,
         rows_in_letter: 10,
         valid_days: 2,
+        send_window: None,
+        review_window_minutes: 0,
         restore_days: 7,
+        brake: BrakePolicy {
+            notices_per_run: 100,
+            notices_per_hour: 100,
+            forecast_percent: 150,
+            forecast_margin: 20,
+            first_run_notices: 10,
+            never_reminded_days: 180,
+            limitation_years: BTreeMap::from([(Country::parse("PL").unwrap(), 2)]),
+        },
+        approval: ApprovalPolicy { waiting_limit: 200, valid_days: 5, same_person: false },
         locations: ["contact_cap", "send_days", "languages", "minimum.EUR", "item_grace_days"]
             .map(|key| (key.to_owned(), format!("policy.toml:{key}")))
             .into(),

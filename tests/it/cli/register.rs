@@ -95,7 +95,8 @@ async fn the_status_tells_runs_queue_tasks_and_the_head_of_the_log() {
     assert_eq!(
         status,
         format!(
-            "not paused\ncreditor tre_aquiloni: no run yet\ncreditor trzy_latawce: no run yet\nnotices: none\n\
+            "not paused\nmode live: What the brakes let through goes out by itself.\n\
+             creditor tre_aquiloni: no run yet\ncreditor trzy_latawce: no run yet\nnotices: none\n\
              promises: 0 running\nopen tasks: none\nlog: 0 events, head {}\n",
             "0".repeat(64)
         )
@@ -106,6 +107,7 @@ async fn the_status_tells_runs_queue_tasks_and_the_head_of_the_log() {
     assert_eq!(
         program.settled(&status),
         "not paused\n\
+         mode live: What the brakes let through goes out by itself.\n\
          creditor tre_aquiloni: no run yet\n\
          creditor trzy_latawce: no run yet\n\
          notices: 1 queued\n\

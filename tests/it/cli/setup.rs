@@ -175,7 +175,13 @@ async fn a_schema_that_is_behind_is_78_with_the_command_to_run() {
         let behind = format!("the database schema is behind by {migrations} migrations");
         assert_eq!(said, format!("dunningd: {behind}; run `dunningd migrate`\n"));
     }
-    assert_eq!(program.run(&["migrate"]).await.done(), format!("{migrations} migrations applied.\n"));
+    assert_eq!(
+        program.run(&["migrate"]).await.done(),
+        format!(
+            "{migrations} migrations applied.\nThis database may send from this machine; a copy of it, or another machine, \
+             needs `dunningd adopt`.\n"
+        )
+    );
     assert_eq!(program.run(&["migrate"]).await.done(), "The schema is current.\n");
     program.run(&["status"]).await.done();
 }

@@ -213,6 +213,7 @@ async fn sending_as_of_a_day_is_refused_in_production() {
     let office = Office::new().await;
     let program = Program::new(&office.database, office.smtp.address.port()).await;
     program.replace("dunningd.toml", "environment = \"test\"", "environment = \"production\"");
+    program.replace("dunningd.toml", "allow_domains = [\"test\"]\n", "");
     // The sample's companies are refused there.
     let creditor = "[[creditor]]\nid = \"tre_aquiloni\"\nname = \"Vera S.r.l.\"\naddress = [\"Milano\"]\ncountry = \"IT\"\n\
                     time_zone = \"Europe/Rome\"\nlanguage = \"it\"\nsender = \"conti@vera-srl.eu\"\n\

@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "what tests call fails like a test")]
 
 mod as_of;
+mod calendar;
 mod crash;
 mod killed_scan;
 mod last_check;
 mod ledger;
 mod matrix;
 mod register;
+mod release;
 mod relay;
 mod runs;
 mod simulate;

@@ -200,7 +200,7 @@ async fn running(office: &Office) -> i64 {
     let today =
         [(dunningd::model::CreditorId::parse("tre_aquiloni").unwrap(), office.shell.clock.today(chrono_tz::UTC))];
     let mut connection = office.shell.pool.acquire().await.unwrap();
-    record::status(&mut connection, &today.into()).await.unwrap().promises_running
+    record::status(&mut connection, &today.into(), &office.shell.host).await.unwrap().promises_running
 }
 
 #[tokio::test]

@@ -1,0 +1,120 @@
+//! Release: the mode, the adoption of a database, and what a person lets out or drops.
+
+use sqlx::Connection as _;
+
+use crate::daemon;
+use crate::model::Mode;
+use crate::record::{self, ApprovalError, Which};
+
+use super::args::{Cli, ModeArgs, ReasonArgs, WhichArgs};
+use super::connect;
+use super::failure::{Exit, Failure};
+use super::output::say;
+
+/// The mode in words, and what to do next.
+pub(super) fn in_words(mode: Mode) -> String {
+    let next = match mode {
+        Mode::Shadow => " Next: `dunningd mode approve_all --reason …`.",
+        Mode::ApproveAll => " Next: `dunningd outbox list`, `outbox approve`; `dunningd mode live --reason …`.",
+        Mode::Live => "",
+    };
+    format!("{}: {}{next}", mode.as_str(), mode.meaning())
+}
+
+pub(super) async fn mode(cli: &Cli, args: &ModeArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.by.as_deref()).await?;
+    let mut connection = shell.pool.acquire().await?;
+    if let (Some(to), Some(reason)) = (args.to, &args.reason) {
+        let mut transaction = connection.begin().await?;
+        let changed = record::set_mode(&mut transaction, to, reason, &shell.actor).await?;
+        transaction.commit().await?;
+        if cli.json {
+            say!("{}", serde_json::json!({ "mode": to, "changed": changed }));
+        } else {
+            say!("The mode {} {}", if changed { "is now" } else { "was already" }, in_words(to));
+        }
+        return Ok(Exit::DONE);
+    }
+    let state = record::mode(&mut connection).await?;
+    if cli.json {
+        say!("{}", serde_json::to_value(&state).unwrap_or_default());
+        return Ok(Exit::DONE);
+    }
+    say!("The mode is {}", in_words(state.mode));
+    if let (Some(person), Some(since), Some(reason)) = (&state.by_person, state.since, &state.reason) {
+        say!("Set by {person} on {}: {reason}", since.format("%Y-%m-%d %H:%M UTC"));
+    }
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn adopt(cli: &Cli, args: &ReasonArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.by.as_deref()).await?;
+    let mut connection = shell.pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    let adopted = record::adopt(&mut transaction, &shell.host, &args.reason, &shell.actor).await?;
+    transaction.commit().await?;
+    let identity = record::identity(&mut connection, &shell.host).await?;
+    if cli.json {
+        say!("{}", serde_json::json!({ "adopted": adopted, "identity": identity }));
+    } else {
+        let (name, system) = (&identity.database_name, &identity.system_identifier);
+        let may = if adopted { "may send from this machine now" } else { "might send from this machine already" };
+        say!("The database {name} (system {system}) {may}.");
+    }
+    Ok(Exit::DONE)
+}
+
+impl From<ApprovalError> for Failure {
+    fn from(error: ApprovalError) -> Self {
+        match error {
+            ApprovalError::Record(error) => error.into(),
+            ApprovalError::NoSuchNotice(_) | ApprovalError::NoSuchRun(_) | ApprovalError::NothingWaits => {
+                Self::new(Exit::NO_SUCH_THING, error.to_string())
+            }
+            refused => Self::new(Exit::REFUSED, refused.to_string()),
+        }
+    }
+}
+
+fn which(args: &WhichArgs) -> Which {
+    match args.run {
+        Some(run) => Which::Run(run),
+        None if args.all => Which::All,
+        None => Which::Notices(args.notices.clone()),
+    }
+}
+
+pub(super) async fn approve(cli: &Cli, args: &WhichArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
+    let done = daemon::approve(&shell, &which(args), &args.why.reason).await?;
+    if cli.json {
+        say!("{}", serde_json::to_value(&done).unwrap_or_default());
+        return Ok(Exit::DONE);
+    }
+    say!("{} approved and queued.", notices(done.approved));
+    if done.renewed > 0 {
+        say!("{} approved and queued with a smaller amount: something was paid since.", notices(done.renewed));
+    }
+    if done.void > 0 {
+        say!("{} not approved: something grew or changed; the next scan decides again.", notices(done.void));
+    }
+    if done.expired > 0 {
+        say!("{} not approved: the text is no longer true; the next scan decides again.", notices(done.expired));
+    }
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn drop_waiting(cli: &Cli, args: &WhichArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
+    let dropped = daemon::drop_waiting(&shell, &which(args), &args.why.reason).await?;
+    if cli.json {
+        say!("{}", serde_json::json!({ "dropped": dropped }));
+    } else {
+        say!("{} dropped. The next scan decides again; `dunningd hold` stops an account.", notices(dropped));
+    }
+    Ok(Exit::DONE)
+}
+
+fn notices(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "notice" } else { "notices" })
+}

@@ -1,0 +1,256 @@
+//! What a person lets out. Approval means "these items, this stage, up to this amount": what shrank is written anew with
+//! the smaller amount and stays approved; what grew or changed is cancelled and decided again.
+
+use chrono::NaiveDate;
+use serde::Serialize;
+use sqlx::Connection as _;
+use uuid::Uuid;
+
+use crate::decide::ladder_of;
+use crate::ledger;
+use crate::model::{
+    AccountId, ApprovalCause, CancelReason, Creditor, CreditorId, Decision, ItemCode, NoticeId, ReasonCode,
+    ReleaseState, Snapshot, StageName, Tone, Verdict,
+};
+use crate::record::{self, ApprovalError, ApprovedNotice, RecordError, Renewal, WaitingNotice, Which};
+
+use super::run::{Run, own_accounts};
+use super::scan::{ScanError, ScanRequest};
+use super::{Live, Shell};
+
+/// Notices approved in one transaction.
+const BATCH: usize = 500;
+
+/// What became of the notices that a person approved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Approved {
+    /// They go out as they are.
+    pub approved: u64,
+    /// They go out with a smaller amount.
+    pub renewed: u64,
+    /// Something grew, changed or stopped them; the next scan decides again.
+    pub void: u64,
+    /// Their text was no longer true; the next scan decides again.
+    pub expired: u64,
+}
+
+/// Approves what waits for a person.
+///
+/// # Errors
+/// When nothing of it waits, or one of them may not be approved by this login; nothing is approved then.
+pub async fn approve(shell: &Shell, which: &Which, reason: &str) -> Result<Approved, ApprovalError> {
+    let live = shell.live();
+    let policy = &live.config.policy;
+    let mut connection = shell.pool.acquire().await?;
+    let wanted = "only one that waits for approval can be approved";
+    let notices = record::waiting_notices(&mut connection, which, &["awaiting_approval"], wanted).await?;
+    let login = &shell.actor.os_user;
+    if let Some(own) = notices.iter().find(|notice| !policy.approval.same_person && asked_for(notice, login)) {
+        return Err(ApprovalError::SamePerson { login: login.clone(), notice: own.notice });
+    }
+    let mut done = Approved::default();
+    for batch in notices.chunks(BATCH) {
+        for creditor in policy.creditors.values() {
+            let of_creditor: Vec<(Uuid, NaiveDate)> = batch
+                .iter()
+                .filter(|notice| notice.creditor == creditor.id.as_str())
+                .map(|notice| (notice.notice, today(shell, creditor, notice.as_of)))
+                .collect();
+            if of_creditor.is_empty() {
+                continue;
+            }
+            let own = own_accounts(creditor);
+            let per_hour = policy.brake.notices_per_hour;
+            let mut transaction = connection.begin().await?;
+            let approved =
+                record::approve(&mut transaction, &of_creditor, per_hour, &own, reason, &shell.actor).await?;
+            transaction.commit().await?;
+            done.approved += approved.len() as u64;
+            for (notice, today) in of_creditor.into_iter().filter(|(notice, _)| !approved.contains(notice)) {
+                match look_again(shell, &live, notice, today, reason).await? {
+                    // It changed and changed back meanwhile: it waits on.
+                    Looked::AsApproved => {}
+                    Looked::Renewed => done.renewed += 1,
+                    Looked::Expired => done.expired += 1,
+                    Looked::Void => done.void += 1,
+                }
+            }
+        }
+    }
+    if let Which::Run(run) = which {
+        let mut transaction = connection.begin().await?;
+        record::close_run(&mut transaction, *run, ReleaseState::Approved, reason, &shell.actor).await?;
+        transaction.commit().await?;
+    }
+    Ok(done)
+}
+
+/// Drops what waits for a person or in the queue; gives how many notices that were.
+///
+/// # Errors
+/// When nothing of it waits, or the database refuses.
+pub async fn drop_waiting(shell: &Shell, which: &Which, reason: &str) -> Result<u64, ApprovalError> {
+    let mut connection = shell.pool.acquire().await?;
+    let states: &[&str] = match which {
+        Which::Notices(_) | Which::Run(_) => &["awaiting_approval", "queued", "deferred"],
+        Which::All => &["awaiting_approval"],
+    };
+    let wanted = "only one that waits for approval or in the queue can be dropped";
+    let notices = record::waiting_notices(&mut connection, which, states, wanted).await?;
+    let ids: Vec<Uuid> = notices.iter().map(|notice| notice.notice).collect();
+    let mut transaction = connection.begin().await?;
+    let dropped = record::drop_notices(&mut transaction, &ids, reason, &shell.actor).await?;
+    transaction.commit().await?;
+    if let Which::Run(run) = which {
+        let mut transaction = connection.begin().await?;
+        record::close_run(&mut transaction, *run, ReleaseState::Dropped, reason, &shell.actor).await?;
+        transaction.commit().await?;
+    }
+    Ok(dropped)
+}
+
+/// Whether that login asked for something that others have to approve.
+fn asked_for(notice: &WaitingNotice, login: &str) -> bool {
+    let braked = notice.approval.as_deref() == Some(ApprovalCause::Brake.as_str());
+    let formal = Tone::parse(&notice.tone).is_some_and(|tone| tone >= Tone::Formal);
+    (braked || formal) && notice.asked_by.as_deref() == Some(login)
+}
+
+/// The business date that a notice lives on.
+fn today(shell: &Shell, creditor: &Creditor, as_of: Option<NaiveDate>) -> NaiveDate {
+    as_of.unwrap_or_else(|| shell.clock.today(creditor.time_zone))
+}
+
+/// What a closer look at an approved notice showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// Nothing changed.
+    AsApproved,
+    /// Less is owed: another notice, approved too, is in its place.
+    Renewed,
+    Expired,
+    Void,
+}
+
+/// Looks at an approved notice again, decides its account as if it did not exist, and puts another one in its place where
+/// only less is owed; otherwise cancels it.
+///
+/// # Errors
+/// When the database refuses.
+pub(super) async fn look_again(
+    shell: &Shell,
+    live: &Live,
+    notice: Uuid,
+    today: NaiveDate,
+    reason: &str,
+) -> Result<Looked, RecordError> {
+    let mut connection = shell.pool.acquire().await?;
+    let Some(approved) = record::approved_notice(&mut connection, notice).await? else { return Ok(Looked::Void) };
+    let expired = approved.valid_until < today;
+    if approved.unchanged && !expired {
+        return Ok(Looked::AsApproved);
+    }
+    let renewed =
+        if expired { Err(CancelReason::Expired) } else { decided_again(shell, live, notice, &approved).await? };
+    let mut transaction = connection.begin().await?;
+    let looked = match renewed {
+        Ok(renewal) => {
+            let approved_by = approved.approved_by.as_deref().unwrap_or(&shell.actor.person);
+            let renewal = Renewal {
+                old: notice,
+                run: &renewal.run,
+                snapshot: &renewal.snapshot,
+                ladder: &ladder_of(&live.config.policy, &renewal.snapshot),
+                decision: &renewal.decision,
+                planned: &renewal.planned,
+                approved_by,
+                reason,
+                own: &renewal.own,
+            };
+            record::renew(&mut transaction, &renewal, &shell.actor).await?;
+            Looked::Renewed
+        }
+        Err(why) => {
+            record::cancel_notice(&mut transaction, notice, why, &shell.actor).await?;
+            if expired { Looked::Expired } else { Looked::Void }
+        }
+    };
+    transaction.commit().await?;
+    Ok(looked)
+}
+
+/// A notice in the place of another.
+struct Again {
+    run: record::RunStart,
+    snapshot: Snapshot,
+    decision: Decision,
+    planned: record::Planned,
+    own: Vec<(String, String)>,
+}
+
+async fn decided_again(
+    shell: &Shell,
+    live: &Live,
+    notice: Uuid,
+    approved: &ApprovedNotice,
+) -> Result<Result<Again, CancelReason>, RecordError> {
+    let void = Ok(Err(CancelReason::ApprovalVoid));
+    let creditor = CreditorId::parse(&approved.creditor).ok();
+    let creditor = creditor.and_then(|id| live.config.policy.creditors.get(&id));
+    let (Some(creditor), Ok(account)) = (creditor, AccountId::parse(&approved.account)) else { return void };
+    let request =
+        ScanRequest { account: Some(account.clone()), as_of: approved.as_of, dry_run: true, ..ScanRequest::default() };
+    let mut read = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let run = Run::new(shell, live, creditor, &request);
+    let looked = run.look_at_without(&mut read, &account, NoticeId(notice), approved.business_date).await;
+    let (snapshot, decision) = match looked {
+        Ok(looked) => looked,
+        Err(ScanError::Record(error)) => return Err(error),
+        Err(_) => return Ok(Err(CancelReason::WithdrawnBeforeSend)),
+    };
+    let contacting = match &decision.verdict {
+        Verdict::Contact(contacting) if within(&decision, contacting.stage.as_str(), approved) => contacting,
+        Verdict::Contact(_) => return void,
+        Verdict::No { code, .. } => return Ok(Err(stopped_by(*code))),
+    };
+    let Ok(mut planned) = run.compose(&snapshot, &decision, contacting) else { return void };
+    planned.approval = approved.approval.as_deref().and_then(ApprovalCause::parse);
+    let valid_days = u64::from(live.config.policy.approval.valid_days);
+    planned.valid_until = decision.business_date + chrono::Days::new(valid_days);
+    let items: Vec<_> = decision.items.iter().filter(|item| item.code == ItemCode::Demanded).collect();
+    let claim = (account, items.iter().map(|item| item.item.clone()).collect());
+    let prints = ledger::fingerprints(&mut read, &[claim], approved.as_of, decision.business_date).await?;
+    planned.fingerprint = prints.into_iter().next().unwrap_or_default();
+    let Some(start) = record::run_start(&mut read, approved.run).await? else { return void };
+    let start = record::RunStart { business_date: decision.business_date, ..start };
+    Ok(Ok(Again { run: start, snapshot, decision, planned, own: own_accounts(creditor) }))
+}
+
+/// Whether a decision demands nothing but what was approved: the same stage, no other items, no item with more.
+fn within(decision: &Decision, stage: &str, approved: &ApprovedNotice) -> bool {
+    let mut demanded = decision.items.iter().filter(|item| item.code == ItemCode::Demanded);
+    stage == approved.stage
+        && demanded.all(|item| {
+            let next = item.next_stage.as_ref().map(StageName::as_str);
+            let to_pay = item.to_pay();
+            approved.items.iter().any(|(id, stage, up_to)| {
+                id == item.item.as_str()
+                    && Some(stage.as_str()) == next
+                    && up_to.currency == to_pay.currency
+                    && to_pay.amount <= up_to.amount
+            })
+        })
+}
+
+/// What stopped an approved notice whose account is not to be written to any more.
+fn stopped_by(code: ReasonCode) -> CancelReason {
+    match code {
+        ReasonCode::Paused => CancelReason::Paused,
+        ReasonCode::HandedOver => CancelReason::HandedOverBeforeSend,
+        ReasonCode::AccountHold => CancelReason::HeldBeforeSend,
+        ReasonCode::NothingOpen | ReasonCode::AccountInCredit | ReasonCode::BelowMinimum => {
+            CancelReason::PaidBeforeSend
+        }
+        _ => CancelReason::LedgerChanged,
+    }
+}

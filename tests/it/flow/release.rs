@@ -1,0 +1,249 @@
+//! What leaves a run, and when: modes, brakes, approval.
+
+use dunningd::daemon::{self, Approved, ScanError};
+use dunningd::model::{Actor, BrakeCode, Mode, RefusalCode, ReleaseState};
+use dunningd::record::{self, ApprovalError, Which};
+
+use crate::support::shell::{Office, Setup, day_plus};
+
+/// Somebody else than who scans.
+async fn approve(office: &mut Office, which: &Which) -> Result<Approved, ApprovalError> {
+    let tester = std::mem::replace(&mut office.shell.actor, Actor { os_user: "chief".into(), person: "Chiara".into() });
+    let done = daemon::approve(&office.shell, which, "looked at").await;
+    office.shell.actor = tester;
+    done
+}
+
+async fn mode(office: &Office, mode: Mode) {
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    record::set_mode(&mut transaction, mode, "a trial", &office.shell.actor).await.unwrap();
+    transaction.commit().await.unwrap();
+}
+
+/// One account whose notice waits for a person.
+async fn waiting() -> Office {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    mode(&office, Mode::ApproveAll).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.queued, released.awaiting), (ReleaseState::ApproveAll, 0, 1));
+    assert_eq!(office.deliver().await.accepted, 0);
+    office
+}
+
+#[tokio::test]
+async fn a_new_installation_approves_everything() {
+    let database = crate::support::postgres::Database::new().await;
+    let mut connection = database.pool("dunningd_app").await.acquire().await.unwrap();
+    assert_eq!(record::mode(&mut connection).await.unwrap().mode, Mode::ApproveAll);
+}
+
+#[tokio::test]
+async fn what_is_approved_goes_out_with_its_frozen_bytes() {
+    let mut office = waiting().await;
+    assert_eq!(approve(&mut office, &Which::All).await.unwrap(), Approved { approved: 1, ..Approved::default() });
+    assert_eq!(office.deliver().await.accepted, 1);
+    assert_eq!(office.notices().await, ["A01 friendly accepted"]);
+    assert_eq!(office.lines("SELECT approved_by FROM dunning.notice").await, ["Chiara"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn what_is_dropped_never_goes_out() {
+    let office = waiting().await;
+    assert_eq!(daemon::drop_waiting(&office.shell, &Which::All, "not this one").await.unwrap(), 1);
+    assert_eq!(office.deliver().await.accepted, 0);
+    assert_eq!(office.notices().await, ["A01 friendly cancelled dropped"]);
+    assert_eq!(office.smtp.messages().len(), 0);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_part_payment_before_the_approval_sends_the_smaller_amount() {
+    let mut office = waiting().await;
+    office.sql("UPDATE ledger.item SET open_amount = 40").await;
+    assert_eq!(approve(&mut office, &Which::All).await.unwrap(), Approved { renewed: 1, ..Approved::default() });
+    assert_eq!(office.deliver().await.accepted, 1);
+    assert_eq!(office.notices().await, ["A01 friendly cancelled renewed", "A01 friendly accepted"]);
+    assert_eq!(office.lines("SELECT to_pay::text FROM dunning.notice_item WHERE live").await, ["40"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_part_payment_after_the_approval_sends_the_smaller_amount() {
+    let mut office = waiting().await;
+    approve(&mut office, &Which::All).await.unwrap();
+    office.sql("UPDATE ledger.item SET open_amount = 40").await;
+    let done = office.deliver().await;
+    assert_eq!((done.accepted, done.cancelled), (1, 1));
+    let text = String::from_utf8_lossy(&office.smtp.messages()[0].bytes).into_owned();
+    assert!(text.contains("40,00") && !text.contains("Importo da pagare: 100"), "{text}");
+    assert_eq!(office.notices().await, ["A01 friendly cancelled renewed", "A01 friendly accepted"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn an_amount_that_grew_voids_the_approval() {
+    let mut office = waiting().await;
+    approve(&mut office, &Which::All).await.unwrap();
+    office.sql("UPDATE ledger.item SET amount = 140, open_amount = 140").await;
+    assert_eq!(office.deliver().await.accepted, 0);
+    assert_eq!(office.notices().await, ["A01 friendly cancelled approval_void"]);
+    assert_eq!(office.scan().await.released.unwrap().awaiting, 1);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn what_waited_longer_than_its_text_is_true_is_decided_again() {
+    let mut office = waiting().await;
+    office.go_to(day_plus(5)).await;
+    assert_eq!(office.verdicts().await, ["A01 notice_pending"]);
+    office.go_to(day_plus(6)).await;
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    assert_eq!(office.notices().await, ["A01 friendly cancelled expired", "A01 friendly awaiting_approval"]);
+}
+
+#[tokio::test]
+async fn a_stage_that_asks_for_approval_waits_in_every_mode() {
+    let setup = Setup::default().policy("name = \"friendly\"\n", "name = \"friendly\"\napproval = true\n");
+    let mut office = Office::with(setup).await;
+    office.accounts(1).await;
+    assert_eq!(office.scan().await.released.unwrap().awaiting, 1);
+    assert_eq!(office.lines("SELECT approval FROM dunning.notice").await, ["stage"]);
+    approve(&mut office, &Which::All).await.unwrap();
+    assert_eq!(office.deliver().await.accepted, 1);
+}
+
+#[tokio::test]
+async fn more_than_the_policy_allows_do_not_wait() {
+    let setup = Setup::default().policy("waiting_limit = 200", "waiting_limit = 2");
+    let office = Office::with(setup).await;
+    office.accounts(3).await;
+    mode(&office, Mode::ApproveAll).await;
+    assert_eq!(office.verdicts().await, ["A01 contact", "A02 contact", "A03 approval_limit"]);
+}
+
+#[tokio::test]
+async fn the_mode_shadow_decides_and_sends_nothing() {
+    let office = Office::new().await;
+    office.accounts(2).await;
+    mode(&office, Mode::Shadow).await;
+    let run = office.scan().await;
+    assert_eq!((run.totals.contacted, run.released.unwrap().cancelled), (2, 2));
+    assert_eq!(office.deliver().await.accepted, 0);
+    assert_eq!(office.notices().await, ["A01 friendly cancelled shadow", "A02 friendly cancelled shadow"]);
+    // No stage is done by it.
+    assert_eq!(office.verdicts().await, ["A01 contact", "A02 contact"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_run_with_one_notice_too_many_is_held_until_somebody_else_approves_it() {
+    let setup = Setup::default().policy("notices_per_run = 2000", "notices_per_run = 2");
+    let mut office = Office::with(setup).await;
+    office.accounts(2).await;
+    assert_eq!(office.scan().await.queued, 2);
+    assert_eq!(office.deliver().await.accepted, 2);
+    for n in 3..=5 {
+        office.account(&format!("A{n:02}"), "it", &format!("conti@a{n:02}.test")).await;
+        office.invoice(&format!("I{n:02}"), &format!("A{n:02}"), 6, "100.00 EUR").await;
+    }
+    let run = office.scan().await;
+    let released = run.released.unwrap();
+    assert_eq!((released.state, released.awaiting, released.queued), (ReleaseState::Held, 3, 0));
+    assert_eq!(released.braked[0].brake, BrakeCode::NoticesPerRun);
+    assert_eq!(released.braked[0].why, "3 notices, and a run may send 2 (policy.toml, brake.notices_per_run)");
+    let which = Which::Run(run.run.unwrap().0);
+    let own = daemon::approve(&office.shell, &which, "mine").await.unwrap_err();
+    assert!(matches!(own, ApprovalError::SamePerson { .. }), "{own}");
+    assert_eq!(approve(&mut office, &which).await.unwrap().approved, 3);
+    assert_eq!(office.deliver().await.accepted, 3);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn the_first_run_sends_a_part_and_the_next_day_twice_as_many() {
+    let setup = Setup::default().policy("first_run_notices = 100", "first_run_notices = 2");
+    let mut office = Office::with(setup).await;
+    office.accounts(7).await;
+    office.sql("UPDATE ledger.item SET due_date = due_date - 1 WHERE item_id = 'I07'").await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.queued, released.cancelled), (ReleaseState::Ramped, 2, 5));
+    assert_eq!(office.deliver().await.accepted, 2);
+    // The oldest first.
+    assert_eq!(office.count("dunning.notice WHERE state = 'accepted' AND account_id IN ('A07', 'A01')").await, 2);
+    // Again on the same day: nothing more.
+    assert_eq!(office.scan().await.released.unwrap().queued, 0);
+    office.go_to(day_plus(1)).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.queued), (ReleaseState::Ramped, 4));
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn notices_beyond_an_hours_number_wait_for_the_next_hours() {
+    let setup = Setup::default().policy("notices_per_hour = 500", "notices_per_hour = 2");
+    let office = Office::with(setup).await;
+    office.accounts(3).await;
+    assert_eq!(office.scan().await.queued, 3);
+    assert_eq!(office.deliver().await.accepted, 2);
+    assert_eq!(office.count("dunning.notice WHERE not_before > now() + interval '50 minutes'").await, 1);
+}
+
+#[tokio::test]
+async fn a_changed_bank_account_holds_the_next_run_and_shows_old_and_new() {
+    let mut office = Office::new().await;
+    office.accounts(2).await;
+    assert_eq!(office.scan().await.queued, 2);
+    assert_eq!(office.deliver().await.accepted, 2);
+    let old = office.lines("SELECT bank_account FROM dunning.requisites WHERE account_id = 'A01'").await.remove(0);
+    let new = "PL61109010140000071219812874";
+    office
+        .sql(format!(
+            "UPDATE ledger.account SET requisites = '{{\"holder\": \"Tre Aquiloni\", \"iban\": \"{new}\"}}'
+             WHERE account_id = 'A01'"
+        ))
+        .await;
+    office.go_to(day_plus(9)).await;
+    let run = office.scan().await;
+    let released = run.released.unwrap();
+    assert_eq!((released.state, released.braked[0].brake), (ReleaseState::Held, BrakeCode::BankAccount));
+    let why = &released.braked[0].why;
+    assert!(why.contains(new) && why.contains(&old) && why.contains("A01"), "{why}");
+    approve(&mut office, &Which::Run(run.run.unwrap().0)).await.unwrap();
+    let kept = office.lines("SELECT bank_account FROM dunning.requisites WHERE account_id = 'A01'").await;
+    assert_eq!(kept, [new]);
+}
+
+#[tokio::test]
+async fn a_database_that_nobody_adopted_only_decides_dry() {
+    let mut office = Office::new().await;
+    office.accounts(1).await;
+    assert_eq!(office.scan().await.queued, 1);
+    let here = std::mem::replace(&mut office.shell.host, "another machine".to_owned());
+    let refused = office.scan_as(&Office::request()).await.unwrap_err();
+    assert!(matches!(refused, ScanError::Refused { code: RefusalCode::NotAdopted, .. }), "{refused}");
+    assert!(office.deliver().await.not_adopted.is_some());
+    assert_eq!(office.smtp.messages().len(), 0);
+    let dry = daemon::ScanRequest { dry_run: true, ..Office::request() };
+    assert!(office.scan_as(&dry).await.unwrap().0.not_adopted.is_some());
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    record::adopt(&mut transaction, &office.shell.host, "moved", &office.shell.actor).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(office.deliver().await.accepted, 1);
+    office.shell.host = here;
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn outside_production_only_named_domains_are_written_to() {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    office.account("B1", "it", "conti@b1.example.com").await;
+    office.invoice("J1", "B1", 6, "100.00 EUR").await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.queued, released.not_allowed), (1, 1));
+    assert_eq!(office.deliver().await.accepted, 1);
+    assert_eq!(office.notices().await, ["A01 friendly accepted", "B1 friendly cancelled recipient_not_allowed"]);
+    office.verified().await;
+}
