@@ -37,6 +37,9 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
     } else {
         None
     };
+    if let Some(error) = if args.dry_run { None } else { daemon::anchor_after_run(&shell).await } {
+        eprintln!("dunningd: no checkpoint of the log: {error}");
+    }
     let waiting = if args.deliver { record::waiting(&mut *shell.pool.acquire().await?).await? } else { Vec::new() };
     if json {
         let mut value = serde_json::to_value(&report).unwrap_or_default();

@@ -9,7 +9,8 @@ use super::findings::FindingCode;
 use super::ladder;
 use super::section::{Field, Section};
 use crate::model::{
-    Calendars, ContactCap, Country, CreditNetting, Currency, Language, Minimums, Policy, TemplateCatalog, Weekdays,
+    Calendars, ContactCap, Country, CreditNetting, Currency, Language, Minimums, Policy, Retention, TemplateCatalog,
+    Weekdays,
 };
 
 /// Reads the policy document, without creditors and templates. Whatever could not be read has its default, and a
@@ -22,6 +23,7 @@ pub(super) fn read(mut root: Section<'_>) -> Policy {
     let ladders = ladder::read(ladders, &root);
     let minimums = minimums(&mut root);
     let contact_caps = contact_caps(&mut root);
+    let retention = retention(&mut root);
     let calendars = Calendars::weekly(send_days(&mut root));
     let netting = [("oldest_first", CreditNetting::OldestFirst), ("per_contract", CreditNetting::PerContract)];
     let policy = Policy {
@@ -43,6 +45,7 @@ pub(super) fn read(mut root: Section<'_>) -> Policy {
         rows_in_letter: root.number("rows_in_letter", 1..=200, 10),
         valid_days: root.number("valid_days", 0..=14, 2),
         restore_days: root.number("restore_days", 0..=90, 7),
+        retention,
         locations,
     };
     root.close();
@@ -140,6 +143,18 @@ fn contact_caps(root: &mut Section<'_>) -> Vec<ContactCap> {
             .note(FindingCode::Doubtful, "without a cap nothing but the ladder limits how often a debtor is contacted");
     }
     caps.into_iter().filter_map(cap).collect()
+}
+
+fn retention(root: &mut Section<'_>) -> Retention {
+    let Some(mut section) = root.section("retention") else { return Retention::default() };
+    let mut months = |key| section.get(key).and_then(|field| field.number(1..=1200));
+    let retention = Retention {
+        messages_months: months("messages_months"),
+        notes_months: months("notes_months"),
+        smtp_months: months("smtp_months"),
+    };
+    section.close();
+    retention
 }
 
 fn send_days(root: &mut Section<'_>) -> Weekdays {

@@ -2,10 +2,12 @@
 //!
 //! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision into a letter,
 //! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `simulate` tries a policy
-//! on the past, `lifecycle` is the service: signals, reload, drain.
+//! on the past, `upkeep` signs checkpoints and ends retention, `dossier` tells all about one account, `lifecycle` is the
+//! service: signals, reload, drain.
 
 mod compose;
 mod dispatch;
+mod dossier;
 mod lifecycle;
 mod live;
 mod register;
@@ -13,6 +15,7 @@ mod run;
 mod scan;
 mod schedule;
 mod simulate;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -24,6 +27,7 @@ use crate::model::Actor;
 
 pub use compose::{letter, mail};
 pub use dispatch::{Dispatched, dispatch, retry_at};
+pub use dossier::{DossierError, dossier};
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
 pub use register::{EntryError, PromiseRequest, promise, promises, waive, withdraw_promise};
@@ -33,6 +37,7 @@ pub use simulate::{
     Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,
     replay, simulate,
 };
+pub use upkeep::{AnchorError, anchor, anchor_after_run, end_retention, signing_key};
 
 /// Everything that work is done with.
 pub struct Shell {

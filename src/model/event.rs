@@ -46,6 +46,10 @@ pub enum EventKind {
     TaskOpened,
     ItemWithdrawn,
     ItemRestored,
+    LegalHoldPlaced,
+    LegalHoldLifted,
+    /// Personal data was deleted; written by the function of the database that deletes it.
+    Redacted,
 }
 
 impl EventKind {
@@ -82,6 +86,9 @@ impl EventKind {
             Self::TaskOpened => "task_opened",
             Self::ItemWithdrawn => "item_withdrawn",
             Self::ItemRestored => "item_restored",
+            Self::LegalHoldPlaced => "legal_hold_placed",
+            Self::LegalHoldLifted => "legal_hold_lifted",
+            Self::Redacted => "redacted",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod account;
 mod calendar;
+mod checkpoint;
 mod codes;
 mod creditor;
 mod decision;
@@ -11,6 +12,7 @@ mod ids;
 mod item;
 mod letter;
 mod mail;
+mod merkle;
 mod money;
 mod notice;
 mod policy;
@@ -21,6 +23,7 @@ mod snapshot;
 
 pub use account::{Account, Contact, ContactRole, EmailKind, PartyKind};
 pub use calendar::{Calendars, SendingDay, Weekdays};
+pub use checkpoint::{Checkpoint, CheckpointKey, VerifierKey};
 pub use creditor::{BankAccount, Creditor, Requisites};
 pub use decision::{
     CaseChange, Check, Contacting, Decision, DecisionKind, ItemCode, ItemDecision, Netted, ReasonCode, TaskKind,
@@ -35,10 +38,11 @@ pub use ids::{
 pub use item::{Dispute, Instalment, Item, ItemKind};
 pub use letter::{Demand, InformationRow, Letter, LetterRow, Payee};
 pub use mail::{Attachment, Mail, Mailbox, Rendered};
+pub use merkle::{Edge, Hash, Prover, extends, includes, node_hash};
 pub use money::{Amounts, Currency, Money};
 pub use notice::{NoticeState, Outcome, Phase, Reply};
 pub use policy::{
-    Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Stage, StageCondition,
+    Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Retention, Stage, StageCondition,
     TemplateCatalog, Tone,
 };
 pub use promise::{Promise, PromiseState, PromisedItem, Standing};

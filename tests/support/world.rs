@@ -14,7 +14,8 @@ use dunningd::model::{
     ContactRole, Contacting, Country, CreditNetting, Creditor, CreditorId, Currency, Decision, Demands, EmailAddress,
     EmailKind, Handover, History, Hold, HoldTarget, Item, ItemCode, ItemId, ItemKind, Ladder, LadderName, Language,
     Minimums, Money, NoticeId, NoticeState, OnUnknown, PartyKind, PastNotice, Policy, Promise, PromisedItem,
-    Requisites, Snapshot, Stage, StageCondition, StageName, TemplateCatalog, Tone, Verdict, Waiver, Weekdays,
+    Requisites, Retention, Snapshot, Stage, StageCondition, StageName, TemplateCatalog, Tone, Verdict, Waiver,
+    Weekdays,
 };
 use rust_decimal::Decimal;
 
@@ -520,6 +521,7 @@ fn policy() -> Policy {
         rows_in_letter: 10,
         valid_days: 2,
         restore_days: 7,
+        retention: Retention::default(),
         locations: ["contact_cap", "send_days", "languages", "minimum.EUR", "item_grace_days"]
             .map(|key| (key.to_owned(), format!("policy.toml:{key}")))
             .into(),
