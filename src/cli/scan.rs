@@ -20,7 +20,7 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         account: parsed(args.account.as_deref(), AccountId::parse)?,
         as_of: args.as_of,
         dry_run: args.dry_run,
-        scheduled: false,
+        ..ScanRequest::default()
     };
     let shell = connect::shell(cli, None).await?;
     let mut decisions = Vec::new();

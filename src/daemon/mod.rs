@@ -31,7 +31,7 @@ pub use dossier::{DossierError, dossier};
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
 pub use register::{EntryError, PromiseRequest, promise, promises, waive, withdraw_promise};
-pub use scan::{RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan};
+pub use scan::{Page, RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan};
 pub use schedule::{Due, payments_needed, run_due};
 pub use simulate::{
     Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,

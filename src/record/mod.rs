@@ -44,7 +44,7 @@ pub use notices::{NoticeRow, notices_of, release_run};
 pub use outbox::{
     AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, attempts_of, open_tasks, outbox, resolve, waiting,
 };
-pub use past::{Past, mailboxes, past};
+pub use past::{Past, PastReader, mailboxes};
 pub use promises::{promise, withdraw_promise};
 pub use proof::{Proof, Proved, ProvedEvent, prove, verify_proof};
 pub use register::{

@@ -1,5 +1,6 @@
 //! What is known about accounts from before: cases, notices, what people recorded, withdrawn items, mailboxes.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
@@ -25,46 +26,116 @@ pub struct Past {
     pub withdrawn: BTreeSet<ItemId>,
 }
 
-/// The past of those accounts, as far as it lies on or before `today`.
-///
-/// # Errors
-/// When the database refuses or holds something that does not parse.
-pub async fn past(
-    connection: &mut PgConnection,
-    accounts: &[AccountId],
-    today: NaiveDate,
-) -> Result<BTreeMap<AccountId, Past>, RecordError> {
-    let ids: Vec<String> = accounts.iter().map(AccountId::to_string).collect();
-    let mut pasts: BTreeMap<AccountId, Past> =
-        accounts.iter().map(|account| (account.clone(), Past::default())).collect();
+/// Reads the pasts of accounts, page by page, within one transaction: it asks once for what is the same on every page.
+pub struct PastReader {
+    recorded: Recorded,
+    /// By the hash of their text.
+    ladders: BTreeMap<String, Ladder>,
+}
 
-    let cases = sqlx::query!(
-        r#"SELECT c.account_id, c.opened_on, t.body FROM dunning.debt_case c JOIN dunning.text t ON t.sha256 = c.ladder_sha256
-           WHERE c.account_id = ANY ($1) AND c.opened_on <= $2 AND (c.closed_on IS NULL OR c.closed_on > $2)"#,
-        &ids,
-        today
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    for row in cases {
-        let ladder: Ladder =
-            serde_json::from_str(&row.body).map_err(|_| inconsistent("dunning.text", "body", &row.account_id))?;
-        if let Some(past) = of(&mut pasts, &row.account_id) {
-            past.case = Some(Case { ladder, opened_on: row.opened_on });
-        }
+/// The tables that hold anything at all.
+struct Recorded {
+    waivers: bool,
+    holds: bool,
+    handovers: bool,
+    promises: bool,
+    calls: bool,
+    withdrawn: bool,
+}
+
+impl PastReader {
+    /// # Errors
+    /// When the database refuses.
+    pub async fn open(connection: &mut PgConnection) -> Result<Self, RecordError> {
+        let recorded = sqlx::query_as!(
+            Recorded,
+            r#"SELECT EXISTS (SELECT FROM dunning.waiver) AS "waivers!",
+                   EXISTS (SELECT FROM dunning.hold WHERE released_at IS NULL) AS "holds!",
+                   EXISTS (SELECT FROM dunning.handover WHERE back_at IS NULL) AS "handovers!",
+                   EXISTS (SELECT FROM dunning.promise) AS "promises!",
+                   EXISTS (SELECT FROM dunning.call) AS "calls!",
+                   EXISTS (SELECT FROM dunning.known_item WHERE state = 'withdrawn') AS "withdrawn!""#
+        )
+        .fetch_one(connection)
+        .await?;
+        Ok(Self { recorded, ladders: BTreeMap::new() })
     }
 
+    /// The past of those accounts, as far as it lies on or before `today`.
+    ///
+    /// # Errors
+    /// When the database refuses or holds something that does not parse.
+    pub async fn page(
+        &mut self,
+        connection: &mut PgConnection,
+        accounts: &[AccountId],
+        today: NaiveDate,
+    ) -> Result<BTreeMap<AccountId, Past>, RecordError> {
+        let ids: Vec<String> = accounts.iter().map(AccountId::to_string).collect();
+        let mut pasts: BTreeMap<AccountId, Past> =
+            accounts.iter().map(|account| (account.clone(), Past::default())).collect();
+        self.cases(connection, &ids, today, &mut pasts).await?;
+        notices(connection, &ids, today, &mut pasts).await?;
+        register(connection, &self.recorded, &ids, today, &mut pasts).await?;
+        Ok(pasts)
+    }
+
+    async fn cases(
+        &mut self,
+        connection: &mut PgConnection,
+        ids: &[String],
+        today: NaiveDate,
+        pasts: &mut BTreeMap<AccountId, Past>,
+    ) -> Result<(), RecordError> {
+        let cases = sqlx::query!(
+            "SELECT account_id, opened_on, ladder_sha256 FROM dunning.debt_case
+             WHERE account_id = ANY ($1) AND opened_on <= $2 AND (closed_on IS NULL OR closed_on > $2)",
+            ids,
+            today
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        for row in cases {
+            let ladder = match self.ladders.entry(row.ladder_sha256) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let body = sqlx::query_scalar!("SELECT body FROM dunning.text WHERE sha256 = $1", new.key())
+                        .fetch_one(&mut *connection)
+                        .await?;
+                    let ladder = serde_json::from_str(&body)
+                        .map_err(|_| inconsistent("dunning.text", "body", &row.account_id))?;
+                    new.insert(ladder)
+                }
+            };
+            if let Some(past) = of(pasts, &row.account_id) {
+                past.case = Some(Case { ladder: ladder.clone(), opened_on: row.opened_on });
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn notices(
+    connection: &mut PgConnection,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
+    // Notice by notice, so that the items are found by their index whatever the planner knows about the tables.
     let notices = sqlx::query!(
         r#"SELECT n.notice_id, n.account_id, n.stage, n.tone, n.state, n.business_date, n.counted_on, n.accepted_on,
-               n.respond_by, n.recipient_key, n.message_id,
-               array_agg(i.item_id ORDER BY i.item_id) AS "items!", array_agg(i.stage ORDER BY i.item_id) AS "stages!"
-           FROM dunning.notice n JOIN dunning.notice_item i USING (notice_id)
+               n.respond_by, n.recipient_key, n.message_id, i.items AS "items!", i.stages AS "stages!"
+           FROM dunning.notice n
+           CROSS JOIN LATERAL (SELECT array_agg(item_id ORDER BY item_id) AS items,
+                                      array_agg(stage ORDER BY item_id) AS stages
+                               FROM dunning.notice_item WHERE notice_id = n.notice_id) i
            WHERE n.account_id COLLATE "C" = ANY ($1) AND n.business_date <= $2 AND n.state <> 'cancelled'
-           GROUP BY n.notice_id"#,
-        &ids,
+             AND i.items IS NOT NULL
+           ORDER BY n.notice_id"#,
+        ids,
         today
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in notices {
         let state =
@@ -85,18 +156,55 @@ pub async fn past(
             mailbox: row.recipient_key,
             message_id: row.message_id,
         };
-        if let Some(past) = of(&mut pasts, &row.account_id) {
+        if let Some(past) = of(pasts, &row.account_id) {
             past.history.notices.push(notice);
         }
     }
+    Ok(())
+}
 
+/// What people recorded, and the items that are withdrawn.
+async fn register(
+    connection: &mut PgConnection,
+    recorded: &Recorded,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
+    if recorded.waivers {
+        waivers(connection, ids, today, pasts).await?;
+    }
+    if recorded.holds {
+        holds(connection, ids, pasts).await?;
+    }
+    if recorded.handovers {
+        handovers(connection, ids, pasts).await?;
+    }
+    if recorded.promises {
+        promises(connection, ids, today, pasts).await?;
+    }
+    if recorded.calls {
+        calls(connection, ids, today, pasts).await?;
+    }
+    if recorded.withdrawn {
+        withdrawn(connection, ids, pasts).await?;
+    }
+    Ok(())
+}
+
+async fn waivers(
+    connection: &mut PgConnection,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
     let waivers = sqlx::query!(
         "SELECT account_id, item_id, stage, waived_on, reason FROM dunning.waiver
          WHERE account_id = ANY ($1) AND since <= $2",
-        &ids,
+        ids,
         today
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in waivers {
         let waiver = Waiver {
@@ -105,17 +213,24 @@ pub async fn past(
             on: row.waived_on,
             reason: row.reason,
         };
-        if let Some(past) = of(&mut pasts, &row.account_id) {
+        if let Some(past) = of(pasts, &row.account_id) {
             past.history.waivers.push(waiver);
         }
     }
+    Ok(())
+}
 
+async fn holds(
+    connection: &mut PgConnection,
+    ids: &[String],
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
     let holds = sqlx::query!(
         r#"SELECT account_id, item_id, until, reason, cause, since FROM dunning.hold
            WHERE account_id COLLATE "C" = ANY ($1) AND released_at IS NULL"#,
-        &ids
+        ids
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in holds {
         let target = match &row.item_id {
@@ -126,24 +241,39 @@ pub async fn past(
             .cause
             .map(|text| Cause::parse(&text).ok_or_else(|| inconsistent("dunning.hold", "cause", &text)))
             .transpose()?;
-        if let Some(past) = of(&mut pasts, &row.account_id) {
+        if let Some(past) = of(pasts, &row.account_id) {
             past.holds.push(Hold { target, until: row.until, reason: row.reason, cause, since: row.since });
         }
     }
+    Ok(())
+}
 
+async fn handovers(
+    connection: &mut PgConnection,
+    ids: &[String],
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
     let handovers = sqlx::query!(
         r#"SELECT account_id, handed_to, reason, since FROM dunning.handover
            WHERE account_id COLLATE "C" = ANY ($1) AND back_at IS NULL"#,
-        &ids
+        ids
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in handovers {
-        if let Some(past) = of(&mut pasts, &row.account_id) {
+        if let Some(past) = of(pasts, &row.account_id) {
             past.handover = Some(Handover { to: row.handed_to, reason: row.reason, since: row.since });
         }
     }
+    Ok(())
+}
 
+async fn promises(
+    connection: &mut PgConnection,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
     let promises = sqlx::query!(
         r#"SELECT p.promise_id, p.account_id, p.amount, p.currency, p.made_on, p.by_day, p.tolerance_days, p.reason,
                p.withdrawn_at IS NOT NULL AS "withdrawn!",
@@ -152,10 +282,10 @@ pub async fn past(
            FROM dunning.promise p JOIN dunning.promise_item i USING (promise_id)
            WHERE p.account_id COLLATE "C" = ANY ($1) AND p.made_on <= $2
            GROUP BY p.promise_id"#,
-        &ids,
+        ids,
         today
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in promises {
         let currency =
@@ -176,37 +306,52 @@ pub async fn past(
             reason: row.reason,
             withdrawn: row.withdrawn,
         };
-        if let Some(past) = of(&mut pasts, &row.account_id) {
+        if let Some(past) = of(pasts, &row.account_id) {
             past.promises.push(promise);
         }
     }
+    Ok(())
+}
 
+async fn calls(
+    connection: &mut PgConnection,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
     let calls = sqlx::query!(
         r#"SELECT account_id, called_on FROM dunning.call WHERE account_id COLLATE "C" = ANY ($1) AND called_on <= $2"#,
-        &ids,
+        ids,
         today
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in calls {
-        if let Some(past) = of(&mut pasts, &row.account_id) {
+        if let Some(past) = of(pasts, &row.account_id) {
             past.history.other_contacts.push(row.called_on);
         }
     }
+    Ok(())
+}
 
+async fn withdrawn(
+    connection: &mut PgConnection,
+    ids: &[String],
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
     let withdrawn = sqlx::query!(
         "SELECT account_id, item_id FROM dunning.known_item WHERE account_id = ANY ($1) AND state = 'withdrawn'",
-        &ids
+        ids
     )
     .fetch_all(connection)
     .await?;
     for row in withdrawn {
         let item = item_id(&row.item_id)?;
-        if let Some(past) = of(&mut pasts, &row.account_id) {
+        if let Some(past) = of(pasts, &row.account_id) {
             past.withdrawn.insert(item);
         }
     }
-    Ok(pasts)
+    Ok(())
 }
 
 /// What is known about those mailboxes over all accounts and creditors.
