@@ -80,7 +80,7 @@ pub async fn serve(
     let scans = scan_loop(&shell, &bell, &queued, &stop);
     let deliveries = dispatch_loop(&shell, &queued, &stop);
     let signals = signal_loop(&shell, &stop, awaited, load, on_reload);
-    let upkeep = upkeep_loop(&shell, &stop);
+    let upkeep = Box::pin(upkeep_loop(&shell, &stop));
     tokio::join!(scans, deliveries, signals, upkeep);
     scheduler.shutdown().await?;
     tracing::info!("stopped");
@@ -144,7 +144,7 @@ async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, stop: &Cancell
                             failures = run.failures.len(), "run completed");
                     }
                     queued.notify_one();
-                    if let Some(error) = anchor_after_run(shell).await {
+                    if let Some(error) = Box::pin(anchor_after_run(shell)).await {
                         tracing::error!(%error, "no checkpoint of the log after the run");
                     }
                 }

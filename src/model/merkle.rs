@@ -83,7 +83,7 @@ impl Span {
     /// The largest power of two below the number of leaves, from its start: where RFC 6962 divides a tree.
     fn middle(self) -> u64 {
         let count = self.end - self.first;
-        self.first + (1 << (63 - (count - 1).leading_zeros()))
+        self.first + (1 << (count - 1).ilog2())
     }
 
     fn halves(self) -> (Self, Self) {

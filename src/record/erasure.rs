@@ -74,7 +74,7 @@ pub async fn erase(
     )
     .fetch_one(connection)
     .await;
-    erased.map_err(|error| match error.as_database_error().and_then(|db| db.code()).as_deref() {
+    erased.map_err(|error| match error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() {
         Some("DU001") => EraseError::OnTheirWay(account.to_string()),
         Some("DU002") => EraseError::LegalHold(account.to_string()),
         _ => error.into(),

@@ -144,7 +144,8 @@ fn recomputed(events: &str, old: &str, new: &str) -> String {
         line["bytes"] = BASE64_STANDARD.encode(&bytes).into();
         line["leaf"] = hex::encode(leaf).into();
         line["chain"] = hex::encode(head).into();
-        out += &format!("{line}\n");
+        out += &line.to_string();
+        out.push('\n');
     }
     out
 }
@@ -310,19 +311,19 @@ async fn a_dossier_is_accepted_by_both_verifiers_and_every_mutation_is_rejected(
                     let bytes = BASE64_STANDARD.decode(value["events"][1]["bytes"].as_str().unwrap()).unwrap();
                     let altered = String::from_utf8(bytes).unwrap().replace("tester", "nobody");
                     value["events"][1]["bytes"] = BASE64_STANDARD.encode(altered).into();
-                })
+                });
             }),
         ),
         (
             "a node of a proof altered",
             Box::new(move |files| {
-                proof(files, &|value| value["events"][0]["proof"][0] = BASE64_STANDARD.encode([7; 32]).into())
+                proof(files, &|value| value["events"][0]["proof"][0] = BASE64_STANDARD.encode([7; 32]).into());
             }),
         ),
         (
             "a proof cut short",
             Box::new(move |files| {
-                proof(files, &|value| drop(value["events"][0]["proof"].as_array_mut().unwrap().pop()))
+                proof(files, &|value| drop(value["events"][0]["proof"].as_array_mut().unwrap().pop()));
             }),
         ),
         (
@@ -335,7 +336,7 @@ async fn a_dossier_is_accepted_by_both_verifiers_and_every_mutation_is_rejected(
                 proof(files, &|value| {
                     let events = value["events"].as_array_mut().unwrap();
                     events.push(events[0].clone());
-                })
+                });
             }),
         ),
         ("another account", Box::new(move |files| proof(files, &|value| value["account"] = "A02".into()))),
@@ -347,7 +348,7 @@ async fn a_dossier_is_accepted_by_both_verifiers_and_every_mutation_is_rejected(
                     let lines: Vec<String> = value["checkpoint"].as_str().unwrap().lines().map(str::to_owned).collect();
                     let root = BASE64_STANDARD.decode(&lines[2]).unwrap().try_into().unwrap();
                     value["checkpoint"] = key.sign(lines[1].parse().unwrap(), root).into();
-                })
+                });
             }),
         ),
         (

@@ -26,7 +26,9 @@ fn leaves(count: usize) -> Vec<Hash> {
 
 fn root(leaves: &[Hash]) -> Hash {
     let mut edge = Edge::default();
-    leaves.iter().for_each(|leaf| edge.push(*leaf));
+    for leaf in leaves {
+        edge.push(*leaf);
+    }
     assert_eq!(Edge::new(edge.size(), edge.roots().to_vec()).unwrap(), edge);
     edge.root()
 }
@@ -54,23 +56,26 @@ fn roots_are_those_of_the_reference_implementation_of_certificate_transparency()
 #[test]
 fn proofs_have_the_nodes_that_rfc_6962_section_2_1_3_shows() {
     let all = leaves(7);
-    let [a, b, c, d, e, f, j] = all[..] else { unreachable!() };
-    let (g, h, i) = (node_hash(a, b), node_hash(c, d), node_hash(e, f));
-    let (k, l) = (node_hash(g, h), node_hash(i, j));
+    // The RFC calls the leaves a to f and j, and the nodes above them g to i and then k and l.
+    let node = |left: usize, right: usize| node_hash(all[left], all[right]);
+    let (nodes, last) = ([node(0, 1), node(2, 3), node(4, 5)], all[6]);
+    let upper = [node_hash(nodes[0], nodes[1]), node_hash(nodes[2], last)];
     let prove = |since| {
         let mut prover = Prover::new(7, [0, 3, 4, 6], since);
-        all.iter().for_each(|leaf| prover.push(*leaf));
+        for leaf in &all {
+            prover.push(*leaf);
+        }
         prover
     };
     let prover = prove(None);
-    assert_eq!(prover.inclusion(0).unwrap(), [b, h, l]);
-    assert_eq!(prover.inclusion(3).unwrap(), [c, g, l]);
-    assert_eq!(prover.inclusion(4).unwrap(), [f, j, k]);
-    assert_eq!(prover.inclusion(6).unwrap(), [i, k]);
+    assert_eq!(prover.inclusion(0).unwrap(), [all[1], nodes[1], upper[1]]);
+    assert_eq!(prover.inclusion(3).unwrap(), [all[2], nodes[0], upper[1]]);
+    assert_eq!(prover.inclusion(4).unwrap(), [all[5], last, upper[0]]);
+    assert_eq!(prover.inclusion(6).unwrap(), [nodes[2], upper[0]]);
     assert_eq!(prover.inclusion(7), None);
-    assert_eq!(prove(Some(3)).consistency(3).unwrap(), [c, d, g, l]);
-    assert_eq!(prove(Some(4)).consistency(4).unwrap(), [l]);
-    assert_eq!(prove(Some(6)).consistency(6).unwrap(), [i, j, k]);
+    assert_eq!(prove(Some(3)).consistency(3).unwrap(), [all[2], all[3], nodes[0], upper[1]]);
+    assert_eq!(prove(Some(4)).consistency(4).unwrap(), [upper[1]]);
+    assert_eq!(prove(Some(6)).consistency(6).unwrap(), [nodes[2], last, upper[0]]);
 }
 
 proptest! {
@@ -85,7 +90,9 @@ proptest! {
         let leaves = leaves(size);
         let (at, wrong) = (at % size, wrong % size);
         let mut prover = Prover::new(size as u64, [at as u64], None);
-        leaves.iter().for_each(|leaf| prover.push(*leaf));
+        for leaf in &leaves {
+            prover.push(*leaf);
+        }
         let root = prover.root().unwrap();
         let mut proof = prover.inclusion(at as u64).unwrap();
         let holds = |leaf: usize, at: usize, size: usize, proof: &[Hash]| includes(root, size as u64, at as u64, leaves[leaf], proof);
@@ -108,7 +115,9 @@ proptest! {
         let leaves = leaves(size);
         let since = 1 + since % size;
         let mut prover = Prover::new(size as u64, [], Some(since as u64));
-        leaves.iter().for_each(|leaf| prover.push(*leaf));
+        for leaf in &leaves {
+            prover.push(*leaf);
+        }
         let (old, new) = (defined(&leaves[..since]), prover.root().unwrap());
         let mut proof = prover.consistency(since as u64).unwrap();
         let holds = |old: Hash, new: Hash, proof: &[Hash]| extends(old, since as u64, new, size as u64, proof);
