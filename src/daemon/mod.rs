@@ -4,6 +4,8 @@
 //! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `simulate` tries a policy
 //! on the past, `upkeep` signs checkpoints and ends retention, `dossier` tells all about one account, `lifecycle` is the
 //! service: signals, reload, drain.
+//! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `window` at which hours a notice may leave, `simulate` tries a policy
+//! on the past, `lifecycle` is the service: signals, reload, drain.
 
 mod compose;
 mod dispatch;
@@ -16,6 +18,7 @@ mod scan;
 mod schedule;
 mod simulate;
 mod upkeep;
+mod window;
 
 use std::sync::Arc;
 
@@ -38,6 +41,7 @@ pub use simulate::{
     replay, simulate,
 };
 pub use upkeep::{AnchorError, anchor, anchor_after_run, end_retention, signing_key};
+pub use window::{SendWindow, send_windows};
 
 /// Everything that work is done with.
 pub struct Shell {

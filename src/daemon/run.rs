@@ -21,6 +21,7 @@ use crate::record::{self, PageWrite, Past, PastReader, Planned, RecordError, Run
 
 use super::scan::{Page, RunReport, ScanError, ScanRequest, Spent};
 use super::schedule::payments_needed;
+use super::window::{SendWindow, send_windows};
 use super::{Live, Shell, compose};
 
 /// One creditor, one business date.
@@ -143,6 +144,7 @@ impl<'a> Run<'a> {
             record::texts_stored(connection, "policy", &texts.policy).await?;
             record::texts_stored(connection, "templates", &templates).await?;
             record::texts_stored(connection, "creditors", &texts.creditors).await?;
+            record::texts_stored(connection, "calendars", &texts.calendars).await?;
         }
         Ok(RunStart {
             run: RunId(self.shell.clock.new_id()),
@@ -154,6 +156,7 @@ impl<'a> Run<'a> {
             policy_sha256: hash(&texts.policy),
             templates_sha256: hash(&templates),
             creditors_sha256: hash(&texts.creditors),
+            calendars_sha256: hash(&texts.calendars),
             started_at: self.shell.clock.wall(),
         })
     }
@@ -180,7 +183,8 @@ impl<'a> Run<'a> {
             ));
         }
         let needed =
-            payments_needed(self.live.config.service.freshness, &policy.calendars, self.creditor, self.clock.now());
+            payments_needed(self.live.config.service.freshness, &policy.calendars, self.creditor, self.clock.now())
+                .map_err(|missing| refused(RefusalCode::CalendarMissing, missing.to_string()))?;
         match freshness {
             // A statement that ends in the future was never made by a bank: a day given for its end is the most.
             Some(freshness) if freshness.payments_as_of > self.clock.now() + chrono::Duration::days(1) => {
@@ -371,8 +375,18 @@ impl<'a> Run<'a> {
     fn letters(&self, concluded: &mut [Concluded]) {
         for one in concluded {
             let Verdict::Contact(contacting) = &one.decision.verdict else { continue };
+            let send_windows = self.send_windows(&one.snapshot);
+            if send_windows.as_ref().is_some_and(Vec::is_empty) {
+                let problem = "no hour of the send window is left on the days for which the letter would be true";
+                one.decision.withdraw(ReasonCode::OutsideSendDays, problem);
+                continue;
+            }
             match self.compose(&one.snapshot, &one.decision, contacting) {
-                Ok(planned) => one.planned = Some(planned),
+                Ok(planned) => {
+                    let windows = send_windows.unwrap_or_default();
+                    let send_windows = windows.into_iter().map(|window| (window.from, window.to)).collect();
+                    one.planned = Some(Planned { send_windows, ..planned });
+                }
                 Err(problem) => one.decision.withdraw(ReasonCode::NoTemplate, &problem),
             }
         }
@@ -395,6 +409,22 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// The hours in which a notice planned now may go out. Where the domain clock stands still, as with `--as-of`, they
+    /// would never come: nothing is deferred there.
+    fn send_windows(&self, snapshot: &Snapshot) -> Option<Vec<SendWindow>> {
+        if self.clock.stands_still() {
+            return None;
+        }
+        let policy = &self.live.config.policy;
+        let days = (self.today, self.valid_until());
+        send_windows(policy, self.creditor, &snapshot.account, days, self.clock.now())
+    }
+
+    /// The last day on which the text of a letter planned now is true.
+    fn valid_until(&self) -> NaiveDate {
+        self.today + Days::new(u64::from(self.live.config.policy.valid_days))
+    }
+
     fn compose(&self, snapshot: &Snapshot, decision: &Decision, contacting: &Contacting) -> Result<Planned, String> {
         let policy = &self.live.config.policy;
         let payments_as_of = snapshot.freshness.map_or(self.clock.now(), |freshness| freshness.payments_as_of);
@@ -414,7 +444,8 @@ impl<'a> Run<'a> {
             sender: self.creditor.sender.clone(),
             bytes,
             salt: rand::random(),
-            valid_until: self.today + Days::new(u64::from(policy.valid_days)),
+            send_windows: Vec::new(),
+            valid_until: self.valid_until(),
             as_of: self.request.as_of,
             fingerprint: String::new(),
             letter: serde_json::to_string(&letter).unwrap_or_default(),

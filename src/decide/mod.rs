@@ -59,7 +59,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         (Some(_), false) => CaseChange::Close,
         _ => CaseChange::None,
     };
-    let tasks = tasks::tasks(&question, &assessed, &verdict);
+    let tasks = tasks::tasks(&question, &assessed, &verdict, trail.calendar_missing());
     Decision {
         account: snapshot.account.id.clone(),
         creditor: snapshot.account.creditor.clone(),

@@ -4,14 +4,19 @@ use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
 
-use crate::model::{EmailAddress, ItemCode, ReasonCode, TaskKind, TaskRequest, Tone, Verdict};
+use crate::model::{CalendarMissing, EmailAddress, ItemCode, ReasonCode, TaskKind, TaskRequest, Tone, Verdict};
 
 use super::gates::{self, Question};
 use super::items::{self, Assessed};
 use super::recipient;
 
 /// The tasks that should exist after this decision; recording them twice makes one.
-pub(super) fn tasks(q: &Question<'_>, assessed: &[Assessed<'_>], verdict: &Verdict) -> Vec<TaskRequest> {
+pub(super) fn tasks(
+    q: &Question<'_>,
+    assessed: &[Assessed<'_>],
+    verdict: &Verdict,
+    calendar_missing: Option<&CalendarMissing>,
+) -> Vec<TaskRequest> {
     let mut tasks = Vec::new();
     match verdict {
         Verdict::No { code: ReasonCode::PreviousStageIncomplete, .. } => {
@@ -22,6 +27,13 @@ pub(super) fn tasks(q: &Question<'_>, assessed: &[Assessed<'_>], verdict: &Verdi
             });
             tasks.extend(failed);
             tasks.sort();
+        }
+        Verdict::No { code: ReasonCode::CalendarMissing, .. } => {
+            tasks.extend(calendar_missing.map(|missing| TaskRequest {
+                kind: TaskKind::AddCalendar,
+                subject: format!("{} {}", missing.country, missing.year),
+                text: missing.to_string(),
+            }));
         }
         // These two have a currency or a mailbox for a subject and follow below.
         Verdict::No { code: ReasonCode::NoPaymentAccount | ReasonCode::SharedMailbox, .. } | Verdict::Contact(_) => {}

@@ -6,7 +6,9 @@ use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::{Amounts, Calendars, Country, Creditor, CreditorId, Currency, LadderName, Language, PartyKind, StageName};
+use super::{
+    Amounts, Calendars, Country, Creditor, CreditorId, Currency, Hours, LadderName, Language, PartyKind, StageName,
+};
 
 /// How urgent a stage sounds. Ordered: from `Final` on a named deadline blocks everything else, and only the items
 /// that reached the stage are demanded unless the policy says otherwise.
@@ -237,6 +239,12 @@ pub struct Policy {
     pub rows_in_letter: u32,
     /// Days after the planned send day for which the text of a letter stays true.
     pub valid_days: u32,
+    /// Hours of the debtor's day in which letters go out; none: at any hour.
+    #[serde(default)]
+    pub send_window: Option<Hours>,
+    /// Minutes after planning in which a person may still drop a notice before it goes out.
+    #[serde(default)]
+    pub review_window_minutes: u32,
     /// Days in which a withdrawn item that comes back unchanged is taken up again without a person.
     pub restore_days: u32,
     pub retention: Retention,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -30,6 +30,8 @@ pub struct Planned {
     pub bytes: Vec<u8>,
     /// Random; makes the commitments in the log say nothing about what they commit to.
     pub salt: [u8; 32],
+    /// The hours in which it may go out, each from and to; empty: at any hour.
+    pub send_windows: Vec<(DateTime<Utc>, DateTime<Utc>)>,
     pub valid_until: NaiveDate,
     pub as_of: Option<NaiveDate>,
     pub fingerprint: String,
@@ -227,8 +229,9 @@ async fn write_cases(
 type TaskKey = (String, &'static str, String);
 
 fn task_key(decision: &Decision, task: &TaskRequest) -> TaskKey {
-    // A mailbox is shared by many accounts: the task belongs to the creditor, once.
-    let account = if task.kind == TaskKind::SharedMailbox { "" } else { decision.account.as_str() };
+    // A mailbox is shared by many accounts, and so is a calendar: the task belongs to the creditor, once.
+    let of_creditor = matches!(task.kind, TaskKind::SharedMailbox | TaskKind::AddCalendar);
+    let account = if of_creditor { "" } else { decision.account.as_str() };
     (account.to_owned(), task.kind.as_str(), task.subject.clone())
 }
 

@@ -42,7 +42,8 @@ pub use known::{Comparison, apply as apply_known_items, compare as compare_known
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};
 pub use outbox::{
-    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, attempts_of, open_tasks, outbox, resolve, waiting,
+    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, Windowed, attempts_of, not_before, open_tasks, outbox,
+    resolve, waiting, windowed,
 };
 pub use past::{Past, PastReader, mailboxes};
 pub use promises::{promise, withdraw_promise};

@@ -72,6 +72,7 @@ fn planned_facts(
     json!({
         "stage": contacting.stage, "language": contacting.language.code(), "anchor": contacting.anchor,
         "business_date": run.business_date.to_string(),
+        "not_before": not_before(planned).map(|at| at.to_rfc3339()),
         "respond_by": contacting.respond_by.map(|day| day.to_string()),
         "items": listed, "totals": totals, "message_id": planned.message_id, "fingerprint": planned.fingerprint,
         "message_commitment": commitment(&planned.salt, &planned.bytes),
@@ -96,6 +97,14 @@ struct Notices<'a> {
     fingerprints: Vec<&'a str>,
     demanded: Vec<String>,
     on_unknown: Vec<&'a str>,
+    /// As PostgreSQL writes a multirange; none: at any hour.
+    send_windows: Vec<Option<String>>,
+    not_before: Vec<Option<DateTime<Utc>>>,
+}
+
+/// The first moment at which it may go out, where there is one.
+fn not_before(planned: &Planned) -> Option<DateTime<Utc>> {
+    planned.send_windows.iter().map(|(opens, _)| *opens).min()
 }
 
 impl<'a> Notices<'a> {
@@ -118,20 +127,27 @@ impl<'a> Notices<'a> {
             OnUnknown::Review => "review",
             OnUnknown::ResendOnce => "resend_once",
         });
+        let hours = |(opens, closes): &(DateTime<Utc>, DateTime<Utc>)| {
+            format!("[{},{})", opens.to_rfc3339(), closes.to_rfc3339())
+        };
+        let windows: Vec<String> = planned.send_windows.iter().map(hours).collect();
+        self.send_windows.push((!windows.is_empty()).then(|| format!("{{{}}}", windows.join(","))));
+        self.not_before.push(not_before(planned));
     }
 
     async fn insert(&self, connection: &mut PgConnection, run: &RunStart) -> Result<(), RecordError> {
         sqlx::query!(
             "INSERT INTO dunning.notice (notice_id, run_id, creditor, account_id, stage, tone, language, state,
                  business_date, as_of, valid_until, respond_by, recipient_key, sender_domain, message_id, fingerprint,
-                 demanded, on_unknown)
+                 demanded, on_unknown, send_windows, not_before)
              SELECT row.notice_id, $1, $2, row.account_id, row.stage, row.tone, row.language, 'planned',
                  $3, row.as_of, row.valid_until, row.respond_by, row.recipient_key, row.sender_domain, row.message_id,
-                 row.fingerprint, row.demanded::jsonb, row.on_unknown
+                 row.fingerprint, row.demanded::jsonb, row.on_unknown, row.send_windows::tstzmultirange, row.not_before
              FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::date[], $10::date[],
-                         $11::date[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[])
+                         $11::date[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
+                         $18::text[], $19::timestamptz[])
                  AS row (notice_id, account_id, stage, tone, language, as_of, valid_until, respond_by, recipient_key,
-                         sender_domain, message_id, fingerprint, demanded, on_unknown)",
+                         sender_domain, message_id, fingerprint, demanded, on_unknown, send_windows, not_before)",
             run.run.0,
             run.creditor.as_str(),
             run.business_date,
@@ -148,7 +164,9 @@ impl<'a> Notices<'a> {
             &self.message_ids as _,
             &self.fingerprints as _,
             &self.demanded,
-            &self.on_unknown as _
+            &self.on_unknown as _,
+            &self.send_windows as _,
+            &self.not_before as _
         )
         .execute(connection)
         .await?;

@@ -190,7 +190,7 @@ pub(super) async fn doubtful_items(
     // NULL is no currency, so nothing is plain when none is known.
     let currencies = options.currencies.iter().map(String::as_str).filter(|code| Currency::parse(code).is_ok());
     let plain = format!(
-        "coalesce(a.account_id IS NOT NULL AND i.kind::text IN ({}) AND i.currency::text IN ({})
+        "coalesce(i.item_id IS NOT NULL AND a.account_id IS NOT NULL AND i.kind::text IN ({}) AND i.currency::text IN ({})
                   AND i.document_no::text <> '' AND i.open_amount > 0 AND i.open_amount <= i.amount
                   AND i.amount < 1e20 AND scale(i.amount::numeric) <= 8 AND scale(i.open_amount::numeric) <= 8
                   AND i.issue_date::date >= date '1900-01-01' AND i.due_date::date >= i.issue_date::date
@@ -216,7 +216,7 @@ pub(super) async fn doubtful_accounts(
         format!("(ascii({column}::text) BETWEEN 33 AND 126 OR ascii({column}::text) BETWEEN 192 AND 5000)")
     };
     let plain = format!(
-        "coalesce({} AND {} AND party_kind::text IN ({}), false)",
+        "coalesce(account_id IS NOT NULL AND {} AND {} AND party_kind::text IN ({}), false)",
         said("creditor"),
         said("name"),
         kinds.join(", ")

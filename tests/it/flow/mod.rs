@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what tests call fails like a test")]
 
 mod as_of;
+mod calendar;
 mod crash;
 mod killed_scan;
 mod last_check;
