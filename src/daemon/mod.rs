@@ -3,12 +3,14 @@
 //! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision
 //! into a letter, `register` records what people say, `approval` is what they let out, `dispatch` delivers and `breakers`
 //! stop it, `schedule` says when a run is due, `window` at which hours a notice may leave, `simulate` tries a policy on
-//! the past, `lifecycle` is the service: signals, reload, drain.
+//! the past, `upkeep` signs checkpoints and ends retention, `dossier` tells all about one account, `lifecycle` is the
+//! service: signals, reload, drain.
 
 mod approval;
 mod breakers;
 mod compose;
 mod dispatch;
+mod dossier;
 mod host;
 mod lifecycle;
 mod live;
@@ -17,6 +19,7 @@ mod run;
 mod scan;
 mod schedule;
 mod simulate;
+mod upkeep;
 mod window;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +34,7 @@ use crate::model::Actor;
 pub use approval::{Approved, approve, drop_waiting};
 pub use compose::{letter, mail};
 pub use dispatch::{Dispatched, dispatch};
+pub use dossier::{DossierError, dossier};
 pub use host::host_id;
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
@@ -41,6 +45,7 @@ pub use simulate::{
     Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,
     replay, simulate,
 };
+pub use upkeep::{AnchorError, anchor, anchor_after_run, end_retention, signing_key};
 pub use window::{SendWindow, send_windows};
 
 /// Everything that work is done with.

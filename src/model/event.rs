@@ -51,6 +51,10 @@ pub enum EventKind {
     TaskOpened,
     ItemWithdrawn,
     ItemRestored,
+    LegalHoldPlaced,
+    LegalHoldLifted,
+    /// Personal data was deleted; written by the function of the database that deletes it.
+    Redacted,
 }
 
 impl EventKind {
@@ -92,6 +96,9 @@ impl EventKind {
             Self::TaskOpened => "task_opened",
             Self::ItemWithdrawn => "item_withdrawn",
             Self::ItemRestored => "item_restored",
+            Self::LegalHoldPlaced => "legal_hold_placed",
+            Self::LegalHoldLifted => "legal_hold_lifted",
+            Self::Redacted => "redacted",
         }
     }
 }

@@ -92,7 +92,8 @@ pub struct DecisionRow {
     pub run_id: Uuid,
     /// The run that concluded it first; later runs that concluded the same left no row.
     pub business_date: NaiveDate,
-    pub decision: Decision,
+    /// Missing when its reasoning was erased.
+    pub decision: Option<Decision>,
 }
 
 /// What the runs up to that day concluded last about an account; `None` when no run had seen it.
@@ -113,8 +114,8 @@ pub async fn decision_on(
     .fetch_optional(connection)
     .await?;
     row.map(|row| {
-        let decision = serde_json::from_value(row.detail)
-            .map_err(|_| inconsistent("dunning.decision", "detail", account.as_str()))?;
+        let decision = row.detail.map(serde_json::from_value).transpose();
+        let decision = decision.map_err(|_| inconsistent("dunning.decision", "detail", account.as_str()))?;
         Ok(DecisionRow { run_id: row.run_id, business_date: row.business_date, decision })
     })
     .transpose()

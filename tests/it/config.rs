@@ -7,7 +7,9 @@ use std::time::Duration;
 use dunningd::config::{
     FindingCode, Findings, FreshnessRule, Loaded, Mail, Part, Secret, Security, Service, Source, load, load_from,
 };
-use dunningd::model::{BankAccount, CreditorId, Currency, Demands, LadderName, OnUnknown, PartyKind, Policy, Tone};
+use dunningd::model::{
+    BankAccount, CreditorId, Currency, Demands, LadderName, OnUnknown, PartyKind, Policy, Retention, Tone,
+};
 use rust_decimal::Decimal;
 use secrecy::ExposeSecret as _;
 
@@ -740,6 +742,27 @@ fn a_secret_is_read_from_a_file_or_a_credential_when_it_is_needed() {
         "the credential `relay_password` is only there under systemd: add `LoadCredential=relay_password:…` to the \
          unit, or name a file"
     );
+}
+
+#[test]
+fn the_log_is_signed_only_with_a_key_and_from_one_place() {
+    assert_eq!(service(&[], &[]).log.signing_key, None);
+    let with = |lines: &str| format!("filter = \"info\"\n{lines}");
+    let named = with("signing_key_file = \"log.key\"");
+    let key = service(&[("dunningd.toml", "filter = \"info\"", &named)], &[]).log.signing_key;
+    assert_eq!(key, Some(Secret::File("/etc/dunningd/log.key".into())));
+    let twice = with("signing_key_file = \"log.key\"\nsigning_key_credential = \"log_key\"");
+    let findings = read(&[("dunningd.toml", "filter = \"info\"", &twice)], &[]).unwrap_err();
+    assert!(findings.to_string().contains("the secret has two places"), "{findings}");
+}
+
+#[test]
+fn everything_is_kept_unless_the_policy_says_for_how_many_months() {
+    assert_eq!(policy(&[]).retention, Retention::default());
+    let edit = ("policy.toml", "# notes_months = 36", "notes_months = 36");
+    assert_eq!(policy(&[edit]).retention, Retention { notes_months: Some(36), ..Retention::default() });
+    let zero = ("policy.toml", "# smtp_months = 36", "smtp_months = 0");
+    assert!(read(&[zero], &[]).unwrap_err().to_string().contains("`retention.smtp_months`"));
 }
 
 #[test]
