@@ -103,6 +103,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: LogCommand,
     },
+    /// Everything on record about one account, with its proofs, for a lawyer or a court
+    Dossier(DossierArgs),
+    /// Delete what is personal about an account; the log says so and still verifies
+    Erase(EraseArgs),
+    /// Keep everything about an account, whoever asks to have it erased; or end that
+    LegalHold(LegalHoldArgs),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
     /// Print the manual page
@@ -541,8 +547,71 @@ pub(super) enum LogCommand {
     Show(LogShowArgs),
     /// Write the log, and every message exactly as sent, into a folder
     Export(LogExportArgs),
-    /// Verify the log, or an export alone
+    /// Verify the log, or an export, a dossier or a proof alone
     Verify(LogVerifyArgs),
+    /// Make the key that signs checkpoints, and print the public one
+    Keygen(LogKeygenArgs),
+    /// Sign the log as it is now: a checkpoint for whoever keeps it outside
+    Anchor(LogAnchorArgs),
+    /// Prove that the events of one account stand in the signed log, without showing others
+    Prove(LogProveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogKeygenArgs {
+    /// The name of this log, such as example.com/dunning; it stands in every checkpoint
+    #[arg(long, value_name = "NAME")]
+    pub(super) origin: String,
+    /// A new file for the secret key, which only you can read
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogAnchorArgs {
+    /// Write the checkpoint into a new file instead
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogProveArgs {
+    pub(super) account: String,
+    /// A new file for the proof
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+    /// Prove as well that the log only grew since this checkpoint
+    #[arg(long, value_name = "FILE")]
+    pub(super) since: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DossierArgs {
+    pub(super) account: String,
+    /// A new zip file
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EraseArgs {
+    pub(super) account: String,
+    /// The provision that asks for it; kept in the log for ever
+    #[arg(long, value_name = "TEXT", default_value = "GDPR art. 17(1)",
+          value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) legal_ground: String,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LegalHoldArgs {
+    pub(super) account: String,
+    /// It ends
+    #[arg(long)]
+    pub(super) lift: bool,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
 }
 
 #[derive(Debug, Args)]
@@ -560,13 +629,25 @@ pub(super) struct LogShowArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct LogExportArgs {
-    /// A new or empty folder: events.ndjson and messages/*.eml
+    /// A new or empty folder; docs/verify.md tells what comes into it
     pub(super) directory: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct LogVerifyArgs {
-    /// An export's folder, or its events.ndjson alone; then no database is needed
+    /// An export's folder, its events.ndjson alone, or a dossier; then no database is needed
     #[arg(long, value_name = "PATH")]
     pub(super) from: Option<PathBuf>,
+    /// A later export, which must extend the one given with --from
+    #[arg(long, value_name = "PATH", requires = "from")]
+    pub(super) against: Option<PathBuf>,
+    /// A proof instead, as `log prove` writes it
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    pub(super) proof: Option<PathBuf>,
+    /// The log's public key, from elsewhere; may be given several times, for a log whose key was changed
+    #[arg(long, value_name = "KEY")]
+    pub(super) key: Vec<String>,
+    /// A checkpoint that you kept: the log must hold what it signed; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(super) checkpoint: Vec<PathBuf>,
 }

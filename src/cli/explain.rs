@@ -47,7 +47,10 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
             recorded.run_id,
             recorded.business_date
         );
-        say_part!("{}", human(name, &recorded.decision, &promises, &notices));
+        match &recorded.decision {
+            Some(decision) => say_part!("{}", human(name, decision, &promises, &notices)),
+            None => say!("What it was based on was erased; `dunningd log show` has the event that says so."),
+        }
     }
     Ok(Exit::DONE)
 }

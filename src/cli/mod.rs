@@ -2,6 +2,7 @@
 
 mod args;
 mod connect;
+mod evidence;
 mod explain;
 mod failure;
 mod ledger;
@@ -94,6 +95,12 @@ async fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Log { command: LogCommand::Show(args) } => log::show(cli, args).await,
         Command::Log { command: LogCommand::Export(args) } => log::export(cli, args).await,
         Command::Log { command: LogCommand::Verify(args) } => log::verify(cli, args).await,
+        Command::Log { command: LogCommand::Keygen(args) } => evidence::keygen(cli, args),
+        Command::Log { command: LogCommand::Anchor(args) } => evidence::anchor(cli, args).await,
+        Command::Log { command: LogCommand::Prove(args) } => evidence::prove(cli, args).await,
+        Command::Dossier(args) => evidence::dossier(cli, args).await,
+        Command::Erase(args) => evidence::erase(cli, args).await,
+        Command::LegalHold(args) => evidence::legal_hold(cli, args).await,
         Command::Completions { shell } => Ok(setup::completions(*shell)),
         Command::Man => setup::man(),
     }

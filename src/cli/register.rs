@@ -210,7 +210,7 @@ pub(super) async fn resume(cli: &Cli, args: &ReasonArgs) -> Result<Exit, Failure
     let mut transaction = connection.begin().await?;
     let changed = record::resume(&mut transaction, &args.reason, &shell.actor).await?;
     transaction.commit().await?;
-    let text = if changed { "The pause is over." } else { "Nothing was paused." };
+    let text = if changed { "Everything goes on." } else { "Nothing was paused or stopped." };
     tell(cli, &json!({ "paused": false, "changed": changed }), text);
     Ok(Exit::DONE)
 }

@@ -40,6 +40,9 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
     } else {
         None
     };
+    if let Some(error) = if args.dry_run { None } else { daemon::anchor_after_run(&shell).await } {
+        eprintln!("dunningd: no checkpoint of the log: {error}");
+    }
     let windowed = if args.deliver { record::windowed(&mut *shell.pool.acquire().await?).await? } else { None };
     let waiting = if args.deliver { record::waiting(&mut *shell.pool.acquire().await?).await? } else { Vec::new() };
     if json {
@@ -172,6 +175,9 @@ pub(super) fn human(report: &ScanReport, dispatched: Option<&Dispatched>) -> Str
         );
         if let Some(why) = &done.not_adopted {
             let _ = writeln!(out, "NOTHING WAS SENT: {why}");
+        }
+        if let Some(waiting) = &done.waiting {
+            let _ = writeln!(out, "the rest waits: {waiting}");
         }
         if let Some(error) = &done.relay_error {
             let _ = writeln!(out, "the relay cannot be used: {error}");

@@ -92,6 +92,16 @@ pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
         }
         _ => say!("not paused"),
     }
+    for stopped in &status.breakers {
+        say!(
+            "STOPPED {} {} until {} after {} failures in a row: {}",
+            stopped.kind,
+            stopped.subject,
+            stopped.until.format("%Y-%m-%d %H:%M UTC"),
+            stopped.failures,
+            stopped.cause
+        );
+    }
     say!("mode {}", in_words(status.mode.mode));
     if !status.identity.adopted {
         say!(

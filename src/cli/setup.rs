@@ -7,7 +7,7 @@ use clap::CommandFactory as _;
 use sqlx::Connection as _;
 
 use crate::config::SecretError;
-use crate::daemon::{self, TransportError};
+use crate::daemon::{self, AnchorError, TransportError};
 use crate::render;
 use crate::{config, ledger, record};
 
@@ -78,6 +78,12 @@ pub(super) fn check(cli: &Cli) -> Result<Exit, Failure> {
         }
         say!("{} is valid.", cli.config.display());
         say!("  letters    {}", daemon::destination(service));
+        match daemon::signing_key(service) {
+            Ok(key) => say!("  log        signed; public key {}", key.verifier()),
+            Err(AnchorError::NoKey) => say!("  log        not signed: [log] names no key, so there are no checkpoints"),
+            // A credential is only there under systemd.
+            Err(error) => say!("  log        {error}"),
+        }
         say!("  creditors  {}", names(policy.creditors.keys()));
         say!("  languages  {}", names(policy.languages.iter()));
         for ladder in policy.ladders.values() {
@@ -103,6 +109,10 @@ fn readable(live: &daemon::Live) -> Result<(), Failure> {
             Ok(_) | Err(SecretError::NoCredentials(_)) => {}
             Err(error) => return Err(Failure::new(Exit::CONFIG, error.to_string())),
         }
+    }
+    match daemon::signing_key(&live.config.service) {
+        Ok(_) | Err(AnchorError::NoKey | AnchorError::Secret(SecretError::NoCredentials(_))) => {}
+        Err(error) => return Err(error.into()),
     }
     match daemon::transport(&live.config.service.mail) {
         Ok(_) | Err(TransportError::Secret(SecretError::NoCredentials(_))) => Ok(()),

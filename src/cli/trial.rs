@@ -49,7 +49,8 @@ pub(super) async fn demo(cli: &Cli, args: &DemoArgs) -> Result<Exit, Failure> {
     let received = if args.relay.is_some() { None } else { Some(sink.received()) };
     let mails = write_mails(&shell, &output, received.as_deref()).await?;
     let mut connection = shell.pool.acquire().await?;
-    let (verified, contradictions) = log::verify_database(&mut connection).await?;
+    let (report_of_log, contradictions) = log::verify_database(&mut connection, &[], &[]).await?;
+    let verified = report_of_log.log.ok_or_else(|| Failure::unexpected("the log was not verified"))?;
     log::export_into(&mut connection, &output.join("log")).await?;
     drop(connection);
 
@@ -157,7 +158,7 @@ async fn write_mails(shell: &Shell, output: &Path, received: Option<&[demo::Rece
     let live = shell.live();
     let mut connection = shell.pool.acquire().await?;
     let mut mails = Mails { written: Vec::new(), altered: 0, compared: 0 };
-    for notice in record::messages_of(&mut connection, None).await? {
+    for notice in record::notices_made(&mut connection, None).await? {
         let Some(message) = record::message_of(&mut connection, notice).await? else { continue };
         let letter: Letter = serde_json::from_value(message.letter)
             .map_err(|error| Failure::unexpected(format!("letter of notice {notice}: {error}")))?;

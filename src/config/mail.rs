@@ -41,6 +41,14 @@ pub struct Smtp {
     pub hello_name: Option<String>,
     /// `connections`: letters on their way at once, 1 to 32. Default 2.
     pub connections: u32,
+    /// `notify_success`: asks the relay for news also when a letter has reached its mailbox. Default no.
+    pub notify_success: bool,
+    /// `per_hour`: letters an hour over all, 1 to 1,000,000. Default: no limit.
+    pub per_hour: Option<u32>,
+    /// `per_domain_per_hour`: letters an hour to the addresses of one domain. Default: no limit.
+    pub per_domain_per_hour: Option<u32>,
+    /// `content_refusals`: after so many refusals in a row of one letter with one code it waits, 1 to 1,000. Default 5.
+    pub content_refusals: u32,
     /// Whom letters may go to.
     pub recipients: Recipients,
     /// `[mail.timeouts]`
@@ -136,7 +144,7 @@ pub(super) struct Read {
     pub(super) holding: Option<Holding>,
 }
 
-const SMTP_KEYS: [&str; 12] = [
+const SMTP_KEYS: [&str; 16] = [
     "host",
     "port",
     "security",
@@ -146,6 +154,10 @@ const SMTP_KEYS: [&str; 12] = [
     "ca_file",
     "hello_name",
     "connections",
+    "notify_success",
+    "per_hour",
+    "per_domain_per_hour",
+    "content_refusals",
     "allow_domains",
     "redirect_to",
     "timeouts",
@@ -217,6 +229,10 @@ fn read_smtp(mut section: Section<'_>, around: Surroundings<'_>, environment: Op
     let ca_file = around.path(&mut section, "ca_file");
     let hello_name = section.text("hello_name");
     let connections = section.number("connections", 1..=32, 2);
+    let notify_success = section.flag("notify_success", false);
+    let mut limit = |key| section.get(key).and_then(|field| field.number::<u32>(1..=1_000_000));
+    let (per_hour, per_domain_per_hour) = (limit("per_hour"), limit("per_domain_per_hour"));
+    let content_refusals = section.number("content_refusals", 1..=1_000, 5);
     let recipients = recipients(&mut section, environment);
     let (timeouts, set_at) = match section.section("timeouts") {
         Some(timeouts) => read_timeouts(timeouts, environment),
@@ -232,6 +248,10 @@ fn read_smtp(mut section: Section<'_>, around: Surroundings<'_>, environment: Op
         ca_file,
         hello_name,
         connections,
+        notify_success,
+        per_hour,
+        per_domain_per_hour,
+        content_refusals,
         recipients,
         timeouts,
     };

@@ -13,7 +13,7 @@ use super::service;
 use super::suggest::closest;
 use crate::model::{
     ApprovalPolicy, BrakePolicy, Calendar, Calendars, ContactCap, Country, CreditNetting, Currency, DueDateRule, Hours,
-    Language, Minimums, ParseError, Policy, QuietPeriod, TemplateCatalog, Weekdays,
+    Language, Minimums, ParseError, Policy, QuietPeriod, Retention, TemplateCatalog, Weekdays,
 };
 
 /// Reads the policy document, without creditors and templates. Whatever could not be read has its default, and a
@@ -26,6 +26,7 @@ pub(super) fn read(mut root: Section<'_>, known: &BTreeMap<String, Calendar>) ->
     let ladders = ladder::read(ladders, &root);
     let minimums = minimums(&mut root);
     let contact_caps = contact_caps(&mut root);
+    let retention = retention(&mut root);
     let calendars = calendars(&mut root, known);
     let (send_window, review_window_minutes) = send_window(&mut root);
     let brake = root.section("brake").map_or_else(shipped_brake, brake_policy);
@@ -54,6 +55,7 @@ pub(super) fn read(mut root: Section<'_>, known: &BTreeMap<String, Calendar>) ->
         restore_days: root.number("restore_days", 0..=90, 7),
         brake,
         approval,
+        retention,
         locations,
     };
     root.close();
@@ -151,6 +153,18 @@ fn contact_caps(root: &mut Section<'_>) -> Vec<ContactCap> {
             .note(FindingCode::Doubtful, "without a cap nothing but the ladder limits how often a debtor is contacted");
     }
     caps.into_iter().filter_map(cap).collect()
+}
+
+fn retention(root: &mut Section<'_>) -> Retention {
+    let Some(mut section) = root.section("retention") else { return Retention::default() };
+    let mut months = |key| section.get(key).and_then(|field| field.number(1..=1200));
+    let retention = Retention {
+        messages_months: months("messages_months"),
+        notes_months: months("notes_months"),
+        smtp_months: months("smtp_months"),
+    };
+    section.close();
+    retention
 }
 
 fn calendars(root: &mut Section<'_>, known: &BTreeMap<String, Calendar>) -> Calendars {

@@ -93,13 +93,16 @@ pub enum FreshnessRule {
     },
 }
 
-/// `[log]`: what the daemon tells the operator; never names of debtors.
+/// `[log]`: what the daemon tells the operator, never names of debtors; and the key that signs the contact log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// `format`. Default `"auto"`.
     pub format: LogFormat,
     /// `filter`: levels by module as `tracing` reads them, such as `info,dunningd=debug`. Default `info`.
     pub filter: String,
+    /// `signing_key_file` or `signing_key_credential`: the key that signs checkpoints of the contact log, as `dunningd
+    /// log keygen` writes it. Default: none, and no checkpoints are made.
+    pub signing_key: Option<Secret>,
 }
 
 /// The form of the log.
@@ -228,7 +231,7 @@ pub(super) fn read(mut root: Section<'_>, around: Surroundings<'_>) -> Option<Se
     };
     let schedule = root.section("schedule").map_or_else(Schedule::default, Schedule::read);
     let freshness = root.section("freshness").map_or(Some(FreshnessRule::PreviousWorkingDay), FreshnessRule::read);
-    let log = root.section("log").map_or_else(Log::default, Log::read);
+    let log = root.section("log").map_or_else(Log::default, |section| Log::read(section, around));
     root.close();
     Some(Service {
         environment: environment?,
@@ -364,12 +367,12 @@ impl FreshnessRule {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Auto, filter: "info".to_owned() }
+        Self { format: LogFormat::Auto, filter: "info".to_owned(), signing_key: None }
     }
 }
 
 impl Log {
-    fn read(mut section: Section<'_>) -> Self {
+    fn read(mut section: Section<'_>, around: Surroundings<'_>) -> Self {
         let usual = Self::default();
         let words = [
             ("auto", LogFormat::Auto),
@@ -379,8 +382,9 @@ impl Log {
         ];
         let format = section.choice("format", &words, usual.format);
         let filter = section.text("filter").unwrap_or(usual.filter);
+        let signing_key = around.secret(&mut section, "signing_key_file", "signing_key_credential");
         section.close();
-        Self { format, filter }
+        Self { format, filter, signing_key }
     }
 }
 

@@ -13,11 +13,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Mail;
-use crate::deliver::{DeliveryError, FileTransport, ReadyForData, Relay, Session, Transport};
-use crate::model::{CancelReason, CreditorId, Outcome, Phase, Reply};
+use crate::deliver::{DeliveryError, Envelope, FileTransport, Limits, ReadyForData, Relay, Session, Transport};
+use crate::model::{CancelReason, CreditorId, Fault, Outcome, Permit, Phase, Reply, backoff};
 use crate::record::{self, Checked, ClaimedNotice, LastCheck, NextTry, RecordError, Settled};
 
 use super::approval::{Looked, look_again};
+use super::breakers::{Breakers, Change, lessons};
 use super::run::not_adopted;
 use super::schedule::payments_needed;
 use super::{Live, Shell};
@@ -35,6 +36,8 @@ pub struct Dispatched {
     pub relay_error: Option<String>,
     /// The relay refused our user name or password: trying again soon may lock the account.
     pub credentials_refused: bool,
+    /// Why the rest of what is due was not tried now, and when it goes on.
+    pub waiting: Option<String>,
     /// Why nothing may be sent from this database on this machine, when it may not.
     pub not_adopted: Option<String>,
 }
@@ -43,7 +46,8 @@ impl Dispatched {
     /// Whether every notice that was tried was accepted.
     #[must_use]
     pub fn all_accepted(&self) -> bool {
-        self.deferred + self.refused + self.unknown == 0 && self.relay_error.is_none() && self.not_adopted.is_none()
+        let all_tried = self.relay_error.is_none() && self.waiting.is_none() && self.not_adopted.is_none();
+        self.deferred + self.refused + self.unknown == 0 && all_tried
     }
 
     fn unusable(relay: &Relay, error: &DeliveryError) -> Self {
@@ -52,6 +56,10 @@ impl Dispatched {
             credentials_refused: error.credentials_refused(),
             ..Self::default()
         }
+    }
+
+    fn attempts(&self) -> u64 {
+        self.accepted + self.deferred + self.refused + self.unknown
     }
 
     fn count(&mut self, outcome: &Outcome) {
@@ -71,6 +79,7 @@ impl Dispatched {
         self.cancelled += other.cancelled;
         self.relay_error = self.relay_error.or(other.relay_error);
         self.credentials_refused |= other.credentials_refused;
+        self.waiting = self.waiting.or(other.waiting);
         self.not_adopted = self.not_adopted.or(other.not_adopted);
         self
     }
@@ -103,52 +112,81 @@ pub async fn dispatch(
     let mut transaction = connection.begin().await?;
     record::sweep(&mut transaction, &shell.actor).await?;
     transaction.commit().await?;
-    if !record::anything_due(&mut connection).await? {
+    let live = shell.live();
+    let (limits, connections) = match &live.config.service.mail {
+        Mail::Smtp(smtp) => {
+            let limits = Limits { per_hour: smtp.per_hour, per_domain_per_hour: smtp.per_domain_per_hour };
+            (limits, smtp.connections)
+        }
+        Mail::File { .. } => (Limits::default(), 1),
+    };
+    let breakers = Breakers {
+        relay: match transport {
+            Transport::Smtp(relay) => Some(relay.to_string()),
+            Transport::File(_) => None,
+        },
+        dispatch: &live.config.service.dispatch,
+        mail: &live.config.service.mail,
+        actor: &shell.actor,
+    };
+    let relay_stopped = CancellationToken::new();
+    let worker = Worker { shell, live: &live, stop, limits, breakers, relay_stopped };
+    let waiting_domains = match worker.waiting_domains() {
+        Ok(domains) => domains,
+        Err(waiting) => return Ok(Dispatched { waiting: Some(waiting), ..Dispatched::default() }),
+    };
+    if !record::anything_due(&mut connection, &waiting_domains).await? {
         return Ok(Dispatched::default());
     }
     drop(connection);
 
-    let live = shell.live();
-    let worker = Worker { shell, live: &live, stop };
+    let mut done = Dispatched::default();
     let rounds = match transport {
         Transport::File(files) => vec![worker.as_files(files).await],
         Transport::Smtp(relay) => {
+            let probe = match worker.ask_relay(relay).await? {
+                Ok(permit) => permit == Permit::Probe,
+                Err(waiting) => return Ok(Dispatched { waiting: Some(waiting), ..Dispatched::default() }),
+            };
             // One session is tried before the others: a relay that refuses us is not asked once per worker.
             let first = match relay.connect().await {
                 Ok(session) => session,
-                Err(error) => return Ok(Dispatched::unusable(relay, &error)),
+                Err(error) => {
+                    worker.tell_of_no_session(&error).await?;
+                    return Ok(Dispatched::unusable(relay, &error));
+                }
             };
-            let connections = match &live.config.service.mail {
-                Mail::Smtp(smtp) => smtp.connections,
-                Mail::File { .. } => 1,
-            };
-            let kept = std::iter::once(Some(first)).chain((1..connections).map(|_| None));
-            join_all(kept.map(|kept| worker.over(relay, kept))).await
+            tracing::debug!(%relay, offered = ?first.extensions(), "session open");
+            let mut first = Some(first);
+            if probe {
+                done = worker.over(relay, first.take(), 1).await?;
+                if worker.ask_relay(relay).await? != Ok(Permit::Go) {
+                    return Ok(done);
+                }
+            }
+            let kept = std::iter::once(first).chain((1..connections).map(|_| None));
+            join_all(kept.map(|kept| worker.over(relay, kept, u64::MAX))).await
         }
     };
-    rounds.into_iter().try_fold(Dispatched::default(), |sum, round| Ok(sum.add(round?)))
-}
-
-/// When a notice is tried again: the first wait doubled with each try, up to the last, with up to a tenth more so that
-/// a relay that was down is not met by everything at once. `jitter` is 0 to 999.
-#[must_use]
-pub fn retry_at(now: DateTime<Utc>, tries: u32, first: Duration, last: Duration, jitter: u32) -> DateTime<Utc> {
-    let wait = first.saturating_mul(2_u32.saturating_pow(tries.min(20))).min(last);
-    let more = wait / 10 * jitter.min(999) / 1_000;
-    now + chrono::Duration::from_std(wait + more).unwrap_or_default()
+    rounds.into_iter().try_fold(done, |sum, round| Ok(sum.add(round?)))
 }
 
 struct Worker<'a> {
     shell: &'a Shell,
     live: &'a Live,
     stop: &'a CancellationToken,
+    limits: Limits,
+    breakers: Breakers<'a>,
+    /// The relay has failed too often in this round.
+    relay_stopped: CancellationToken,
 }
 
 impl Worker<'_> {
-    async fn over(&self, relay: &Relay, mut kept: Option<Session>) -> Result<Dispatched, RecordError> {
+    /// Delivers over one connection after another, with at most so many attempts.
+    async fn over(&self, relay: &Relay, mut kept: Option<Session>, at_most: u64) -> Result<Dispatched, RecordError> {
         let mut done = Dispatched::default();
         let in_flight = relay.timeouts().content() + IN_FLIGHT_MARGIN;
-        while !self.stop.is_cancelled() {
+        while done.attempts() < at_most && !self.stop.is_cancelled() && !self.relay_stopped.is_cancelled() {
             let session = match self.session(relay, kept.take()).await {
                 Ok(session) => session,
                 Err(error) => {
@@ -156,7 +194,7 @@ impl Worker<'_> {
                     break;
                 }
             };
-            let Some(claimed) = self.claim().await? else {
+            let Some(claimed) = self.claim(&mut done).await? else {
                 session.quit().await;
                 break;
             };
@@ -164,7 +202,9 @@ impl Worker<'_> {
                 kept = Some(session);
                 continue;
             }
-            kept = match session.envelope(&claimed.sender, &claimed.recipient).await {
+            let id = claimed.attempt.to_string();
+            let envelope = Envelope { from: &claimed.sender, to: &claimed.recipient, id: &id, bytes: &claimed.bytes };
+            kept = match session.envelope(&envelope).await {
                 Ok(ready) => self.with_envelope(&claimed, ready, in_flight, &mut done).await?,
                 Err((session, outcome)) => {
                     self.settle(&claimed, &outcome, &mut done).await?;
@@ -187,7 +227,7 @@ impl Worker<'_> {
             phase: Phase::Connect,
             reply: None,
             detail: "every attempt ended with the end of its worker".to_owned(),
-            ours: false,
+            fault: Fault::Content,
         };
         self.settle(claimed, &outcome, done).await?;
         Ok(true)
@@ -252,7 +292,7 @@ impl Worker<'_> {
                 phase: Phase::Data,
                 reply: None,
                 detail: "the machine stood still between the last check and DATA".to_owned(),
-                ours: true,
+                fault: Fault::Relay,
             };
             self.settle(claimed, &outcome, done).await?;
             return Ok(session);
@@ -265,7 +305,7 @@ impl Worker<'_> {
     async fn as_files(&self, files: &FileTransport) -> Result<Dispatched, RecordError> {
         let mut done = Dispatched::default();
         while !self.stop.is_cancelled() {
-            let Some(claimed) = self.claim().await? else { break };
+            let Some(claimed) = self.claim(&mut done).await? else { break };
             if self.crashed_too_often(&claimed, &mut done).await? || !self.as_approved(&claimed, &mut done).await? {
                 continue;
             }
@@ -279,13 +319,65 @@ impl Worker<'_> {
         Ok(done)
     }
 
-    async fn claim(&self) -> Result<Option<ClaimedNotice>, RecordError> {
+    /// The domains that have had their share; an error, in words, when nothing may go.
+    fn waiting_domains(&self) -> Result<Vec<String>, String> {
+        self.shell.pace().waiting_domains(self.limits, self.shell.clock.wall()).map_err(|at| {
+            format!("the limit of letters an hour is reached; it goes on at {}", at.format("%H:%M:%S UTC"))
+        })
+    }
+
+    /// Whether the relay may be asked now; an error, in words, when it failed too often.
+    async fn ask_relay(&self, relay: &Relay) -> Result<Result<Permit, String>, RecordError> {
+        let at_most = relay.timeouts().connecting() + self.live.config.service.dispatch.lease;
+        let mut connection = self.shell.pool.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        let (permit, cause) = self.breakers.ask_relay(&mut transaction, self.shell.clock.wall(), at_most).await?;
+        transaction.commit().await?;
+        Ok(match permit {
+            Permit::Wait(until) => {
+                let until = until.format("%Y-%m-%d %H:%M:%S UTC");
+                Err(format!("{relay} failed too often ({cause}); it is tried again at {until}"))
+            }
+            permit => Ok(permit),
+        })
+    }
+
+    async fn tell_of_no_session(&self, error: &DeliveryError) -> Result<(), RecordError> {
+        let mut connection = self.shell.pool.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        let lessons = lessons(&Outcome::from(error.clone()));
+        let changes = self.breakers.tell(&mut transaction, None, lessons, self.shell.clock.wall()).await?;
+        transaction.commit().await?;
+        self.changed(&changes);
+        Ok(())
+    }
+
+    fn changed(&self, changes: &[Change]) {
+        changes.iter().for_each(Change::log);
+        if changes.iter().any(Change::stops_the_relay) {
+            self.relay_stopped.cancel();
+        }
+    }
+
+    async fn claim(&self, done: &mut Dispatched) -> Result<Option<ClaimedNotice>, RecordError> {
+        let waiting_domains = match self.waiting_domains() {
+            Ok(domains) => domains,
+            Err(waiting) => {
+                done.waiting = Some(waiting);
+                return Ok(None);
+            }
+        };
         let clock = self.shell.clock;
         let lease = u32::try_from(self.live.config.service.dispatch.lease.as_secs()).unwrap_or(u32::MAX);
         let mut connection = self.shell.pool.acquire().await?;
         let mut transaction = connection.begin().await?;
-        let claimed = record::claim(&mut transaction, clock.new_id(), clock.new_id(), lease).await?;
+        let (attempt, token) = (clock.new_id(), clock.new_id());
+        let claimed = record::claim(&mut transaction, attempt, token, lease, &waiting_domains).await?;
         transaction.commit().await?;
+        if let Some(claimed) = &claimed {
+            let domain = claimed.recipient.domain().to_lowercase();
+            self.shell.pace().took(&domain, self.limits, clock.wall());
+        }
         Ok(claimed)
     }
 
@@ -316,11 +408,14 @@ impl Worker<'_> {
 
     /// The business date that the notice lives on.
     fn today(&self, claimed: &ClaimedNotice) -> NaiveDate {
-        claimed.as_of.unwrap_or_else(|| {
-            let creditor = CreditorId::parse(&claimed.creditor).ok();
-            let zone = creditor.map_or(chrono_tz::Tz::UTC, |id| self.live.config.policy.zone(&id));
-            self.shell.clock.today(zone)
-        })
+        claimed.as_of.unwrap_or_else(|| self.date_of(claimed, self.shell.clock.now()))
+    }
+
+    /// The date at that moment where the creditor is.
+    fn date_of(&self, claimed: &ClaimedNotice, at: DateTime<Utc>) -> NaiveDate {
+        let creditor = CreditorId::parse(&claimed.creditor).ok();
+        let zone = creditor.map_or(chrono_tz::Tz::UTC, |id| self.live.config.policy.zone(&id));
+        at.with_timezone(&zone).date_naive()
     }
 
     /// Records how an attempt ended. A database that is gone is asked again: what is known should not be lost.
@@ -331,13 +426,11 @@ impl Worker<'_> {
         done: &mut Dispatched,
     ) -> Result<(), RecordError> {
         done.count(outcome);
-        let reply = match outcome {
-            Outcome::Accepted { reply } | Outcome::Refused { reply, .. } => Some(reply),
-            Outcome::Deferred { reply, .. } => reply.as_ref(),
-            Outcome::Unknown { .. } => None,
-        };
+        let reply = outcome.reply();
         tracing::info!(notice.id = %claimed.notice, account.id = claimed.account, stage = claimed.stage,
-            outcome = outcome.state().as_str(), reply.code = reply.map(Reply::code_text), "attempt ended");
+            outcome = outcome.state().as_str(), fault = outcome.fault().map(Fault::as_str),
+            reply.code = reply.map(Reply::code_text),
+            reply.status = reply.and_then(Reply::status).map(|status| status.to_string()), "attempt ended");
         let next_try = self.next_try(claimed, outcome);
         let today = self.today(claimed);
         let mut wait = Duration::from_millis(100);
@@ -370,19 +463,27 @@ impl Worker<'_> {
         let connection: &mut PgConnection = &mut connection;
         let mut transaction = connection.begin().await?;
         let actor = &self.shell.actor;
+        let (about, now) = (Some((claimed, today)), self.shell.clock.wall());
+        let changes = self.breakers.tell(&mut transaction, about, lessons(outcome), now).await?;
         let settled = record::settle(&mut transaction, claimed, outcome, next_try, today, actor).await?;
         transaction.commit().await?;
+        self.changed(&changes);
         Ok(settled)
     }
 
     fn next_try(&self, claimed: &ClaimedNotice, outcome: &Outcome) -> NextTry {
         let dispatch = &self.live.config.service.dispatch;
-        let ours = matches!(outcome, Outcome::Deferred { ours: true, .. });
-        if !ours && claimed.tries + 1 >= dispatch.max_tries {
+        let is_ours = outcome.fault().is_some_and(Fault::is_ours);
+        if !is_ours && claimed.tries + 1 >= dispatch.max_tries {
             return NextTry::GiveUp;
         }
         let jitter = rand::random_range(0..1_000);
-        let wall = self.shell.clock.wall();
-        NextTry::At(retry_at(wall, claimed.tries, dispatch.retry_first, dispatch.retry_last, jitter))
+        let wait = backoff(claimed.tries, dispatch.retry_first, dispatch.retry_last, jitter);
+        let wait = chrono::Duration::from_std(wait).unwrap_or_default();
+        // Through `--as-of` the text's days are not those of the wall.
+        if claimed.as_of.is_none() && self.date_of(claimed, self.shell.clock.now() + wait) > claimed.valid_until {
+            return NextTry::TooLate;
+        }
+        NextTry::At(self.shell.clock.wall() + wait)
     }
 }

@@ -13,6 +13,7 @@ use crate::record::{self, RecordError, SchemaState};
 
 use super::live::{Live, LoadError, TransportError, destination, transport};
 use super::schedule::{Due, run_due};
+use super::upkeep::{anchor_after_run, anchor_when_due, end_retention};
 use super::{ScanError, ScanRequest, Shell, dispatch, scan, standing};
 
 /// Why the service could not start, or had to end.
@@ -44,6 +45,8 @@ const DISPATCH_EVERY: Duration = Duration::from_secs(5);
 const AFTER_REFUSED_LOGIN: Duration = Duration::from_mins(15);
 /// After the relay or the database failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
+/// Between two looks at whether a checkpoint is due or something has been kept long enough.
+const UPKEEP_EVERY: Duration = Duration::from_mins(10);
 
 /// Runs until SIGTERM or SIGINT; then nothing new is claimed, and what is on the wire is finished. A second signal
 /// ends the process at once.
@@ -87,7 +90,8 @@ pub async fn serve(
     let scans = scan_loop(&shell, &bell, &queued, &stop);
     let deliveries = dispatch_loop(&shell, &queued, &stop);
     let signals = signal_loop(&shell, &stop, awaited, load, on_reload);
-    tokio::join!(scans, deliveries, signals);
+    let upkeep = Box::pin(upkeep_loop(&shell, &stop));
+    tokio::join!(scans, deliveries, signals, upkeep);
     scheduler.shutdown().await?;
     tracing::info!("stopped");
     Ok(())
@@ -154,10 +158,38 @@ async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, stop: &Cancell
                         }
                     }
                     queued.notify_one();
+                    if let Some(error) = Box::pin(anchor_after_run(shell)).await {
+                        tracing::error!(%error, "no checkpoint of the log after the run");
+                    }
                 }
                 Err(ScanError::LockHeld(_)) => {}
                 Err(error) => tracing::error!(creditor = %creditor.id, %error, "run did not happen"),
             }
+        }
+    }
+}
+
+/// Once a day a checkpoint, and the end of what was kept long enough.
+async fn upkeep_loop(shell: &Shell, stop: &CancellationToken) {
+    let mut cleared_on = None;
+    while !stop.is_cancelled() {
+        if let Err(error) = anchor_when_due(shell).await {
+            tracing::error!(%error, "no checkpoint of the log");
+        }
+        let today = shell.clock.today(chrono_tz::Tz::UTC);
+        if cleared_on != Some(today) {
+            match end_retention(shell).await {
+                Ok(0) => cleared_on = Some(today),
+                Ok(count) => {
+                    tracing::info!(count, "personal data was kept long enough and is erased");
+                    cleared_on = Some(today);
+                }
+                Err(error) => tracing::error!(%error, "what was kept long enough could not be erased"),
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(UPKEEP_EVERY) => {}
         }
     }
 }

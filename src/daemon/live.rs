@@ -125,6 +125,7 @@ pub fn transport(mail: &Mail) -> Result<Transport, TransportError> {
         ca_file: smtp.ca_file.clone(),
         hello_name: smtp.hello_name.clone().unwrap_or_else(host_name),
         credentials,
+        notify_success: smtp.notify_success,
         timeouts: deliver::Timeouts {
             connect: timeouts.connect,
             greeting: timeouts.greeting,

@@ -1,13 +1,16 @@
 //! The shell: the only place that knows all the others.
 //!
-//! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision into a letter,
-//! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `window` at which hours a notice may leave, `simulate` tries a policy
-//! `register` records what people say, `approval` is what they let out, `dispatch` delivers, `schedule` says when a run is due, `simulate` tries a policy
-//! on the past, `lifecycle` is the service: signals, reload, drain.
+//! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision
+//! into a letter, `register` records what people say, `approval` is what they let out, `dispatch` delivers and `breakers`
+//! stop it, `schedule` says when a run is due, `window` at which hours a notice may leave, `simulate` tries a policy on
+//! the past, `upkeep` signs checkpoints and ends retention, `dossier` tells all about one account, `lifecycle` is the
+//! service: signals, reload, drain.
 
 mod approval;
+mod breakers;
 mod compose;
 mod dispatch;
+mod dossier;
 mod host;
 mod lifecycle;
 mod live;
@@ -16,19 +19,22 @@ mod run;
 mod scan;
 mod schedule;
 mod simulate;
+mod upkeep;
 mod window;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use sqlx::PgPool;
 
 use crate::clock::Clock;
+use crate::deliver::Pace;
 use crate::model::Actor;
 
 pub use approval::{Approved, approve, drop_waiting};
 pub use compose::{letter, mail};
-pub use dispatch::{Dispatched, dispatch, retry_at};
+pub use dispatch::{Dispatched, dispatch};
+pub use dossier::{DossierError, dossier};
 pub use host::host_id;
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
@@ -39,6 +45,7 @@ pub use simulate::{
     Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,
     replay, simulate,
 };
+pub use upkeep::{AnchorError, anchor, anchor_after_run, end_retention, signing_key};
 pub use window::{SendWindow, send_windows};
 
 /// Everything that work is done with.
@@ -49,6 +56,8 @@ pub struct Shell {
     /// The domain clock.
     pub clock: Clock,
     pub actor: Actor,
+    /// What this process sent lately.
+    pace: Mutex<Pace>,
     /// Which machine this is: a database is adopted for it.
     pub host: String,
 }
@@ -57,12 +66,16 @@ impl Shell {
     /// A shell over that database with that configuration.
     #[must_use]
     pub fn new(pool: PgPool, live: Live, clock: Clock, actor: Actor) -> Self {
-        Self { pool, live: ArcSwap::from_pointee(live), clock, actor, host: host_id() }
+        Self { pool, live: ArcSwap::from_pointee(live), clock, actor, pace: Mutex::default(), host: host_id() }
     }
 
     /// The configuration in force; stays the same for whoever holds it.
     #[must_use]
     pub fn live(&self) -> Arc<Live> {
         self.live.load_full()
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::model::{Outcome, Phase, Reply};
+use crate::model::{Fault, Outcome, Phase, Reply};
 
 /// Writes each message to `<directory>/<message-id>.eml`.
 ///
@@ -24,7 +24,7 @@ impl FileTransport {
     }
 
     /// Writes the message. The same bytes under the same Message-ID again are accepted again; other bytes never replace
-    /// what stands there, and are `Deferred`, not `ours`, so that a person sees it.
+    /// what stands there, and are `Deferred` by a fault of the content, so that a person sees it.
     ///
     /// The writing is not cut off when the future is dropped. A failure before the file has its name is `Deferred`; one
     /// after it, when it may or may not outlast a power cut, is `Unknown`.
@@ -61,7 +61,7 @@ fn make(directory: &Path) -> io::Result<()> {
 }
 
 fn write(directory: &Path, name: &str, bytes: &[u8]) -> Outcome {
-    let deferred = |detail: String, ours| Outcome::Deferred { phase: Phase::File, reply: None, detail, ours };
+    let deferred = |detail: String, fault| Outcome::Deferred { phase: Phase::File, reply: None, detail, fault };
     let accepted = || Outcome::Accepted { reply: Reply { code: 250, text: format!("file: {name}") } };
     let path = directory.join(name);
     // Hidden, and with another ending, so that nobody who collects messages takes half of one.
@@ -75,10 +75,10 @@ fn write(directory: &Path, name: &str, bytes: &[u8]) -> Outcome {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::read(&path) {
             Ok(found) if found == bytes => {}
-            Ok(_) => return deferred("a file of that name holds another message".into(), false),
-            Err(error) => return deferred(error.kind().to_string(), true),
+            Ok(_) => return deferred("a file of that name holds another message".into(), Fault::Content),
+            Err(error) => return deferred(error.kind().to_string(), Fault::Relay),
         },
-        Err(error) => return deferred(error.kind().to_string(), true),
+        Err(error) => return deferred(error.kind().to_string(), Fault::Relay),
     }
     match File::open(directory).and_then(|directory| directory.sync_all()) {
         Ok(()) => accepted(),

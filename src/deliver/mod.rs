@@ -8,19 +8,23 @@
 //! What a reply means is decided in one place, `classify`. A connection that timed out, broke or answered nonsense is
 //! closed and never used again, because the next reply on it might belong to the message before.
 
+mod extensions;
 mod file;
 mod message;
 mod outcome;
+mod pace;
 mod settings;
 mod smtp;
 mod tls;
 mod wire;
 
+pub use extensions::Extensions;
 pub use file::FileTransport;
 pub use message::{BuildError, build, text_of};
 pub use outcome::{DeliveryError, classify};
+pub use pace::{Limits, Pace};
 pub use settings::{Credentials, Security, SettingsError, SmtpSettings, Timeouts};
-pub use smtp::{ReadyForData, Relay, Session};
+pub use smtp::{Envelope, ReadyForData, Relay, Session};
 
 /// Where messages go.
 #[derive(Debug)]

@@ -43,6 +43,8 @@ pub struct SmtpSettings {
     /// How we name ourselves in EHLO: a domain name or an address literal such as `[192.0.2.1]` (RFC 5321 §4.1.3).
     pub hello_name: String,
     pub credentials: Option<Credentials>,
+    /// Asks for a message also when a letter has reached its mailbox (RFC 3461 §4.1), where the relay offers that.
+    pub notify_success: bool,
     pub timeouts: Timeouts,
 }
 

@@ -12,10 +12,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use lettre::Address;
-use lettre::transport::smtp::authentication::{Credentials as Login, Mechanism};
+use lettre::transport::smtp::authentication::Credentials as Login;
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Auth, Data, Ehlo, Mail, Quit, Rcpt, Rset, Starttls};
-use lettre::transport::smtp::extension::{ClientId, MailBodyParameter, MailParameter};
+use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{Error as SmtpError, response::Response};
 use secrecy::ExposeSecret as _;
 use tokio::net::{TcpStream, lookup_host};
@@ -23,11 +23,12 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::extensions::Extensions;
 use super::message::verify;
 use super::outcome::{DeliveryError, classify, goes_on_after, no_reply};
 use super::wire::Wire;
 use super::{Security, SettingsError, SmtpSettings, Timeouts, tls};
-use crate::model::{EmailAddress, Outcome, Phase, Reply};
+use crate::model::{EmailAddress, Fault, Outcome, Phase, Reply};
 
 /// How long to listen for a last word after writing the body failed: it has arrived already or never will.
 const LAST_WORD: Duration = Duration::from_secs(2);
@@ -122,12 +123,13 @@ impl Relay {
             None => DeliveryError::new(Phase::Hello, why(&error, &wire)),
         })?;
         let hello = wire.reply().ok_or_else(|| DeliveryError::new(Phase::Hello, why_mute(&wire)))?;
-        let offer = Offer::read(&hello);
+        let offered = Extensions::read(&hello);
         expect(Phase::Hello, hello)?;
 
-        let mut line = Line { connection, wire, limits, offer, opened: Instant::now(), accepted: 0 };
+        let notify_success = self.settings.notify_success;
+        let mut line = Line { connection, wire, limits, offered, notify_success, opened: Instant::now(), accepted: 0 };
         if self.settings.security == Security::StartTls {
-            if !line.offer.start_tls {
+            if !line.offered.start_tls {
                 return Err(DeliveryError::new(Phase::StartTls, "the relay offers no STARTTLS"));
             }
             within(Phase::StartTls, limits.tls, async {
@@ -141,7 +143,7 @@ impl Relay {
             .map_or(Ok(()), |reply| Err(DeliveryError::answered(Phase::StartTls, reply)))?;
             // What was offered before TLS may have been written by anyone (RFC 3207 §4.2).
             let hello = within(Phase::Hello, limits.hello, line.exchange(Ehlo::new(self.hello.clone()))).await?;
-            line.offer = Offer::read(&hello);
+            line.offered = Extensions::read(&hello);
             expect(Phase::Hello, hello)?;
         }
 
@@ -204,46 +206,13 @@ impl fmt::Debug for Relay {
     }
 }
 
-/// What the relay can do, from its reply to EHLO.
-struct Offer {
-    start_tls: bool,
-    smtp_utf8: bool,
-    /// The better of those that we know.
-    mechanism: Option<Mechanism>,
-}
-
-impl Offer {
-    fn read(hello: &Reply) -> Self {
-        let mut offer = Self { start_tls: false, smtp_utf8: false, mechanism: None };
-        for line in hello.text.lines().skip(1) {
-            let line = line.to_ascii_uppercase();
-            // Some relays still write the `AUTH=` of the drafts before RFC 2554.
-            let mut words = line.split([' ', '=']);
-            match words.next() {
-                Some("STARTTLS") => offer.start_tls = true,
-                Some("SMTPUTF8") => offer.smtp_utf8 = true,
-                Some("AUTH") => {
-                    for word in words {
-                        match word {
-                            "PLAIN" => offer.mechanism = Some(Mechanism::Plain),
-                            "LOGIN" => offer.mechanism = offer.mechanism.or(Some(Mechanism::Login)),
-                            _ => {}
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        offer
-    }
-}
-
 /// The connection and what is known about it.
 struct Line {
     connection: AsyncSmtpConnection,
     wire: Wire,
     limits: Timeouts,
-    offer: Offer,
+    offered: Extensions,
+    notify_success: bool,
     opened: Instant,
     accepted: u32,
 }
@@ -259,7 +228,7 @@ impl Line {
     }
 
     async fn authenticate(&mut self, login: &Login) -> Result<Reply, String> {
-        let mechanism = self.offer.mechanism.ok_or("the relay offers neither AUTH PLAIN nor AUTH LOGIN")?;
+        let mechanism = self.offered.mechanism.ok_or("the relay offers neither AUTH PLAIN nor AUTH LOGIN")?;
         let unclear = |_| "the relay asks for something else than user name and password".to_owned();
         let mut reply = self.exchange(Auth::new(mechanism, login.clone(), None).map_err(unclear)?).await?;
         for _ in 0..CHALLENGES_MAX {
@@ -275,6 +244,25 @@ impl Line {
     }
 }
 
+/// One message on its way to one recipient.
+#[derive(Clone, Copy)]
+pub struct Envelope<'a> {
+    pub from: &'a EmailAddress,
+    pub to: &'a EmailAddress,
+    /// What a later message about this one refers to (ENVID, RFC 3461 §4.4): at most 100 characters of ASCII.
+    pub id: &'a str,
+    /// The message, as [`ReadyForData::data`] will send it.
+    pub bytes: &'a [u8],
+}
+
+impl Envelope<'_> {
+    /// Whether an address has a local part that is not ASCII (RFC 6531). Domains are A-labels in every address.
+    #[must_use]
+    pub fn needs_smtputf8(&self) -> bool {
+        self.from.needs_smtputf8() || self.to.needs_smtputf8()
+    }
+}
+
 /// A connection on which no transaction is open. Dropped, it hangs up.
 pub struct Session {
     line: Box<Line>,
@@ -284,44 +272,47 @@ impl Session {
     /// Names sender and recipient (RFC 5321 §3.3): one recipient, so that one reply is about one notice.
     ///
     /// # Errors
-    /// The outcome, and the session if it is still good. When the recipient's address needs SMTPUTF8 (RFC 6531) and the
-    /// relay does not offer it, nothing is sent and the outcome is `Deferred` without a reply and not `ours`: it is no
-    /// `Refused`, which would invent words of the relay, and no fault of the relay as a whole, so its tries are used
-    /// up and a person sees it. [`Session::offers_smtputf8`] tells beforehand.
-    pub async fn envelope(
-        self,
-        from: &EmailAddress,
-        to: &EmailAddress,
-    ) -> Result<ReadyForData, (Option<Self>, Outcome)> {
-        let unsent = |detail: &str, ours| Outcome::Deferred {
+    /// The outcome, and the session if it is still good. What the relay is known not to take (a message above its size
+    /// limit, an address that needs SMTPUTF8 or bytes that need 8BITMIME where it offers neither) is `Refused` without
+    /// a word said, and without a reply: no words of the relay are invented.
+    pub async fn envelope(self, envelope: &Envelope<'_>) -> Result<ReadyForData, (Option<Self>, Outcome)> {
+        let offered = &self.line.offered;
+        let unfit = |fault, detail: &str| Outcome::Refused {
             phase: Phase::MailFrom,
             reply: None,
             detail: detail.to_owned(),
-            ours,
+            fault,
         };
-        let lacks_utf8 = !self.line.offer.smtp_utf8;
-        if lacks_utf8 && (from.needs_smtputf8() || to.needs_smtputf8()) {
-            let outcome = unsent("the address needs SMTPUTF8, which the relay does not offer", from.needs_smtputf8());
+        let refused = if let Some(limit) = offered.size_limit.filter(|&limit| envelope.bytes.len() > limit) {
+            let size = envelope.bytes.len();
+            Some(unfit(Fault::Content, &format!("the message has {size} octets, and the relay takes at most {limit}")))
+        } else if envelope.needs_smtputf8() && !offered.smtputf8 {
+            Some(unfit(Fault::Recipient, "the address needs SMTPUTF8, which the relay does not offer"))
+        } else if !envelope.bytes.is_ascii() && !offered.eight_bit_mime {
+            Some(unfit(Fault::Content, "the message needs 8BITMIME, which the relay does not offer"))
+        } else {
+            None
+        };
+        if let Some(outcome) = refused {
             return Err((Some(self), outcome));
         }
-        let (Ok(sender), Ok(recipient)) = (from.as_str().parse::<Address>(), to.as_str().parse::<Address>()) else {
-            return Err((Some(self), unsent("an address cannot be written in SMTP", false)));
+        let (Ok(sender), Ok(recipient)) =
+            (envelope.from.as_str().parse::<Address>(), envelope.to.as_str().parse::<Address>())
+        else {
+            return Err((Some(self), unfit(Fault::Recipient, "an address cannot be written in SMTP")));
         };
-        let mut parameters = Vec::new();
-        if from.needs_smtputf8() || to.needs_smtputf8() {
-            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
-            parameters.push(MailParameter::SmtpUtfEight);
-        }
+        let mail = Mail::new(Some(sender), offered.mail_parameters(envelope));
+        let rcpt = Rcpt::new(recipient, offered.rcpt_parameters(envelope, self.line.notify_success));
         let limits = self.line.limits;
-        let session = self.step(Phase::MailFrom, limits.mail_from, Mail::new(Some(sender), parameters)).await?;
-        let session = session.step(Phase::RcptTo, limits.rcpt_to, Rcpt::new(recipient, Vec::new())).await;
+        let session = self.step(Phase::MailFrom, limits.mail_from, mail).await?;
+        let session = session.step(Phase::RcptTo, limits.rcpt_to, rcpt).await;
         session.map(|session| ReadyForData { session })
     }
 
-    /// Whether the relay takes addresses with a non-ASCII local part (RFC 6531).
+    /// What the relay offered.
     #[must_use]
-    pub fn offers_smtputf8(&self) -> bool {
-        self.line.offer.smtp_utf8
+    pub fn extensions(&self) -> &Extensions {
+        &self.line.offered
     }
 
     /// How long the connection has been open.
@@ -420,10 +411,12 @@ impl ReadyForData {
     ///
     /// Must not be dropped before it is done: it takes no longer than [`Timeouts::content`], and a future that was
     /// dropped half-way leaves a message of which nobody knows, to be recorded as `unknown`. The connection closes
-    /// with it. While the 354 is awaited the last check grows older, by [`Timeouts::data`] at most. Bytes that no relay may be given (see [`build`](super::build)) are `Deferred` without a word said.
+    /// with it. While the 354 is awaited the last check grows older, by [`Timeouts::data`] at most. Bytes that
+    /// no relay may be given (see [`build`](super::build)) are `Refused` without a word said.
     pub async fn data(self, bytes: &[u8]) -> (Option<Session>, Outcome) {
         if let Err(fault) = verify(bytes) {
-            let outcome = Outcome::Deferred { phase: Phase::Data, reply: None, detail: fault.to_string(), ours: false };
+            let (phase, detail) = (Phase::Data, fault.to_string());
+            let outcome = Outcome::Refused { phase, reply: None, detail, fault: Fault::Content };
             return (self.reset().await, outcome);
         }
         let limit = self.session.line.limits.data;

@@ -187,6 +187,8 @@ pub enum TaskKind {
     MakeCall,
     PostLetter,
     HandOver,
+    /// The relay keeps refusing what a letter says.
+    CheckLetter,
 }
 
 impl TaskKind {
@@ -228,6 +230,7 @@ impl TaskKind {
             Self::MakeCall => "make_call",
             Self::PostLetter => "post_letter",
             Self::HandOver => "hand_over",
+            Self::CheckLetter => "check_letter",
         }
     }
 }

@@ -54,6 +54,10 @@ pub enum EventKind {
     TaskClosed,
     ItemWithdrawn,
     ItemRestored,
+    LegalHoldPlaced,
+    LegalHoldLifted,
+    /// Personal data was deleted; written by the function of the database that deletes it.
+    Redacted,
 }
 
 impl EventKind {
@@ -98,6 +102,9 @@ impl EventKind {
             Self::TaskClosed => "task_closed",
             Self::ItemWithdrawn => "item_withdrawn",
             Self::ItemRestored => "item_restored",
+            Self::LegalHoldPlaced => "legal_hold_placed",
+            Self::LegalHoldLifted => "legal_hold_lifted",
+            Self::Redacted => "redacted",
         }
     }
 }

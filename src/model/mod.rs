@@ -1,7 +1,9 @@
 //! The vocabulary: pure values that every part of the flow speaks in. Nothing here does IO, reads a clock or logs.
 
 mod account;
+mod breaker;
 mod calendar;
+mod checkpoint;
 mod codes;
 mod conduct;
 mod creditor;
@@ -12,6 +14,7 @@ mod ids;
 mod item;
 mod letter;
 mod mail;
+mod merkle;
 mod money;
 mod notice;
 mod policy;
@@ -22,7 +25,9 @@ mod run;
 mod snapshot;
 
 pub use account::{Account, Contact, ContactRole, EmailKind, PartyKind};
+pub use breaker::{Breaker, BreakerKind, BreakerRule, Permit, backoff};
 pub use calendar::{Calendar, CalendarMissing, Calendars, DayKind, DueDateRule, QuietPeriod, Weekdays};
+pub use checkpoint::{Checkpoint, CheckpointKey, VerifierKey};
 pub use conduct::{ContactLaw, Hours, zone_of};
 pub use creditor::{BankAccount, Creditor, Requisites};
 pub use decision::{
@@ -38,10 +43,11 @@ pub use ids::{
 pub use item::{Dispute, Instalment, Item, ItemKind};
 pub use letter::{Demand, InformationRow, Letter, LetterRow, Payee};
 pub use mail::{Attachment, Mail, Mailbox, Rendered};
+pub use merkle::{Edge, Hash, Prover, extends, includes, node_hash};
 pub use money::{Amounts, Currency, Money};
-pub use notice::{NoticeState, Outcome, Phase, Reply};
+pub use notice::{EnhancedStatus, Fault, NoticeState, Outcome, Phase, Reply};
 pub use policy::{
-    Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Stage, StageCondition,
+    Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Retention, Stage, StageCondition,
     TemplateCatalog, Tone,
 };
 pub use promise::{Promise, PromiseState, PromisedItem, Standing};

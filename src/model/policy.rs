@@ -257,6 +257,17 @@ impl TemplateCatalog {
     }
 }
 
+/// After how many months personal data goes; what has none is kept. A legal hold stands above all of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// Letters with recipients, and the snapshots and the reasoning behind them.
+    pub messages_months: Option<u32>,
+    /// The words of notes.
+    pub notes_months: Option<u32>,
+    /// What relays answered.
+    pub smtp_months: Option<u32>,
+}
+
 /// Everything a decision depends on besides the snapshot and the day.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
@@ -298,6 +309,7 @@ pub struct Policy {
     pub restore_days: u32,
     pub brake: BrakePolicy,
     pub approval: ApprovalPolicy,
+    pub retention: Retention,
     /// `policy.toml:12` per key, for explanations.
     pub locations: BTreeMap<String, String>,
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, EmailAddress, Event, EventKind, Outcome};
+use crate::model::{Actor, CancelReason, EmailAddress, Event, EventKind, Fault, Outcome, Reply};
 
 use super::notices::commitment;
 use super::{RecordError, append, inconsistent};
@@ -25,6 +25,7 @@ pub struct ClaimedNotice {
     pub creditor: String,
     pub account: String,
     pub stage: String,
+    pub language: String,
     pub message_id: String,
     pub sender: EmailAddress,
     pub recipient: EmailAddress,
@@ -33,6 +34,8 @@ pub struct ClaimedNotice {
     salt: Vec<u8>,
     pub as_of: Option<NaiveDate>,
     pub business_date: NaiveDate,
+    /// The last day on which the text is true.
+    pub valid_until: NaiveDate,
     /// Attempts so far that got a reply about the recipient or the content, or crashed while claimed.
     pub tries: u32,
     /// A person approved it.
@@ -41,7 +44,17 @@ pub struct ClaimedNotice {
     pub redirected: bool,
 }
 
-/// Claims the next notice that is due and whose send window is open, with a lease of that many seconds by the database's clock.
+impl ClaimedNotice {
+    /// Which letter it is: `creditor/stage/language`.
+    #[must_use]
+    pub fn letter(&self) -> String {
+        format!("{}/{}/{}", self.creditor, self.stage, self.language)
+    }
+}
+
+/// Claims the next notice that is due and whose send window is open, with a lease of that many seconds by the database's
+/// clock. Passed over are the domains that have to wait, and what waits behind a breaker; whoever claims when such a wait
+/// is over is the probe, and the others wait on for as long as its lease.
 ///
 /// # Errors
 /// When the database refuses.
@@ -50,26 +63,32 @@ pub async fn claim(
     attempt: Uuid,
     token: Uuid,
     lease_seconds: u32,
+    waiting_domains: &[String],
 ) -> Result<Option<ClaimedNotice>, RecordError> {
     let row = sqlx::query!(
         "WITH next AS (
              SELECT notice_id, state FROM dunning.notice
              WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
+                        AND coalesce(not_before, '-infinity') <= clock_timestamp()
                     OR state = 'claimed' AND lease_until < clock_timestamp())
                AND coalesce(not_before, '-infinity') <= clock_timestamp()
                AND (send_windows IS NULL OR send_windows @> clock_timestamp()
                     OR upper(send_windows) <= clock_timestamp())
                AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
+               AND NOT dunning.waits_for_breaker(creditor, stage, language)
+               AND split_part(recipient_key, '@', 2) <> ALL ($3)
              ORDER BY created_at, notice_id LIMIT 1 FOR UPDATE SKIP LOCKED)
          UPDATE dunning.notice n
          SET state = 'claimed', lease_token = $1, lease_until = clock_timestamp() + make_interval(secs => $2),
              tries = tries + CASE WHEN next.state = 'claimed' THEN 1 ELSE 0 END, changed_at = clock_timestamp()
          FROM next, dunning.message m
          WHERE n.notice_id = next.notice_id AND m.notice_id = n.notice_id
-         RETURNING n.notice_id, n.creditor, n.account_id, n.stage, n.message_id, n.as_of, n.business_date, n.tries,
-             n.redirected, n.approved_at IS NOT NULL AS \"approved!\", m.sender, m.recipient, m.bytes, m.salt",
+         RETURNING n.notice_id, n.creditor, n.account_id, n.stage, n.language, n.message_id, n.as_of, n.business_date,
+             n.valid_until, n.tries, n.redirected, n.approved_at IS NOT NULL AS \"approved!\", m.sender, m.recipient,
+             m.bytes, m.salt",
         token,
-        f64::from(lease_seconds)
+        f64::from(lease_seconds),
+        waiting_domains
     )
     .fetch_optional(&mut *connection)
     .await?;
@@ -79,6 +98,17 @@ pub async fn claim(
          SELECT $1, $2, count(*) + 1, clock_timestamp() FROM dunning.attempt WHERE notice_id = $2",
         attempt,
         row.notice_id
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE dunning.breaker SET until = clock_timestamp() + make_interval(secs => $4), probing = true
+         WHERE until <= clock_timestamp()
+           AND (kind = 'sender' AND subject = $1 OR kind = 'content' AND subject = concat_ws('/', $1, $2::text, $3::text))",
+        row.creditor,
+        row.stage,
+        row.language,
+        f64::from(lease_seconds)
     )
     .execute(connection)
     .await?;
@@ -92,6 +122,7 @@ pub async fn claim(
         creditor: row.creditor,
         account: row.account_id,
         stage: row.stage,
+        language: row.language,
         message_id: row.message_id,
         sender: address(&row.sender, "sender")?,
         recipient: address(&row.recipient, "recipient")?,
@@ -99,6 +130,7 @@ pub async fn claim(
         salt: row.salt,
         as_of: row.as_of,
         business_date: row.business_date,
+        valid_until: row.valid_until,
         tries: u32::try_from(row.tries).unwrap_or(0),
         approved: row.approved,
         redirected: row.redirected,
@@ -109,16 +141,20 @@ pub async fn claim(
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn anything_due(connection: &mut PgConnection) -> Result<bool, RecordError> {
+pub async fn anything_due(connection: &mut PgConnection, waiting_domains: &[String]) -> Result<bool, RecordError> {
     let due = sqlx::query_scalar!(
         r#"SELECT EXISTS (
                SELECT FROM dunning.notice
                WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
+                          AND coalesce(not_before, '-infinity') <= clock_timestamp()
                       OR state = 'claimed' AND lease_until < clock_timestamp())
                  AND coalesce(not_before, '-infinity') <= clock_timestamp()
                  AND (send_windows IS NULL OR send_windows @> clock_timestamp()
                       OR upper(send_windows) <= clock_timestamp())
-                 AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)) AS "due!""#
+                 AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
+                 AND NOT dunning.waits_for_breaker(creditor, stage, language)
+                 AND split_part(recipient_key, '@', 2) <> ALL ($1)) AS "due!""#,
+        waiting_domains
     )
     .fetch_one(connection)
     .await?;
@@ -297,6 +333,8 @@ pub enum NextTry {
     At(DateTime<Utc>),
     /// Enough tries: the notice counts as refused.
     GiveUp,
+    /// By then its text would no longer be true: it is cancelled, and its account decided again.
+    TooLate,
 }
 
 /// Whether an outcome could be recorded for a claim.
@@ -319,22 +357,31 @@ pub async fn settle(
     today: NaiveDate,
     actor: &Actor,
 ) -> Result<Settled, RecordError> {
-    let (phase, reply, detail, burns_try) = match outcome {
-        Outcome::Accepted { reply } => ("dot", Some(reply), None, true),
-        Outcome::Deferred { phase, reply, detail, ours } => (phase.as_str(), reply.as_ref(), Some(detail), !ours),
-        Outcome::Refused { phase, reply } => (phase.as_str(), Some(reply), None, true),
-        Outcome::Unknown { phase, detail } => (phase.as_str(), None, Some(detail), true),
+    let (phase, detail) = match outcome {
+        Outcome::Accepted { .. } => ("dot", None),
+        Outcome::Deferred { phase, detail, .. } | Outcome::Unknown { phase, detail } => (phase.as_str(), Some(detail)),
+        // The relay's own words say it, where it said any.
+        Outcome::Refused { phase, reply, detail, .. } => (phase.as_str(), reply.is_none().then_some(detail)),
     };
+    let (reply, fault) = (outcome.reply(), outcome.fault());
+    let burns_try = !fault.is_some_and(Fault::is_ours);
     let gave_up = matches!((outcome, next_try), (Outcome::Deferred { .. }, NextTry::GiveUp));
+    let too_late = matches!((outcome, next_try), (Outcome::Deferred { .. }, NextTry::TooLate));
     let (state, kind) = match outcome {
         Outcome::Accepted { .. } => ("accepted", EventKind::NoticeAccepted),
         Outcome::Refused { .. } => ("refused", EventKind::NoticeRefused),
         Outcome::Deferred { .. } if gave_up => ("refused", EventKind::NoticeRefused),
+        Outcome::Deferred { .. } if too_late => ("cancelled", EventKind::NoticeCancelled),
         Outcome::Deferred { .. } => ("deferred", EventKind::NoticeDeferred),
         Outcome::Unknown { .. } => ("unknown", EventKind::NoticeUnknown),
     };
     let next_at = match (outcome, next_try) {
         (Outcome::Deferred { .. }, NextTry::At(at)) => Some(at),
+        _ => None,
+    };
+    let reason = match outcome {
+        _ if gave_up => Some("gave_up"),
+        _ if too_late => Some(CancelReason::Expired.as_str()),
         _ => None,
     };
     let accepted_on = matches!(outcome, Outcome::Accepted { .. }).then_some(today);
@@ -349,7 +396,7 @@ pub async fn settle(
         accepted_on,
         next_at,
         i32::from(burns_try),
-        gave_up.then_some("gave_up")
+        reason
     )
     .execute(&mut *connection)
     .await?;
@@ -370,7 +417,7 @@ pub async fn settle(
         return Ok(Settled::Overtaken);
     }
     // What went to a mailbox of our own completes no stage: the next run may write again.
-    if state == "refused" || claimed.redirected && state != "deferred" {
+    if matches!(state, "refused" | "cancelled") || claimed.redirected && state != "deferred" {
         sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = $1", claimed.notice)
             .execute(&mut *connection)
             .await?;
@@ -379,6 +426,8 @@ pub async fn settle(
     let facts = json!({
         "attempt": claimed.attempt.to_string(), "phase": phase, "stage": claimed.stage,
         "reply_code": reply.map(|reply| reply.code.to_string()),
+        "reply_status": reply.and_then(Reply::status).map(|status| status.to_string()),
+        "fault": fault.map(Fault::as_str), "reason": reason,
         "reply_commitment": reply.map(|reply| commitment(&claimed.salt, reply.text.as_bytes())),
         "message_commitment": commitment(&claimed.salt, &claimed.bytes),
         "message_id": claimed.message_id, "business_date": today.to_string(), "gave_up": gave_up,

@@ -4,7 +4,12 @@
 //! together, and `events::append` is the last statement before COMMIT, because it locks the head of the log.
 
 mod attempts;
+mod breakers;
+mod bundle;
+mod checkpoints;
 mod decisions;
+mod dossier;
+mod erasure;
 mod events;
 mod export;
 mod journal;
@@ -15,6 +20,7 @@ mod outbox;
 mod past;
 mod people;
 mod promises;
+mod proof;
 mod register;
 mod release;
 mod runs;
@@ -24,9 +30,17 @@ mod verify;
 pub use attempts::{
     Checked, ClaimedNotice, LastCheck, NextTry, Settled, anything_due, claim, in_flight_check, settle, sweep,
 };
+pub use breakers::{OpenBreaker, ask_about_letter, breaker, close_breaker, keep_breaker, open_breakers};
+pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};
+pub use checkpoints::{CheckpointError, CheckpointRow, checkpoint_is_due, checkpoints, make_checkpoint};
 pub use decisions::{PageWrite, Planned, PlannedCopy, write_page};
+pub use dossier::{DecisionLine, Recorded, RegisterLine, recorded, text_of};
+pub use erasure::{EraseError, Erasure, erase, expired, lift_legal_hold, place_legal_hold};
 pub use events::{append, head, texts_stored};
-pub use export::{EventLine, Message, event_lines, export_line, message_line, message_of, messages_of};
+pub use export::{
+    AttemptLine, EventLine, Message, Note, attempt_lines, event_lines, export_line, message_file, message_line,
+    message_of, note_line, notes, notices_made,
+};
 pub use journal::{JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
@@ -38,6 +52,7 @@ pub use outbox::{
 pub use past::{Past, PastReader, mailboxes};
 pub use people::{TaskDetail, TaskEnd, TaskEntry, TaskError, TaskNotice, task_detail, task_done, task_drop};
 pub use promises::{promise, withdraw_promise};
+pub use proof::{Proof, Proved, ProvedEvent, prove, verify_proof};
 pub use register::{
     PauseState, RegisterError, dispute, end_dispute, hand_over, known, pause, pause_state, place_hold, release_holds,
     resume, take_back, waive,
@@ -53,8 +68,8 @@ pub use runs::{
 };
 pub use status::{DecisionRow, Status, decision_on, status};
 pub use verify::{
-    Commitments, Problem, Verified, verify_against_notices, verify_chain, verify_lines, verify_look_ups,
-    verify_messages,
+    Chain, Contents, ContentsCheck, Problem, Verified, Vouched, read_checkpoints, verify_against_notices,
+    verify_contents, verify_lines, verify_look_ups,
 };
 
 /// An advisory lock, a missing row, a value that does not parse: what the database held was not what this program

@@ -5,7 +5,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, Event, EventKind, NoticeState, TaskKind};
+use crate::model::{Actor, CancelReason, Event, EventKind, NoticeState, Reply, TaskKind};
 
 use super::{RecordError, append, inconsistent};
 
@@ -25,7 +25,7 @@ pub enum ResolveError {
     NoSuchNotice(Uuid),
     #[error("notice {notice} is {state}; only an unknown, refused or bounced one can be resolved")]
     NothingToResolve { notice: Uuid, state: String },
-    #[error("notice {0} was refused by the relay, so it was not accepted; resolve it as not sent")]
+    #[error("notice {0} was refused, so it was not accepted; resolve it as not sent")]
     WasRefused(Uuid),
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -123,7 +123,7 @@ pub struct OutboxRow {
     pub business_date: chrono::NaiveDate,
     pub tries: i32,
     pub next_try_at: Option<chrono::DateTime<chrono::Utc>>,
-    /// Where its send window is closed now: when the next one opens.
+    /// Where its send window is closed now, or its hour of a ramp is not there yet: when it may go at the earliest.
     pub not_before: Option<chrono::DateTime<chrono::Utc>>,
     /// Of the last attempt: phase, and the relay's code where it gave one.
     pub phase: Option<String>,
@@ -144,8 +144,9 @@ pub async fn outbox(connection: &mut PgConnection) -> Result<Vec<OutboxRow>, Rec
     let rows = sqlx::query_as!(
         OutboxRow,
         r#"SELECT n.notice_id, n.account_id, n.stage, n.state, n.business_date, n.tries, n.next_try_at,
-               (SELECT min(lower(w)) FROM unnest(n.send_windows) w
-                WHERE NOT n.send_windows @> clock_timestamp() AND lower(w) > clock_timestamp()) AS "not_before?",
+               greatest((SELECT min(lower(w)) FROM unnest(n.send_windows) w
+                         WHERE NOT n.send_windows @> clock_timestamp() AND lower(w) > clock_timestamp()),
+                        CASE WHEN n.not_before > clock_timestamp() THEN n.not_before END) AS "not_before?",
                a.phase AS "phase?", a.reply_code AS "reply_code?",
                n.approval, n.approved_by, n.valid_until, n.created_at, n.run_id
            FROM dunning.notice n
@@ -186,6 +187,8 @@ pub struct AttemptRow {
     pub outcome: Option<String>,
     pub phase: Option<String>,
     pub reply_code: Option<i32>,
+    /// The enhanced status code (RFC 3463) in the reply, if it held one.
+    pub reply_status: Option<String>,
     pub reply_text: Option<String>,
     pub detail: Option<String>,
 }
@@ -195,15 +198,28 @@ pub struct AttemptRow {
 /// # Errors
 /// When the database refuses.
 pub async fn attempts_of(connection: &mut PgConnection, notice: Uuid) -> Result<Vec<AttemptRow>, RecordError> {
-    let rows = sqlx::query_as!(
-        AttemptRow,
+    let rows = sqlx::query!(
         "SELECT number, started_at, outcome, phase, reply_code, reply_text, detail FROM dunning.attempt
          WHERE notice_id = $1 ORDER BY number",
         notice
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows)
+    let status = |code: Option<i32>, text: Option<&String>| {
+        let reply = Reply { code: u16::try_from(code?).ok()?, text: text?.clone() };
+        reply.status().map(|status| status.to_string())
+    };
+    let row = rows.into_iter().map(|row| AttemptRow {
+        number: row.number,
+        started_at: row.started_at,
+        outcome: row.outcome,
+        phase: row.phase,
+        reply_code: row.reply_code,
+        reply_status: status(row.reply_code, row.reply_text.as_ref()),
+        reply_text: row.reply_text,
+        detail: row.detail,
+    });
+    Ok(row.collect())
 }
 
 /// An open task.
@@ -279,6 +295,7 @@ pub async fn waiting(connection: &mut PgConnection) -> Result<Vec<(String, i64)>
            WHERE n.state IN ('queued', 'deferred', 'claimed', 'in_flight')
              AND (n.send_windows IS NULL OR n.send_windows @> clock_timestamp()
                   OR upper(n.send_windows) <= clock_timestamp())
+             AND coalesce(n.not_before, '-infinity') <= clock_timestamp()
            GROUP BY 1 ORDER BY 2 DESC, 1"#
     )
     .fetch_all(connection)

@@ -11,6 +11,7 @@ use crate::model::{
     AccountId, Actor, Cause, Event, EventKind, Handover, ItemId, Money, NoticeState, PromiseState, StageName, Waiver,
 };
 
+use super::breakers::close_all_breakers;
 use super::{RecordError, append, inconsistent};
 
 /// Why something could not be recorded.
@@ -391,7 +392,7 @@ pub async fn pause(connection: &mut PgConnection, reason: &str, actor: &Actor) -
     Ok(true)
 }
 
-/// Lets everything go on; `false` when nothing was stopped.
+/// Lets everything go on, also what waits behind a breaker; `false` when nothing was stopped.
 ///
 /// # Errors
 /// When the database refuses.
@@ -400,9 +401,11 @@ pub async fn resume(connection: &mut PgConnection, reason: &str, actor: &Actor) 
         sqlx::query!("UPDATE dunning.pause SET reason = NULL, since = NULL, by_person = NULL WHERE reason IS NOT NULL")
             .execute(&mut *connection)
             .await?;
-    if changed.rows_affected() == 0 {
+    let breakers = close_all_breakers(connection).await?;
+    if changed.rows_affected() == 0 && breakers == 0 {
         return Ok(false);
     }
-    append(connection, &[Event::new(EventKind::Resumed, actor.clone(), json!({ "reason": reason }))]).await?;
+    let facts = json!({ "reason": reason, "breakers": breakers.to_string() });
+    append(connection, &[Event::new(EventKind::Resumed, actor.clone(), facts)]).await?;
     Ok(true)
 }

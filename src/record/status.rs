@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::model::{AccountId, CreditorId, Decision};
 
+use super::breakers::{OpenBreaker, open_breakers};
 use super::register::{PauseState, pause_state};
 use super::release::{Identity, ModeState, identity, mode};
 use super::runs::{RunRow, latest_runs};
@@ -18,6 +19,8 @@ use super::{RecordError, head, inconsistent};
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
     pub pause: PauseState,
+    /// What waits after repeated failures.
+    pub breakers: Vec<OpenBreaker>,
     pub mode: ModeState,
     /// Which database this is, and whether it may send.
     pub identity: Identity,
@@ -71,6 +74,7 @@ pub async fn status(
     let (log_events, log_head) = head(connection).await?;
     Ok(Status {
         pause: pause_state(connection).await?,
+        breakers: open_breakers(connection).await?,
         mode: mode(connection).await?,
         identity: identity(connection, host_id).await?,
         runs: latest_runs(connection).await?,
@@ -88,7 +92,8 @@ pub struct DecisionRow {
     pub run_id: Uuid,
     /// The run that concluded it first; later runs that concluded the same left no row.
     pub business_date: NaiveDate,
-    pub decision: Decision,
+    /// Missing when its reasoning was erased.
+    pub decision: Option<Decision>,
 }
 
 /// What the runs up to that day concluded last about an account; `None` when no run had seen it.
@@ -109,8 +114,8 @@ pub async fn decision_on(
     .fetch_optional(connection)
     .await?;
     row.map(|row| {
-        let decision = serde_json::from_value(row.detail)
-            .map_err(|_| inconsistent("dunning.decision", "detail", account.as_str()))?;
+        let decision = row.detail.map(serde_json::from_value).transpose();
+        let decision = decision.map_err(|_| inconsistent("dunning.decision", "detail", account.as_str()))?;
         Ok(DecisionRow { run_id: row.run_id, business_date: row.business_date, decision })
     })
     .transpose()

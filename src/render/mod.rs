@@ -9,6 +9,7 @@ mod blocks;
 mod clean;
 mod context;
 mod contract;
+mod dossier;
 mod files;
 mod filters;
 mod finding;
@@ -22,6 +23,7 @@ mod scan;
 mod set;
 
 pub use contract::reference;
+pub use dossier::dossier_page;
 pub use files::FILES;
 pub use finding::TemplateFinding;
 pub use set::{RenderError, TemplateSet};

@@ -7,7 +7,9 @@ use std::time::Duration;
 use dunningd::config::{
     FindingCode, Findings, FreshnessRule, Loaded, Mail, Part, Secret, Security, Service, Source, load, load_from,
 };
-use dunningd::model::{BankAccount, CreditorId, Currency, Demands, LadderName, OnUnknown, PartyKind, Policy, Tone};
+use dunningd::model::{
+    BankAccount, CreditorId, Currency, Demands, LadderName, OnUnknown, PartyKind, Policy, Retention, Tone,
+};
 use rust_decimal::Decimal;
 use secrecy::ExposeSecret as _;
 
@@ -171,7 +173,7 @@ fn every_key_at_rest_in_the_shipped_files_is_known() {
         assert!(findings.iter().all(|finding| finding.id != "C012" && finding.id != "C003"), "{key}: {findings}");
         woken.push(key);
     }
-    assert_eq!(woken.len(), 16, "{woken:?}");
+    assert_eq!(woken.len(), 20, "{woken:?}");
 }
 
 #[test]
@@ -263,15 +265,15 @@ fn three_mistakes_in_two_files_are_reported_in_one_go() {
         ],
         r#"
 error[C012 unknown_key]: `dispatch.lease_second` is not a key of this version: correct or remove it
-   --> dunningd.toml:102:1
+   --> dunningd.toml:106:1
     |
-102 | lease_second = 150
+106 | lease_second = 150
     | ^^^^^^^^^^^^ did you mean `lease_seconds`?
 
 error[C013 wrong_type]: `dispatch.max_tries` must be a whole number without quotes, not a text
-   --> dunningd.toml:111:13
+   --> dunningd.toml:115:13
     |
-111 | max_tries = "many"
+115 | max_tries = "many"
     |             ^^^^^^
 
 error[C017 money_not_quoted]: `minimum.EUR`: write the number in quotes, so that it stays exact: "10.00"
@@ -354,9 +356,9 @@ error[C014 unknown_value]: `environment` must be "production" or "test"
    |               ^^^^^^^^^^^ did you mean `production`?
 
 error[C014 unknown_value]: `log.format` must be "auto", "text", "json" or "journald"
-   --> dunningd.toml:134:10
+   --> dunningd.toml:138:10
     |
-134 | format = "jurnald"
+138 | format = "jurnald"
     |          ^^^^^^^^^ did you mean `journald`?
 
 error[C014 unknown_value]: `languages` must be "en", "it", "pl" or "ru"
@@ -422,9 +424,9 @@ fn a_key_written_twice_is_named_at_its_second_place() {
         &[("dunningd.toml", "max_tries = 12", "max_tries = 12\nmax_tries = 13")],
         r"
 error[C010 duplicate_key]: this key or section is written a second time in this file: keep one of the two
-   --> dunningd.toml:112:1
+   --> dunningd.toml:116:1
     |
-112 | max_tries = 13
+116 | max_tries = 13
     | ^^^^^^^^^
 ",
     );
@@ -534,6 +536,20 @@ fn a_variable_wins_over_the_files() {
 }
 
 #[test]
+fn what_goes_to_the_relay_has_no_limit_unless_one_is_set() {
+    let smtp = |mail: &str| {
+        let service = service(&[("dunningd.toml", FILE_MAIL, &format!("{SMTP_MAIL}\n{mail}"))], &[]);
+        let Mail::Smtp(smtp) = service.mail else { panic!("no relay") };
+        (smtp.notify_success, smtp.per_hour, smtp.per_domain_per_hour, smtp.content_refusals)
+    };
+    assert_eq!(smtp(""), (false, None, None, 5));
+    assert_eq!(
+        smtp("notify_success = true\nper_hour = 600\nper_domain_per_hour = 100\ncontent_refusals = 2"),
+        (true, Some(600), Some(100), 2)
+    );
+}
+
+#[test]
 fn a_misspelt_variable_is_an_error_and_names_the_one_that_was_meant() {
     check(
         &[],
@@ -607,9 +623,9 @@ fn a_lease_must_outlast_the_timeouts_it_covers() {
         &[("dunningd.toml", FILE_MAIL, &mail)],
         r"
 error[C022 lease_too_short]: the lease of 150 s must be longer than the timeouts of MAIL FROM and RCPT TO together (200 s) and 5 s for the last check: set `dispatch.lease_seconds` to more than 205, or shorten those timeouts
-   --> dunningd.toml:103:17
+   --> dunningd.toml:107:17
     |
-103 | lease_seconds = 150
+107 | lease_seconds = 150
     |                 ^^^
 ",
     );
@@ -733,6 +749,27 @@ fn a_secret_is_read_from_a_file_or_a_credential_when_it_is_needed() {
 }
 
 #[test]
+fn the_log_is_signed_only_with_a_key_and_from_one_place() {
+    assert_eq!(service(&[], &[]).log.signing_key, None);
+    let with = |lines: &str| format!("filter = \"info\"\n{lines}");
+    let named = with("signing_key_file = \"log.key\"");
+    let key = service(&[("dunningd.toml", "filter = \"info\"", &named)], &[]).log.signing_key;
+    assert_eq!(key, Some(Secret::File("/etc/dunningd/log.key".into())));
+    let twice = with("signing_key_file = \"log.key\"\nsigning_key_credential = \"log_key\"");
+    let findings = read(&[("dunningd.toml", "filter = \"info\"", &twice)], &[]).unwrap_err();
+    assert!(findings.to_string().contains("the secret has two places"), "{findings}");
+}
+
+#[test]
+fn everything_is_kept_unless_the_policy_says_for_how_many_months() {
+    assert_eq!(policy(&[]).retention, Retention::default());
+    let edit = ("policy.toml", "# notes_months = 36", "notes_months = 36");
+    assert_eq!(policy(&[edit]).retention, Retention { notes_months: Some(36), ..Retention::default() });
+    let zero = ("policy.toml", "# smtp_months = 36", "smtp_months = 0");
+    assert!(read(&[zero], &[]).unwrap_err().to_string().contains("`retention.smtp_months`"));
+}
+
+#[test]
 fn stages_before_the_due_day_and_stages_of_people_are_checked() {
     let stage =
         |keys: &str| format!("name = \"friendly\"\ndays = 5\n\n[[ladder.default.stage]]\nname = \"x\"\n{keys}\n");
@@ -790,7 +827,8 @@ fn a_formal_demand_is_posted_with_a_copy_by_mail_and_gives_the_days_that_are_usu
     let ladder = policy(&[]);
     let formal = ladder.ladder(None).unwrap().stages.iter().find(|stage| stage.tone == Tone::Formal).unwrap();
     assert!(formal.enabled && formal.approval && formal.copies_by_email());
-    let days = |country: &str, kind| formal.days_to_respond(Some(dunningd::model::Country::parse(country).unwrap()), kind);
+    let days =
+        |country: &str, kind| formal.days_to_respond(Some(dunningd::model::Country::parse(country).unwrap()), kind);
     let company = ["IT", "PL", "RU", "GB", "DE"].map(|country| days(country, PartyKind::Company));
     assert_eq!(company, [Some(15), Some(7), Some(30), Some(14), Some(14)]);
     assert_eq!(days("GB", PartyKind::SoleTrader), Some(30));
@@ -1009,7 +1047,7 @@ fn findings_are_the_same_for_a_program() {
     "name": "unknown_key",
     "severity": "error",
     "file": "dunningd.toml",
-    "line": 111,
+    "line": 115,
     "column": 1,
     "source": "max_tryes = 12",
     "width": 9,

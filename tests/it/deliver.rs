@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use dunningd::deliver::{
-    BuildError, Credentials, DeliveryError, FileTransport, ReadyForData, Relay, Security, Session, SettingsError,
-    SmtpSettings, Timeouts, build,
+    BuildError, Credentials, DeliveryError, Envelope, FileTransport, ReadyForData, Relay, Security, Session,
+    SettingsError, SmtpSettings, Timeouts, build,
 };
-use dunningd::model::{Attachment, EmailAddress, Language, Mail, Mailbox, Outcome, Rendered, Reply as Answer};
+use dunningd::model::{Attachment, EmailAddress, Fault, Language, Mail, Mailbox, Outcome, Rendered, Reply as Answer};
 use dunningd::model::{NoticeState, Phase as At};
 use mail_parser::{MessageParser, MimeHeaders as _};
 
@@ -167,6 +167,7 @@ fn settings(server: &SmtpServer) -> SmtpSettings {
         ca_file: None,
         hello_name: "dunning.rossi.example".into(),
         credentials: None,
+        notify_success: false,
         timeouts: Timeouts {
             connect: Duration::from_secs(5),
             greeting: short,
@@ -187,12 +188,13 @@ async fn session(server: &SmtpServer) -> Session {
     Relay::new(settings(server)).unwrap().connect().await.unwrap()
 }
 
-async fn envelope(session: Session, to: &str) -> Result<ReadyForData, (Option<Session>, Outcome)> {
-    session.envelope(&address("crediti@rossi.example"), &address(to)).await
+async fn envelope(session: Session, to: &str, bytes: &[u8]) -> Result<ReadyForData, (Option<Session>, Outcome)> {
+    let (from, to) = (address("crediti@rossi.example"), address(to));
+    session.envelope(&Envelope { from: &from, to: &to, id: "0190a1b2-0000-7000-8000-00000000000c", bytes }).await
 }
 
 async fn send(session: Session, to: &str, bytes: &[u8]) -> (Option<Session>, Outcome) {
-    match envelope(session, to).await {
+    match envelope(session, to, bytes).await {
         Ok(ready) => ready.data(bytes).await,
         Err(end) => end,
     }
@@ -222,13 +224,18 @@ fn answer(code: u16, text: &str) -> Answer {
     Answer { code, text: text.into() }
 }
 
-fn deferred(phase: At, code: u16, text: &str, ours: bool) -> Outcome {
+fn deferred(phase: At, code: u16, text: &str, fault: Fault) -> Outcome {
     let detail = format!("the relay answered {code}");
-    Outcome::Deferred { phase, reply: Some(answer(code, text)), detail, ours }
+    Outcome::Deferred { phase, reply: Some(answer(code, text)), detail, fault }
+}
+
+fn refused_by(phase: At, code: u16, text: &str, fault: Fault) -> Outcome {
+    let detail = format!("the relay answered {code}");
+    Outcome::Refused { phase, reply: Some(answer(code, text)), detail, fault }
 }
 
 fn silent(phase: At, detail: &str) -> Outcome {
-    Outcome::Deferred { phase, reply: None, detail: detail.into(), ours: true }
+    Outcome::Deferred { phase, reply: None, detail: detail.into(), fault: Fault::Relay }
 }
 
 fn unknown(phase: At, detail: &str) -> Outcome {
@@ -309,8 +316,8 @@ async fn a_refused_recipient_is_refused_and_the_next_message_on_the_connection_i
     let server = SmtpServer::start().await;
     server.on_recipient(Phase::RcptTo, "nobody@dluznik.example", Reply::lines(550, &[text, "5.1.1 see our site"]));
     let (session, outcome) = send(session(&server).await, "nobody@dluznik.example", &simple(1)).await;
-    let reply = answer(550, &format!("{text}\n5.1.1 see our site"));
-    assert_eq!(outcome, Outcome::Refused { phase: At::RcptTo, reply });
+    let text = format!("{text}\n5.1.1 see our site");
+    assert_eq!(outcome, refused_by(At::RcptTo, 550, &text, Fault::Recipient));
     let (_, outcome) = send(session.unwrap(), "office@dluznik.example", &simple(2)).await;
     assert_eq!(outcome, accepted());
     assert_eq!(server.received().len(), 1);
@@ -318,25 +325,42 @@ async fn a_refused_recipient_is_refused_and_the_next_message_on_the_connection_i
 }
 
 #[tokio::test]
-async fn a_reply_to_the_recipient_or_the_content_burns_a_try_and_keeps_the_connection() {
-    for (phase, at) in [(Phase::RcptTo, At::RcptTo), (Phase::Data, At::Data), (Phase::Dot, At::Dot)] {
+async fn a_reply_to_the_recipient_or_the_content_keeps_the_connection() {
+    let cases = [
+        (Phase::RcptTo, At::RcptTo, Fault::Recipient),
+        (Phase::Data, At::Data, Fault::Recipient),
+        (Phase::Dot, At::Dot, Fault::Content),
+    ];
+    for (phase, at, fault) in cases {
         let (goes_on, outcome) = send_when(phase, Reply::code(451, "4.7.1 greylisted")).await;
-        assert_eq!((goes_on, outcome), (true, deferred(at, 451, "4.7.1 greylisted", false)));
+        assert_eq!((goes_on, outcome), (true, deferred(at, 451, "4.7.1 greylisted", fault)));
         // 571 is no code of RFC 5321, but relays say it.
         for code in [554, 571] {
             let (goes_on, outcome) = send_when(phase, Reply::code(code, "5.7.1 spam")).await;
-            assert_eq!((goes_on, outcome), (true, Outcome::Refused { phase: at, reply: answer(code, "5.7.1 spam") }));
+            assert_eq!((goes_on, outcome), (true, refused_by(at, code, "5.7.1 spam", fault)));
         }
-        let (goes_on, outcome) = send_when(phase, Reply::code(421, "4.3.2 shutting down").then_close()).await;
-        assert_eq!((goes_on, outcome), (false, deferred(at, 421, "4.3.2 shutting down", false)));
     }
+}
+
+#[tokio::test]
+async fn a_relay_that_leaves_is_left() {
+    let leaving = || Reply::code(421, "4.3.2 shutting down").then_close();
+    for (phase, at) in
+        [(Phase::MailFrom, At::MailFrom), (Phase::RcptTo, At::RcptTo), (Phase::Data, At::Data), (Phase::Dot, At::Dot)]
+    {
+        let (goes_on, outcome) = send_when(phase, leaving()).await;
+        assert_eq!((goes_on, outcome), (false, deferred(at, 421, "4.3.2 shutting down", Fault::Relay)));
+    }
+    // After the text it may be the text that makes it leave.
+    let (goes_on, outcome) = send_when(Phase::Dot, Reply::code(421, "4.7.0 not from you").then_close()).await;
+    assert_eq!((goes_on, outcome), (false, deferred(At::Dot, 421, "4.7.0 not from you", Fault::Content)));
 }
 
 #[tokio::test]
 async fn a_refused_sender_is_our_fault_and_keeps_the_connection() {
     for code in [451, 550] {
         let (goes_on, outcome) = send_when(Phase::MailFrom, Reply::code(code, "x.1.8 bad sender")).await;
-        assert_eq!((goes_on, outcome), (true, deferred(At::MailFrom, code, "x.1.8 bad sender", true)));
+        assert_eq!((goes_on, outcome), (true, deferred(At::MailFrom, code, "x.1.8 bad sender", Fault::Sender)));
     }
 }
 
@@ -348,7 +372,7 @@ async fn a_connection_that_will_not_reset_is_not_used_again() {
         server.on(Phase::Rset, refusal);
         let (session, outcome) = send(session(&server).await, "office@dluznik.example", &simple(1)).await;
         assert!(session.is_none());
-        assert_eq!(outcome, Outcome::Refused { phase: At::RcptTo, reply: answer(550, "no") });
+        assert_eq!(outcome, refused_by(At::RcptTo, 550, "no", Fault::Recipient));
     }
 }
 
@@ -398,9 +422,10 @@ async fn replies_of_careless_relays_are_understood() {
     ];
     for (raw, code, text) in cases {
         let (goes_on, outcome) = send_when(Phase::Dot, Reply::raw(raw)).await;
-        let reply = answer(code, text);
-        let expected =
-            if code == 250 { Outcome::Accepted { reply } } else { Outcome::Refused { phase: At::Dot, reply } };
+        let expected = match code {
+            250 => Outcome::Accepted { reply: answer(code, text) },
+            _ => refused_by(At::Dot, code, text, Fault::Content),
+        };
         assert_eq!((goes_on, outcome), (true, expected));
     }
     let (_, outcome) = send_when(Phase::Dot, Reply::code(250, &"x".repeat(3000))).await;
@@ -418,7 +443,7 @@ fn long() -> Vec<u8> {
 #[tokio::test]
 async fn a_connection_lost_in_mid_body_is_unknown() {
     for (reply, phase) in [(Reply::close(), At::Body), (Reply::reset(), At::Body), (Reply::stall(), At::Body)] {
-        let server = SmtpServer::start().await;
+        let server = offering(&[]).await;
         server.once(Phase::Body, reply);
         let (session, outcome) = send(session(&server).await, "office@dluznik.example", &long()).await;
         assert!(session.is_none());
@@ -429,11 +454,11 @@ async fn a_connection_lost_in_mid_body_is_unknown() {
 
 #[tokio::test]
 async fn a_refusal_in_mid_body_is_heard() {
-    let server = SmtpServer::start().await;
+    let server = offering(&[]).await;
     server.once(Phase::Body, Reply::code(552, "5.3.4 too big").then_close());
     let (session, outcome) = send(session(&server).await, "office@dluznik.example", &long()).await;
     assert!(session.is_none());
-    assert_eq!(outcome, Outcome::Refused { phase: At::Body, reply: answer(552, "5.3.4 too big") });
+    assert_eq!(outcome, refused_by(At::Body, 552, "5.3.4 too big", Fault::Content));
 }
 
 #[tokio::test]
@@ -458,7 +483,7 @@ async fn a_relay_that_speaks_out_of_turn_is_left() {
 #[tokio::test]
 async fn a_last_check_that_says_no_takes_it_back() {
     let server = SmtpServer::start().await;
-    let ready = envelope(session(&server).await, "office@dluznik.example").await.unwrap();
+    let ready = envelope(session(&server).await, "office@dluznik.example", &simple(1)).await.unwrap();
     let session = ready.reset().await.unwrap();
     assert_eq!(send(session, "next@dluznik.example", &simple(2)).await.1, accepted());
     assert_eq!(server.received().len(), 1);
@@ -468,9 +493,9 @@ async fn a_last_check_that_says_no_takes_it_back() {
 #[tokio::test]
 async fn what_is_dropped_hangs_up() {
     let server = SmtpServer::start().await;
-    drop(envelope(session(&server).await, "office@dluznik.example").await.unwrap());
+    drop(envelope(session(&server).await, "office@dluznik.example", &simple(1)).await.unwrap());
     server.once(Phase::Dot, Reply::code(250, "late").after(Duration::from_millis(300)));
-    let ready = envelope(session(&server).await, "office@dluznik.example").await.unwrap();
+    let ready = envelope(session(&server).await, "office@dluznik.example", &simple(1)).await.unwrap();
     let bytes = simple(1);
     let cut = tokio::time::timeout(Duration::from_millis(100), ready.data(&bytes)).await;
     assert!(cut.is_err());
@@ -487,7 +512,10 @@ async fn bytes_that_could_be_read_as_two_messages_are_not_sent() {
     let mut bytes = simple(1);
     bytes.extend_from_slice(b"\n.\r\nMAIL FROM:<x@rossi.example>\r\n");
     let (session, outcome) = send(session(&server).await, "office@dluznik.example", &bytes).await;
-    assert!(matches!(outcome, Outcome::Deferred { phase: At::Data, reply: None, ours: false, .. }), "{outcome:?}");
+    assert!(
+        matches!(outcome, Outcome::Refused { phase: At::Data, reply: None, fault: Fault::Content, .. }),
+        "{outcome:?}"
+    );
     assert_eq!(send(session.unwrap(), "office@dluznik.example", &simple(2)).await.1, accepted());
     assert_eq!(server.commands().iter().filter(|line| *line == "DATA").count(), 1);
 }
@@ -497,8 +525,9 @@ async fn an_address_outside_ascii_needs_a_relay_that_takes_it() {
     let server = SmtpServer::start().await;
     let (session, outcome) = send(session(&server).await, "zażółć@dluznik.example", &simple(1)).await;
     let detail = "the address needs SMTPUTF8, which the relay does not offer".to_owned();
-    assert_eq!(outcome, Outcome::Deferred { phase: At::MailFrom, reply: None, detail, ours: false });
-    assert!(!session.as_ref().unwrap().offers_smtputf8());
+    let unfit = Outcome::Refused { phase: At::MailFrom, reply: None, detail, fault: Fault::Recipient };
+    assert_eq!(outcome, unfit);
+    assert!(!session.as_ref().unwrap().extensions().smtputf8);
     // A domain alone needs nothing: it is written in A-labels.
     let (_, outcome) = send(session.unwrap(), "office@dłużnik.example", &simple(2)).await;
     assert_eq!(outcome, accepted());
@@ -514,12 +543,108 @@ async fn an_address_outside_ascii_needs_a_relay_that_takes_it() {
     assert!(server.commands().contains(&"MAIL FROM:<crediti@rossi.example> BODY=8BITMIME SMTPUTF8".into()));
 }
 
+async fn offering(extensions: &[&str]) -> SmtpServer {
+    let extensions = extensions.iter().map(|&line| line.into()).collect();
+    SmtpServer::with(Options { extensions, ..Options::default() }).await
+}
+
+/// What is said of the envelope to a relay that offers that.
+async fn envelope_said(extensions: &[&str], to: &str, notify_success: bool) -> [String; 2] {
+    let server = offering(extensions).await;
+    let settings = SmtpSettings { notify_success, ..settings(&server) };
+    let session = Relay::new(settings).unwrap().connect().await.unwrap();
+    assert_eq!(send(session, to, &simple(1)).await.1, accepted());
+    let said = |verb: &str| server.commands().into_iter().find(|line| line.starts_with(verb)).unwrap();
+    [said("MAIL"), said("RCPT")]
+}
+
+#[tokio::test]
+async fn the_relay_is_told_only_what_it_offered_to_hear() {
+    let (mail, rcpt) = ("MAIL FROM:<crediti@rossi.example>", "RCPT TO:<a+b=c@dluznik.example>");
+    let size = simple(1).len();
+    let envid = "ENVID=0190a1b2-0000-7000-8000-00000000000c";
+    let orcpt = "ORCPT=rfc822;a+2Bb+3Dc@dluznik.example";
+    let said = |extensions: &'static [&str], success| envelope_said(extensions, "a+b=c@dluznik.example", success);
+    assert_eq!(said(&[], false).await, [mail, rcpt]);
+    assert_eq!(said(&["SIZE", "8BITMIME", "SMTPUTF8"], false).await, [format!("{mail} SIZE={size}"), rcpt.into()]);
+    assert_eq!(
+        said(&["SIZE 5000", "DSN"], false).await,
+        [format!("{mail} SIZE={size} RET=HDRS {envid}"), format!("{rcpt} NOTIFY=FAILURE,DELAY {orcpt}")]
+    );
+    assert_eq!(
+        said(&["DSN"], true).await,
+        [format!("{mail} RET=HDRS {envid}"), format!("{rcpt} NOTIFY=SUCCESS,FAILURE,DELAY {orcpt}")]
+    );
+    // A domain outside ASCII is written in A-labels, and needs nothing.
+    let [_, rcpt] = envelope_said(&["DSN"], "office@dłużnik.example", false).await;
+    assert_eq!(
+        rcpt,
+        "RCPT TO:<office@xn--dunik-k7a12b.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;office@xn--dunik-k7a12b.example"
+    );
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_for_the_relay_is_refused_without_asking_it() {
+    let size = simple(1).len();
+    let server = offering(&[&format!("SIZE {}", size - 1)]).await;
+    let (session, outcome) = send(session(&server).await, "office@dluznik.example", &simple(1)).await;
+    let detail = format!("the message has {size} octets, and the relay takes at most {}", size - 1);
+    assert_eq!(outcome, Outcome::Refused { phase: At::MailFrom, reply: None, detail, fault: Fault::Content });
+    assert!(session.is_some());
+    assert_eq!(server.commands(), ["EHLO dunning.rossi.example"]);
+}
+
+#[tokio::test]
+async fn bytes_above_127_need_a_relay_that_takes_them() {
+    let mut mail = mail();
+    mail.to = mailbox("", "zażółć@dluznik.example");
+    let bytes = build(&mail, &rendered()).unwrap();
+    let server = offering(&["SMTPUTF8"]).await;
+    let (_, outcome) = send(session(&server).await, "zażółć@dluznik.example", &bytes).await;
+    let detail = "the message needs 8BITMIME, which the relay does not offer".to_owned();
+    assert_eq!(outcome, Outcome::Refused { phase: At::MailFrom, reply: None, detail, fault: Fault::Content });
+}
+
+/// One message to a relay that answers the final dot after so many seconds, or never; ten minutes are its time.
+async fn dot_after(seconds: Option<u64>, then: u64) -> Outcome {
+    let server = SmtpServer::start().await;
+    server.once(
+        Phase::Dot,
+        match seconds {
+            Some(seconds) => Reply::code(250, "2.0.0 Ok: queued as 4F2A").after(Duration::from_secs(seconds)),
+            None => Reply::stall(),
+        },
+    );
+    let mut settings = settings(&server);
+    settings.timeouts.dot = Timeouts::default().dot;
+    let session = Relay::new(settings).unwrap().connect().await.unwrap();
+    let bytes = simple(1);
+    let ready = envelope(session, "office@dluznik.example", &bytes).await.unwrap();
+    let time_passes = async {
+        while server.received().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Past the moment in which the server has noted the message and not begun to wait.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(then)).await;
+        tokio::time::resume();
+    };
+    tokio::join!(ready.data(&bytes), time_passes).0.1
+}
+
+#[tokio::test]
+async fn the_reply_to_the_final_dot_is_awaited_for_ten_minutes_and_not_a_second_longer() {
+    assert_eq!(dot_after(Some(590), 595).await, accepted());
+    assert_eq!(dot_after(None, 601).await, unknown(At::Dot, "no answer within 600 s"));
+}
+
 // --- getting there ---------------------------------------------------------------------------------------------------
 
 async fn refused(settings: SmtpSettings) -> DeliveryError {
     let error = Relay::new(settings).unwrap().connect().await.unwrap_err();
     let outcome = Outcome::from(error.clone());
-    assert!(matches!(outcome, Outcome::Deferred { ours: true, .. }), "nothing was sent");
+    assert!(matches!(outcome, Outcome::Deferred { fault: Fault::Relay | Fault::Login, .. }), "nothing was sent");
     error
 }
 
@@ -529,6 +654,10 @@ async fn a_relay_that_cannot_be_reached_or_does_not_greet_is_our_problem() {
     let server = SmtpServer::start().await;
     let error = refused(SmtpSettings { port, host: "127.0.0.1".into(), ..settings(&server) }).await;
     assert_eq!((error.phase, error.detail.as_str()), (At::Connect, "connection refused"));
+
+    // No resolver is asked about a label of 64 letters.
+    let error = refused(SmtpSettings { host: "x".repeat(64), ..settings(&server) }).await;
+    assert_eq!((error.phase, error.detail.as_str()), (At::Connect, "the name of the relay is unknown"));
 
     server.once(Phase::Greeting, Reply::stall());
     let error = refused(settings(&server)).await;
@@ -658,6 +787,19 @@ async fn stripped_or_refused_starttls_fails_closed_and_no_password_is_sent() {
 }
 
 #[tokio::test]
+async fn a_broken_handshake_fails_closed_and_no_password_is_sent() {
+    let broken = [Reply::raw(b"220 not TLS at all\r\n"), Reply::close(), Reply::reset(), Reply::stall()];
+    for handshake in broken {
+        let server = SmtpServer::with(guarded()).await;
+        server.once(Phase::Handshake, handshake);
+        let mut settings = encrypted(&server);
+        settings.timeouts.tls = Duration::from_secs(1);
+        assert_eq!(refused(settings).await.phase, At::StartTls);
+        no_password_was_sent(&server);
+    }
+}
+
+#[tokio::test]
 async fn replies_injected_before_tls_are_not_believed_after_it() {
     let server = SmtpServer::with(guarded()).await;
     server.once(Phase::StartTls, Reply::raw(b"220 go ahead\r\n250-test\r\n250 AUTH PLAIN\r\n"));
@@ -681,6 +823,12 @@ async fn a_certificate_must_come_from_whom_we_trust_and_bear_the_name() {
             Err(error) => assert!(matches!(error, SettingsError::NoRoots)),
         }
     }
+    no_password_was_sent(&server);
+
+    let server = SmtpServer::with(Options { certificate_expired: true, ..guarded() }).await;
+    let error = refused(encrypted(&server)).await;
+    assert_eq!(error.phase, At::StartTls);
+    assert!(error.detail.contains("expired"), "{error}");
     no_password_was_sent(&server);
 
     let renamed = Options { certificate_name: "mail.elsewhere.example".into(), ..guarded() };
@@ -720,7 +868,7 @@ async fn nothing_that_can_be_printed_holds_the_password_or_an_address() {
     let relay = Relay::new(encrypted(&server)).unwrap();
     let session = relay.connect().await.unwrap();
     let printed = format!("{relay:?} {session:?}");
-    let ready = envelope(session, "office@dluznik.example").await.unwrap();
+    let ready = envelope(session, "office@dluznik.example", &simple(1)).await.unwrap();
     let printed = format!("{printed} {ready:?}");
     for secret in ["geheim", "\"rossi\"", "dluznik"] {
         assert!(!printed.contains(secret), "{printed}");
@@ -737,7 +885,7 @@ async fn a_file_is_written_once_and_never_replaced_by_another() {
     assert_eq!(files.deliver("<n.1@rossi.example>", &simple(1)).await, written);
     assert_eq!(files.deliver("<n.1@rossi.example>", &simple(1)).await, written);
     let outcome = files.deliver("<n.1@rossi.example>", &simple(2)).await;
-    assert!(matches!(outcome, Outcome::Deferred { phase: At::File, ours: false, .. }), "{outcome:?}");
+    assert!(matches!(outcome, Outcome::Deferred { phase: At::File, fault: Fault::Content, .. }), "{outcome:?}");
     assert_eq!(std::fs::read(folder.path().join("n.1@rossi.example.eml")).unwrap(), simple(1));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 
@@ -749,5 +897,5 @@ async fn a_file_is_written_once_and_never_replaced_by_another() {
     std::fs::write(folder.path().join("a file"), "").unwrap();
     let nowhere = FileTransport::new(folder.path().join("a file/within"));
     let outcome = nowhere.deliver("<n.1@rossi.example>", &simple(1)).await;
-    assert!(matches!(outcome, Outcome::Deferred { phase: At::File, ours: true, .. }), "{outcome:?}");
+    assert!(matches!(outcome, Outcome::Deferred { phase: At::File, fault: Fault::Relay, .. }), "{outcome:?}");
 }

@@ -18,7 +18,7 @@ use crate::support::shell::{Office, Setup, day_plus};
 use crate::support::smtp::{Phase, Reply};
 
 /// A log with something of everything: contacts, a refusal, an unknown, a hold, a pause, tasks, a withdrawn item.
-async fn busy() -> Office {
+pub(super) async fn busy() -> Office {
     let mut office = Office::with(Setup::default().with("MAIL__CONNECTIONS", "1")).await;
     office.accounts(4).await;
     office.invoice("I98", "A04", 0, "10.50 EUR").await;
@@ -43,7 +43,7 @@ async fn busy() -> Office {
     office
 }
 
-async fn program(office: &Office) -> Program {
+pub(super) async fn program(office: &Office) -> Program {
     Program::new(&office.database, office.smtp.address.port()).await
 }
 
@@ -85,6 +85,15 @@ async fn the_daemons_role_cannot_touch_what_is_written() {
         "UPDATE dunning.message SET bytes = ''",
         "UPDATE dunning.text SET body = ''",
         "DELETE FROM dunning.known_item",
+        "UPDATE dunning.checkpoint SET note = ''",
+        "DELETE FROM dunning.checkpoint",
+        "TRUNCATE dunning.checkpoint",
+        "DELETE FROM dunning.message",
+        "DELETE FROM dunning.note_text",
+        "DELETE FROM dunning.legal_hold",
+        "UPDATE dunning.legal_hold SET reason = ''",
+        "ALTER TABLE dunning.event DISABLE TRIGGER ALL",
+        "DROP FUNCTION dunning.erase",
     ] {
         assert_eq!(code_of(&office.shell.pool, statement).await, INSUFFICIENT_PRIVILEGE, "{statement}");
     }
@@ -226,7 +235,7 @@ fn assert_no_number(value: &Value) {
 async fn no_event_names_a_debtor_an_address_or_what_a_relay_said() {
     let office = busy().await;
     let events = office.lines("SELECT convert_from(bytes, 'UTF8') FROM dunning.event").await.join("\n");
-    for secret in ["Debitore", "Ada", "conti@", "a01.test", "5.1.1", "unknown\"", "2.0.0 Ok", "FT I01", "Sollecito"] {
+    for secret in ["Debitore", "Ada", "conti@", "a01.test", "5.1.1 ", "unknown\"", "2.0.0 Ok", "FT I01", "Sollecito"] {
         // The one allowed meeting: the kind `notice_unknown` is not what the relay said.
         let found = events.lines().find(|line| line.contains(secret) && !line.contains("notice_unknown"));
         assert_eq!(found, None, "{secret}");
@@ -247,7 +256,7 @@ async fn exported(office: &Office, program: &Program) -> Vec<String> {
     assert_eq!(
         said,
         format!(
-            "{events} events and {messages} messages written into {}.\nAnybody can verify them: dunningd log verify --from {}\n",
+            "{events} events, {messages} messages and 0 checkpoints written into {}.\nAnybody can verify them: dunningd log verify --from {}\n",
             folder.display(),
             folder.display()
         )
@@ -304,7 +313,7 @@ async fn the_messages_of_an_export_are_what_the_log_commits_to() {
     assert!(said.ends_with(&format!("its message {name} was altered: the log commits to other bytes\n")), "{said}");
     std::fs::remove_file(&message).unwrap();
     let said = verify().await.failed(6);
-    assert!(said.contains(&format!("its message {name}: No such file")), "{said}");
+    assert!(said.ends_with("its message is missing, and no event says that it was erased\n"), "{said}");
 
     std::fs::write(folder.join("events.ndjson"), "").unwrap();
     let said = verify().await.failed(6);
@@ -540,5 +549,6 @@ async fn a_notice_that_contradicts_its_last_event_is_named() {
 async fn an_empty_log_is_whole() {
     let office = Office::new().await;
     let said = program(&office).await.run(&["log", "verify"]).await.done();
-    assert_eq!(said, format!("The log holds together: 0 events, no gap, head {}.\n", "0".repeat(64)));
+    let whole = format!("The log holds together: 0 events, no gap, head {}.\n", "0".repeat(64));
+    assert!(said.starts_with(&whole), "{said}");
 }

@@ -35,6 +35,8 @@ pub(crate) enum Phase {
     Greeting,
     Ehlo,
     StartTls,
+    /// In place of the handshake.
+    Handshake,
     Auth,
     MailFrom,
     RcptTo,
@@ -127,6 +129,8 @@ pub(crate) struct Options {
     pub(crate) implicit_tls: bool,
     /// The name in the certificate.
     pub(crate) certificate_name: String,
+    /// The certificate was good once.
+    pub(crate) certificate_expired: bool,
     /// Mechanisms on offer (once TLS stands, if there is any), and the one login that is right.
     pub(crate) mechanisms: Vec<&'static str>,
     pub(crate) login: Option<(String, String)>,
@@ -141,6 +145,7 @@ impl Default for Options {
             start_tls: false,
             implicit_tls: false,
             certificate_name: "localhost".into(),
+            certificate_expired: false,
             mechanisms: Vec::new(),
             login: None,
         }
@@ -210,7 +215,7 @@ impl SmtpServer {
     /// A server like that.
     pub(crate) async fn with(options: Options) -> Self {
         let (acceptor, ca) = if options.start_tls || options.implicit_tls {
-            let (config, ca) = certificate(&options.certificate_name);
+            let (config, ca) = certificate(&options);
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("ca.pem");
             std::fs::write(&path, ca).unwrap();
@@ -288,14 +293,17 @@ impl SmtpServer {
     }
 }
 
-/// A server with a certificate for that name, and the authority that signed it, in PEM.
-fn certificate(name: &str) -> (ServerConfig, String) {
+/// A server with a certificate like that, and the authority that signed it, in PEM.
+fn certificate(options: &Options) -> (ServerConfig, String) {
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_key = KeyPair::generate().unwrap();
     let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
     let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let mut leaf = CertificateParams::new(vec![options.certificate_name.clone()]).unwrap();
+    if options.certificate_expired {
+        leaf.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    }
     let leaf = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -393,6 +401,10 @@ impl Conversation {
             if verb == "STARTTLS" {
                 let Ok(code) = self.answer(Phase::StartTls, Reply::code(220, "2.0.0 go ahead")).await else { return };
                 if code == 220 {
+                    if let Some(reply) = self.scripted(Phase::Handshake) {
+                        let _ = self.say(&reply).await;
+                        return;
+                    }
                     match self.encrypt().await {
                         Ok(encrypted) => self = encrypted,
                         Err(Over) => return,

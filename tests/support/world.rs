@@ -14,8 +14,8 @@ use dunningd::model::{
     Channel, Contact, ContactCap, ContactId, ContactRole, Contacting, Country, CreditNetting, Creditor, CreditorId,
     Currency, Decision, Demands, EmailAddress, EmailKind, Handover, History, Hold, HoldTarget, Item, ItemCode, ItemId,
     ItemKind, Ladder, LadderName, Language, Minimums, Money, NoticeId, NoticeState, OnUnknown, PartyKind, PastNotice,
-    Policy, Promise, PromisedItem, Requisites, Snapshot, Stage, StageCondition, StageName, TemplateCatalog, Tone,
-    Verdict, Waiver, Weekdays,
+    Policy, Promise, PromisedItem, Requisites, Retention, Snapshot, Stage, StageCondition, StageName, TemplateCatalog,
+    Tone, Verdict, Waiver, Weekdays,
 };
 use rust_decimal::Decimal;
 
@@ -556,6 +556,7 @@ fn policy() -> Policy {
             limitation_years: BTreeMap::from([(Country::parse("PL").unwrap(), 2)]),
         },
         approval: ApprovalPolicy { waiting_limit: 200, valid_days: 5, same_person: false },
+        retention: Retention::default(),
         locations: ["contact_cap", "send_days", "languages", "minimum.EUR", "item_grace_days"]
             .map(|key| (key.to_owned(), format!("policy.toml:{key}")))
             .into(),

@@ -81,8 +81,8 @@ async fn a_pause_stops_everything_and_a_resume_lets_it_go_on() {
     assert_eq!(verdict(&program, "A01").await, "A01 hold paused: bank change");
     let said = program.run(&["scan", "--as-of", "2026-03-10", "--deliver"]).await.done();
     assert!(said.contains("contacted 0"), "{said}");
-    assert_eq!(program.run(&["resume", "--reason", "done"]).await.done(), "The pause is over.\n");
-    assert_eq!(program.run(&["resume", "--reason", "done"]).await.done(), "Nothing was paused.\n");
+    assert_eq!(program.run(&["resume", "--reason", "done"]).await.done(), "Everything goes on.\n");
+    assert_eq!(program.run(&["resume", "--reason", "done"]).await.done(), "Nothing was paused or stopped.\n");
     let said = program.run(&["scan", "--as-of", "2026-03-10", "--deliver"]).await.done();
     assert!(said.contains("delivery: 2 accepted by the relay"), "{said}");
     assert_eq!(office.smtp.messages().len(), 2);

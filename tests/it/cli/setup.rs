@@ -70,6 +70,7 @@ async fn init_writes_nothing_over_what_is_there() {
         program.settled(&check),
         "[FOLDER]/config is valid.\n  \
            letters    test: into files in [FOLDER]/config/mail; nobody receives them\n  \
+           log        not signed: [log] names no key, so there are no checkpoints\n  \
            creditors  tre_aquiloni, trzy_latawce\n  \
            languages  en, it, pl, ru\n  \
            ladder     default: courtesy -3 (off), friendly +5, firm +14, call +21 (off), final +28, formal +42, handover +75\n  \

@@ -18,7 +18,7 @@ async fn queued() -> Office {
 async fn claim(office: &Office) -> ClaimedNotice {
     let (attempt, token) = (office.shell.clock.new_id(), office.shell.clock.new_id());
     let mut connection = office.shell.pool.acquire().await.unwrap();
-    record::claim(&mut connection, attempt, token, 150).await.unwrap().unwrap()
+    record::claim(&mut connection, attempt, token, 150, &[]).await.unwrap().unwrap()
 }
 
 async fn check(office: &Office, claimed: &ClaimedNotice) -> Checked {

@@ -9,6 +9,7 @@ mod crash;
 mod killed_scan;
 mod last_check;
 mod ledger;
+mod matrix;
 mod register;
 mod release;
 mod relay;

@@ -1,0 +1,107 @@
+//! What keeps the log provable and free of what must not be kept: checkpoints, and the end of retention.
+
+use chrono::{Months, NaiveTime};
+use sqlx::Connection as _;
+
+use crate::config::{SecretError, Service};
+use crate::model::{AccountId, CheckpointKey, ParseError, Retention};
+use crate::record::{self, CheckpointError, CheckpointRow, EraseError, Erasure, RecordError};
+
+use super::Shell;
+
+/// Why there is no new checkpoint. Nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum AnchorError {
+    #[error(
+        "dunningd.toml names no [log] signing_key_file; make a key with `dunningd log keygen` and name it there, then \
+         checkpoints can be signed"
+    )]
+    NoKey,
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error("the signing key of the log: {0}")]
+    Key(#[from] ParseError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+impl From<sqlx::Error> for AnchorError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Checkpoint(error.into())
+    }
+}
+
+/// The key that signs the log.
+///
+/// # Errors
+/// When there is none, or it cannot be read.
+pub fn signing_key(service: &Service) -> Result<CheckpointKey, AnchorError> {
+    use secrecy::ExposeSecret as _;
+    let secret = service.log.signing_key.as_ref().ok_or(AnchorError::NoKey)?;
+    Ok(CheckpointKey::parse(secret.read()?.expose_secret())?)
+}
+
+/// Signs the log as it is now, and keeps the checkpoint.
+///
+/// # Errors
+/// As [`AnchorError`]; a log that contradicts its last checkpoint is not signed.
+pub async fn anchor(shell: &Shell) -> Result<CheckpointRow, AnchorError> {
+    let key = signing_key(&shell.live().config.service)?;
+    let mut connection = shell.pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    let row = record::make_checkpoint(&mut transaction, &key).await?;
+    transaction.commit().await?;
+    Ok(row)
+}
+
+/// A checkpoint after a run. The run stands, whatever comes of it; a failure is told to the operator.
+pub async fn anchor_after_run(shell: &Shell) -> Option<AnchorError> {
+    shell.live().config.service.log.signing_key.as_ref()?;
+    anchor(shell).await.err().filter(|error| !matches!(error, AnchorError::Checkpoint(CheckpointError::Empty)))
+}
+
+/// A checkpoint when the last one is older than a day.
+pub(super) async fn anchor_when_due(shell: &Shell) -> Result<(), AnchorError> {
+    if shell.live().config.service.log.signing_key.is_some()
+        && record::checkpoint_is_due(&mut *shell.pool.acquire().await?).await.map_err(CheckpointError::from)?
+    {
+        anchor(shell).await?;
+    }
+    Ok(())
+}
+
+/// Erases what is older than the policy keeps it. Returns how many times something of an account was erased.
+///
+/// # Errors
+/// When the database refuses; what was erased until then stays erased.
+pub async fn end_retention(shell: &Shell) -> Result<u64, RecordError> {
+    let Retention { messages_months, notes_months, smtp_months } = shell.live().config.policy.retention;
+    let today = shell.clock.today(chrono_tz::Tz::UTC);
+    let mut count = 0;
+    for (class, months) in [("messages", messages_months), ("notes", notes_months), ("smtp", smtp_months)] {
+        let Some(day) = months.and_then(|months| today.checked_sub_months(Months::new(months))) else { continue };
+        let before = day.and_time(NaiveTime::MIN).and_utc();
+        let reason = format!("kept for {} months", months.unwrap_or_default());
+        let erasure = Erasure {
+            classes: &[class],
+            before: Some(before),
+            reason: &reason,
+            legal_ground: "storage limitation, GDPR art. 5(1)(e)",
+        };
+        let mut connection = shell.pool.acquire().await?;
+        for account in record::expired(&mut connection, class, before).await? {
+            let Ok(account) = AccountId::parse(&account) else { continue };
+            let mut transaction = connection.begin().await?;
+            match record::erase(&mut transaction, &account, &erasure, &shell.actor).await {
+                Ok(erased) => {
+                    transaction.commit().await?;
+                    count += u64::from(erased.is_some());
+                }
+                Err(EraseError::Record(error)) => return Err(error),
+                // Somebody placed a legal hold meanwhile.
+                Err(_) => transaction.rollback().await?,
+            }
+        }
+    }
+    Ok(count)
+}

@@ -1,0 +1,169 @@
+//! Breakers: what has failed so often that it waits. One row from the first failure to the next success, shared by
+//! every daemon on the database.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use serde_json::json;
+use sqlx::PgConnection;
+
+use crate::model::{Actor, Breaker, BreakerKind, Event, EventKind, TaskKind};
+
+use super::{RecordError, append};
+
+/// A breaker that lets nothing through, or one probe at a time.
+#[derive(Debug, Clone, Serialize)]
+pub struct OpenBreaker {
+    pub kind: String,
+    pub subject: String,
+    /// In a row.
+    pub failures: i32,
+    /// Of the last failure.
+    pub cause: String,
+    pub until: DateTime<Utc>,
+}
+
+/// Reads a breaker, and keeps others from changing it until the transaction ends.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn breaker(connection: &mut PgConnection, kind: BreakerKind, subject: &str) -> Result<Breaker, RecordError> {
+    let row = sqlx::query!(
+        "SELECT failures, opened, cause, until, probing FROM dunning.breaker WHERE kind = $1 AND subject = $2
+         FOR UPDATE",
+        kind.as_str(),
+        subject
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map_or_else(Breaker::default, |row| Breaker {
+        failures: u32::try_from(row.failures).unwrap_or(0),
+        opened: u32::try_from(row.opened).unwrap_or(0),
+        cause: row.cause,
+        until: row.until,
+        probing: row.probing,
+    }))
+}
+
+/// Keeps a breaker in which something has failed.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn keep_breaker(
+    connection: &mut PgConnection,
+    kind: BreakerKind,
+    subject: &str,
+    breaker: &Breaker,
+) -> Result<(), RecordError> {
+    sqlx::query!(
+        "INSERT INTO dunning.breaker (kind, subject, failures, opened, cause, until, probing)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (kind, subject) DO UPDATE
+         SET failures = excluded.failures, opened = excluded.opened, cause = excluded.cause, until = excluded.until,
+             probing = excluded.probing, changed_at = clock_timestamp()",
+        kind.as_str(),
+        subject,
+        i32::try_from(breaker.failures).unwrap_or(i32::MAX),
+        i32::try_from(breaker.opened).unwrap_or(i32::MAX),
+        breaker.cause,
+        breaker.until,
+        breaker.probing
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Closes a breaker, because what it protects works; `true` when it was open. The task about it is done with that.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn close_breaker(
+    connection: &mut PgConnection,
+    kind: BreakerKind,
+    subject: &str,
+) -> Result<bool, RecordError> {
+    let opened = sqlx::query_scalar!(
+        "DELETE FROM dunning.breaker WHERE kind = $1 AND subject = $2 RETURNING opened",
+        kind.as_str(),
+        subject
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let was_open = opened.is_some_and(|opened| opened > 0);
+    if was_open {
+        close_tasks(connection, Some(subject)).await?;
+    }
+    Ok(was_open)
+}
+
+/// Closes every breaker, because a person says so; how many were open.
+///
+/// # Errors
+/// When the database refuses.
+pub(super) async fn close_all_breakers(connection: &mut PgConnection) -> Result<usize, RecordError> {
+    let opened =
+        sqlx::query_scalar!("DELETE FROM dunning.breaker RETURNING opened").fetch_all(&mut *connection).await?;
+    close_tasks(connection, None).await?;
+    Ok(opened.into_iter().filter(|&opened| opened > 0).count())
+}
+
+async fn close_tasks(connection: &mut PgConnection, subject: Option<&str>) -> Result<(), RecordError> {
+    sqlx::query!(
+        "UPDATE dunning.task SET closed_at = clock_timestamp()
+         WHERE kind = $1 AND ($2::text IS NULL OR subject = $2) AND closed_at IS NULL",
+        TaskKind::CheckLetter.as_str(),
+        subject
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Asks a person to look at a letter that the relay keeps refusing: one task for as long as that lasts.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn ask_about_letter(
+    connection: &mut PgConnection,
+    creditor: &str,
+    subject: &str,
+    text: &str,
+    today: NaiveDate,
+    actor: &Actor,
+) -> Result<(), RecordError> {
+    let kind = TaskKind::CheckLetter.as_str();
+    let opened = sqlx::query_scalar!(
+        "INSERT INTO dunning.task (creditor, account_id, kind, subject, text, opened_on)
+         VALUES ($1, '', $2, $3, $4, $5)
+         ON CONFLICT (creditor, account_id, kind, subject) WHERE closed_at IS NULL DO NOTHING
+         RETURNING task_id",
+        creditor,
+        kind,
+        subject,
+        text,
+        today
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(id) = opened else { return Ok(()) };
+    let facts = json!({ "task": id.to_string(), "task_kind": kind, "subject": subject });
+    let event =
+        Event { creditor: Some(creditor.to_owned()), ..Event::new(EventKind::TaskOpened, actor.clone(), facts) };
+    append(connection, &[event]).await?;
+    Ok(())
+}
+
+/// Every breaker that is not closed.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn open_breakers(connection: &mut PgConnection) -> Result<Vec<OpenBreaker>, RecordError> {
+    let rows = sqlx::query_as!(
+        OpenBreaker,
+        r#"SELECT kind, subject, failures, cause, until AS "until!" FROM dunning.breaker WHERE until IS NOT NULL
+           ORDER BY kind, subject"#
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows)
+}

@@ -1,0 +1,677 @@
+//! What strangers are given: checkpoints, exports, proofs and dossiers, checked by this program and by docs/verify.py;
+//! and what is erased.
+
+#![expect(clippy::unwrap_used, reason = "what tests call fails like a test")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Cursor, Read as _};
+use std::path::Path;
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use dunningd::daemon;
+use dunningd::model::{CheckpointKey, Edge, chain_hash, leaf_hash};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::log::{busy, program};
+use crate::support::command::Program;
+use crate::support::shell::{Office, Setup};
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// A busy log with a call and a note, a key that signs it, and the public key.
+async fn signed() -> (Office, Program, String) {
+    let office = busy().await;
+    let program = program(&office).await;
+    let path = program.path("log.key").to_str().unwrap().to_owned();
+    let said = program.run(&["log", "keygen", "--origin", "example.com/dunning", "--out", &path]).await.done();
+    let key = said.lines().next().unwrap().to_owned();
+    let program = program.with("LOG__SIGNING_KEY_FILE", &path);
+    program.run(&["call", "A01", "--outcome", "no_answer", "--note", "Segreteria della sig.ra Conti"]).await.done();
+    program.run(&["note", "A02", "La sig.ra Bruni paga il lunedì"]).await.done();
+    (office, program, key)
+}
+
+fn read_folder(folder: &Path, prefix: &str, files: &mut Files) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+        if entry.path().is_dir() {
+            read_folder(&entry.path(), &format!("{name}/"), files);
+        } else {
+            files.insert(name, fs::read(entry.path()).unwrap());
+        }
+    }
+}
+
+async fn export(program: &Program, name: &str) -> Files {
+    let folder = program.path(name);
+    program.run(&["log", "export", folder.to_str().unwrap()]).await.done();
+    let mut files = Files::new();
+    read_folder(&folder, "", &mut files);
+    files
+}
+
+async fn dossier(program: &Program, account: &str, name: &str) -> Files {
+    let path = program.path(name);
+    program.run(&["dossier", account, "--out", path.to_str().unwrap()]).await.done();
+    let mut packed = zip::ZipArchive::new(Cursor::new(fs::read(path).unwrap())).unwrap();
+    (0..packed.len())
+        .map(|index| {
+            let mut file = packed.by_index(index).unwrap();
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).unwrap();
+            (file.name().unwrap().into_owned(), bytes)
+        })
+        .collect()
+}
+
+fn run(command: &mut Command) -> (bool, String) {
+    let ended = command.output().unwrap();
+    let said = String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap();
+    (ended.status.success(), said)
+}
+
+/// What this program says about those files, and what docs/verify.py says where there is a Python.
+fn verdicts(files: &Files, key: &str) -> ((bool, String), Option<(bool, String)>) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let mut ours = Command::new(env!("CARGO_BIN_EXE_dunningd"));
+    ours.env_clear().args(["log", "verify", "--key", key, "--from"]).arg(folder.path());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verify.py");
+    let python = Command::new("python3").arg("--version").output().is_ok_and(|said| said.status.success());
+    let theirs = python.then(|| run(Command::new("python3").arg(script).arg(folder.path()).arg(key)));
+    if theirs.is_none() {
+        println!("python3 is not installed: docs/verify.py was not run");
+    }
+    (run(&mut ours), theirs)
+}
+
+#[track_caller]
+fn accepted(files: &Files, key: &str) -> String {
+    let ((ours, said), theirs) = verdicts(files, key);
+    assert!(ours, "{said}");
+    if let Some((theirs, told)) = theirs {
+        assert!(theirs && told.starts_with("holds together: "), "{told}");
+    }
+    said
+}
+
+#[track_caller]
+fn rejected(what: &str, files: &Files, key: &str) {
+    let ((ours, said), theirs) = verdicts(files, key);
+    assert!(!ours && said.starts_with("dunningd: "), "{what}: {said}");
+    if let Some((theirs, told)) = theirs {
+        // Without the package for signatures a forged one is not seen, and that is said.
+        assert!(!theirs && told.starts_with("REJECTED: ") || told.contains("NOT checked"), "{what}: {told}");
+        assert!(!theirs || what.contains("another key"), "{what}: {told}");
+    }
+}
+
+fn text<'a>(files: &'a Files, name: &str) -> &'a str {
+    std::str::from_utf8(&files[name]).unwrap()
+}
+
+fn edit(files: &mut Files, name: &str, change: impl FnOnce(String) -> String) {
+    let before = text(files, name).to_owned();
+    let after = change(before.clone());
+    assert_ne!(before, after, "{name} was not changed");
+    files.insert(name.to_owned(), after.into_bytes());
+}
+
+/// The first file whose name begins like that.
+fn first(files: &Files, prefix: &str) -> String {
+    files.keys().find(|name| name.starts_with(prefix)).unwrap().clone()
+}
+
+/// The log with a text replaced, its hashes and the chain made to fit.
+fn recomputed(events: &str, old: &str, new: &str) -> String {
+    let mut head = [0; 32];
+    let mut out = String::new();
+    for line in events.lines() {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        let bytes = BASE64_STANDARD.decode(line["bytes"].as_str().unwrap()).unwrap();
+        let bytes = String::from_utf8(bytes).unwrap().replace(old, new).into_bytes();
+        let leaf = leaf_hash(&bytes);
+        head = chain_hash(head, leaf);
+        line["bytes"] = BASE64_STANDARD.encode(&bytes).into();
+        line["leaf"] = hex::encode(leaf).into();
+        line["chain"] = hex::encode(head).into();
+        out += &line.to_string();
+        out.push('\n');
+    }
+    out
+}
+
+/// The checkpoint of that log by a key of the same name that somebody else made.
+fn forged(events: &str) -> (CheckpointKey, String) {
+    let key = CheckpointKey::new("example.com/dunning", [5; 32]).unwrap();
+    let mut edge = Edge::default();
+    for line in events.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        edge.push(hex::decode(line["leaf"].as_str().unwrap()).unwrap().try_into().unwrap());
+    }
+    let note = key.sign(edge.size(), edge.root());
+    (key, note)
+}
+
+/// Lines of a text without those that hold a word.
+fn without(text: &str, word: &str) -> String {
+    text.lines().filter(|line| !line.contains(word)).fold(String::new(), |all, line| all + line + "\n")
+}
+
+type Mutation = Box<dyn Fn(&mut Files)>;
+
+#[tokio::test]
+async fn an_export_is_accepted_by_both_verifiers_and_every_mutation_is_rejected() {
+    let (office, program, key) = signed().await;
+    program.run(&["log", "anchor"]).await.done();
+    program.run(&["note", "A03", "Richiamare"]).await.done();
+    let first_size = office.verified().await - 1;
+    let note = program.run(&["log", "anchor"]).await.done();
+    let files = export(&program, "export").await;
+    let said = accepted(&files, &key);
+    let size = first_size + 1;
+    for told in [
+        format!(
+            "2 checkpoints signed this very log, up to event {size}.\nTheir signatures hold under the given key.\n"
+        ),
+        "3 notes and 3 replies of relays are what the log commits to.\n".to_owned(),
+    ] {
+        assert!(said.contains(&told), "{said}");
+    }
+    assert_eq!(text(&files, &format!("checkpoints/{size}.txt")), note);
+    let anchor = format!("checkpoints/{size}.txt");
+    let message = first(&files, "messages/");
+    let name = message.clone();
+    let id = message.trim_start_matches("messages/").trim_end_matches(".eml").to_owned();
+    let both = anchor.clone();
+    let mutations: Vec<(&str, Mutation)> = vec![
+        (
+            "a byte of an event",
+            Box::new(|files| edit(files, "events.ndjson", |all| all.replacen("eyJhdCI6I", "eyJhdCI7I", 1))),
+        ),
+        (
+            "the tail cut off",
+            Box::new(|files| {
+                edit(files, "events.ndjson", |all| {
+                    all.lines()
+                        .rev()
+                        .skip(1)
+                        .collect::<Vec<_>>()
+                        .into_iter()
+                        .rev()
+                        .fold(String::new(), |a, l| a + l + "\n")
+                });
+            }),
+        ),
+        (
+            "the log rewritten and its chain recomputed",
+            Box::new(|files| edit(files, "events.ndjson", |all| recomputed(&all, "Tessa", "Nessa"))),
+        ),
+        ("a message altered", Box::new(move |files| edit(files, &message, |all| all + "\r\n"))),
+        ("a message taken out", Box::new(move |files| drop(files.remove(&name)))),
+        (
+            "a message not named any more",
+            Box::new({
+                let id = id.clone();
+                move |files| edit(files, "messages.ndjson", |all| without(&all, &id))
+            }),
+        ),
+        (
+            "a message called erased that no event erased",
+            Box::new(move |files| {
+                edit(files, "messages.ndjson", |all| {
+                    without(&all, &id) + &format!("{{\"notice\":\"{id}\",\"erased\":true}}\n")
+                });
+            }),
+        ),
+        ("a note altered", Box::new(|files| edit(files, "notes.ndjson", |all| all.replace("lunedì", "martedì")))),
+        (
+            "what a relay answered altered",
+            Box::new(|files| edit(files, "attempts.ndjson", |all| all.replace("is unknown", "is welcome"))),
+        ),
+        (
+            "the code of a relay altered",
+            Box::new(|files| edit(files, "attempts.ndjson", |all| all.replace("\"550\"", "\"250\""))),
+        ),
+        (
+            "a checkpoint of another size",
+            Box::new(move |files| {
+                edit(files, &anchor, |note| note.replacen(&size.to_string(), &(size - 1).to_string(), 1));
+            }),
+        ),
+        ("the checkpoints taken out", Box::new(|files| files.retain(|name, _| !name.starts_with("checkpoints/")))),
+        (
+            "everything rewritten and signed with another key",
+            Box::new(move |files| {
+                edit(files, "events.ndjson", |all| recomputed(&all, "Tessa", "Nessa"));
+                let (key, note) = forged(text(files, "events.ndjson"));
+                files.retain(|name, _| !name.starts_with("checkpoints/"));
+                files.insert(both.clone(), note.into_bytes());
+                files.insert("keys.txt".to_owned(), format!("{}\n", key.verifier()).into_bytes());
+            }),
+        ),
+    ];
+    for (what, mutate) in mutations {
+        let mut files = files.clone();
+        mutate(&mut files);
+        rejected(what, &files, &key);
+    }
+}
+
+fn manifest(files: &mut Files) {
+    files.remove("MANIFEST.sha256");
+    let lines = files.iter().map(|(name, bytes)| format!("{}  {name}\n", hex::encode(Sha256::digest(bytes))));
+    let manifest = lines.collect::<String>();
+    files.insert("MANIFEST.sha256".to_owned(), manifest.into_bytes());
+}
+
+#[tokio::test]
+async fn a_dossier_is_accepted_by_both_verifiers_and_every_mutation_is_rejected() {
+    let (_office, program, key) = signed().await;
+    let files = dossier(&program, "A01", "case.zip").await;
+    let said = accepted(&files, &key);
+    assert!(said.contains("events of account A01 stand in the signed log of"), "{said}");
+    // The same log gives the same bytes.
+    dossier(&program, "A01", "again.zip").await;
+    assert_eq!(fs::read(program.path("case.zip")).unwrap(), fs::read(program.path("again.zip")).unwrap());
+    // The zip file itself is accepted as well.
+    program.run(&["log", "verify", "--from", program.path("case.zip").to_str().unwrap(), "--key", &key]).await.done();
+
+    let page = text(&files, "index.html");
+    for shown in ["Debitore A01", "FT I01", "5.1.1", "Segreteria della sig.ra Conti", "refused", "example.com/dunning"]
+    {
+        assert!(page.contains(shown), "{shown}\n{page}");
+    }
+    // Nothing about anybody else.
+    for (name, bytes) in files.iter().filter(|(name, _)| !name.starts_with("texts/")) {
+        let told = String::from_utf8_lossy(bytes);
+        assert!(!["\"A02\"", "conti@a02.test", "FT I02", "Bruni"].iter().any(|other| told.contains(other)), "{name}");
+    }
+    let proof = |files: &mut Files, change: &dyn Fn(&mut Value)| {
+        edit(files, "proof.json", |all| {
+            let mut value: Value = serde_json::from_str(&all).unwrap();
+            change(&mut value);
+            value.to_string()
+        });
+    };
+    let mutations: Vec<(&str, Mutation)> = vec![
+        (
+            "an event altered",
+            Box::new(move |files| {
+                proof(files, &|value| {
+                    let bytes = BASE64_STANDARD.decode(value["events"][1]["bytes"].as_str().unwrap()).unwrap();
+                    let altered = String::from_utf8(bytes).unwrap().replace("tester", "nobody");
+                    value["events"][1]["bytes"] = BASE64_STANDARD.encode(altered).into();
+                });
+            }),
+        ),
+        (
+            "a node of a proof altered",
+            Box::new(move |files| {
+                proof(files, &|value| value["events"][0]["proof"][0] = BASE64_STANDARD.encode([7; 32]).into());
+            }),
+        ),
+        (
+            "a proof cut short",
+            Box::new(move |files| {
+                proof(files, &|value| drop(value["events"][0]["proof"].as_array_mut().unwrap().pop()));
+            }),
+        ),
+        (
+            "an event under another number",
+            Box::new(move |files| proof(files, &|value| value["events"][0]["seq"] = "2".into())),
+        ),
+        (
+            "an event twice",
+            Box::new(move |files| {
+                proof(files, &|value| {
+                    let events = value["events"].as_array_mut().unwrap();
+                    events.push(events[0].clone());
+                });
+            }),
+        ),
+        ("another account", Box::new(move |files| proof(files, &|value| value["account"] = "A02".into()))),
+        (
+            "a checkpoint signed with another key",
+            Box::new(move |files| {
+                proof(files, &|value| {
+                    let key = CheckpointKey::new("example.com/dunning", [5; 32]).unwrap();
+                    let lines: Vec<String> = value["checkpoint"].as_str().unwrap().lines().map(str::to_owned).collect();
+                    let root = BASE64_STANDARD.decode(&lines[2]).unwrap().try_into().unwrap();
+                    value["checkpoint"] = key.sign(lines[1].parse().unwrap(), root).into();
+                });
+            }),
+        ),
+        (
+            "a message altered",
+            Box::new(|files| {
+                let name = first(files, "messages/");
+                edit(files, &name, |all| all + "\r\n");
+            }),
+        ),
+        (
+            "a note called erased",
+            Box::new(|files| {
+                edit(files, "notes.ndjson", |all| {
+                    let line: Value = serde_json::from_str(all.trim()).unwrap();
+                    format!("{{\"note\":{},\"erased\":true}}\n", line["note"])
+                });
+            }),
+        ),
+        (
+            "what a relay answered taken out",
+            Box::new(|files| {
+                edit(files, "attempts.ndjson", |all| {
+                    let mut line: Value = serde_json::from_str(all.trim()).unwrap();
+                    line["reply_text"] = Value::Null;
+                    format!("{line}\n")
+                });
+            }),
+        ),
+        (
+            "another policy under its own hash",
+            Box::new(|files| {
+                let name = first(files, "texts/");
+                let altered = [&files.remove(&name).unwrap()[..], b" "].concat();
+                files.insert(format!("texts/{}.txt", hex::encode(Sha256::digest(&altered))), altered);
+            }),
+        ),
+    ];
+    for (what, mutate) in mutations {
+        let mut files = files.clone();
+        mutate(&mut files);
+        manifest(&mut files);
+        rejected(what, &files, &key);
+    }
+    let mut one_more = files.clone();
+    one_more.insert("one_more.txt".to_owned(), b"x".to_vec());
+    rejected("a file that the manifest does not list", &one_more, &key);
+    let mut page = files.clone();
+    edit(&mut page, "index.html", |all| all.replace("refused", "accepted"));
+    rejected("the page altered", &page, &key);
+}
+
+#[tokio::test]
+async fn a_hostile_name_is_only_a_text_on_the_page() {
+    let (office, program, _) = signed().await;
+    office.sql("UPDATE ledger.account SET name = '<script>alert(1)</script>' WHERE account_id = 'A01'").await;
+    let files = dossier(&program, "A01", "case.zip").await;
+    let page = text(&files, "index.html");
+    assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"), "{page}");
+}
+
+#[tokio::test]
+async fn a_proof_shows_one_account_and_that_the_log_only_grew() {
+    let (_office, program, key) = signed().await;
+    let old = program.run(&["log", "anchor"]).await.done();
+    let kept = program.write("kept.txt", &old);
+    program.run(&["note", "A01", "Ancora"]).await.done();
+    let path = program.path("a01.proof").to_str().unwrap().to_owned();
+    program.run(&["log", "prove", "A01", "--out", &path, "--since", &kept]).await.done();
+    let said = program.run(&["log", "verify", "--proof", &path, "--key", &key, "--checkpoint", &kept]).await.done();
+    assert!(said.contains("That log only grew since the checkpoint of"), "{said}");
+    assert!(!fs::read_to_string(&path).unwrap().contains("A02"));
+    let nobody = program.path("nobody").to_str().unwrap().to_owned();
+    let said = program.run(&["log", "prove", "A99", "--out", &nobody]).await.failed(4);
+    assert_eq!(said, "dunningd: the log knows nothing about an account A99\n");
+
+    let other = CheckpointKey::new("example.com/dunning", [1; 32]).unwrap();
+    let said =
+        program.run(&["log", "verify", "--proof", &path, "--key", &other.verifier().to_string()]).await.failed(6);
+    assert!(said.contains("no signature of it holds under the given key"), "{said}");
+    let said = program.run(&["log", "verify", "--proof", &path]).await.done();
+    assert!(said.contains("Signatures were NOT checked against a key from elsewhere"), "{said}");
+    let forged = program.write("forged.txt", &other.sign(3, [3; 32]));
+    let since = program.path("since").to_str().unwrap().to_owned();
+    program.run(&["log", "prove", "A01", "--out", &since, "--since", &forged]).await.done();
+    program.run(&["log", "verify", "--proof", &since, "--key", &key]).await.failed(6);
+}
+
+#[tokio::test]
+async fn without_a_key_nothing_is_signed_and_check_says_so() {
+    let office = busy().await;
+    let program = program(&office).await;
+    let said = program.run(&["check"]).await.done();
+    assert!(said.contains("not signed: [log] names no key, so there are no checkpoints\n"), "{said}");
+    let said = program.run(&["log", "anchor"]).await.failed(78);
+    assert!(said.contains("names no [log] signing_key_file"), "{said}");
+    let path = program.write("log.key", "not a key\n");
+    let program = program.with("LOG__SIGNING_KEY_FILE", &path);
+    let said = program.run(&["check"]).await.failed(78);
+    assert!(said.contains("a signing key as `dunningd log keygen` writes it") && !said.contains("not a key"), "{said}");
+}
+
+#[tokio::test]
+async fn a_key_is_for_its_owner_alone_and_never_overwritten() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (_office, program, key) = signed().await;
+    let path = program.path("log.key");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let again = ["log", "keygen", "--origin", "example.com/dunning", "--out", path.to_str().unwrap()];
+    assert!(program.run(&again).await.failed(5).contains("File exists"));
+    let said = program.run(&["check"]).await.done();
+    assert!(said.contains(&format!("signed; public key {key}\n")), "{said}");
+}
+
+#[tokio::test]
+async fn each_run_leaves_a_checkpoint_and_a_quiet_day_none() {
+    let key = CheckpointKey::new("example.com/dunning", [4; 32]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log.key");
+    fs::write(&path, key.secret_text()).unwrap();
+    let office = Office::with(Setup::default().with("LOG__SIGNING_KEY_FILE", path.to_str().unwrap())).await;
+    assert!(daemon::anchor_after_run(&office.shell).await.is_none());
+    assert_eq!(office.count("dunning.checkpoint").await, 0);
+    office.accounts(2).await;
+    office.scan().await;
+    assert!(daemon::anchor_after_run(&office.shell).await.is_none());
+    let one = daemon::anchor(&office.shell).await.unwrap();
+    assert_eq!(one.size, office.verified().await);
+    assert_eq!(daemon::anchor(&office.shell).await.unwrap(), one);
+    office.deliver().await;
+    assert!(daemon::anchor(&office.shell).await.unwrap().size > one.size);
+    assert_eq!(office.count("dunning.checkpoint").await, 2);
+}
+
+// --- the owner of the tables -------------------------------------------------------------------------------------------
+
+/// Rewrites the log as its owner would: a name replaced, every leaf, the chain and the head recomputed.
+const REWRITE: &str = "
+    DO $$ DECLARE r record; head bytea := decode(repeat('00', 32), 'hex'); line bytea; leaf bytea; BEGIN
+        FOR r IN SELECT * FROM dunning.event ORDER BY seq LOOP
+            line := convert_to(replace(convert_from(r.bytes, 'UTF8'), 'Tessa', 'Nessa'), 'UTF8');
+            leaf := sha256('\\x00'::bytea || line);
+            head := sha256(head || leaf);
+            UPDATE dunning.event SET bytes = line, leaf_hash = leaf, chain_hash = head WHERE seq = r.seq;
+        END LOOP;
+        UPDATE dunning.event_head SET chain_hash = head;
+    END $$";
+
+#[tokio::test]
+async fn a_log_rewritten_by_its_owner_is_shown_by_checkpoints_and_not_signed() {
+    let (office, program, key) = signed().await;
+    let note = program.run(&["log", "anchor"]).await.done();
+    let kept = program.write("kept.txt", &note);
+    program.run(&["log", "verify", "--key", &key, "--checkpoint", &kept]).await.done();
+    let size = office.verified().await;
+    office.sql(REWRITE).await;
+    let said = program.run(&["log", "verify"]).await.failed(6);
+    let contradicts = format!(
+        "signed another log: between this event and event {size} at least one is not the one that was signed\n"
+    );
+    assert!(said.contains(": event 1: ") && said.ends_with(&contradicts), "{said}");
+    program.run(&["note", "A01", "Dopo"]).await.done();
+    let said = program.run(&["log", "anchor"]).await.failed(6);
+    assert!(said.contains("so nothing was signed") && said.contains("the log was rewritten"), "{said}");
+    assert_eq!(office.count("dunning.checkpoint").await, 1);
+    // Whoever takes out the checkpoints as well is shown by the one that somebody kept.
+    office.sql("DELETE FROM dunning.checkpoint").await;
+    program.run(&["log", "verify"]).await.done();
+    let said = program.run(&["log", "verify", "--checkpoint", &kept]).await.failed(6);
+    assert!(said.contains("kept.txt signed another log"), "{said}");
+}
+
+#[tokio::test]
+async fn a_database_restored_from_yesterday_is_shown_by_a_kept_checkpoint() {
+    let (office, program, key) = signed().await;
+    let kept = program.write("kept.txt", &program.run(&["log", "anchor"]).await.done());
+    let events = office.verified().await;
+    // The last two events were a call and a note; their rows go with them.
+    office
+        .sql(format!(
+            "DELETE FROM dunning.note_text; DELETE FROM dunning.note; DELETE FROM dunning.call;
+             DELETE FROM dunning.event WHERE seq > {0}; DELETE FROM dunning.checkpoint;
+             UPDATE dunning.event_head SET seq = {0}, chain_hash = (SELECT chain_hash FROM dunning.event WHERE seq = {0})",
+            events - 2
+        ))
+        .await;
+    program.run(&["log", "verify"]).await.done();
+    let said = program.run(&["log", "verify", "--key", &key, "--checkpoint", &kept]).await.failed(6);
+    assert!(said.contains(&format!("event {}: it is missing", events - 1)), "{said}");
+}
+
+#[tokio::test]
+async fn an_export_must_extend_the_one_of_an_earlier_day() {
+    let (_office, program, _) = signed().await;
+    export(&program, "monday").await;
+    program.run(&["note", "A01", "Martedì"]).await.done();
+    export(&program, "tuesday").await;
+    let (monday, tuesday) = (program.path("monday"), program.path("tuesday"));
+    let (monday, tuesday) = (monday.to_str().unwrap(), tuesday.to_str().unwrap());
+    let said = program.run(&["log", "verify", "--from", monday, "--against", tuesday]).await.done();
+    assert!(said.ends_with("The later export extends it by 1 events; nothing before them differs.\n"), "{said}");
+    let said = program.run(&["log", "verify", "--from", tuesday, "--against", monday]).await.failed(6);
+    assert!(said.contains("its tail was cut off, or the two were swapped"), "{said}");
+    let events = fs::read_to_string(program.path("monday").join("events.ndjson")).unwrap();
+    let fork = program.write("fork.ndjson", &recomputed(&events, "Tessa", "Nessa"));
+    let said = program.run(&["log", "verify", "--from", &fork, "--against", tuesday]).await.failed(6);
+    assert!(said.contains("event 1: the two logs part here"), "{said}");
+}
+
+#[tokio::test]
+async fn a_message_or_note_altered_or_taken_out_of_the_database_is_named() {
+    let (office, program, _) = signed().await;
+    program.run(&["log", "verify"]).await.done();
+    for (harm, told) in [
+        ("UPDATE dunning.note_text SET body = 'x' WHERE note_id = 1", "its note was altered"),
+        (
+            "UPDATE dunning.note_text SET body = 'Segreteria della sig.ra Conti' WHERE note_id = 1;
+          UPDATE dunning.attempt SET reply_text = 'ok' WHERE reply_code = 550",
+            "the reply of its attempt was altered",
+        ),
+        ("DELETE FROM dunning.message", "its message is missing, and no event says that it was erased"),
+    ] {
+        office.sql(harm).await;
+        let said = program.run(&["log", "verify"]).await.failed(6);
+        assert!(said.contains(told), "{said}");
+    }
+}
+
+// --- erasure -----------------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn erasing_leaves_nothing_personal_and_everything_still_verifies() {
+    let (office, program, key) = signed().await;
+    let note = program.run(&["log", "anchor"]).await.done();
+    let kept = program.write("kept.txt", &note);
+    let proof = program.path("before.proof").to_str().unwrap().to_owned();
+    program.run(&["log", "prove", "A01", "--out", &proof]).await.done();
+
+    let why = ["--reason", "richiesta dell'interessata", "--by", "DPO"];
+    let erase = [&["erase", "A01"][..], &why].concat();
+    let said = program.run(&erase).await.done();
+    let event = office.verified().await;
+    assert!(said.contains(&format!("is erased here; event {event} says so.")), "{said}");
+    let told = office.lines(format!("SELECT convert_from(bytes, 'UTF8') FROM dunning.event WHERE seq = {event}")).await;
+    for fact in [
+        r#""classes":["messages","notes","smtp"]"#,
+        r#""legal_ground":"GDPR art. 17(1)""#,
+        r#""messages":"1""#,
+        r#""notes":"1""#,
+        r#""reason":"richiesta dell'interessata""#,
+        r#""person":"DPO""#,
+    ] {
+        assert!(told[0].contains(fact), "{fact} in {}", told[0]);
+    }
+    // No table of ours holds an address, a name or a word any more. The ledger is the operator's.
+    let tables = office.lines("SELECT tablename::text FROM pg_tables WHERE schemaname = 'dunning' ORDER BY 1").await;
+    assert!(tables.len() > 20);
+    for table in tables {
+        let rows = office.lines(format!("SELECT t::text FROM dunning.{table} t")).await.join("\n");
+        for personal in ["conti@a01.test", "Ada A01", "Debitore A01", "sig.ra Conti"] {
+            assert!(!rows.contains(personal), "{personal} in {table}: {rows}");
+        }
+    }
+    program.run(&["log", "verify", "--key", &key, "--checkpoint", &kept]).await.done();
+    program.run(&["log", "verify", "--proof", &proof, "--key", &key]).await.done();
+    program.run(&["log", "anchor"]).await.done();
+    let folder = program.path("after").to_str().unwrap().to_owned();
+    let said = program.run(&["log", "export", &folder]).await.done();
+    assert!(said.contains("1 more messages were erased; the events that say so are in it."), "{said}");
+    let mut files = Files::new();
+    read_folder(&program.path("after"), "", &mut files);
+    assert!(text(&files, "messages.ndjson").contains(r#""erased":true"#));
+    assert!(accepted(&files, &key).contains("3 messages, notes and replies were erased, as the log says.\n"));
+    let files = dossier(&program, "A01", "case.zip").await;
+    accepted(&files, &key);
+    assert!(text(&files, "index.html").contains("(erased)"));
+    let said = program.run(&["explain", "A01", "--on", "2026-03-10"]).await.done();
+    assert!(said.contains("What it was based on was erased"), "{said}");
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_or_under_a_legal_hold_is_not_erased() {
+    let (office, program, _) = signed().await;
+    let why = ["--reason", "verifica"];
+    let of = |command: &'static str, account: &'static str| [&[command, account][..], &why].concat();
+    let said = program.run(&of("erase", "A02")).await.failed(5);
+    assert!(said.contains("account A02 has notices on their way or of unknown outcome"), "{said}");
+    program.run(&of("legal-hold", "A01")).await.done();
+    let said = program.run(&of("erase", "A01")).await.failed(5);
+    assert!(said.contains("account A01 is under a legal hold"), "{said}");
+    let lift = [&["legal-hold", "A01", "--lift"][..], &why].concat();
+    program.run(&lift).await.done();
+    let said = program.run(&lift).await.failed(4);
+    assert_eq!(said, "dunningd: account A01 is not under a legal hold\n");
+    program.run(&of("erase", "A01")).await.done();
+    let said = program.run(&of("erase", "A99")).await.failed(4);
+    assert_eq!(said, "dunningd: neither the ledger nor the log knows an account A99\n");
+    let kinds = office.events().await;
+    assert_eq!(kinds[kinds.len() - 3..], ["legal_hold_placed", "legal_hold_lifted", "redacted"]);
+}
+
+#[tokio::test]
+async fn what_was_kept_long_enough_goes_class_by_class_and_a_legal_hold_stands_above_it() {
+    let setup = Setup::default()
+        .policy("# notes_months = 36", "notes_months = 2")
+        .policy("# smtp_months = 36", "smtp_months = 1");
+    let office = Office::with(setup).await;
+    office.accounts(3).await;
+    office.scan().await;
+    office.deliver().await;
+    let program = program(&office).await;
+    for account in ["A01", "A02"] {
+        program.run(&["note", account, "Parole"]).await.done();
+    }
+    program.run(&["legal-hold", "A02", "--reason", "causa pendente"]).await.done();
+    assert_eq!(daemon::end_retention(&office.shell).await.unwrap(), 0);
+    // Time goes by: what the tables hold is a quarter of a year older than the domain clock.
+    office
+        .sql("UPDATE dunning.note SET noted_at = '2025-12-01'; UPDATE dunning.notice SET changed_at = '2025-12-01'")
+        .await;
+    assert_eq!(daemon::end_retention(&office.shell).await.unwrap(), 3);
+    assert_eq!(office.count("dunning.note_text").await, 1);
+    assert_eq!(office.count("dunning.attempt WHERE reply_text IS NOT NULL").await, 1);
+    assert_eq!(office.count("dunning.message").await, 3);
+    assert_eq!(daemon::end_retention(&office.shell).await.unwrap(), 0);
+    program.run(&["log", "verify"]).await.done();
+}

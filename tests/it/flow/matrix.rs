@@ -1,0 +1,527 @@
+//! The failure matrix between claim and commit: one test per row, each named after what happens in it. What is true in
+//! the world afterwards is what the relay saw; what the database says must agree with it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dunningd::daemon::{self, Dispatched, Live};
+use dunningd::model::Actor;
+use dunningd::record;
+use dunningd::render::TemplateSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::shell::{Office, Setup, day_plus};
+use crate::support::smtp::{Options, Phase, Reply, SmtpServer};
+
+fn one_connection() -> Setup {
+    Setup::default().with("MAIL__CONNECTIONS", "1")
+}
+
+async fn queued_with(accounts: u32, setup: Setup) -> Office {
+    let office = Office::with(setup).await;
+    office.accounts(accounts).await;
+    assert_eq!(office.scan().await.queued, u64::from(accounts));
+    office
+}
+
+async fn queued(accounts: u32) -> Office {
+    queued_with(accounts, one_connection()).await
+}
+
+/// Each notice as `queued 0`: its state, the tries it lost, why.
+async fn notices(office: &Office) -> Vec<String> {
+    office.lines("SELECT concat_ws(' ', state, tries, reason) FROM dunning.notice ORDER BY created_at, notice_id").await
+}
+
+/// What waits after repeated failures, as `relay 3 greeting: closed`.
+async fn stopped(office: &Office) -> Vec<String> {
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let open = record::open_breakers(&mut connection).await.unwrap();
+    open.iter().map(|one| format!("{} {} {}", one.kind, one.failures, one.cause)).collect()
+}
+
+/// The waits between tries are over, and those of what was stopped.
+async fn time_passes(office: &Office) {
+    office
+        .sql(
+            "UPDATE dunning.notice SET next_try_at = clock_timestamp() WHERE state = 'deferred';
+             UPDATE dunning.breaker SET until = clock_timestamp() WHERE until IS NOT NULL",
+        )
+        .await;
+}
+
+fn tessa() -> Actor {
+    Actor { os_user: "tester".into(), person: "Tessa".into() }
+}
+
+async fn resume(office: &Office) -> bool {
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    let resumed = record::resume(&mut transaction, "repaired", &tessa()).await.unwrap();
+    transaction.commit().await.unwrap();
+    resumed
+}
+
+/// What the last event of that kind says under that key.
+async fn fact(office: &Office, kind: &str, key: &str) -> Vec<String> {
+    let query = format!(
+        "SELECT coalesce(convert_from(bytes, 'UTF8')::jsonb -> 'event' -> 'facts' ->> '{key}', '-')
+         FROM dunning.event WHERE kind = '{kind}' ORDER BY seq DESC LIMIT 1"
+    );
+    office.lines(query).await
+}
+
+/// Connecting fails like that until it is repaired: nothing is sent, no try is lost, after the third failure in a row
+/// the relay is left alone, then one letter goes first and the others follow.
+async fn is_left_alone(office: &Office, phase: Phase, failure: Reply, works: Reply, cause: &str) {
+    office.smtp.on(phase, failure);
+    for _ in 0..3 {
+        assert!(office.deliver().await.relay_error.is_some());
+    }
+    assert_eq!(stopped(office).await, [format!("relay 3 {cause}")]);
+    let connections = office.smtp.connections();
+    let waits = office.deliver().await;
+    assert!(waits.waiting.as_ref().is_some_and(|why| why.contains(cause)), "{waits:?}");
+    assert!(!waits.all_accepted());
+    assert_eq!(office.smtp.connections(), connections, "nobody knocks meanwhile");
+    assert_eq!(notices(office).await, ["queued 0", "queued 0"]);
+    assert_eq!(office.count("dunning.attempt").await, 0);
+    // The first wait is five minutes, the second ten.
+    let minutes = "SELECT round(extract(epoch FROM until - changed_at) / 60)::text FROM dunning.breaker";
+    assert_eq!(office.lines(minutes).await, ["5"]);
+    time_passes(office).await;
+    assert!(office.deliver().await.relay_error.is_some());
+    assert_eq!(office.lines("SELECT opened::text FROM dunning.breaker").await, ["2"]);
+
+    office.smtp.on(phase, works);
+    time_passes(office).await;
+    assert_eq!(office.deliver().await, Dispatched { accepted: 2, ..Dispatched::default() });
+    assert_eq!(stopped(office).await, [""; 0]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p02_a_relay_that_cannot_be_reached_is_left_alone_for_a_while_and_costs_no_try() {
+    let office = queued(2).await;
+    let cause = "greeting: the relay closed the connection";
+    is_left_alone(&office, Phase::Greeting, Reply::close(), Reply::code(220, "test ESMTP"), cause).await;
+}
+
+#[tokio::test]
+async fn p03_a_relay_whose_certificate_does_not_convince_gets_no_letter() {
+    let elsewhere = SmtpServer::with(Options { start_tls: true, ..Options::default() }).await;
+    let setup = Setup { relay: Options { start_tls: true, ..Options::default() }, ..one_connection() }
+        .with("MAIL__SECURITY", "starttls")
+        .with("MAIL__CA_FILE", elsewhere.ca_file().to_str().unwrap());
+    let office = queued_with(1, setup).await;
+    for _ in 0..3 {
+        let error = office.deliver().await.relay_error.unwrap();
+        assert!(error.contains("start_tls: ") && error.contains("certificate"), "{error}");
+    }
+    assert!(office.deliver().await.waiting.is_some());
+    assert_eq!(notices(&office).await, ["queued 0"]);
+    assert!(!office.smtp.commands().iter().any(|line| line.starts_with("MAIL")));
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p04_a_relay_that_cannot_check_the_password_now_is_asked_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, "right-2957\n").unwrap();
+    let relay = Options {
+        mechanisms: vec!["PLAIN"],
+        login: Some(("dunning".into(), "right-2957".into())),
+        ..Options::default()
+    };
+    let setup = Setup { relay, ..one_connection() }
+        .with("MAIL__USERNAME", "dunning")
+        .with("MAIL__PASSWORD_FILE", password.to_str().unwrap());
+    let office = queued_with(2, setup).await;
+    let (failure, works) = (Reply::code(454, "4.7.0 not now"), Reply::code(235, "2.7.0 welcome"));
+    is_left_alone(&office, Phase::Auth, failure, works, "auth: 454 4.7.0").await;
+}
+
+#[tokio::test]
+async fn p05_a_refused_sender_stops_the_creditor_and_not_the_notices() {
+    let office = queued(5).await;
+    office.smtp.on(Phase::MailFrom, Reply::code(550, "5.1.8 no such domain"));
+    assert_eq!(office.deliver().await, Dispatched { deferred: 3, ..Dispatched::default() });
+    assert_eq!(stopped(&office).await, ["sender 3 mail_from: 550 5.1.8"]);
+    assert_eq!(notices(&office).await, ["deferred 0", "deferred 0", "deferred 0", "queued 0", "queued 0"]);
+    assert_eq!(office.deliver().await, Dispatched::default(), "neither is the relay asked nor a notice claimed");
+    assert_eq!(fact(&office, "notice_deferred", "fault").await, ["sender"]);
+    // One goes first; it fails again, and the wait begins anew.
+    time_passes(&office).await;
+    assert_eq!(office.deliver().await.deferred, 1);
+    assert_eq!(office.lines("SELECT opened::text FROM dunning.breaker").await, ["2"]);
+    office.smtp.on(Phase::MailFrom, Reply::code(250, "2.1.0 Ok"));
+    assert!(resume(&office).await);
+    time_passes(&office).await;
+    assert_eq!(office.deliver().await.accepted, 5);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p05_what_vouches_for_the_sender_is_our_side_also_after_the_text() {
+    let office = queued(1).await;
+    office.smtp.once(Phase::Dot, Reply::code(550, "5.7.26 neither SPF nor DKIM passes"));
+    assert_eq!(office.deliver().await.deferred, 1);
+    assert_eq!(notices(&office).await, ["deferred 0"]);
+}
+
+#[tokio::test]
+async fn p06_a_greylisted_recipient_is_tried_again_with_the_same_bytes() {
+    let office = queued(1).await;
+    office.smtp.once(Phase::RcptTo, Reply::code(451, "4.7.1 greylisted"));
+    assert_eq!(office.deliver().await.deferred, 1);
+    assert_eq!(notices(&office).await, ["deferred 1"]);
+    let frozen: Vec<u8> =
+        sqlx::query_scalar("SELECT bytes FROM dunning.message").fetch_one(&office.hand).await.unwrap();
+    time_passes(&office).await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    let [message] = &office.smtp.received()[..] else { panic!("one message") };
+    assert_eq!(message.bytes, frozen);
+    // Each attempt has a name of its own, by which later news of it is known.
+    let named = |line: &String| line.split_once("ENVID=").map(|(_, id)| id.to_owned());
+    let said: Vec<String> = office.smtp.commands().iter().filter_map(named).collect();
+    assert_eq!(said, office.lines("SELECT attempt_id::text FROM dunning.attempt ORDER BY number").await);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p06_a_notice_whose_next_try_would_come_too_late_for_its_text_is_decided_again_at_once() {
+    let setup =
+        one_connection().with("DISPATCH__RETRY_FIRST_MINUTES", "1440").with("DISPATCH__RETRY_LAST_MINUTES", "1440");
+    let mut office = queued_with(1, setup).await;
+    office.smtp.on_nth(Phase::RcptTo, 1, Reply::code(451, "4.7.1 greylisted"));
+    office.smtp.on_nth(Phase::RcptTo, 2, Reply::code(451, "4.7.1 greylisted"));
+    assert_eq!(office.deliver().await.deferred, 1);
+    assert_eq!(notices(&office).await, ["deferred 1"]);
+    // Its text is true until today.
+    office.go_to(day_plus(2)).await;
+    time_passes(&office).await;
+    assert_eq!(office.deliver().await.deferred, 1);
+    assert_eq!(notices(&office).await, ["cancelled 2 expired"]);
+    assert_eq!(office.count("dunning.notice_item WHERE live").await, 0);
+    assert_eq!(fact(&office, "notice_cancelled", "reason").await, ["expired"]);
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    assert_eq!(office.deliver().await.accepted, 1);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p07_a_refused_recipient_ends_its_notice_and_touches_no_other() {
+    let mut office = queued(2).await;
+    office.smtp.on_recipient(Phase::RcptTo, "conti@a01.test", Reply::code(550, "5.1.1 <conti@a01.test>: unknown"));
+    assert_eq!(office.deliver().await, Dispatched { refused: 1, accepted: 1, ..Dispatched::default() });
+    assert_eq!(notices(&office).await, ["refused 1", "accepted 1"]);
+    assert_eq!(fact(&office, "notice_refused", "reply_status").await, ["5.1.1"]);
+    assert_eq!(fact(&office, "notice_refused", "fault").await, ["recipient"]);
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let notice = sqlx::query_scalar("SELECT notice_id FROM dunning.notice WHERE state = 'refused'");
+    let notice = notice.fetch_one(&office.hand).await.unwrap();
+    let [attempt] = &record::attempts_of(&mut connection, notice).await.unwrap()[..] else { panic!("one attempt") };
+    assert_eq!((attempt.reply_code, attempt.reply_status.as_deref()), (Some(550), Some("5.1.1")));
+    drop(connection);
+    office.go_to(day_plus(1)).await;
+    assert_eq!(office.verdicts().await[0], "A01 previous_stage_incomplete");
+    assert_eq!(office.tasks().await, ["A01 resolve_notice"]);
+    // The log names no address.
+    assert_eq!(office.count("dunning.event WHERE position('a01.test' IN convert_from(bytes, 'UTF8')) > 0").await, 0);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p07_a_right_to_relay_that_has_lapsed_gives_up_no_recipient() {
+    let office = queued(5).await;
+    office.smtp.on(Phase::RcptTo, Reply::code(554, "5.7.1 <them>: Relay access denied"));
+    assert_eq!(office.deliver().await, Dispatched { deferred: 3, ..Dispatched::default() });
+    assert_eq!(stopped(&office).await, ["sender 3 rcpt_to: 554 5.7.1"]);
+    assert_eq!(office.count("dunning.notice WHERE tries > 0 OR state = 'refused'").await, 0);
+}
+
+#[tokio::test]
+async fn p08_an_answer_to_data_other_than_354_counts_like_one_to_the_recipient() {
+    for (code, text, expected) in [
+        (451, "4.2.0 later", "deferred 1"),
+        (554, "5.1.1 no valid recipients", "refused 1"),
+        (503, "5.5.1 bad sequence", "deferred 0"),
+    ] {
+        let office = queued(1).await;
+        office.smtp.once(Phase::Data, Reply::code(code, text));
+        office.deliver().await;
+        assert_eq!(notices(&office).await, [expected], "{code} {text}");
+        assert_eq!(office.smtp.received().len(), 0);
+        office.verified().await;
+    }
+}
+
+#[tokio::test]
+async fn p09_a_link_lost_before_the_text_is_no_loss_and_one_lost_within_it_leaves_an_unknown() {
+    for (phase, reply, expected) in [
+        (Phase::Data, Reply::close(), "deferred 0"),
+        (Phase::Data, Reply::reset(), "deferred 0"),
+        (Phase::Body, Reply::close(), "unknown 1"),
+        (Phase::Body, Reply::reset(), "unknown 1"),
+    ] {
+        let office = queued(1).await;
+        office.smtp.once(phase, reply);
+        office.deliver().await;
+        assert_eq!(notices(&office).await, [expected], "{phase:?}");
+        time_passes(&office).await;
+        office.deliver().await;
+        // What is unknown is not sent again.
+        assert_eq!(office.smtp.received().len(), usize::from(phase == Phase::Data));
+        office.verified().await;
+    }
+}
+
+#[tokio::test]
+async fn p11_silence_after_the_final_dot_leaves_unknowns_and_a_relay_that_keeps_silent_is_left_alone() {
+    let office = queued_with(5, one_connection().with("MAIL__TIMEOUTS__DOT", "1")).await;
+    office.smtp.on(Phase::Dot, Reply::stall());
+    assert_eq!(office.deliver().await, Dispatched { unknown: 3, ..Dispatched::default() });
+    assert_eq!(stopped(&office).await, ["relay 3 dot: no answer within 1 s"]);
+    let expected = ["unknown 1", "unknown 1", "unknown 1", "queued 0", "queued 0"];
+    assert_eq!(notices(&office).await, expected);
+    // The relay has them all, and nobody here claims to know.
+    assert_eq!(office.smtp.received().len(), 3);
+    office.smtp.on(Phase::Dot, Reply::code(250, "2.0.0 Ok"));
+    time_passes(&office).await;
+    assert_eq!(office.deliver().await.accepted, 2);
+    assert_eq!(office.smtp.received().len(), 5);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p12_a_letter_that_is_refused_again_and_again_waits_and_the_others_go_on() {
+    let office = Office::with(one_connection().with("MAIL__CONTENT_REFUSALS", "2")).await;
+    office.accounts(4).await;
+    office.account("B01", "en", "accounts@b01.test").await;
+    office.invoice("J01", "B01", 6, "100.00 EUR").await;
+    assert_eq!(office.scan().await.queued, 5);
+    for n in 1..=4 {
+        let to = format!("conti@a{n:02}.test");
+        office.smtp.on_recipient(Phase::Dot, &to, Reply::code(554, "5.7.1 looks like spam"));
+    }
+    assert_eq!(office.deliver().await, Dispatched { refused: 2, accepted: 1, ..Dispatched::default() });
+    assert_eq!(notices(&office).await, ["refused 1", "refused 1", "queued 0", "queued 0", "accepted 1"]);
+    assert_eq!(stopped(&office).await, ["content 2 dot: 554 5.7.1"]);
+    assert_eq!(office.lines("SELECT subject FROM dunning.breaker").await, ["tre_aquiloni/friendly/it"]);
+    assert_eq!(office.tasks().await, ["check_letter"]);
+    assert_eq!(office.deliver().await, Dispatched::default());
+    for n in 3..=4 {
+        office.smtp.on_recipient(Phase::Dot, &format!("conti@a{n:02}.test"), Reply::code(250, "2.0.0 Ok"));
+    }
+    assert!(resume(&office).await);
+    assert!(!resume(&office).await);
+    assert_eq!(office.tasks().await, [""; 0]);
+    assert_eq!(office.deliver().await.accepted, 2);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p12_a_refusal_for_now_after_the_text_is_tried_again() {
+    let office = queued(1).await;
+    office.smtp.once(Phase::Dot, Reply::code(451, "4.7.1 try later"));
+    assert_eq!(office.deliver().await.deferred, 1);
+    assert_eq!(notices(&office).await, ["deferred 1"]);
+    time_passes(&office).await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    let received = office.smtp.received();
+    assert_eq!(received[0].bytes, received[1].bytes);
+}
+
+#[tokio::test]
+async fn p13_a_relay_that_leaves_after_the_dot_has_not_taken_it_if_it_says_so_and_else_nobody_knows() {
+    for (reply, expected) in [
+        (Reply::code(421, "4.7.0 closing").then_close(), "deferred 1"),
+        (Reply::code(421, "4.3.2 shutting down").then_close(), "deferred 0"),
+        (Reply::close(), "unknown 1"),
+        (Reply::reset(), "unknown 1"),
+        (Reply::raw(b"250-2.0.0 half an ans").then_close(), "unknown 1"),
+    ] {
+        let office = queued(1).await;
+        office.smtp.once(Phase::Dot, reply);
+        office.deliver().await;
+        assert_eq!(notices(&office).await, [expected]);
+        office.verified().await;
+    }
+}
+
+/// Every connection of the application is cut.
+const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE datname = current_database() AND usename = 'dunningd_app'";
+
+#[tokio::test]
+async fn p14_a_connection_cut_while_the_end_is_recorded_loses_and_doubles_nothing() {
+    let office = queued(1).await;
+    let mut head = office.hand.begin().await.unwrap();
+    sqlx::query("SELECT FROM dunning.event_head FOR UPDATE").execute(&mut *head).await.unwrap();
+    let cut = async {
+        while office.smtp.received().is_empty()
+            || office.count("pg_stat_activity WHERE usename = 'dunningd_app' AND wait_event_type = 'Lock'").await == 0
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        office.lines(format!("SELECT terminated::text FROM ({CUT}) AS t (terminated)")).await;
+        head.rollback().await.unwrap();
+    };
+    let (done, ()) = tokio::join!(office.deliver(), cut);
+    assert_eq!(done, Dispatched { accepted: 1, ..Dispatched::default() });
+    assert_eq!(notices(&office).await, ["accepted 1"]);
+    assert_eq!(office.events().await.iter().filter(|kind| *kind == "notice_accepted").count(), 1);
+    assert_eq!(office.smtp.received().len(), 1);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p15_without_the_database_there_is_no_last_check_and_nothing_is_sent() {
+    let office = queued(1).await;
+    office.smtp.once(Phase::RcptTo, Reply::code(250, "2.1.5 Ok").after(Duration::from_millis(500)));
+    let gone = async {
+        while !office.smtp.commands().iter().any(|line| line.starts_with("RCPT")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        office
+            .sql(
+                "DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC, dunningd_app',
+                                            current_database()); END $$",
+            )
+            .await;
+        office.lines(format!("SELECT terminated::text FROM ({CUT}) AS t (terminated)")).await;
+    };
+    let transport = daemon::transport(&office.shell.live().config.service.mail).unwrap();
+    let stop = CancellationToken::new();
+    let (done, ()) = tokio::join!(daemon::dispatch(&office.shell, &transport, &stop), gone);
+    assert!(done.is_err());
+    assert!(!office.smtp.commands().iter().any(|line| line == "DATA"));
+    assert_eq!(notices(&office).await, ["claimed 0"]);
+    office
+        .sql(
+            "DO $$ BEGIN EXECUTE format('GRANT CONNECT ON DATABASE %I TO PUBLIC', current_database()); END $$;
+             UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second'",
+        )
+        .await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    assert_eq!(office.smtp.received().len(), 1);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p22_a_relay_whose_disk_is_full_is_at_fault_itself() {
+    for (phase, code) in [(Phase::MailFrom, 452), (Phase::RcptTo, 452), (Phase::Dot, 452), (Phase::Dot, 552)] {
+        let office = queued(1).await;
+        let text = format!("{}.3.1 insufficient system storage", code / 100);
+        office.smtp.once(phase, Reply::code(code, &text));
+        assert_eq!(office.deliver().await.deferred, 1);
+        assert_eq!(notices(&office).await, ["deferred 0"], "{phase:?} {code}");
+        assert_eq!(fact(&office, "notice_deferred", "fault").await, ["relay"]);
+    }
+}
+
+#[tokio::test]
+async fn p24_asked_to_stop_the_daemon_finishes_the_letter_on_the_wire_and_begins_no_other() {
+    let office = queued(2).await;
+    office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(500)));
+    let transport = daemon::transport(&office.shell.live().config.service.mail).unwrap();
+    let stop = CancellationToken::new();
+    let stopping = async {
+        while office.smtp.received().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+    };
+    let (done, ()) = tokio::join!(daemon::dispatch(&office.shell, &transport, &stop), stopping);
+    assert_eq!(done.unwrap(), Dispatched { accepted: 1, ..Dispatched::default() });
+    assert_eq!(notices(&office).await, ["accepted 1", "queued 0"]);
+}
+
+#[tokio::test]
+async fn p25_a_letter_that_no_relay_of_ours_can_take_ends_at_once_and_the_rest_goes_on() {
+    let setup =
+        Setup { relay: Options { extensions: vec!["SIZE 100000".into()], ..Options::default() }, ..one_connection() };
+    let office = queued_with(3, setup).await;
+    office
+        .sql(
+            "UPDATE dunning.message SET bytes = bytes || convert_to(repeat(repeat('x', 70) || E'\\r\\n', 2000), 'UTF8')
+             WHERE notice_id = (SELECT notice_id FROM dunning.notice WHERE account_id = 'A02')",
+        )
+        .await;
+    assert_eq!(office.deliver().await, Dispatched { accepted: 2, refused: 1, ..Dispatched::default() });
+    assert_eq!(notices(&office).await, ["accepted 1", "refused 1", "accepted 1"]);
+    let words = "SELECT coalesce(reply_text, detail) FROM dunning.attempt WHERE outcome = 'refused'";
+    let words = office.lines(words).await.remove(0);
+    assert!(
+        words.starts_with("the message has ") && words.ends_with(", and the relay takes at most 100000"),
+        "{words}"
+    );
+}
+
+#[tokio::test]
+async fn p26_a_backlog_goes_out_no_faster_than_an_hour_allows() {
+    let office = queued_with(5, one_connection().with("MAIL__PER_HOUR", "20")).await;
+    let done = office.deliver().await;
+    assert_eq!(done.accepted, 2);
+    assert!(done.waiting.as_ref().is_some_and(|why| why.starts_with("the limit of letters an hour is reached")));
+    assert_eq!(notices(&office).await, ["accepted 1", "accepted 1", "queued 0", "queued 0", "queued 0"]);
+    let connections = office.smtp.connections();
+    assert_eq!(office.deliver().await.accepted, 0);
+    assert_eq!(office.smtp.connections(), connections, "nobody knocks for nothing");
+}
+
+#[tokio::test]
+async fn p26_a_domain_that_has_had_its_share_holds_up_no_other() {
+    let office = Office::with(one_connection().with("MAIL__PER_DOMAIN_PER_HOUR", "1")).await;
+    for (account, mailbox) in [("A01", "a@uno.test"), ("A02", "b@uno.test"), ("A03", "c@due.test")] {
+        office.account(account, "it", mailbox).await;
+        office.invoice(&account.replace('A', "I"), account, 6, "100.00 EUR").await;
+    }
+    assert_eq!(office.scan().await.queued, 3);
+    assert_eq!(office.deliver().await.accepted, 2);
+    assert_eq!(notices(&office).await, ["accepted 1", "queued 0", "accepted 1"]);
+}
+
+#[tokio::test]
+async fn p27_a_relay_that_offers_it_is_asked_for_news_of_success_where_the_operator_wants_it() {
+    for (setting, expected) in [("true", "NOTIFY=SUCCESS,FAILURE,DELAY"), ("false", "NOTIFY=FAILURE,DELAY")] {
+        let office = queued_with(1, one_connection().with("MAIL__NOTIFY_SUCCESS", setting)).await;
+        assert_eq!(office.deliver().await.accepted, 1);
+        let said = office.smtp.commands().into_iter().find(|line| line.starts_with("RCPT")).unwrap();
+        assert_eq!(said, format!("RCPT TO:<conti@a01.test> {expected} ORCPT=rfc822;conti@a01.test"));
+    }
+}
+
+#[tokio::test]
+async fn p32_new_templates_between_two_tries_change_nothing_that_is_on_its_way() {
+    let office = queued(1).await;
+    office.smtp.once(Phase::Dot, Reply::code(451, "4.7.1 later"));
+    assert_eq!(office.deliver().await.deferred, 1);
+    let folder = tempfile::tempdir().unwrap();
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("templates"), folder.path());
+    let letter = folder.path().join("friendly/it.md");
+    let reworded = std::fs::read_to_string(&letter).unwrap() + "\nUna riga nuova.\n";
+    std::fs::write(&letter, reworded).unwrap();
+    let templates = TemplateSet::load(folder.path()).unwrap_or_else(|findings| panic!("{findings:?}"));
+    let live = office.shell.live();
+    let (config, warnings) = (live.config.clone(), live.warnings.clone());
+    office.shell.live.store(Arc::new(Live { config, templates, warnings }));
+    time_passes(&office).await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    let received = office.smtp.received();
+    assert_eq!(received[0].bytes, received[1].bytes);
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copied = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            std::fs::create_dir(&copied).unwrap();
+            copy(&path, &copied);
+        } else {
+            std::fs::copy(&path, &copied).unwrap();
+        }
+    }
+}
