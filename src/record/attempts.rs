@@ -69,8 +69,8 @@ pub async fn claim(
         "WITH next AS (
              SELECT notice_id, state FROM dunning.notice
              WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
-                        AND coalesce(not_before, '-infinity') <= clock_timestamp()
                     OR state = 'claimed' AND lease_until < clock_timestamp())
+               AND coalesce(not_before, '-infinity') <= clock_timestamp()
                AND (send_windows IS NULL OR send_windows @> clock_timestamp()
                     OR upper(send_windows) <= clock_timestamp())
                AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
@@ -145,8 +145,8 @@ pub async fn anything_due(connection: &mut PgConnection, waiting_domains: &[Stri
         r#"SELECT EXISTS (
                SELECT FROM dunning.notice
                WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
-                          AND coalesce(not_before, '-infinity') <= clock_timestamp()
                       OR state = 'claimed' AND lease_until < clock_timestamp())
+                 AND coalesce(not_before, '-infinity') <= clock_timestamp()
                  AND (send_windows IS NULL OR send_windows @> clock_timestamp()
                       OR upper(send_windows) <= clock_timestamp())
                  AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
