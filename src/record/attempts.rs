@@ -69,7 +69,6 @@ pub async fn claim(
         "WITH next AS (
              SELECT notice_id, state FROM dunning.notice
              WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
-                        AND coalesce(not_before, '-infinity') <= clock_timestamp()
                     OR state = 'claimed' AND lease_until < clock_timestamp())
                AND coalesce(not_before, '-infinity') <= clock_timestamp()
                AND (send_windows IS NULL OR send_windows @> clock_timestamp()
@@ -146,7 +145,6 @@ pub async fn anything_due(connection: &mut PgConnection, waiting_domains: &[Stri
         r#"SELECT EXISTS (
                SELECT FROM dunning.notice
                WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
-                          AND coalesce(not_before, '-infinity') <= clock_timestamp()
                       OR state = 'claimed' AND lease_until < clock_timestamp())
                  AND coalesce(not_before, '-infinity') <= clock_timestamp()
                  AND (send_windows IS NULL OR send_windows @> clock_timestamp()

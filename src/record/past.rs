@@ -34,6 +34,7 @@ pub struct PastReader {
 }
 
 /// The tables that hold anything at all.
+#[expect(clippy::struct_excessive_bools, reason = "each table is empty or not, independently of the others")]
 struct Recorded {
     waivers: bool,
     holds: bool,

@@ -92,8 +92,8 @@ async fn office() -> (Office, Program) {
     let weekends =
         (year - 1..=year + 1).flat_map(|year| NaiveDate::from_ymd_opt(year, 1, 1).unwrap().iter_days().take(365));
     let weekends = weekends.filter(|day| !Weekdays::MONDAY_TO_FRIDAY.contains(day.weekday()));
-    let rows: String = weekends.map(|day| format!("{day},working,,\n")).collect();
-    let calendar = format!("# years: {}-{}\ndate,kind,name,source\n{rows}", year - 1, year + 1);
+    let rows: Vec<String> = weekends.map(|day| format!("{day},working,,\n")).collect();
+    let calendar = format!("# years: {}-{}\ndate,kind,name,source\n{}", year - 1, year + 1, rows.concat());
     program.write("config/calendars/every-day.csv", &calendar);
     program.replace(
         "policy.toml",
