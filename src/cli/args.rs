@@ -149,6 +149,9 @@ pub(super) struct ExplainArgs {
     /// What the runs up to that day concluded and recorded, instead of what would be concluded now
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(super) on: Option<NaiveDate>,
+    /// What that run concluded and recorded; `dunningd log show` names runs
+    #[arg(long, value_name = "ID", conflicts_with_all = ["as_of", "on"])]
+    pub(super) run: Option<uuid::Uuid>,
 }
 
 #[derive(Debug, Args)]

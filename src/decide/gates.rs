@@ -9,7 +9,7 @@ use crate::model::{
     PartyKind, PastNotice, Policy, Promise, PromiseState, ReasonCode, SendingDay, Snapshot, Standing, Tone,
 };
 
-use super::explain::Trail;
+use super::explain::{Trail, counted};
 use super::items::{self, Assessed};
 use super::ladder::{PassedOver, Past};
 use super::{notice, recipient};
@@ -37,7 +37,7 @@ const LOOK_AHEAD_DAYS: u64 = 400;
 
 /// Caps for natural persons that no policy can lift: the strictest of our countries' practice, and within the Russian
 /// Federal Law 230-FZ, article 7. A debtor of unknown kind may be one.
-const NATURAL_PERSON_CAPS: [ContactCap; 3] =
+pub(super) const NATURAL_PERSON_CAPS: [ContactCap; 3] =
     [ContactCap { contacts: 1, days: 1 }, ContactCap { contacts: 2, days: 7 }, ContactCap { contacts: 8, days: 30 }];
 
 impl Question<'_> {
@@ -135,14 +135,14 @@ fn position(assessed: &[Assessed<'_>], item: &ItemId) -> Option<usize> {
     assessed.binary_search_by(|one| one.item.id.cmp(item)).ok()
 }
 
-fn still_owed(assessed: &[Assessed<'_>], item: &ItemId) -> bool {
+pub(super) fn still_owed(assessed: &[Assessed<'_>], item: &ItemId) -> bool {
     position(assessed, item).is_some_and(|n| assessed[n].keeps_case_open())
 }
 
 /// Whether anything is owed, late and worth a letter, and whether a stage is due for it.
 fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> Result<(), No> {
     let open = assessed.iter().filter(|one| one.code != ItemCode::Settled).count();
-    gate(trail, ReasonCode::NothingOpen, open > 0, format!("{open} open items"), None)?;
+    gate(trail, ReasonCode::NothingOpen, open > 0, counted(open, "open item"), None)?;
 
     let concerns = |promise: &Promise| promise.items.iter().any(|one| position(assessed, &one.item).is_some());
     for (promise, standing) in q.promises.iter().filter(|(promise, _)| !promise.withdrawn && concerns(promise)) {
@@ -178,7 +178,7 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
             format!("{money} overdue, minimum {}", Money::new(minimum, money.currency))
         })
         .collect();
-    let key = remainder.iter().next().map(|money| format!("minimum.{}", money.currency));
+    let key = remainder.iter().next().map(|money| items::minimum_key(q.policy, money.currency));
     let passed = !worth.is_empty();
     trail.note(ReasonCode::BelowMinimum.as_str(), passed, minimums.join("; "), key.as_deref());
     if !passed {
@@ -214,7 +214,7 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
 }
 
 /// The first day on which an item that is not overdue yet, or out for a time, can be demanded.
-fn first_demand(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate> {
+pub(super) fn first_demand(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate> {
     let waits = one.code == ItemCode::NotOverdue || one.released_on.is_some();
     let due = one.effective_due.filter(|_| waits)?;
     let stages = q.ladder.stages.iter().filter(|stage| stage.enabled && stage.days >= 0);
@@ -335,14 +335,22 @@ fn sending_day(q: &Question<'_>, trail: &mut Trail<'_>) -> Result<(), No> {
     Err(No { code, next_date: next.filter(|_| !missing) })
 }
 
+/// The first sending day from that day on, itself included.
+pub(super) fn next_sending_day(q: &Question<'_>, from: NaiveDate) -> Option<NaiveDate> {
+    let countries: Vec<_> =
+        q.creditor().map(|creditor| creditor.country).into_iter().chain(q.snapshot.account.country).collect();
+    let sends = |day| countries.iter().all(|one| q.policy.calendars.sending_day(*one, day) == SendingDay::Yes);
+    if sends(from) { Some(from) } else { next_such_day(from, sends) }
+}
+
 fn address<'a>(q: &Question<'_>, contact: Option<&'a Contact>, trail: &mut Trail<'_>) -> Result<&'a Contact, No> {
     let contacts = &q.snapshot.contacts;
     let inputs = match contact {
         Some(contact) => format!("contact {} ({})", contact.id, contact.role.as_str()),
         None if contacts.is_empty() => "the account has no contact at all".to_owned(),
         None => format!(
-            "{} contacts: {} want no e-mail, {} hold something that is not one usable address",
-            contacts.len(),
+            "{}: {} want no e-mail, {} hold something that is not one usable address",
+            counted(contacts.len(), "contact"),
             contacts.iter().filter(|c| c.no_email).count(),
             contacts.iter().filter(|c| c.unusable_email).count()
         ),

@@ -6,7 +6,7 @@
 //!
 //! `items` takes items out and nets credits, `promises` says which of them were promised, `ladder` finds each item's next stage, `gates` asks the questions in their
 //! fixed order, `recipient` finds the person, language and bank account, `notice` says what is demanded, `tasks` what a
-//! person has to look at, and `explain` writes down every answer.
+//! person has to look at, `remedies` what would change the answer, and `explain` writes down every answer.
 
 mod explain;
 mod gates;
@@ -15,6 +15,7 @@ mod ladder;
 mod notice;
 mod promises;
 mod recipient;
+mod remedies;
 mod tasks;
 
 use chrono::NaiveDate;
@@ -60,6 +61,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         _ => CaseChange::None,
     };
     let tasks = tasks::tasks(&question, &assessed, &verdict);
+    let remedies = remedies::remedies(&question, &assessed, &verdict);
     Decision {
         account: snapshot.account.id.clone(),
         creditor: snapshot.account.creditor.clone(),
@@ -70,6 +72,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         case,
         tasks,
         checks: trail.into_checks(),
+        remedies,
     }
 }
 

@@ -23,8 +23,8 @@ pub use account::{Account, Contact, ContactRole, EmailKind, PartyKind};
 pub use calendar::{Calendars, SendingDay, Weekdays};
 pub use creditor::{BankAccount, Creditor, Requisites};
 pub use decision::{
-    CaseChange, Check, Contacting, Decision, DecisionKind, ItemCode, ItemDecision, Netted, ReasonCode, TaskKind,
-    TaskRequest, Verdict,
+    CaseChange, Check, Contacting, Decision, DecisionKind, ItemCode, ItemDecision, Netted, ReasonCode, Remedy,
+    TaskKind, TaskRequest, Verdict,
 };
 pub use event::{Actor, Event, EventKind, GENESIS, canonical, chain_hash, leaf_hash};
 pub use guard::{CancelReason, RefusalCode};

@@ -39,10 +39,10 @@ pub use register::{
     resume, take_back, waive,
 };
 pub use runs::{
-    LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, scheduled_run,
+    LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, run, scheduled_run,
     start, still_running,
 };
-pub use status::{DecisionRow, Status, decision_on, status};
+pub use status::{DecisionRow, Status, decision_in, decision_on, status};
 pub use verify::{
     Commitments, Problem, Verified, verify_against_notices, verify_chain, verify_lines, verify_look_ups,
     verify_messages,

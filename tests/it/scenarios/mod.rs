@@ -8,5 +8,6 @@ mod items;
 mod lives;
 mod properties;
 mod register;
+mod remedies;
 mod sending;
 mod stages;
