@@ -1,10 +1,11 @@
 //! The shell: the only place that knows all the others.
 //!
 //! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision into a letter,
-//! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `simulate` tries a policy
+//! `register` records what people say, `dispatch` delivers, `digest` tells the operator, `schedule` says when a run is due, `simulate` tries a policy
 //! on the past, `lifecycle` is the service: signals, reload, drain.
 
 mod compose;
+mod digest;
 mod dispatch;
 mod lifecycle;
 mod live;
@@ -23,12 +24,13 @@ use crate::clock::Clock;
 use crate::model::Actor;
 
 pub use compose::{letter, mail};
+pub use digest::{Alarm, OperatorText, alarm_text, digest_text, send_operator_mails, write_alarms, write_digest};
 pub use dispatch::{Dispatched, dispatch, retry_at};
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
 pub use register::{EntryError, PromiseRequest, promise, promises, waive, withdraw_promise};
 pub use scan::{RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan};
-pub use schedule::{Due, payments_needed, run_due};
+pub use schedule::{Due, payments_needed, run_due, runs_missing};
 pub use simulate::{
     Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,
     replay, simulate,

@@ -31,6 +31,16 @@ pub fn run_due(last_completed: Option<NaiveDate>, now: DateTime<Utc>, zone: Tz, 
     Due::Later(instant(zone, day, schedule.earliest))
 }
 
+/// Whether two working days have gone by without a completed run, `last` being the day of the last one. A day has gone
+/// by when it is over, or its hours for a run are.
+#[must_use]
+pub fn runs_missing(last: NaiveDate, now: DateTime<Utc>, zone: Tz, calendars: &Calendars, schedule: &Schedule) -> bool {
+    let local = now.with_timezone(&zone);
+    let today = local.date_naive();
+    let gone_by = if local.time() > schedule.latest { Some(today) } else { today.pred_opt() };
+    gone_by.is_some_and(|day| calendars.add_working_days(last, 2) <= day)
+}
+
 /// Up to when payments must be known for a run at that moment: never dun a customer who may have paid on the
 /// creditor's previous working day.
 #[must_use]

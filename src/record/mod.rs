@@ -5,6 +5,7 @@
 
 mod attempts;
 mod decisions;
+mod digest;
 mod events;
 mod export;
 mod journal;
@@ -23,6 +24,11 @@ pub use attempts::{
     Checked, ClaimedNotice, LastCheck, NextTry, Settled, anything_due, claim, in_flight_check, settle, sweep,
 };
 pub use decisions::{PageWrite, Planned, write_page};
+pub use digest::{
+    DigestFacts, OperatorMail, OperatorMailKey, WaitingSince, digest_facts, first_scheduled_run,
+    is_operator_mail_written, operator_mails_due, runs_in_trouble, runs_to_tell, settle_operator_mail,
+    take_operator_mail, write_operator_mail,
+};
 pub use events::{append, head, texts_stored};
 pub use export::{EventLine, Message, event_lines, export_line, message_line, message_of, messages_of};
 pub use journal::{JournalRow, NoteText, add_note, journal, log_call};

@@ -4,6 +4,7 @@
 
 mod as_of;
 mod crash;
+mod digest;
 mod killed_scan;
 mod last_check;
 mod ledger;
