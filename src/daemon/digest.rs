@@ -64,12 +64,12 @@ pub fn digest_text(facts: &DigestFacts, zone: Tz, quarantined: Option<u64>) -> O
     let _ = writeln!(out, "Run of {} for creditor {}.", weekday(today), facts.creditor);
     let _ = writeln!(
         out,
-        "Completed at {}, in {}:{:02}:{:02}; payments known up to {}.",
+        "Completed at {}, in {}:{:02}:{:02}; payments are known {}.",
         local(facts.completed_at, zone),
         took / 3_600,
         took / 60 % 60,
         took % 60,
-        facts.payments_as_of.map_or("no known moment".to_owned(), |at| local(at, zone))
+        facts.payments_as_of.map_or("up to nobody knows when".to_owned(), |at| format!("up to {}", local(at, zone)))
     );
     let _ = writeln!(out, "Run {}", facts.run);
 
@@ -131,7 +131,7 @@ pub fn alarm_text(creditor: &CreditorId, day: NaiveDate, alarm: &Alarm, last: Op
     let (what, meaning, advice) = match alarm {
         Alarm::NoRun => (
             "no completed run for two working days".to_owned(),
-            "Nobody was written to meanwhile, and nobody will be until a run completes.",
+            "The schedule has written to nobody since the last one, and will not until a run completes.",
             "`dunningd status` tells how the last run ended; the service log tells why none began.",
         ),
         Alarm::Refused(code) => (

@@ -28,12 +28,14 @@ pub use digest::{Alarm, OperatorText, alarm_text, digest_text, send_operator_mai
 pub use dispatch::{Dispatched, dispatch, retry_at};
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
-pub use register::{EntryError, PromiseRequest, promise, promises, waive, withdraw_promise};
+pub use register::{
+    EntryError, LadderMove, PromiseRequest, ladder_move, move_ladder, promise, promises, waive, withdraw_promise,
+};
 pub use scan::{RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan};
 pub use schedule::{Due, payments_needed, run_due, runs_missing};
 pub use simulate::{
-    Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,
-    replay, simulate,
+    Difference, ReasonDays, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals,
+    accounts_to_simulate, replay, simulate,
 };
 
 /// Everything that work is done with.

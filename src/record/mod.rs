@@ -41,8 +41,8 @@ pub use outbox::{
 pub use past::{Past, mailboxes, past};
 pub use promises::{promise, withdraw_promise};
 pub use register::{
-    PauseState, RegisterError, dispute, end_dispute, hand_over, known, pause, pause_state, place_hold, release_holds,
-    resume, take_back, waive,
+    PauseState, RegisterError, dispute, end_dispute, hand_over, known, move_case, pause, pause_state, place_hold,
+    release_holds, resume, take_back, waive,
 };
 pub use runs::{
     LeaderLock, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, run, scheduled_run,

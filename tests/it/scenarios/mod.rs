@@ -9,5 +9,6 @@ mod lives;
 mod properties;
 mod register;
 mod remedies;
+mod replay;
 mod sending;
 mod stages;
