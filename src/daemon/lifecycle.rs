@@ -77,8 +77,8 @@ pub async fn serve(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), letters = destination(&shell.live().config.service), "ready");
 
     let told = Notify::new();
-    let scans = scan_loop(&shell, &bell, &queued, &told, &stop);
-    let digests = digest_loop(&shell, &told, &stop);
+    let scans = Box::pin(scan_loop(&shell, &bell, &queued, &told, &stop));
+    let digests = Box::pin(digest_loop(&shell, &told, &stop));
     let deliveries = dispatch_loop(&shell, &queued, &stop);
     let signals = signal_loop(&shell, &stop, awaited, load, on_reload);
     tokio::join!(scans, deliveries, digests, signals);

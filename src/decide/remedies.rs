@@ -311,7 +311,7 @@ fn exhausted(q: &Question<'_>) -> Vec<Way> {
         format!("A person decides what follows, such as `dunningd handover {account} --to … --reason …`."),
     )];
     let others: Vec<&str> =
-        q.policy.ladders.keys().filter(|name| **name != q.ladder.name).map(|name| name.as_str()).collect();
+        q.policy.ladders.keys().filter(|name| **name != q.ladder.name).map(crate::model::LadderName::as_str).collect();
     if !others.is_empty() {
         let others = others.join(", ");
         ways.push((
