@@ -70,6 +70,8 @@ pub(super) enum Command {
     Note(NoteArgs),
     /// Declare the next stage of an item done without a contact
     Waive(WaiveArgs),
+    /// Move an account's open case to another ladder of the policy; says first what that changes
+    Ladder(LadderArgs),
     /// Stop everything at once
     Pause(ReasonArgs),
     /// Go on after a pause
@@ -159,6 +161,9 @@ pub(super) struct ExplainArgs {
     /// What the runs up to that day concluded and recorded, instead of what would be concluded now
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(super) on: Option<NaiveDate>,
+    /// What that run concluded and recorded; `dunningd log show` names runs
+    #[arg(long, value_name = "ID", conflicts_with_all = ["as_of", "on"])]
+    pub(super) run: Option<uuid::Uuid>,
 }
 
 #[derive(Debug, Args)]
@@ -181,9 +186,19 @@ pub(super) struct SimulateArgs {
     /// Count contacts about items that were paid so many days later anyway
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     pub(super) paid_within: u32,
-    /// Print contacts per month and stage as CSV
+    /// Rows of the table and of the CSV
+    #[arg(long, value_enum, default_value_t = SimulateBy::Month)]
+    pub(super) by: SimulateBy,
+    /// Print contacts per month (or day) and stage as CSV
     #[arg(long, conflicts_with = "json")]
     pub(super) csv: bool,
+}
+
+/// What a row of a simulation's table stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum SimulateBy {
+    Month,
+    Day,
 }
 
 #[derive(Debug, Args)]
@@ -342,6 +357,19 @@ pub(super) struct WaiveArgs {
     /// The item's next stage, such as `friendly`; `dunningd explain` names it
     #[arg(long)]
     pub(super) stage: String,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LadderArgs {
+    pub(super) account: String,
+    /// A ladder of today's policy; the same name takes the stages that it has today
+    #[arg(long, value_name = "NAME")]
+    pub(super) to: String,
+    /// Only say what would change
+    #[arg(long)]
+    pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) why: ReasonArgs,
 }

@@ -126,6 +126,8 @@ impl From<RegisterError> for Failure {
             | RegisterError::NothingToRelease(_)
             | RegisterError::NoDispute(_)
             | RegisterError::NotHandedOver(_)
+            | RegisterError::NoOpenCase(_)
+            | RegisterError::NoSuchLadder { .. }
             | RegisterError::NoSuchPromise { .. } => Self::new(Exit::NO_SUCH_THING, error.to_string()),
             RegisterError::DayIsOver(_) | RegisterError::WhichPromise(_) => Self::new(Exit::USAGE, error.to_string()),
             refused => Self::new(Exit::REFUSED, refused.to_string()),

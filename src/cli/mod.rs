@@ -76,6 +76,7 @@ async fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Call(args) => register::call(cli, args).await,
         Command::Note(args) => register::note(cli, args).await,
         Command::Waive(args) => register::waive(cli, args).await,
+        Command::Ladder(args) => register::ladder(cli, args).await,
         Command::Pause(args) => register::pause(cli, args).await,
         Command::Resume(args) => register::resume(cli, args).await,
         Command::Mode(args) => release::mode(cli, args).await,

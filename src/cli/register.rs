@@ -1,21 +1,27 @@
-//! What people record: hold, release, dispute, hand-over, promise, call, note, waive, pause, resume.
+//! What people record: hold, release, dispute, hand-over, promise, call, note, waive, ladder, pause, resume.
+
+use std::fmt::Write as _;
 
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::daemon::Shell;
-use crate::model::{AccountId, CreditorId, Currency, Handover, ItemId, Money, StageName};
+use crate::daemon::{LadderMove, Shell};
+use crate::model::{
+    AccountId, CreditorId, Currency, Decision, Handover, ItemDecision, ItemId, Ladder, LadderName, Money, ReasonCode,
+    StageName, Verdict,
+};
 use crate::record::NoteText;
 use crate::{daemon, ledger, record};
 
 use super::args::{
-    CallArgs, Cli, DisputeArgs, HandoverArgs, HoldArgs, NoteArgs, PromiseArgs, ReasonArgs, ReleaseArgs, WaiveArgs,
+    CallArgs, Cli, DisputeArgs, HandoverArgs, HoldArgs, LadderArgs, NoteArgs, PromiseArgs, ReasonArgs, ReleaseArgs,
+    WaiveArgs,
 };
 use super::connect;
 use super::failure::{Exit, Failure};
-use super::output::say;
+use super::output::{say, say_part};
 use super::scan::parsed;
 
 /// A name that has to be given.
@@ -187,6 +193,55 @@ pub(super) async fn waive(cli: &Cli, args: &WaiveArgs) -> Result<Exit, Failure> 
     let text = format!("Stage {stage} of item {item} counts as done on {}, the day it was due.", waiver.on);
     tell(cli, &serde_json::to_value(&waiver).unwrap_or_default(), &text);
     Ok(Exit::DONE)
+}
+
+pub(super) async fn ladder(cli: &Cli, args: &LadderArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
+    let (account, to) = (account(&args.account)?, name(&args.to, LadderName::parse)?);
+    let change = daemon::ladder_move(&shell, &account, &to).await?;
+    if !cli.json {
+        say_part!("{}", in_words(&account, &change));
+    }
+    if !args.dry_run {
+        daemon::move_ladder(&shell, &account, &change, &args.why.reason).await?;
+    }
+    let text =
+        if args.dry_run { "Nothing was changed." } else { "The case is moved; the log says so, with the reason." };
+    tell(cli, &json!({ "account": account, "moved": !args.dry_run, "change": change }), text);
+    Ok(Exit::DONE)
+}
+
+/// What moving a case changes: the stages, each item's next one, and today's answer.
+fn in_words(account: &AccountId, change: &LadderMove) -> String {
+    let stages = |ladder: &Ladder| {
+        let enabled = ladder.stages.iter().filter(|stage| stage.enabled);
+        enabled.map(|stage| format!("{} {:+}", stage.name, stage.days)).collect::<Vec<_>>().join(", ")
+    };
+    let (from, to) = (&change.from, &change.to);
+    let mut out =
+        format!("Account {account}, case of {}: from ladder {} to {}.\n", change.opened_on, from.name, to.name);
+    let _ = writeln!(out, "  until now: {}", stages(from));
+    let _ = writeln!(out, "  from now:  {}", stages(to));
+    let next = |item: &ItemDecision| match (&item.next_stage, item.due_on) {
+        (Some(stage), Some(day)) => format!("{stage} on {day}"),
+        _ => "no further stage".to_owned(),
+    };
+    let items = change.before.items.iter().zip(&change.after.items);
+    for (before, after) in items.filter(|(before, _)| before.is_overdue_debit() && !before.code.is_out()) {
+        let _ = writeln!(out, "  item {}: {}, now {}", before.item, next(before), next(after));
+    }
+    let answer = |decision: &Decision| match &decision.verdict {
+        Verdict::Contact(contacting) => format!("a {} notice is due", contacting.stage),
+        Verdict::No { code, next_date } => {
+            let until = next_date.map_or(String::new(), |day| format!(", next date {day}"));
+            format!("no notice, {}{until}", code.as_str())
+        }
+    };
+    let _ = writeln!(out, "  today: {}, now {}", answer(&change.before), answer(&change.after));
+    if change.before.code() == ReasonCode::NoticePending.as_str() {
+        let _ = writeln!(out, "  The notice that is on its way still goes out.");
+    }
+    out
 }
 
 pub(super) async fn pause(cli: &Cli, args: &ReasonArgs) -> Result<Exit, Failure> {

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 pub use findings::{Finding, FindingCode, Findings, Place, Severity};
 pub use mail::{Mail, Recipients, Security, Smtp, Timeouts};
 pub use service::{
-    Database, Dispatch, Environment, FreshnessRule, Log, LogFormat, Schedule, Secret, SecretError, Service,
+    Database, Digest, Dispatch, Environment, FreshnessRule, Log, LogFormat, Schedule, Secret, SecretError, Service,
 };
 pub use source::{Part, Source};
 

@@ -3,12 +3,13 @@
 //! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision
 //! into a letter, `register` records what people say, `approval` is what they let out, `dispatch` delivers and `breakers`
 //! stop it, `schedule` says when a run is due, `window` at which hours a notice may leave, `simulate` tries a policy on
-//! the past, `upkeep` signs checkpoints and ends retention, `dossier` tells all about one account, `lifecycle` is the
-//! service: signals, reload, drain.
+//! the past, `upkeep` signs checkpoints and ends retention, `dossier` tells all about one account, `digest` tells the
+//! operator, `lifecycle` is the service: signals, reload, drain.
 
 mod approval;
 mod breakers;
 mod compose;
+mod digest;
 mod dispatch;
 mod dossier;
 mod host;
@@ -33,17 +34,20 @@ use crate::model::Actor;
 
 pub use approval::{Approved, approve, drop_waiting};
 pub use compose::{letter, mail};
+pub use digest::{Alarm, OperatorText, alarm_text, digest_text, send_operator_mails, write_alarms, write_digest};
 pub use dispatch::{Dispatched, dispatch};
 pub use dossier::{DossierError, dossier};
 pub use host::host_id;
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
-pub use register::{EntryError, PromiseRequest, promise, promises, waive, withdraw_promise};
+pub use register::{
+    EntryError, LadderMove, PromiseRequest, ladder_move, move_ladder, promise, promises, waive, withdraw_promise,
+};
 pub use scan::{Page, RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan, standing};
-pub use schedule::{Due, payments_needed, run_due};
+pub use schedule::{Due, payments_needed, run_due, runs_missing};
 pub use simulate::{
-    Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,
-    replay, simulate,
+    Difference, ReasonDays, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals,
+    accounts_to_simulate, replay, simulate,
 };
 pub use upkeep::{AnchorError, anchor, anchor_after_run, end_retention, signing_key};
 pub use window::{SendWindow, send_windows};

@@ -2,11 +2,13 @@
 
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
+use serde::Serialize;
 use sqlx::Connection as _;
 
-use crate::decide::standings;
+use crate::decide::{decide, standings};
 use crate::model::{
-    AccountId, Decision, ItemId, Money, Promise, PromiseState, PromisedItem, Snapshot, StageName, Standing, Waiver,
+    AccountId, Decision, ItemId, Ladder, LadderName, Money, Promise, PromiseState, PromisedItem, Snapshot, StageName,
+    Standing, Waiver,
 };
 use crate::record::{self, RecordError, RegisterError};
 
@@ -59,6 +61,64 @@ pub async fn waive(
     record::waive(&mut transaction, account, &waiver, decision.business_date, &shell.actor).await?;
     transaction.commit().await?;
     Ok(waiver)
+}
+
+/// What moving an open case to another ladder changes.
+#[derive(Debug, Clone, Serialize)]
+pub struct LadderMove {
+    pub opened_on: NaiveDate,
+    pub from: Ladder,
+    pub to: Ladder,
+    /// What is decided today on the one ladder, and on the other.
+    pub before: Decision,
+    pub after: Decision,
+}
+
+/// Says what moving the account's open case would change. Writes nothing.
+///
+/// # Errors
+/// When the policy has no such ladder, the account has no open case or climbs that ladder already, or as [`look_at`].
+pub async fn ladder_move(shell: &Shell, account: &AccountId, to: &LadderName) -> Result<LadderMove, EntryError> {
+    let (mut snapshot, before) = look_at(shell, account, None).await?;
+    let live = shell.live();
+    let policy = &live.config.policy;
+    let ladder = policy.ladders.get(to).ok_or_else(|| {
+        let known = policy.ladders.keys().map(LadderName::as_str).collect::<Vec<_>>().join(", ");
+        EntryError::from(RegisterError::NoSuchLadder { name: to.clone(), known })
+    })?;
+    let Some(case) = snapshot.case.as_mut() else {
+        return Err(RegisterError::NoOpenCase(account.to_string()).into());
+    };
+    // Where a stage stands in the file is no difference.
+    let unplaced = |ladder: &Ladder| {
+        let mut ladder = ladder.clone();
+        ladder.stages.iter_mut().for_each(|stage| stage.location.clear());
+        ladder
+    };
+    if unplaced(&case.ladder) == unplaced(ladder) {
+        return Err(RegisterError::ClimbsAlready { account: account.to_string(), name: to.clone() }.into());
+    }
+    let opened_on = case.opened_on;
+    let from = std::mem::replace(&mut case.ladder, ladder.clone());
+    let after = decide(policy, &snapshot, before.business_date);
+    Ok(LadderMove { opened_on, from, to: ladder.clone(), before, after })
+}
+
+/// Moves the account's open case, as [`ladder_move`] said.
+///
+/// # Errors
+/// When the case was closed meanwhile, or the database refuses.
+pub async fn move_ladder(
+    shell: &Shell,
+    account: &AccountId,
+    change: &LadderMove,
+    reason: &str,
+) -> Result<(), EntryError> {
+    let mut connection = shell.pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    record::move_case(&mut transaction, account, (&change.from.name, &change.to), reason, &shell.actor).await?;
+    transaction.commit().await?;
+    Ok(())
 }
 
 /// What a debtor promised.

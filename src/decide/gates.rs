@@ -10,7 +10,7 @@ use crate::model::{
     Ladder, MailboxUse, Money, PastNotice, Policy, Promise, PromiseState, ReasonCode, Snapshot, Stage, Standing, Tone,
 };
 
-use super::explain::Trail;
+use super::explain::{Trail, counted};
 use super::items::{self, Assessed};
 use super::ladder::{PassedOver, Past};
 use super::recipient::Reach;
@@ -143,14 +143,14 @@ fn is_owed(assessed: &[Assessed<'_>], item: &ItemId) -> bool {
         .is_some_and(|one| one.is_debit() && !one.code.is_out() && one.remaining() > Decimal::ZERO)
 }
 
-fn still_owed(assessed: &[Assessed<'_>], item: &ItemId) -> bool {
+pub(super) fn still_owed(assessed: &[Assessed<'_>], item: &ItemId) -> bool {
     position(assessed, item).is_some_and(|n| assessed[n].keeps_case_open())
 }
 
 /// Whether anything is owed, late and worth a letter, and whether a stage is due for it.
 fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> Result<(), No> {
     let open = assessed.iter().filter(|one| one.code != ItemCode::Settled).count();
-    gate(trail, ReasonCode::NothingOpen, open > 0, format!("{open} open items"), None)?;
+    gate(trail, ReasonCode::NothingOpen, open > 0, counted(open, "open item"), None)?;
 
     let concerns = |promise: &Promise| promise.items.iter().any(|one| position(assessed, &one.item).is_some());
     for (promise, standing) in q.promises.iter().filter(|(promise, _)| !promise.withdrawn && concerns(promise)) {
@@ -194,7 +194,7 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
             format!("{money} overdue, minimum {}", Money::new(minimum, money.currency))
         })
         .collect();
-    let key = remainder.iter().next().map(|money| format!("minimum.{}", money.currency));
+    let key = remainder.iter().next().map(|money| items::minimum_key(q.policy, money.currency));
     let passed = !worth.is_empty();
     trail.note(ReasonCode::BelowMinimum.as_str(), passed, minimums.join("; "), key.as_deref());
     if !passed {
@@ -253,7 +253,7 @@ pub(super) fn calendar_missing(missing: &CalendarMissing, asked_for: &str, trail
 }
 
 /// The first day on which an item that is not overdue yet, or out for a time, can be demanded.
-fn first_demand(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate> {
+pub(super) fn first_demand(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate> {
     let waits = one.code == ItemCode::NotOverdue || one.released_on.is_some();
     let due = one.effective_due.filter(|_| waits)?;
     let first = |before_due: bool| {
@@ -407,6 +407,14 @@ fn sending_day(q: &Question<'_>, stage: &Stage, trail: &mut Trail<'_>) -> Result
     Err(No { code: ReasonCode::OutsideSendDays, next_date: next_such_day(q.today, free) })
 }
 
+/// The first sending day from that day on, itself included.
+pub(super) fn next_sending_day(q: &Question<'_>, from: NaiveDate) -> Option<NaiveDate> {
+    let countries: Vec<_> =
+        q.creditor().map(|creditor| creditor.country).into_iter().chain(q.snapshot.account.country).collect();
+    let sends = |day| q.policy.calendars.is_sending_day(&countries, day) == Ok(true);
+    if sends(from) { Some(from) } else { next_such_day(from, sends) }
+}
+
 /// Where the stage's channel reaches the debtor: a mailbox, a number to call, an address to post to.
 fn address(q: &Question<'_>, stage: &Stage, reach: &Reach<'_>, trail: &mut Trail<'_>) -> Result<(), No> {
     let contacts = &q.snapshot.contacts;
@@ -425,8 +433,8 @@ fn address(q: &Question<'_>, stage: &Stage, reach: &Reach<'_>, trail: &mut Trail
         None if channel == Channel::Call => format!("none of {} contacts has a telephone number", contacts.len()),
         None if contacts.is_empty() => "the account has no contact at all".to_owned(),
         None => format!(
-            "{} contacts: {} want no e-mail, {} hold something that is not one usable address",
-            contacts.len(),
+            "{}: {} want no e-mail, {} hold something that is not one usable address",
+            counted(contacts.len(), "contact"),
             contacts.iter().filter(|c| c.no_email).count(),
             contacts.iter().filter(|c| c.unusable_email).count()
         ),

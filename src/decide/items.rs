@@ -237,7 +237,7 @@ fn until(last: Option<NaiveDate>) -> String {
     last.map_or("until it is released".to_owned(), |last| format!("up to and including {last}"))
 }
 
-fn holds_on<'a>(snapshot: &'a Snapshot, item: &'a Item) -> impl Iterator<Item = &'a Hold> {
+pub(super) fn holds_on<'a>(snapshot: &'a Snapshot, item: &'a Item) -> impl Iterator<Item = &'a Hold> {
     snapshot.holds.iter().filter(|hold| matches!(&hold.target, HoldTarget::Item(id) if *id == item.id))
 }
 
@@ -250,7 +250,7 @@ pub(super) fn account_hold(snapshot: &Snapshot, today: NaiveDate) -> Option<(Opt
 }
 
 /// The dispute that a person of ours recorded. There is one at a time; of several the first counts.
-fn dispute<'a>(snapshot: &'a Snapshot, item: &'a Item) -> Option<(Cause, &'a Hold)> {
+pub(super) fn dispute<'a>(snapshot: &'a Snapshot, item: &'a Item) -> Option<(Cause, &'a Hold)> {
     let disputes = holds_on(snapshot, item).filter_map(|hold| Some((hold.cause?, hold)));
     disputes.min_by_key(|(cause, hold)| (hold.since, *cause, &hold.reason))
 }
@@ -336,6 +336,12 @@ pub(super) fn currencies_without_minimum(policy: &Policy, assessed: &[Assessed<'
         .map(|one| one.item.currency)
         .filter(|currency| policy.minimums.of(*currency).is_none())
         .collect()
+}
+
+/// The key of the policy that the minimum of a currency comes from.
+pub(super) fn minimum_key(policy: &Policy, currency: Currency) -> String {
+    let own_row = format!("minimum.{currency}");
+    if policy.minimums.by_currency.contains_key(&currency) { own_row } else { "minimum.base".to_owned() }
 }
 
 /// The first day on which an item counts.

@@ -4,12 +4,11 @@
 //! account at a time; the notice speaks in the tone of the item that is furthest along among those whose next stage is
 //! due.
 //!
-//! `items` takes items out and nets credits, `promises` says which of them were promised, `ladder` finds each item's next stage, `gates` asks the questions in their
-//! fixed order, `recipient` finds the person, language and bank account, `notice` says what is demanded, `tasks` what a
-//! person has to look at, and `explain` writes down every answer. `brake` says what of a whole run may go out by itself.
 //! `items` takes items out and nets credits, `promises` says which of them were promised, `people` what became of the
-//! tasks of people, `ladder` finds each item's next stage, `gates` asks the questions in their fixed order, `recipient` finds the person, language and bank account, `notice` says what is demanded, `tasks` what a
-//! person has to look at, and `explain` writes down every answer.
+//! tasks of people, `ladder` finds each item's next stage, `gates` asks the questions in their fixed order, `recipient`
+//! finds the person, language and bank account, `notice` says what is demanded, `tasks` what a person has to look at,
+//! `remedies` what would change the answer, and `explain` writes down every answer. `brake` says what of a whole run may
+//! go out by itself.
 
 mod brake;
 mod explain;
@@ -20,6 +19,7 @@ mod notice;
 mod people;
 mod promises;
 mod recipient;
+mod remedies;
 mod tasks;
 
 use chrono::NaiveDate;
@@ -69,6 +69,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         _ => CaseChange::None,
     };
     let tasks = tasks::tasks(&question, &assessed, &verdict, trail.calendar_missing());
+    let remedies = remedies::remedies(&question, &assessed, &verdict, trail.calendar_missing());
     Decision {
         account: snapshot.account.id.clone(),
         creditor: snapshot.account.creditor.clone(),
@@ -80,6 +81,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         taken_back,
         tasks,
         checks: trail.into_checks(),
+        remedies,
     }
 }
 

@@ -6,7 +6,7 @@ use chrono::Days;
 
 use crate::model::{Contacting, Demands, ItemCode, ItemId, PastNotice, ReasonCode, Stage};
 
-use super::explain::Trail;
+use super::explain::{Trail, counted};
 use super::gates::{No, Question};
 use super::items::{self, Assessed};
 use super::recipient::{self, Reach};
@@ -85,7 +85,7 @@ pub(super) fn write_to(
     trail.note_at(
         "contact",
         true,
-        format!("stage {}, anchor item {anchor}, {} items demanded", stage.name, demanded.len()),
+        format!("stage {}, anchor item {anchor}, {} demanded", stage.name, counted(demanded.len(), "item")),
         &stage.location,
     );
     let accepted = || q.snapshot.history.notices.iter().filter(|notice| notice.state.completes_stage());

@@ -94,6 +94,40 @@ impl ItemCode {
 }
 
 impl ItemCode {
+    /// What would bring the item back into play, in general; none when nothing stands in its way. A decision says it
+    /// with the item's own values ([`Remedy`]).
+    #[must_use]
+    pub fn remedy(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Settled | Self::Credit | Self::Reached | Self::Demanded | Self::Information => return None,
+            Self::Withdrawn => "The ledger lists the claim under a new id; under this one it is not demanded again.",
+            Self::BadData => "Its row in the ledger is mended; `dunningd ledger check` names the fault.",
+            Self::DataDueDateMissing => "The ledger gives it a due date.",
+            Self::Assigned => "The ledger removes its payee, when it is ours again.",
+            Self::WrittenOff => "The ledger takes the write-off back.",
+            Self::Disputed => {
+                "`dunningd dispute ACCOUNT --item ITEM --resolved` ends a dispute of ours, the ledger ends its own."
+            }
+            Self::ItemHold => {
+                "The hold ends after its last day; `dunningd release ACCOUNT --item ITEM` lifts one of ours, the ledger \
+                 lifts its own."
+            }
+            Self::DirectDebit => "The days in which a failed debit is booked are over, and it is still open.",
+            Self::PromiseRunning => {
+                "The promise runs out unpaid, or is taken back: `dunningd promise ACCOUNT --withdraw NUMBER`."
+            }
+            Self::InPlan => "The plan ends.",
+            Self::CalendarMissing => "The calendar of that country and year is added under calendars/.",
+            Self::NotOverdue => "It passes its due date.",
+            Self::Covered => "The credits that cover it are used elsewhere.",
+            Self::BelowMinimum => "More falls overdue in its currency, up to the minimum of the policy.",
+            Self::InGrace => "Its days of grace are over.",
+            Self::BeforeFirstStage | Self::TooSoon | Self::FormalTooSoon => "The day of its next stage comes.",
+            Self::LadderExhausted => "A person decides what follows.",
+            Self::NoPaymentAccount => "creditors.toml gets a bank account in its currency.",
+        })
+    }
+
     /// Whether it says by itself why nothing is demanded; else the account's reason does.
     fn has_own_reason(self) -> bool {
         self.is_out() || matches!(self, Self::NotOverdue | Self::Covered | Self::BelowMinimum | Self::NoPaymentAccount)
@@ -130,6 +164,43 @@ impl ReasonCode {
             | Self::AccountInCredit
             | Self::BelowMinimum
             | Self::LadderExhausted => DecisionKind::Skip,
+        }
+    }
+
+    /// What would change the answer, in general; a decision says it with the account's own values ([`Remedy`]).
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Paused => "`dunningd resume` ends the pause.",
+            Self::HandedOver => "`dunningd handover ACCOUNT --back` takes it back, when it is ours again.",
+            Self::AccountHold => {
+                "The hold ends after its last day; `dunningd release ACCOUNT` lifts one of ours, the ledger lifts its own."
+            }
+            Self::NoticePending => "The notice comes to its end.",
+            Self::PreviousStageIncomplete => {
+                "`dunningd outbox resolve NOTICE`, once it is known what became of the notice."
+            }
+            Self::DeadlineRunning => "The deadline passes, or what the notice demanded is paid.",
+            Self::NothingOpen => "A new item is open.",
+            Self::NotOverdue => "An open item passes its due date.",
+            Self::AllItemsOut => "One of the items is no longer out; each says what that takes.",
+            Self::AccountInCredit => "More falls overdue than the credits cover.",
+            Self::BelowMinimum => "More falls overdue, up to the minimum of the policy.",
+            Self::InGrace => "The days of grace are over.",
+            Self::AccountMinArrears => "The oldest item is as late as the policy asks for.",
+            Self::BeforeFirstStage | Self::TooSoon => "The day of the next stage comes.",
+            Self::LadderExhausted => {
+                "A person decides: `dunningd handover ACCOUNT --to WHOM`, or `dunningd ladder ACCOUNT --to NAME`."
+            }
+            Self::ApprovalLimit => "Somebody decides about the notices that wait for approval.",
+            Self::ContactCap => "The last contacts are long enough ago.",
+            Self::SharedMailbox => "The next day comes, or the accounts get mailboxes of their own in the ledger.",
+            Self::OutsideSendDays => "The next sending day comes.",
+            Self::CalendarMissing => "The calendar of that year is added.",
+            Self::NoAddress => "The ledger gets a contact with one usable e-mail address that wants e-mail.",
+            Self::NoPaymentAccount => "creditors.toml gets a bank account in that currency.",
+            Self::NoTemplate => "The letter is written or mended, then `dunningd check`.",
+            Self::NotRecorded => "What the run's warning names is mended; the next run decides anew.",
         }
     }
 
@@ -256,6 +327,19 @@ pub struct Check {
     pub location: Option<String>,
 }
 
+/// What would change the answer, with the values of this account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remedy {
+    /// The reason code, of the account or of the item, that it would lift.
+    pub code: String,
+    /// The item that it is about; none for the account.
+    pub item: Option<ItemId>,
+    /// The day on which it comes about by itself, where one is known.
+    pub on: Option<NaiveDate>,
+    /// `6.00 EUR more overdue would reach the minimum of 10.00 EUR (policy.toml:75).`
+    pub text: String,
+}
+
 /// An amount by which a credit reduces an item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Netted {
@@ -378,6 +462,10 @@ pub struct Decision {
     pub taken_back: Vec<(NoticeId, TakenBack)>,
     pub tasks: Vec<TaskRequest>,
     pub checks: Vec<Check>,
+    /// What would change the answer: the account's own reason first, then items. Empty for decisions of versions that
+    /// did not say it.
+    #[serde(default)]
+    pub remedies: Vec<Remedy>,
 }
 
 impl Decision {
@@ -413,6 +501,8 @@ impl Decision {
     /// Takes a contact back because its letter could not be made: nothing is sent, and a person gets a task.
     pub fn withdraw(&mut self, code: ReasonCode, problem: &str) {
         self.verdict = Verdict::No { code, next_date: None };
+        let (name, text) = (code.as_str().to_owned(), code.remedy().to_owned());
+        self.remedies.insert(0, Remedy { code: name, item: None, on: None, text });
         for item in &mut self.items {
             if item.code == ItemCode::Demanded {
                 item.code = ItemCode::Reached;

@@ -31,8 +31,8 @@ pub use checkpoint::{Checkpoint, CheckpointKey, VerifierKey};
 pub use conduct::{ContactLaw, Hours, zone_of};
 pub use creditor::{BankAccount, Creditor, Requisites};
 pub use decision::{
-    CaseChange, Check, Contacting, Decision, DecisionKind, ItemCode, ItemDecision, Netted, ReasonCode, TakenBack,
-    TaskKind, TaskRequest, Verdict,
+    CaseChange, Check, Contacting, Decision, DecisionKind, ItemCode, ItemDecision, Netted, ReasonCode, Remedy,
+    TakenBack, TaskKind, TaskRequest, Verdict,
 };
 pub use event::{Actor, Event, EventKind, GENESIS, canonical, chain_hash, leaf_hash};
 pub use guard::{CancelReason, RefusalCode};

@@ -10,6 +10,7 @@ mod checkpoints;
 mod decisions;
 mod dossier;
 mod erasure;
+mod digest;
 mod events;
 mod export;
 mod journal;
@@ -34,6 +35,11 @@ pub use breakers::{OpenBreaker, ask_about_letter, breaker, close_breaker, keep_b
 pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};
 pub use checkpoints::{CheckpointError, CheckpointRow, checkpoint_is_due, checkpoints, make_checkpoint};
 pub use decisions::{PageWrite, Planned, PlannedCopy, write_page};
+pub use digest::{
+    DigestFacts, OperatorMail, OperatorMailKey, WaitingSince, digest_facts, first_scheduled_run,
+    is_operator_mail_written, operator_mails_due, runs_in_trouble, runs_to_tell, settle_operator_mail,
+    take_operator_mail, write_operator_mail,
+};
 pub use dossier::{DecisionLine, Recorded, RegisterLine, recorded, text_of};
 pub use erasure::{EraseError, Erasure, erase, expired, lift_legal_hold, place_legal_hold};
 pub use events::{append, head, texts_stored};
@@ -54,8 +60,8 @@ pub use people::{TaskDetail, TaskEnd, TaskEntry, TaskError, TaskNotice, task_det
 pub use promises::{promise, withdraw_promise};
 pub use proof::{Proof, Proved, ProvedEvent, prove, verify_proof};
 pub use register::{
-    PauseState, RegisterError, dispute, end_dispute, hand_over, known, pause, pause_state, place_hold, release_holds,
-    resume, take_back, waive,
+    PauseState, RegisterError, dispute, end_dispute, hand_over, known, move_case, pause, pause_state, place_hold,
+    release_holds, resume, take_back, waive,
 };
 pub use release::{
     ApprovalError, Identity, ModeState, ReleaseOrder, WaitingNotice, Which, adopt, adopt_new, approve, cancel_notice,
@@ -63,10 +69,10 @@ pub use release::{
     waiting_notices,
 };
 pub use runs::{
-    LeaderLock, RunEnd, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, run_start,
-    scheduled_run, start, still_running,
+    LeaderLock, RunEnd, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, run,
+    run_start, scheduled_run, start, still_running,
 };
-pub use status::{DecisionRow, Status, decision_on, status};
+pub use status::{DecisionRow, Status, decision_in, decision_on, status};
 pub use verify::{
     Chain, Contents, ContentsCheck, Problem, Verified, Vouched, read_checkpoints, verify_against_notices,
     verify_contents, verify_lines, verify_look_ups,

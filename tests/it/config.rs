@@ -173,7 +173,23 @@ fn every_key_at_rest_in_the_shipped_files_is_known() {
         assert!(findings.iter().all(|finding| finding.id != "C012" && finding.id != "C003"), "{key}: {findings}");
         woken.push(key);
     }
-    assert_eq!(woken.len(), 22, "{woken:?}");
+    assert_eq!(woken.len(), 23, "{woken:?}");
+}
+
+#[test]
+fn whoever_is_told_about_runs_has_an_address_and_stands_in_the_list_once() {
+    let list = |to: &'static str| ("dunningd.toml", "# to = [\"receivables@example.com\"]", to);
+    let told =
+        read(&[list("to = [\"desk@example.com\", \"boss@example.com\"]")], &[]).unwrap().config.service.digest.to;
+    assert_eq!(
+        told.iter().map(|address| address.as_str()).collect::<Vec<_>>(),
+        ["desk@example.com", "boss@example.com"]
+    );
+    assert!(read(&[], &[]).unwrap().config.service.digest.to.is_empty());
+    let wrong =
+        read(&[list("to = [\"desk@example.com\", \"desk@example.com\", \"nobody\"]")], &[]).err().unwrap().to_string();
+    assert!(wrong.contains("`desk@example.com` stands in the list twice: remove one"), "{wrong}");
+    assert!(wrong.contains("`digest.to`") && wrong.contains("nobody"), "{wrong}");
 }
 
 #[test]
@@ -203,7 +219,7 @@ fn an_unknown_key_is_an_error_in_every_section_of_every_file() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 40);
+    assert_eq!(tried, 41);
 }
 
 #[test]

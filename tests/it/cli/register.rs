@@ -30,7 +30,7 @@ async fn a_hold_is_placed_shown_and_released() {
     assert_eq!(said, "Item I02 of account A02 is on hold up to and including 2999-12-31.\n");
     assert_eq!(
         verdict(&program, "A02").await,
-        "A02 skip all_items_out: item I02: item_hold (up to and including 2999-12-31: query); next look 3000-01-01"
+        "A02 skip all_items_out: item I02: item_hold (up to and including 2999-12-31: query); next date 3000-01-01"
     );
 
     let said = program.run(&["release", "A01", "--reason", "settled"]).await.done();

@@ -142,6 +142,20 @@ async fn the_service_scans_delivers_reloads_and_stops() {
 }
 
 #[tokio::test]
+async fn the_service_tells_the_operator_about_each_run() {
+    let (office, program) = office().await;
+    program.replace("dunningd.toml", r#"# to = ["receivables@example.com"]"#, r#"to = ["desk@tre-aquiloni.test"]"#);
+    let mut service = Service::start(&program);
+    service.says("\"ready\"").await;
+    until(async || office.count("dunning.operator_mail WHERE state = 'accepted'").await == 2).await;
+    until(async || office.count("dunning.notice WHERE state = 'accepted'").await == 2).await;
+    service.signal(Signal::SIGTERM);
+    assert_eq!(service.ends().await.0, Some(0));
+    let digests = office.smtp.messages().into_iter().filter(|message| message.to == ["desk@tre-aquiloni.test"]);
+    assert_eq!(digests.count(), 2);
+}
+
+#[tokio::test]
 async fn a_broken_configuration_on_reload_is_told_in_full() {
     let (_office, program) = office().await;
     let mut service = Service::start(&program);

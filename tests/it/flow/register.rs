@@ -4,7 +4,7 @@ use dunningd::daemon::{self, EntryError, PromiseRequest};
 use dunningd::model::{AccountId, Actor, CallOutcome, Cause, Currency, Handover, ItemId, Money, StageName};
 use dunningd::record::{self, NoteText, RegisterError};
 
-use crate::support::shell::{Office, day, day_plus};
+use crate::support::shell::{Office, Setup, day, day_plus};
 use crate::support::smtp::{Phase, Reply};
 
 fn account(id: &str) -> AccountId {
@@ -356,4 +356,37 @@ async fn the_application_can_neither_change_nor_delete_what_people_recorded() {
         let code = refused.as_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned));
         assert_eq!(code.as_deref(), Some("42501"), "{statement}");
     }
+}
+
+// --- ladders -----------------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_moved_case_keeps_its_completed_stages_by_name_and_climbs_on_by_the_other_days() {
+    let marker = "# No reaction: still polite, more definite.";
+    let gentle = "[[ladder.gentle.stage]]\nname = \"friendly\"\ndays = 10\n\n[[ladder.gentle.stage]]\nname = \"final\"\n\
+                  days = 40\n\n# No reaction: still polite, more definite.";
+    let mut office = Office::with(Setup::default().policy(marker, gentle)).await;
+    office.accounts(1).await;
+    office.scan().await;
+    office.deliver().await;
+    let account = AccountId::parse("A01").unwrap();
+    let to = dunningd::model::LadderName::parse("gentle").unwrap();
+    office.go_to(day_plus(7)).await;
+    let change = daemon::ladder_move(&office.shell, &account, &to).await.unwrap();
+    let next = |decision: &dunningd::model::Decision| {
+        let item = &decision.items[0];
+        format!("{} {}", item.next_stage.as_ref().unwrap(), item.due_on.unwrap())
+    };
+    // Six days late on the first day: firm by the one ladder, final thirty days after friendly by the other.
+    let due = (format!("firm {}", day_plus(9)), format!("final {}", day_plus(34)));
+    assert_eq!((next(&change.before), next(&change.after)), due);
+    daemon::move_ladder(&office.shell, &account, &change, "long-standing customer").await.unwrap();
+    assert_eq!(office.events().await.last().map(String::as_str), Some("case_moved"));
+
+    office.go_to(day_plus(9)).await;
+    assert_eq!(office.verdicts().await, ["A01 too_soon"], "firm is no stage of this ladder");
+    office.go_to(day_plus(34)).await;
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    assert_eq!(office.notices().await, ["A01 friendly accepted", "A01 final queued"]);
+    office.verified().await;
 }

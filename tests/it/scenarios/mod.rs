@@ -9,5 +9,7 @@ mod items;
 mod lives;
 mod properties;
 mod register;
+mod remedies;
+mod replay;
 mod sending;
 mod stages;
