@@ -99,7 +99,7 @@ pub(super) async fn handover(cli: &Cli, args: &HandoverArgs) -> Result<Exit, Fai
     let mut transaction = connection.begin().await?;
     let (reason, actor) = (&args.why.reason, &shell.actor);
     let (json, text) = if let Some(to) = &args.to {
-        let handover = Handover { to: to.clone(), reason: reason.clone(), since };
+        let handover = Handover { to: to.clone(), reason: reason.clone(), since, number: 0, items: Vec::new() };
         let id = record::hand_over(&mut transaction, &account, &handover, actor).await?;
         let text = format!("Account {account} is handed over to {to}; dunningd does not write to it any more.");
         (json!({ "handover": id, "account": account, "to": to }), text)

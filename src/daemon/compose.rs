@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use crate::claim;
+use crate::{claim, decide};
 use crate::model::{
     ContactRole, Contacting, Creditor, Decision, ItemCode, Language, Letter, Mail, Mailbox, Policy, Snapshot,
 };
@@ -17,6 +17,7 @@ pub fn letter(
     contacting: &Contacting,
     payments_as_of: DateTime<Utc>,
 ) -> Letter {
+    let snapshot = &*decide::seen(policy, snapshot, decision.business_date);
     let account = &snapshot.account;
     let contact = snapshot.contacts.iter().find(|contact| contact.id == contacting.contact);
     // The operator's words are used only where they are in the letter's language.

@@ -54,7 +54,7 @@ pub async fn waive(
         (None, Some(one)) => return Err(refused(one.code.meaning().to_owned())),
         (None, None) => return Err(refused("Nothing is open on it.".to_owned())),
     };
-    let waiver = Waiver { item: item.clone(), stage: stage.clone(), on, reason: reason.to_owned() };
+    let waiver = Waiver { item: item.clone(), stage: stage.clone(), on, reason: reason.to_owned(), elsewhere: None };
     let mut transaction = connection.begin().await?;
     record::waive(&mut transaction, account, &waiver, decision.business_date, &shell.actor).await?;
     transaction.commit().await?;

@@ -308,7 +308,7 @@ impl<'a> Run<'a> {
     async fn snapshots(
         &self,
         read: &mut PgConnection,
-        page: Vec<LedgerAccount>,
+        mut page: Vec<LedgerAccount>,
         freshness: Option<Freshness>,
         seen: &Seen<'_>,
         shared: &HashMap<String, u32>,
@@ -316,6 +316,10 @@ impl<'a> Run<'a> {
     ) -> Result<Vec<Snapshot>, ScanError> {
         let ids: Vec<AccountId> = page.iter().map(|one| one.account.id.clone()).collect();
         let mut pasts = record::past(read, &ids, self.today).await?;
+        for one in &mut page {
+            let entries = pasts.get(&one.account.id).map(|past| past.contacts.as_slice()).unwrap_or_default();
+            entries.iter().for_each(|entry| entry.apply(&mut one.contacts));
+        }
         let keys: Vec<String> = page
             .iter()
             .flat_map(|one| &one.contacts)
@@ -483,8 +487,13 @@ fn snapshot(
     for item in &mut items {
         item.withdrawn = past.withdrawn.contains(&item.id) && !seen.restored.contains(item.id.as_str());
     }
-    for one in past.promises.iter_mut().flat_map(|promise| &mut promise.items) {
-        one.vanished = past.withdrawn.contains(&one.item) || seen.vanished.contains(one.item.as_str());
+    let vanished = |item: &ItemId| past.withdrawn.contains(item) || seen.vanished.contains(item.as_str());
+    let promised = past.promises.iter_mut().flat_map(|promise| &mut promise.items);
+    for one in promised.chain(past.plans.iter_mut().flat_map(|plan| &mut plan.items)) {
+        one.vanished = vanished(&one.item);
+    }
+    for one in past.handover.iter_mut().flat_map(|handover| &mut handover.items) {
+        one.vanished = vanished(&one.item);
     }
     let mailboxes = contacts
         .iter()
@@ -505,6 +514,9 @@ fn snapshot(
         holds: past.holds,
         handover: past.handover,
         promises: past.promises,
+        plans: past.plans,
+        causes: past.causes,
+        write_offs: past.write_offs,
         mailboxes,
         paused,
         freshness,

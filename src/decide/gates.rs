@@ -6,13 +6,14 @@ use chrono::{Days, NaiveDate};
 
 use crate::model::{
     Contact, ContactCap, Contacting, Creditor, EmailAddress, HoldTarget, ItemCode, ItemId, Ladder, MailboxUse, Money,
-    PartyKind, PastNotice, Policy, Promise, PromiseState, ReasonCode, SendingDay, Snapshot, Standing, Tone,
+    PartyKind, PastNotice, Plan, PlanStanding, PlanState, Policy, Promise, PromiseState, ReasonCode, SendingDay, Snapshot,
+    Stage, Standing, Tone, is_plan_stage,
 };
 
 use super::explain::Trail;
 use super::items::{self, Assessed};
 use super::ladder::{PassedOver, Past};
-use super::{notice, recipient};
+use super::{ladder, notice, recipient};
 
 /// What is asked about.
 pub(super) struct Question<'a> {
@@ -21,6 +22,7 @@ pub(super) struct Question<'a> {
     pub(super) ladder: &'a Ladder,
     pub(super) past: &'a Past<'a>,
     pub(super) promises: &'a [(&'a Promise, Standing)],
+    pub(super) plans: &'a [(&'a Plan, PlanStanding)],
     pub(super) passed_over: &'a BTreeSet<PassedOver>,
     pub(super) today: NaiveDate,
 }
@@ -150,6 +152,14 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
         trail.note("promise", standing.state != PromiseState::Running, inputs, None);
     }
 
+    for cause in &q.snapshot.causes {
+        trail.note("cause", true, cause.tell(), Some(&format!("cause.{}", cause.cause.as_str())));
+    }
+    for (plan, standing) in q.plans.iter().filter(|(_, standing)| standing.state != PlanState::Ended) {
+        let on_time = matches!(standing.state, PlanState::Running | PlanState::Kept);
+        trail.note("plan", on_time, format!("plan {}: {}", plan.number, plan.tell(standing)), None);
+    }
+
     let in_play: Vec<&Assessed<'_>> = assessed.iter().filter(|one| one.is_debit() && !one.code.is_out()).collect();
     let out: Vec<&Assessed<'_>> = assessed
         .iter()
@@ -217,8 +227,9 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
 fn first_demand(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate> {
     let waits = one.code == ItemCode::NotOverdue || one.released_on.is_some();
     let due = one.effective_due.filter(|_| waits)?;
-    let stages = q.ladder.stages.iter().filter(|stage| stage.enabled && stage.days >= 0);
-    let first_stage = stages.map(|stage| stage.days).min()?;
+    let is_own = |stage: &&Stage| is_plan_stage(&stage.name) == one.item.part_of_plan.is_some();
+    let stages = q.ladder.stages.iter().filter(|stage| stage.enabled && stage.days >= 0).filter(is_own);
+    let first_stage = stages.map(|stage| ladder::days_of(stage, one)).min()?;
     items::end_of_grace(q.policy, one).max(Some(items::add_days(due, first_stage))).max(one.released_on)
 }
 

@@ -13,6 +13,7 @@ mod letter;
 mod mail;
 mod money;
 mod notice;
+mod plan;
 mod policy;
 mod promise;
 mod register;
@@ -37,11 +38,17 @@ pub use letter::{Demand, InformationRow, Letter, LetterRow, Payee};
 pub use mail::{Attachment, Mail, Mailbox, Rendered};
 pub use money::{Amounts, Currency, Money};
 pub use notice::{NoticeState, Outcome, Phase, Reply};
+pub use plan::{
+    Every, OnMissed, PLAN_ITEM_PREFIX, PLAN_STAGE, PartOfPlan, Plan, PlanInstalment, PlanStanding, PlanState, equal_parts,
+    is_plan_stage, open_after_credit_notes,
+};
 pub use policy::{
-    Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Stage, StageCondition,
+    CauseHold, CauseRule, Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Stage, StageCondition,
     TemplateCatalog, Tone,
 };
 pub use promise::{Promise, PromiseState, PromisedItem, Standing};
-pub use register::{CallOutcome, Cause, Handover, Hold, HoldTarget};
+pub use register::{
+    CallOutcome, Cause, ContactEntry, Handover, HandoverItem, Hold, HoldTarget, RecordedCause, WriteOff,
+};
 pub use run::{Bucket, OverdueTotals, RunTotals};
 pub use snapshot::{Case, Freshness, History, MailboxUse, PastNotice, Snapshot, Waiver};

@@ -178,7 +178,7 @@ async fn write_case(
     Ok(Some(account_event(kind, run, actor, one.decision, facts)))
 }
 
-/// Opens a task unless one with the same cause is open; what follows the last stage is asked once and never again.
+/// Opens a task unless one with the same cause is open; some are opened once and never again.
 async fn open_task(
     connection: &mut PgConnection,
     run: &RunStart,
@@ -188,7 +188,6 @@ async fn open_task(
 ) -> Result<Option<Event>, RecordError> {
     // A mailbox is shared by many accounts: the task belongs to the creditor, once.
     let account = if task.kind == TaskKind::SharedMailbox { "" } else { decision.account.as_str() };
-    let once_for_ever = task.kind == TaskKind::AfterLastStage;
     let opened = sqlx::query_scalar!(
         "INSERT INTO dunning.task (creditor, account_id, kind, subject, text, opened_on)
          SELECT $1, $2, $3, $4, $5, $6
@@ -202,7 +201,7 @@ async fn open_task(
         task.subject,
         task.text,
         run.business_date,
-        once_for_ever
+        task.kind.is_opened_once()
     )
     .fetch_optional(connection)
     .await?;
@@ -210,7 +209,7 @@ async fn open_task(
     // The subject of a shared mailbox is an address: it stays out of the log.
     let subject = if task.kind == TaskKind::SharedMailbox { "" } else { task.subject.as_str() };
     let facts = json!({ "task": id.to_string(), "task_kind": task.kind.as_str(), "subject": subject });
-    Ok(Some(account_event(EventKind::TaskOpened, run, actor, decision, facts)))
+    Ok(Some(account_event(task.kind.event(), run, actor, decision, facts)))
 }
 
 fn account_event(

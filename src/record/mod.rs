@@ -4,6 +4,8 @@
 //! together, and `events::append` is the last statement before COMMIT, because it locks the head of the log.
 
 mod attempts;
+mod causes;
+mod contacts;
 mod decisions;
 mod events;
 mod export;
@@ -11,8 +13,10 @@ mod journal;
 mod known;
 mod migrate;
 mod notices;
+mod opening;
 mod outbox;
 mod past;
+mod plans;
 mod promises;
 mod register;
 mod runs;
@@ -22,6 +26,8 @@ mod verify;
 pub use attempts::{
     Checked, ClaimedNotice, LastCheck, NextTry, Settled, anything_due, claim, in_flight_check, settle, sweep,
 };
+pub use causes::{clear_causes, record_cause, undo_write_off, write_off};
+pub use contacts::{enter_contact, remove_contact};
 pub use decisions::{PageWrite, Planned, write_page};
 pub use events::{append, head, texts_stored};
 pub use export::{EventLine, Message, event_lines, export_line, message_line, message_of, messages_of};
@@ -29,10 +35,12 @@ pub use journal::{JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};
+pub use opening::{accounts_of, import_opening};
 pub use outbox::{
     AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, attempts_of, open_tasks, outbox, resolve, waiting,
 };
 pub use past::{Past, mailboxes, past};
+pub use plans::{agree_plan, end_plan, lock_register};
 pub use promises::{promise, withdraw_promise};
 pub use register::{
     PauseState, RegisterError, dispute, end_dispute, hand_over, known, pause, pause_state, place_hold, release_holds,

@@ -78,7 +78,8 @@ impl Speaker<'_> {
     }
 
     pub(super) fn title(&self, row: &LetterRow) -> String {
-        self.labels.title(row, &clean::line(&row.document_no))
+        let agreed_on = row.plan_agreed_on.map(|day| self.date(day));
+        self.labels.title(row, &clean::line(&row.document_no), agreed_on.as_deref())
     }
 
     fn demands(&self) -> Block {

@@ -159,6 +159,7 @@ impl World {
             stage: stage_name(stage),
             on: t_plus(-days_ago),
             reason: "agreed by phone".to_owned(),
+            elsewhere: None,
         });
         self
     }
@@ -208,7 +209,7 @@ impl World {
 
     pub(crate) fn handed_over(mut self) -> Self {
         let (to, reason) = ("Collector".to_owned(), "no answer for months".to_owned());
-        self.snapshot.handover = Some(Handover { to, reason, since: t() });
+        self.snapshot.handover = Some(Handover { to, reason, since: t(), number: 1, items: Vec::new() });
         self
     }
 
@@ -397,6 +398,7 @@ fn new_item(id: &str, kind: ItemKind, days_late: i64, money: Money) -> Item {
         requisites: None,
         withdrawn: false,
         bad_data: None,
+        part_of_plan: None,
     }
 }
 
@@ -444,6 +446,9 @@ fn snapshot() -> Snapshot {
         holds: Vec::new(),
         handover: None,
         promises: Vec::new(),
+        plans: Vec::new(),
+        causes: Vec::new(),
+        write_offs: Vec::new(),
         mailboxes: BTreeMap::new(),
         paused: None,
         freshness: None,
