@@ -7,7 +7,8 @@ use super::findings::FindingCode;
 use super::section::{Field, Section};
 use super::tree::Origin;
 use crate::model::{
-    Amounts, Channel, Demands, Ladder, LadderName, Money, OnUnknown, PartyKind, Stage, StageCondition, StageName, Tone,
+    Amounts, Channel, Demands, Ladder, LadderName, Money, OnUnknown, PLAN_STAGE, PartyKind, Stage, StageCondition,
+    StageName, Tone, is_plan_stage,
 };
 
 /// Why a stage of a later version is refused in this one.
@@ -53,6 +54,10 @@ fn read_ladder(field: &Field<'_>) -> Option<Ladder> {
         } else {
             seen.insert(&stage.name, stage.location.clone());
         }
+    }
+    if let Some(reserved) = read.iter().find(|read| is_plan_stage(&read.stage.name)) {
+        let message = format!("`{PLAN_STAGE}` is the stage of missed instalments: give this one another name");
+        notes.add(FindingCode::Conflict, reserved.name_at, message);
     }
     for pair in read.windows(2) {
         let [before, after] = pair else { continue };

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use crate::{claim, decide};
 use crate::model::{
     ContactRole, Contacting, Creditor, Decision, ItemCode, Language, Letter, Mail, Mailbox, Policy, Snapshot,
 };
+use crate::{claim, decide};
 
 /// The letter that a decision asks for.
 #[must_use]

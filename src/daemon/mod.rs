@@ -8,6 +8,7 @@ mod compose;
 mod dispatch;
 mod lifecycle;
 mod live;
+mod opening;
 mod register;
 mod run;
 mod scan;
@@ -26,7 +27,11 @@ pub use compose::{letter, mail};
 pub use dispatch::{Dispatched, dispatch, retry_at};
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
-pub use register::{EntryError, PromiseRequest, promise, promises, waive, withdraw_promise};
+pub use opening::{OpeningError, import_opening};
+pub use register::{
+    CallRequest, ContactRequest, EntryError, Parts, PlanRequest, PromiseRequest, agree_plan, call, end_plan,
+    enter_contact, plans, promise, promises, waive, withdraw_promise,
+};
 pub use scan::{RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan};
 pub use schedule::{Due, payments_needed, run_due};
 pub use simulate::{

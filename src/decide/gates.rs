@@ -6,8 +6,8 @@ use chrono::{Days, NaiveDate};
 
 use crate::model::{
     Contact, ContactCap, Contacting, Creditor, EmailAddress, HoldTarget, ItemCode, ItemId, Ladder, MailboxUse, Money,
-    PartyKind, PastNotice, Plan, PlanStanding, PlanState, Policy, Promise, PromiseState, ReasonCode, SendingDay, Snapshot,
-    Stage, Standing, Tone, is_plan_stage,
+    PartyKind, PastNotice, Plan, PlanStanding, PlanState, Policy, Promise, PromiseState, ReasonCode, SendingDay,
+    Snapshot, Stage, Standing, Tone, is_plan_stage,
 };
 
 use super::explain::Trail;

@@ -160,7 +160,8 @@ fn stop_instalments(assessed: &mut [Assessed<'_>], plans: &[(&Plan, PlanStanding
         let because = stopped.because.as_ref().map_or(String::new(), |because| format!(", {because}"));
         let because = format!("item {} of the plan{because}", stopped.item.id);
         let instalments = assessed.iter_mut().filter(|one| one.code == ItemCode::Reached);
-        for one in instalments.filter(|one| one.item.part_of_plan.as_ref().is_some_and(|part| part.plan == plan.number)) {
+        for one in instalments.filter(|one| one.item.part_of_plan.as_ref().is_some_and(|part| part.plan == plan.number))
+        {
             (one.code, one.released_on, one.because) = (code, released_on, Some(because.clone()));
         }
     }

@@ -123,7 +123,9 @@ pub(super) fn climb(
         let causes = causes(policy, snapshot, one);
         if let Some((_, done)) = previous {
             due_on = due_on.max(done.on + Days::new(u64::from(gap)));
-            if let Some(percent) = causes.iter().map(|(_, rule)| rule.gap_percent).filter(|percent| *percent < 100).min() {
+            if let Some(percent) =
+                causes.iter().map(|(_, rule)| rule.gap_percent).filter(|percent| *percent < 100).min()
+            {
                 due_on = due_on.min(done.on + Days::new((u64::from(gap) * u64::from(percent)).div_ceil(100)));
             }
         }
@@ -159,7 +161,8 @@ pub(super) fn climb(
 
 /// The days past due from which a stage is due for an item: an instalment waits for as long as its plan says.
 pub(super) fn days_of(stage: &Stage, one: &Assessed<'_>) -> i32 {
-    let tolerance = one.item.part_of_plan.as_ref().map(|part| i32::try_from(part.tolerance_days).unwrap_or(i32::MAX - 1));
+    let tolerance =
+        one.item.part_of_plan.as_ref().map(|part| i32::try_from(part.tolerance_days).unwrap_or(i32::MAX - 1));
     tolerance.map_or(stage.days, |days| days + 1)
 }
 

@@ -7,8 +7,8 @@ use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use crate::model::{
-    Amounts, Cause, CauseHold, Channel, Demands, Handover, Hold, HoldTarget, ItemId, Money, OnUnknown, PLAN_STAGE, Plan,
-    PlanStanding, PlanState, Policy, RecordedCause, Snapshot, Stage, StageCondition, StageName, Tone,
+    Amounts, Cause, CauseHold, Channel, Demands, Handover, Hold, HoldTarget, ItemId, Money, OnUnknown, PLAN_STAGE,
+    Plan, PlanStanding, PlanState, Policy, RecordedCause, Snapshot, Stage, StageCondition, StageName, Tone,
     open_after_credit_notes,
 };
 
@@ -72,7 +72,9 @@ fn hold(policy: &Policy, snapshot: &Snapshot, recorded: &RecordedCause, today: N
 }
 
 /// By item, the plan that it is in.
-pub(super) fn in_plans<'a>(plans: &'a [(&'a Plan, PlanStanding)]) -> BTreeMap<&'a ItemId, &'a (&'a Plan, PlanStanding)> {
+pub(super) fn in_plans<'a>(
+    plans: &'a [(&'a Plan, PlanStanding)],
+) -> BTreeMap<&'a ItemId, &'a (&'a Plan, PlanStanding)> {
     let alive = plans.iter().filter(|(_, standing)| is_alive(standing));
     alive.flat_map(|one| one.0.items.iter().map(move |item| (&item.item, one))).collect()
 }

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
 
-use crate::model::{
-    EmailAddress, ItemCode, PromiseState, ReasonCode, TaskKind, TaskRequest, Tone, Verdict,
-};
+use crate::model::{EmailAddress, ItemCode, PromiseState, ReasonCode, TaskKind, TaskRequest, Tone, Verdict};
 
 use super::gates::{self, Question};
 use super::items::{self, Assessed};

@@ -306,7 +306,11 @@ pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::
         // A missing due date has a code of its own.
         due_date: due_date.or(issue_date),
     };
-    let reserved = || id.as_str().starts_with(PLAN_ITEM_PREFIX).then(|| format!("item_id begins with {PLAN_ITEM_PREFIX:?}, which is how instalments of plans are named here"));
+    let reserved = || {
+        id.as_str().starts_with(PLAN_ITEM_PREFIX).then(|| {
+            format!("item_id begins with {PLAN_ITEM_PREFIX:?}, which is how instalments of plans are named here")
+        })
+    };
     let bad_data = row_problem(&raw).or_else(|| requisites.as_ref().err().cloned()).or_else(reserved);
     let instalment =
         match (row.try_get::<Option<i32>, _>("instalment_no")?, row.try_get::<Option<i32>, _>("instalment_count")?) {

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::codes::codes;
 use super::{
-    AccountId, Bucket, ContactId, CreditorId, EmailAddress, EventKind, ItemId, Language, Money, Requisites, StageName, Tone,
+    AccountId, Bucket, ContactId, CreditorId, EmailAddress, EventKind, ItemId, Language, Money, Requisites, StageName,
+    Tone,
 };
 
 codes! {
@@ -196,7 +197,8 @@ impl TaskKind {
     /// Whether it is opened once for its subject and never again, also after a person has closed it.
     #[must_use]
     pub fn is_opened_once(self) -> bool {
-        matches!(self, Self::AfterLastStage | Self::PromiseBroken | Self::PaymentAfterHandover) || self.is_about_a_cause()
+        matches!(self, Self::AfterLastStage | Self::PromiseBroken | Self::PaymentAfterHandover)
+            || self.is_about_a_cause()
     }
 
     /// What the log calls it when it is opened.
@@ -277,7 +279,10 @@ impl ItemDecision {
     /// items behind them.
     #[must_use]
     pub fn is_overdue_debit(&self) -> bool {
-        !self.is_credit && self.code != ItemCode::InPlan && self.open.amount > Decimal::ZERO && self.days_past_due.is_some_and(|days| days > 0)
+        !self.is_credit
+            && self.code != ItemCode::InPlan
+            && self.open.amount > Decimal::ZERO
+            && self.days_past_due.is_some_and(|days| days > 0)
     }
 
     /// Open less what credits cover.

@@ -39,12 +39,12 @@ pub use mail::{Attachment, Mail, Mailbox, Rendered};
 pub use money::{Amounts, Currency, Money};
 pub use notice::{NoticeState, Outcome, Phase, Reply};
 pub use plan::{
-    Every, OnMissed, PLAN_ITEM_PREFIX, PLAN_STAGE, PartOfPlan, Plan, PlanInstalment, PlanStanding, PlanState, equal_parts,
-    is_plan_stage, open_after_credit_notes,
+    Every, OnMissed, PLAN_ITEM_PREFIX, PLAN_STAGE, PartOfPlan, Plan, PlanInstalment, PlanStanding, PlanState,
+    equal_parts, is_plan_stage, open_after_credit_notes,
 };
 pub use policy::{
-    CauseHold, CauseRule, Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Stage, StageCondition,
-    TemplateCatalog, Tone,
+    CauseHold, CauseRule, Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Stage,
+    StageCondition, TemplateCatalog, Tone,
 };
 pub use promise::{Promise, PromiseState, PromisedItem, Standing};
 pub use register::{

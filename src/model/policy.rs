@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::codes::codes;
 use super::{
-    Amounts, Calendars, Cause, Country, Creditor, CreditorId, Currency, LadderName, Language, PartyKind, StageName, TaskKind,
+    Amounts, Calendars, Cause, Country, Creditor, CreditorId, Currency, LadderName, Language, PartyKind, StageName,
+    TaskKind,
 };
 
 /// How urgent a stage sounds. Ordered: from `Final` on a named deadline blocks everything else, and only the items

@@ -6,8 +6,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Account, Contact, Handover, Hold, Item, ItemId, Ladder, NoticeId, NoticeState, Plan, Promise, RecordedCause, StageName,
-    Tone, WriteOff,
+    Account, Contact, Handover, Hold, Item, ItemId, Ladder, NoticeId, NoticeState, Plan, Promise, RecordedCause,
+    StageName, Tone, WriteOff,
 };
 
 /// How current the ledger is.

@@ -35,7 +35,7 @@ pub use journal::{JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};
-pub use opening::{accounts_of, import_opening};
+pub use opening::{Opening, accounts_of, import_opening};
 pub use outbox::{
     AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, attempts_of, open_tasks, outbox, resolve, waiting,
 };

@@ -8,8 +8,8 @@ use sqlx::PgConnection;
 
 use crate::model::{
     AccountId, Case, Cause, ContactEntry, ContactId, ContactRole, CreditorId, Currency, EmailAddress, Handover,
-    HandoverItem, History, Hold, HoldTarget, ItemId, Ladder, MailboxUse, Money, NoticeId, NoticeState, OnMissed, PastNotice,
-    Plan, PlanInstalment, Promise, PromisedItem, RecordedCause, StageName, Tone, Waiver, WriteOff,
+    HandoverItem, History, Hold, HoldTarget, ItemId, Ladder, MailboxUse, Money, NoticeId, NoticeState, OnMissed,
+    PastNotice, Plan, PlanInstalment, Promise, PromisedItem, RecordedCause, StageName, Tone, Waiver, WriteOff,
 };
 
 use super::{RecordError, inconsistent};

@@ -57,8 +57,7 @@ pub async fn agree_plan(
     )
     .execute(&mut *connection)
     .await?;
-    let numbers: Vec<i32> =
-        plan.instalments.iter().map(|one| i32::try_from(one.number).unwrap_or(i32::MAX)).collect();
+    let numbers: Vec<i32> = plan.instalments.iter().map(|one| i32::try_from(one.number).unwrap_or(i32::MAX)).collect();
     let days: Vec<NaiveDate> = plan.instalments.iter().map(|one| one.due_on).collect();
     let amounts: Vec<Decimal> = plan.instalments.iter().map(|one| one.amount).collect();
     sqlx::query!(
@@ -128,7 +127,10 @@ async fn end(
     .execute(connection)
     .await?;
     if ended.rows_affected() == 0 {
-        return Err(RegisterError::NoSuchPlan { account: account.to_string(), which: format!("running plan {number}") });
+        return Err(RegisterError::NoSuchPlan {
+            account: account.to_string(),
+            which: format!("running plan {number}"),
+        });
     }
     Ok(())
 }

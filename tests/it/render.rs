@@ -11,7 +11,7 @@ use dunningd::render::{RenderError, TemplateFinding, TemplateSet, reference};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
-const TEMPLATES: [&str; 4] = ["friendly", "firm", "final", "formal"];
+const TEMPLATES: [&str; 5] = ["friendly", "firm", "final", "formal", "plan_missed"];
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -71,6 +71,7 @@ fn situations_in_every_language() {
         ("consumer", "friendly"),
         ("bare", "final"),
         ("hostile", "formal"),
+        ("plan", "plan_missed"),
     ];
     for (name, template) in situations {
         for language in Language::ALL {

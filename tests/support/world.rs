@@ -12,9 +12,10 @@ use dunningd::decide::decide;
 use dunningd::model::{
     Account, AccountId, BankAccount, Calendars, Case, CaseChange, Cause, Channel, Contact, ContactCap, ContactId,
     ContactRole, Contacting, Country, CreditNetting, Creditor, CreditorId, Currency, Decision, Demands, EmailAddress,
-    EmailKind, Handover, History, Hold, HoldTarget, Item, ItemCode, ItemId, ItemKind, Ladder, LadderName, Language,
-    Minimums, Money, NoticeId, NoticeState, OnUnknown, PartyKind, PastNotice, Policy, Promise, PromisedItem,
-    Requisites, Snapshot, Stage, StageCondition, StageName, TemplateCatalog, Tone, Verdict, Waiver, Weekdays,
+    EmailKind, Handover, HandoverItem, History, Hold, HoldTarget, Item, ItemCode, ItemId, ItemKind, Ladder, LadderName,
+    Language, Minimums, Money, NoticeId, NoticeState, OnMissed, OnUnknown, PartyKind, PastNotice, Plan, PlanInstalment,
+    Policy, Promise, PromisedItem, RecordedCause, Requisites, Snapshot, Stage, StageCondition, StageName,
+    TemplateCatalog, Tone, Verdict, Waiver, Weekdays, WriteOff,
 };
 use rust_decimal::Decimal;
 
@@ -207,9 +208,59 @@ impl World {
         self
     }
 
+    /// Agreed today, on what is open on those items: instalments by days counted from `T`.
+    pub(crate) fn planned(mut self, parts: &[(i64, &str)], tolerance_days: u32, on: OnMissed, items: &[&str]) -> Self {
+        let open = |id: &str| self.snapshot.items.iter().find(|item| item.id.as_str() == id).map(|i| i.open_amount);
+        let items: Vec<PromisedItem> = items
+            .iter()
+            .map(|id| PromisedItem { item: item_id(id), open_then: open(id).unwrap(), vanished: false })
+            .collect();
+        let number = i64::try_from(self.snapshot.plans.len()).unwrap() + 1;
+        let instalments = (1..).zip(parts).map(|(number, (day, amount))| PlanInstalment {
+            number,
+            due_on: t_plus(*day),
+            amount: money(amount).amount,
+        });
+        self.snapshot.plans.push(Plan {
+            number,
+            version: 1,
+            currency: money(parts[0].1).currency,
+            agreed_on: self.today,
+            tolerance_days,
+            on_missed: on,
+            items,
+            instalments: instalments.collect(),
+            reason: "agreed by phone".to_owned(),
+            ended: false,
+        });
+        self
+    }
+
+    /// A cause recorded by a person, so many days before `T`; without an item, for the account.
+    pub(crate) fn cause(mut self, cause: Cause, item: Option<&str>, days_ago: i64) -> Self {
+        let number = i64::try_from(self.snapshot.causes.len()).unwrap() + 1;
+        let (item, since) = (item.map(item_id), t_plus(-days_ago));
+        let reason = "told by phone".to_owned();
+        self.snapshot.causes.push(RecordedCause { number, cause, item, reason, since });
+        self
+    }
+
+    pub(crate) fn written_off(mut self, item: &str) -> Self {
+        let reason = "not worth a lawsuit".to_owned();
+        self.snapshot.write_offs.push(WriteOff { item: item_id(item), reason, since: t() });
+        self
+    }
+
     pub(crate) fn handed_over(mut self) -> Self {
+        let then = |item: &Item| HandoverItem {
+            item: item.id.clone(),
+            currency: item.currency,
+            open_then: item.open_amount,
+            vanished: false,
+        };
+        let items = self.snapshot.items.iter().map(then).collect();
         let (to, reason) = ("Collector".to_owned(), "no answer for months".to_owned());
-        self.snapshot.handover = Some(Handover { to, reason, since: t(), number: 1, items: Vec::new() });
+        self.snapshot.handover = Some(Handover { to, reason, since: t(), number: 1, items });
         self
     }
 
@@ -525,6 +576,7 @@ fn policy() -> Policy {
         rows_in_letter: 10,
         valid_days: 2,
         restore_days: 7,
+        causes: BTreeMap::new(),
         locations: ["contact_cap", "send_days", "languages", "minimum.EUR", "item_grace_days"]
             .map(|key| (key.to_owned(), format!("policy.toml:{key}")))
             .into(),

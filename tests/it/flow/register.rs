@@ -141,7 +141,13 @@ async fn a_dispute_of_ours_in_the_meantime_stops_the_notice() {
 }
 
 async fn hand_over(office: &Office) -> Result<i64, RegisterError> {
-    let handover = Handover { to: "Recupero S.r.l.".to_owned(), reason: "moroso".to_owned(), since: day(), number: 0, items: Vec::new() };
+    let handover = Handover {
+        to: "Recupero S.r.l.".to_owned(),
+        reason: "moroso".to_owned(),
+        since: day(),
+        number: 0,
+        items: Vec::new(),
+    };
     let mut transaction = office.shell.pool.begin().await.unwrap();
     let id = record::hand_over(&mut transaction, &account("A01"), &handover, &clerk()).await?;
     transaction.commit().await.unwrap();

@@ -6,6 +6,7 @@ mod days;
 mod holds;
 mod items;
 mod lives;
+mod plans;
 mod properties;
 mod register;
 mod sending;
