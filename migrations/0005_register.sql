@@ -209,6 +209,7 @@ GRANT SELECT ON dunning.write_off, dunning.cause, dunning.contact_entry, dunning
     dunning.plan_item, dunning.plan_instalment, dunning.handover_item TO dunningd_app, dunningd_auditor;
 GRANT INSERT ON dunning.write_off, dunning.cause, dunning.contact_entry, dunning.contact_data, dunning.plan,
     dunning.plan_item, dunning.plan_instalment, dunning.handover_item TO dunningd_app;
+GRANT USAGE ON SEQUENCE dunning.plan_plan_id_seq TO dunningd_app;
 GRANT UPDATE (undone_by, undone_at, undone_reason) ON dunning.write_off TO dunningd_app;
 GRANT UPDATE (cleared_by, cleared_at, cleared_reason) ON dunning.cause TO dunningd_app;
 GRANT UPDATE (ended_by, ended_at, ended_reason) ON dunning.contact_entry TO dunningd_app;

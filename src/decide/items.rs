@@ -150,7 +150,7 @@ pub(super) fn assess<'a>(
 /// Whatever stops an item of a plan, other than the plan itself, stops its instalments too: nobody can say which part of
 /// them it is.
 fn stop_instalments(assessed: &mut [Assessed<'_>], plans: &[(&Plan, PlanStanding)]) {
-    for (plan, _) in plans {
+    for (plan, _) in plans.iter().filter(|(_, standing)| register::is_alive(standing)) {
         let stopped = assessed
             .iter()
             .filter(|one| one.code.is_out() && !matches!(one.code, ItemCode::InPlan | ItemCode::Settled))

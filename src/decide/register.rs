@@ -24,7 +24,8 @@ pub fn plan_standings(snapshot: &Snapshot, today: NaiveDate) -> Vec<(&Plan, Plan
     all
 }
 
-fn is_alive(standing: &PlanStanding) -> bool {
+/// Whether its instalments stand in the place of its items.
+pub(super) fn is_alive(standing: &PlanStanding) -> bool {
     matches!(standing.state, PlanState::Running | PlanState::Missed | PlanState::Broken)
 }
 

@@ -13,9 +13,9 @@ use dunningd::model::{
     Account, AccountId, BankAccount, Calendars, Case, CaseChange, Cause, Channel, Contact, ContactCap, ContactId,
     ContactRole, Contacting, Country, CreditNetting, Creditor, CreditorId, Currency, Decision, Demands, EmailAddress,
     EmailKind, Handover, HandoverItem, History, Hold, HoldTarget, Item, ItemCode, ItemId, ItemKind, Ladder, LadderName,
-    Language, Minimums, Money, NoticeId, NoticeState, OnMissed, OnUnknown, PartyKind, PastNotice, Plan, PlanInstalment,
-    Policy, Promise, PromisedItem, RecordedCause, Requisites, Snapshot, Stage, StageCondition, StageName,
-    TemplateCatalog, Tone, Verdict, Waiver, Weekdays, WriteOff,
+    Language, Minimums, Money, NoticeId, NoticeState, OnMissed, OnUnknown, PLAN_STAGE, PartyKind, PastNotice, Plan,
+    PlanInstalment, Policy, Promise, PromisedItem, RecordedCause, Requisites, Snapshot, Stage, StageCondition,
+    StageName, TemplateCatalog, Tone, Verdict, Waiver, Weekdays, WriteOff,
 };
 use rust_decimal::Decimal;
 
@@ -535,7 +535,8 @@ fn policy() -> Policy {
         ],
     };
     let pairs = |stage: &Stage| Language::ALL.map(|language| (stage.template.clone(), language));
-    let templates = TemplateCatalog(ladder.stages.iter().flat_map(pairs).collect());
+    let instalments = Language::ALL.map(|language| (PLAN_STAGE.to_owned(), language));
+    let templates = TemplateCatalog(ladder.stages.iter().flat_map(pairs).chain(instalments).collect());
     let currency = |code: &str| Currency::parse(code).unwrap();
     let bank_accounts = ["EUR", "USD", "PLN", "JPY"].map(|code| (currency(code), requisites(&format!("{code} 1"))));
     let creditor = Creditor {

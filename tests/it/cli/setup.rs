@@ -73,7 +73,7 @@ async fn init_writes_nothing_over_what_is_there() {
            creditors  tre_aquiloni, trzy_latawce\n  \
            languages  en, it, pl, ru\n  \
            ladder     default: friendly +5, firm +14, final +28\n  \
-           templates  16 letters\n"
+           templates  20 letters\n"
     );
 }
 
@@ -171,9 +171,9 @@ async fn a_schema_that_is_behind_is_78_with_the_command_to_run() {
     let program = Program::new(&office.database, 25).await;
     for arguments in [&["status"][..], &["scan"], &["run"], &["log", "show"]] {
         let said = program.run(arguments).await.failed(78);
-        assert_eq!(said, "dunningd: the database schema is behind by 3 migrations; run `dunningd migrate`\n");
+        assert_eq!(said, "dunningd: the database schema is behind by 4 migrations; run `dunningd migrate`\n");
     }
-    assert_eq!(program.run(&["migrate"]).await.done(), "3 migrations applied.\n");
+    assert_eq!(program.run(&["migrate"]).await.done(), "4 migrations applied.\n");
     assert_eq!(program.run(&["migrate"]).await.done(), "The schema is current.\n");
     program.run(&["status"]).await.done();
 }

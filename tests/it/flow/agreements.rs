@@ -293,6 +293,7 @@ async fn a_contact_of_ours_is_written_to_and_one_entry_keeps_what_another_said()
     let mut connection = office.shell.pool.acquire().await.unwrap();
     let id = ContactId::parse("own:1").unwrap();
     record::remove_contact(&mut connection, &account(), &id, "x", &office.shell.actor).await.unwrap();
+    is_stopped(&office, "friendly", "contact_before_send").await;
     assert_eq!(office.verdicts().await, ["A01 no_address"]);
     office.verified().await;
 }

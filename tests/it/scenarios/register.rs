@@ -142,7 +142,10 @@ fn an_invoice_that_did_not_arrive_is_sent_again_and_the_wait_begins_anew() {
     check(&world.on(7), "contact firm: demands A");
     check_tasks(&world, "send_copy cause 1");
     check(&one().cause(Cause::NotReceived, None, 0), "wait before_first_stage until T+3");
-    check(&one().owes("B", 3, "50 EUR").cause(Cause::NotReceived, Some("A"), 0), "contact friendly: demands B");
+    check(
+        &one().owes("B", 3, "50 EUR").cause(Cause::NotReceived, Some("A"), 0),
+        "contact friendly: demands B; also open A",
+    );
 }
 
 #[test]
