@@ -232,8 +232,12 @@ impl Speaker<'_> {
         html.push_str("</tbody>\n</table>\n");
     }
 
-    /// What the debtor writes into his transfer: the documents, or his number when they do not fit.
+    /// What the debtor writes into his transfer: the documents, or his number when they do not fit, and for an
+    /// instalment of a plan, whose number no bookkeeper looks for.
     fn reference(&self, demand: &Demand) -> String {
+        if demand.rows.iter().any(|row| row.plan_agreed_on.is_some()) {
+            return fill(&self.labels.reference_many, &[("{account}", &clean::line(&self.letter.account_id))]);
+        }
         let mut references: Vec<String> = Vec::new();
         for row in &demand.rows {
             let reference = clean::line(row.payment_reference.as_deref().unwrap_or(&row.document_no));

@@ -94,6 +94,10 @@ fn html_in_every_language() {
 fn subjects_are_short_and_carry_no_amount() {
     let set = set();
     for (name, letter) in every_letter(set).into_iter().filter(|(name, _)| name != "hostile") {
+        // Instalments of a plan have a letter of their own.
+        if name == "plan" && letter.template != "plan_missed" {
+            continue;
+        }
         let subject = render(set, &letter).subject;
         assert!(subject.chars().count() <= 64, "{name}: {subject}");
         for sign in ["£", "€", "₽", "zł", "$"] {
