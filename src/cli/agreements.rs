@@ -74,27 +74,21 @@ pub(super) async fn cause(cli: &Cli, args: &CauseArgs) -> Result<Exit, Failure> 
     let mut transaction = connection.begin().await?;
     let (reason, actor) = (&args.why.reason, &shell.actor);
     let target = item.as_ref().map_or(format!("account {account}"), |item| format!("item {item} of account {account}"));
-    let (json, text) = match args.cause.filter(|_| !args.clear) {
-        Some(cause) => {
-            let id =
-                record::record_cause(&mut transaction, &account, item.as_ref(), cause, reason, today, actor).await?;
-            let rule = shell.live().config.policy.cause(cause);
-            let held = match (rule.hold, rule.hold_working_days) {
-                (CauseHold::None, _) => String::new(),
-                (_, None) => " It is held until the cause is cleared.".to_owned(),
-                (_, Some(days)) => format!(" It is held for {days} working days."),
-            };
-            let task =
-                rule.task.map_or(String::new(), |task| format!(" The next run opens a task: {}.", task.as_str()));
-            let text = format!("Cause {} is recorded for {target}.{held}{task}", cause.as_str());
-            (json!({ "number": id, "cause": cause, "item": item }), text)
-        }
-        None => {
-            let count =
-                record::clear_causes(&mut transaction, &account, item.as_ref(), args.cause, reason, actor).await?;
-            let noun = if count == 1 { "cause" } else { "causes" };
-            (json!({ "cleared": count }), format!("{count} {noun} cleared for {target}."))
-        }
+    let (json, text) = if let Some(cause) = args.cause.filter(|_| !args.clear) {
+        let id = record::record_cause(&mut transaction, &account, item.as_ref(), cause, reason, today, actor).await?;
+        let rule = shell.live().config.policy.cause(cause);
+        let held = match (rule.hold, rule.hold_working_days) {
+            (CauseHold::None, _) => String::new(),
+            (_, None) => " It is held until the cause is cleared.".to_owned(),
+            (_, Some(days)) => format!(" It is held for {days} working days."),
+        };
+        let task = rule.task.map_or(String::new(), |task| format!(" The next run opens a task: {}.", task.as_str()));
+        let text = format!("Cause {} is recorded for {target}.{held}{task}", cause.as_str());
+        (json!({ "number": id, "cause": cause, "item": item }), text)
+    } else {
+        let count = record::clear_causes(&mut transaction, &account, item.as_ref(), args.cause, reason, actor).await?;
+        let noun = if count == 1 { "cause" } else { "causes" };
+        (json!({ "cleared": count }), format!("{count} {noun} cleared for {target}."))
     };
     transaction.commit().await?;
     tell(cli, &json, &text);

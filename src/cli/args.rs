@@ -369,6 +369,7 @@ pub(super) struct CauseArgs {
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["contact", "add", "list"]))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct ContactArgs {
     pub(super) account: String,
     /// The contact, as the ledger or --list names it

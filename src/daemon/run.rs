@@ -318,7 +318,9 @@ impl<'a> Run<'a> {
         let mut pasts = record::past(read, &ids, self.today).await?;
         for one in &mut page {
             let entries = pasts.get(&one.account.id).map(|past| past.contacts.as_slice()).unwrap_or_default();
-            entries.iter().for_each(|entry| entry.apply(&mut one.contacts));
+            for entry in entries {
+                entry.apply(&mut one.contacts);
+            }
         }
         let keys: Vec<String> = page
             .iter()

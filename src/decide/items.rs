@@ -183,15 +183,12 @@ struct Out {
     because: Option<String>,
 }
 
+/// The plan that an item is in, and the promise that was made about it.
+type Agreed<'a> = (Option<&'a (&'a Plan, PlanStanding)>, Option<(&'a Promise, Standing)>);
+
 /// Step 1: the first reason that takes an item out, and the first day without it where that is known. A credit carries
 /// `Credit`, since nothing is demanded for it.
-fn out(
-    policy: &Policy,
-    snapshot: &Snapshot,
-    item: &Item,
-    (planned, promised): (Option<&(&Plan, PlanStanding)>, Option<(&Promise, Standing)>),
-    today: NaiveDate,
-) -> Out {
+fn out(policy: &Policy, snapshot: &Snapshot, item: &Item, (planned, promised): Agreed<'_>, today: NaiveDate) -> Out {
     let by_person = holds_on(snapshot, item).filter(|hold| hold.cause.is_none());
     let hold = held(today, (item.hold_until, item.hold_reason.as_deref()), by_person);
     let collecting = item

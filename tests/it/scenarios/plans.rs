@@ -81,7 +81,7 @@ fn a_missed_instalment_is_written_about_before_other_items_and_does_not_stop_the
     let decision = sent.decide();
     sent.happen(&decision);
     sent.today = t_plus(48);
-    check(&sent, "contact friendly: demands C; also open plan:1:1:2");
+    check(&sent, "contact friendly in neutral words: demands C; also open plan:1:1:2");
 }
 
 #[test]
