@@ -3,13 +3,20 @@
 //!   ./dev bench scan [SIZE…]        open items; 10000, 100000 and 1000000 when none is given
 //!
 //! Ratios of one run on one machine, interleaved; nothing here is a promise in seconds. The ledger is the same every
-//! time: every value is a hash of its row's number.
+//! time: every value is a hash of its row's number. Each size has a process of its own, so that its peak memory is its
+//! own.
+//!
+//! `BENCH_PEER` names a program to compare with: it is run as `$BENCH_PEER scan peer`, with PGHOST, PGUSER and
+//! PGDATABASE, beside a schema `peer` of the same overdue items: `invoice (id, account_id, number, due_date, amount,
+//! paid, currency, disputed)` and `account (id, lang, email, last_stage, on_hold)`. `BENCH_ROUNDS` sets the rounds.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has failed")]
-#![expect(clippy::float_arithmetic, reason = "ratios of times")]
+#![expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "ratios of times")]
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chrono::NaiveDate;
@@ -26,7 +33,21 @@ use rust_decimal::Decimal;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Row as _};
 
 const CREDITOR: &str = "tre_aquiloni";
-const ROUNDS: usize = 5;
+
+/// What the ratios to the join, the memory and the growth must not exceed.
+const BARS: [(&str, f64); 3] = [(DECIDE, 3.0), (FIRST_WITHOUT_LETTERS, 8.0), (SECOND, 3.5)];
+const PEAK_BAR_MIB: f64 = 96.0;
+const PEAK_GROWTH_BAR: f64 = 1.5;
+const DECADE_BAR: f64 = 13.0;
+
+const JOIN_SERVER: &str = "1 join, on the server";
+const JOIN_STREAMED: &str = "2 join, streamed";
+const DECIDE: &str = "3 dry run, deciding only";
+const DRY: &str = "4 dry run, with letters";
+const FIRST: &str = "5 first scan";
+const FIRST_WITHOUT_LETTERS: &str = "5 first scan, less letters";
+const SECOND: &str = "6 second scan of the day";
+const PEER: &str = "7 peer";
 
 /// Thirty of a hundred items overdue, four languages and currencies, 2 % of the accounts held, 1 % of the items
 /// disputed, 5 % part paid, few large accounts, three of four accounts contacted before.
@@ -78,25 +99,76 @@ const JOIN: &str = "
 
 /// Everything of the run that stands between the yardstick and a first scan.
 const FORGET: &str = "
-    TRUNCATE dunning.decision, dunning.debt_case, dunning.task, dunning.known_item, dunning.message, dunning.attempt;
+    TRUNCATE dunning.decision, dunning.debt_case, dunning.task, dunning.known_item, dunning.message, dunning.attempt,
+        dunning.event;
+    UPDATE dunning.event_head SET seq = 0, chain_hash = decode(repeat('00', 32), 'hex');
     DELETE FROM dunning.notice_item i USING dunning.notice n WHERE n.notice_id = i.notice_id AND n.state <> 'accepted';
     DELETE FROM dunning.notice WHERE state <> 'accepted';
     DELETE FROM dunning.run WHERE business_date = '2026-01-15';";
 
-#[tokio::main(worker_threads = 2)]
-async fn main() {
+/// As the peer reads it.
+const PEER_SCHEMA: &str = "
+    CREATE SCHEMA peer;
+    CREATE TABLE peer.account AS
+    SELECT a.account_id AS id, a.language AS lang, c.email, 1::smallint AS last_stage,
+        a.hold_reason IS NOT NULL AS on_hold FROM ledger.account a JOIN ledger.contact c USING (account_id);
+    CREATE TABLE peer.invoice AS
+    SELECT item_id AS id, account_id, document_no AS number, due_date, amount, amount - open_amount AS paid, currency,
+        disputed_since IS NOT NULL AS disputed FROM ledger.item;
+    ALTER TABLE peer.account ADD PRIMARY KEY (id);
+    CREATE INDEX ON peer.invoice (account_id);
+    CREATE INDEX ON peer.invoice (due_date) INCLUDE (account_id, currency, amount, paid, disputed);";
+
+fn main() {
     // `cargo bench` passes `--bench` along.
-    let mut sizes: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.replace('_', "").parse().ok()).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [flag, size] = arguments.as_slice()
+        && flag == "--only"
+    {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(bench(size.parse().unwrap()));
+        return;
+    }
+    let mut sizes: Vec<u64> = arguments.iter().filter_map(|argument| argument.replace('_', "").parse().ok()).collect();
     if sizes.is_empty() {
         sizes = vec![10_000, 100_000, 1_000_000];
     }
-    let cluster = Cluster::start(ClusterOptions { durable: false }).await.unwrap();
+    let mut summaries: Vec<(u64, f64, f64)> = Vec::new();
     for size in sizes {
-        bench(&cluster, size).await;
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--only", &size.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            match line.strip_prefix(SUMMARY) {
+                Some(numbers) => {
+                    let numbers: Vec<f64> = numbers.split_whitespace().map(|number| number.parse().unwrap()).collect();
+                    summaries.push((size, numbers[0], numbers[1]));
+                }
+                None => println!("{line}"),
+            }
+        }
+        assert!(child.wait().unwrap().success(), "{size} items");
+    }
+    for pair in summaries.windows(2) {
+        let [(small, time, _), (large, more_time, _)] = pair else { continue };
+        let per_decade = (more_time / time).powf(1.0 / (*large as f64 / *small as f64).log10());
+        println!("{small} -> {large} items: deciding costs {per_decade:.1} x per decade (bar {DECADE_BAR})");
+    }
+    if let (Some((small, _, peak)), Some((large, _, more))) = (summaries.first(), summaries.last())
+        && small != large
+    {
+        println!("{small} -> {large} items: peak memory grows {:.2} x (bar {PEAK_GROWTH_BAR})", more / peak);
     }
 }
 
-async fn bench(cluster: &Cluster, items: u64) {
+/// Before the median time of deciding, in ms, and the peak memory, in MiB.
+const SUMMARY: &str = "summary ";
+
+async fn bench(items: u64) {
+    let cluster = Cluster::start(ClusterOptions { durable: false }).await.unwrap();
     let name = format!("bench_{items}");
     cluster.create_database(&name).await.unwrap();
     cluster.prepare(&name).await.unwrap();
@@ -106,64 +178,105 @@ async fn bench(cluster: &Cluster, items: u64) {
     let hand = PgPool::connect(&cluster.url(&name, "dunning")).await.unwrap();
     let ledger = LEDGER.replace("$accounts", &(items / 4).to_string()).replace("$items", &items.to_string());
     run(&hand, ledger).await;
+    let peer = std::env::var("BENCH_PEER").ok();
+    if peer.is_some() {
+        run(&hand, PEER_SCHEMA.to_owned()).await;
+    }
     run(&hand, "VACUUM ANALYZE".to_owned()).await;
-    let shell = shell(cluster, &name).await;
+    let shell = shell(&cluster, &name).await;
     let dry = ScanRequest { creditor: Some(CreditorId::parse(CREDITOR).unwrap()), dry_run: true, ..Default::default() };
+    let decide = ScanRequest { decide_only: true, ..dry.clone() };
     let live = ScanRequest { dry_run: false, ..dry.clone() };
 
+    let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    let rounds: usize = rounds.unwrap_or(if items < 1_000_000 { 5 } else { 3 });
     let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut peaks: BTreeMap<&str, u64> = BTreeMap::new();
-    for _ in 0..ROUNDS {
+    let mut phases: BTreeMap<&str, Vec<[f64; 8]>> = BTreeMap::new();
+    for _ in 0..rounds {
         run(&hand, FORGET.to_owned()).await;
+        run(&hand, "VACUUM ANALYZE dunning.notice, dunning.notice_item".to_owned()).await;
         run(&hand, "CHECKPOINT".to_owned()).await;
-        let mut note = |what, time: f64| times.entry(what).or_default().push(time);
-        note("1 join, server", server_time(&hand).await);
-        note("2 join, streamed", streamed(&shell.pool).await);
-        for (names, request) in [
-            (["3 dry run", "3 dry run, letters", "3 dry run without letters"], &dry),
-            (["4 first scan", "4 first scan, letters", "4 first scan without letters"], &live),
-            (["5 second scan", "5 second scan, letters", "5 second scan without letters"], &live),
-        ] {
+        times.entry(JOIN_SERVER).or_default().push(server_time(&hand).await);
+        times.entry(JOIN_STREAMED).or_default().push(streamed(&shell.pool).await);
+        let mut digests = Vec::new();
+        for (what, request) in [(DECIDE, &decide), (DRY, &dry), (FIRST, &live), (SECOND, &live)] {
             forget_peak();
             let began = Instant::now();
             let report = daemon::scan(&shell, request, &mut |_| ()).await.unwrap();
             let took = millis(began.elapsed());
-            let peak = peaks.entry(names[0]).or_default();
+            let peak = peaks.entry(what).or_default();
             *peak = (*peak).max(peak_kib());
-            let letters = millis(report.runs[0].spent.letters);
-            note(names[0], took);
-            note(names[1], letters);
-            note(names[2], took - letters);
-            if std::env::var_os("BENCH_DETAILS").is_some() {
-                details(names[0], &report);
+            times.entry(what).or_default().push(took);
+            let spent = spent(&report);
+            if what == FIRST {
+                times.entry(FIRST_WITHOUT_LETTERS).or_default().push(took - spent[LETTERS]);
+            }
+            phases.entry(what).or_default().push(spent);
+            if what != SECOND {
+                digests.push(report.runs[0].digest.clone());
             }
         }
+        assert!(digests.windows(2).all(|two| two[0] == two[1]), "dry or live, the decisions are the same");
+        if let Some(peer) = &peer {
+            times.entry(PEER).or_default().push(peer_time(peer, &cluster, &name));
+        }
     }
-    let join = median(&times["1 join, server"]);
-    println!("{items} open items, {} accounts, {ROUNDS} rounds: median (min-max) in ms, ratio to the join", items / 4);
+    let join = median(&times[JOIN_SERVER]);
+    println!("{items} open items, {} accounts, {rounds} rounds: median (min-max) in ms, ratio to the join", items / 4);
     for (what, all) in &times {
         let (low, high) = (all.iter().copied().fold(f64::MAX, f64::min), all.iter().copied().fold(0.0, f64::max));
         let middle = median(all);
+        let bar = BARS.iter().find(|(of, _)| of == what).map_or(String::new(), |(_, bar)| format!(" (bar {bar})"));
         let peak = peaks.get(what).map_or(String::new(), |kib| format!("  peak {} MiB", kib / 1024));
-        println!("  {what:<32} {middle:>9.1} ({low:.1}-{high:.1})  {:>6.2} x{peak}", middle / join);
+        println!("  {what:<28} {middle:>9.1} ({low:.1}-{high:.1})  {:>6.2} x{bar}{peak}", middle / join);
     }
+    println!("  where the time goes, medians in ms; reading, deciding and writing overlap:");
+    println!("  {:<28} {}", "", PHASES.map(|phase| format!("{phase:>12}")).concat());
+    for (what, all) in &phases {
+        let at = |n: usize| median(&all.iter().map(|spent| spent[n]).collect::<Vec<_>>());
+        let line: String = (0..PHASES.len()).map(|n| format!("{:>12.0}", at(n))).collect();
+        println!("  {what:<28} {line}");
+    }
+    let peak = peaks.values().copied().max().unwrap_or_default() as f64 / 1024.0;
+    println!("  peak memory {peak:.0} MiB (bar {PEAK_BAR_MIB})");
+    println!("{SUMMARY}{} {peak}", median(&times[DECIDE]));
     hand.close().await;
     shell.pool.close().await;
 }
 
-fn details(what: &str, report: &ScanReport) {
+const PHASES: [&str; 8] = ["check", "guards", "ledger", "history", "decide", "letters", "fingerprints", "writes"];
+const LETTERS: usize = 5;
+
+fn spent(report: &ScanReport) -> [f64; 8] {
     let spent = report.runs[0].spent;
-    eprintln!(
-        "  {what}: check {:.0} guards {:.0} ledger {:.0} history {:.0} decide {:.0} letters {:.0} writes {:.0}; {} contacts",
-        millis(report.checked_in),
-        millis(spent.guards),
-        millis(spent.ledger),
-        millis(spent.history),
-        millis(spent.decide),
-        millis(spent.letters),
-        millis(spent.writes),
-        report.total.contacted
-    );
+    [
+        report.checked_in,
+        spent.guards,
+        spent.ledger,
+        spent.history,
+        spent.decide,
+        spent.letters,
+        spent.fingerprints,
+        spent.writes,
+    ]
+    .map(millis)
+}
+
+/// Wall time of the whole program.
+fn peer_time(peer: &str, cluster: &Cluster, name: &str) -> f64 {
+    let began = Instant::now();
+    let done = Command::new(peer)
+        .args(["scan", "peer"])
+        .env("PGHOST", cluster.socket_dir())
+        .env("PGUSER", "dunning")
+        .env("PGDATABASE", name)
+        .output()
+        .unwrap();
+    let took = millis(began.elapsed());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    print!("  {}", String::from_utf8_lossy(&done.stdout));
+    took
 }
 
 async fn run(pool: &PgPool, statements: String) {

@@ -44,6 +44,12 @@ impl Clock {
         self.fixed.unwrap_or_else(|| self.wall())
     }
 
+    /// Whether the domain time never passes.
+    #[must_use]
+    pub fn stands_still(&self) -> bool {
+        self.fixed.is_some()
+    }
+
     /// The time on the wall, also when the domain clock stands still: leases, SMTP and event times.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the time")]

@@ -5,6 +5,7 @@ use sqlx::Connection as _;
 
 use crate::daemon::{ContactRequest, Parts, PlanRequest};
 use crate::model::{CauseHold, ContactEntry, ContactId, Currency, EmailAddress, ItemId, Language, Money, Plan};
+use crate::record::NewCause;
 use crate::{daemon, record};
 
 use super::args::{CauseArgs, Cli, ContactArgs, OpeningArgs, PlanArgs, WriteOffArgs};
@@ -75,7 +76,8 @@ pub(super) async fn cause(cli: &Cli, args: &CauseArgs) -> Result<Exit, Failure> 
     let (reason, actor) = (&args.why.reason, &shell.actor);
     let target = item.as_ref().map_or(format!("account {account}"), |item| format!("item {item} of account {account}"));
     let (json, text) = if let Some(cause) = args.cause.filter(|_| !args.clear) {
-        let id = record::record_cause(&mut transaction, &account, item.as_ref(), cause, reason, today, actor).await?;
+        let told = NewCause { item: item.as_ref(), cause, reason, since: today };
+        let id = record::record_cause(&mut transaction, &account, &told, actor).await?;
         let rule = shell.live().config.policy.cause(cause);
         let held = match (rule.hold, rule.hold_working_days) {
             (CauseHold::None, _) => String::new(),

@@ -28,8 +28,10 @@ pub(super) async fn list(cli: &Cli) -> Result<Exit, Failure> {
         };
         let next =
             row.next_try_at.map_or(String::new(), |at| format!(", next try {}", at.format("%Y-%m-%d %H:%M UTC")));
+        let window =
+            row.not_before.map_or(String::new(), |at| format!(", not before {}", at.format("%Y-%m-%d %H:%M UTC")));
         say!(
-            "{}  {:<24} {:<10} {:<9} of {}, {} tries{last}{next}",
+            "{}  {:<24} {:<10} {:<9} of {}, {} tries{last}{next}{window}",
             row.notice_id,
             row.account_id,
             row.stage,
@@ -48,15 +50,19 @@ pub(super) async fn show(cli: &Cli, notice: uuid::Uuid) -> Result<Exit, Failure>
         .await?
         .ok_or_else(|| Failure::new(Exit::NO_SUCH_THING, format!("there is no notice {notice}, or it was erased")))?;
     let attempts = record::attempts_of(&mut connection, notice).await?;
+    let not_before = record::not_before(&mut connection, notice).await?;
     if cli.json {
         say!(
             "{}",
             serde_json::json!({ "notice": notice, "recipient": message.recipient, "letter": message.letter,
-                "attempts": attempts })
+                "not_before": not_before, "attempts": attempts })
         );
         return Ok(Exit::DONE);
     }
     say!("Notice {notice} to {}", message.recipient);
+    if let Some(at) = not_before {
+        say!("It goes out from {} on.", at.format("%Y-%m-%d %H:%M UTC"));
+    }
     if attempts.is_empty() {
         say!("It was not tried yet.");
     }

@@ -20,7 +20,7 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         account: parsed(args.account.as_deref(), AccountId::parse)?,
         as_of: args.as_of,
         dry_run: args.dry_run,
-        scheduled: false,
+        ..ScanRequest::default()
     };
     let shell = connect::shell(cli, None).await?;
     let mut decisions = Vec::new();
@@ -37,6 +37,7 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
     } else {
         None
     };
+    let windowed = if args.deliver { record::windowed(&mut *shell.pool.acquire().await?).await? } else { None };
     let waiting = if args.deliver { record::waiting(&mut *shell.pool.acquire().await?).await? } else { Vec::new() };
     if json {
         let mut value = serde_json::to_value(&report).unwrap_or_default();
@@ -45,6 +46,7 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         }
         if let Some(dispatched) = &dispatched {
             value["delivery"] = serde_json::to_value(dispatched).unwrap_or_default();
+            value["send_window"] = serde_json::to_value(&windowed).unwrap_or_default();
             value["waiting"] = serde_json::to_value(&waiting).unwrap_or_default();
         }
         say!("{value}");
@@ -53,6 +55,10 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
             say!();
         }
         say_part!("{}", human(&report, dispatched.as_ref()));
+        if let Some(windowed) = &windowed {
+            let opens = windowed.not_before.format("%Y-%m-%d %H:%M UTC");
+            say!("{} wait for their send window; the first opens {opens}", windowed.notices);
+        }
         for (why, count) in &waiting {
             say!("{count} waiting: {why}");
         }

@@ -4,6 +4,7 @@
 //!  texts, variables -> tree (merged, every value knows its origin) -> section readers -> Config, or every finding
 //! ```
 
+mod calendars;
 mod creditors;
 mod findings;
 mod ladder;
@@ -50,6 +51,8 @@ pub struct Texts {
     pub policy: String,
     /// The content of `creditors.toml`.
     pub creditors: String,
+    /// Every calendar in the order of their names, each after a line with its name.
+    pub calendars: String,
 }
 
 /// A configuration that can be run, and what is doubtful in it.
@@ -62,7 +65,7 @@ pub struct Loaded {
 }
 
 /// Reads the folder `dir`: `dunningd.toml`, `conf.d/*.toml` in the order of their names, `policy.toml`,
-/// `creditors.toml`, then the variables `DUNNINGD__SECTION__KEY` of `env`. `credentials_dir` is what systemd names in
+/// `creditors.toml`, `calendars/*.csv` (without that folder the shipped ones), then the variables `DUNNINGD__SECTION__KEY` of `env`. `credentials_dir` is what systemd names in
 /// `CREDENTIALS_DIRECTORY`.
 ///
 /// # Errors
@@ -86,11 +89,11 @@ pub fn load_with_policy(
     credentials_dir: Option<&Path>,
 ) -> Result<Loaded, Findings> {
     let (sources, unread) = read_files(dir, policy);
-    assemble(&sources, unread, dir, env, credentials_dir)
+    assemble(sources, unread, dir, env, credentials_dir)
 }
 
 /// Like [`load`], from texts already in memory. Service texts are merged in their order; relative paths begin at
-/// `dir`.
+/// `dir`. Without a calendar among the texts the shipped ones are used.
 ///
 /// # Errors
 /// As [`load`].
@@ -100,7 +103,7 @@ pub fn load_from(
     env: impl IntoIterator<Item = (String, String)>,
     credentials_dir: Option<&Path>,
 ) -> Result<Loaded, Findings> {
-    assemble(sources, Vec::new(), dir, env, credentials_dir)
+    assemble(sources.to_vec(), Vec::new(), dir, env, credentials_dir)
 }
 
 /// A file that should have been a text of that part.
@@ -113,12 +116,17 @@ fn read_files(dir: &Path, policy: Option<&Path>) -> (Vec<Source>, Vec<Unread>) {
     let mut unread = Vec::new();
     let mut files = vec![(Part::Service, dir.join("dunningd.toml"))];
     let drop_ins = dir.join("conf.d");
-    match drop_in_files(&drop_ins) {
+    match files_in(&drop_ins, "toml") {
         Ok(found) => files.extend(found.into_iter().map(|file| (Part::Service, file))),
         Err(error) => unread.push(Unread { part: Part::Service, finding: unreadable(&drop_ins, &error) }),
     }
     files.push((Part::Policy, policy.map_or_else(|| dir.join("policy.toml"), Path::to_path_buf)));
     files.push((Part::Creditors, dir.join("creditors.toml")));
+    let calendars = dir.join("calendars");
+    match files_in(&calendars, "csv") {
+        Ok(found) => files.extend(found.into_iter().map(|file| (Part::Calendar, file))),
+        Err(error) => unread.push(Unread { part: Part::Calendar, finding: unreadable(&calendars, &error) }),
+    }
 
     let mut sources = Vec::new();
     for (part, file) in files {
@@ -130,8 +138,8 @@ fn read_files(dir: &Path, policy: Option<&Path>) -> (Vec<Source>, Vec<Unread>) {
     (sources, unread)
 }
 
-/// The `*.toml` files of a folder in the order of their names; none when there is no such folder.
-fn drop_in_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+/// The files of a folder with that ending in the order of their names; none when there is no such folder.
+fn files_in(folder: &Path, ending: &str) -> std::io::Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -140,7 +148,7 @@ fn drop_in_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in entries {
         let file = entry?.path();
-        if file.extension().is_some_and(|extension| extension == "toml") {
+        if file.extension().is_some_and(|extension| extension == ending) {
             files.push(file);
         }
     }
@@ -188,7 +196,7 @@ impl Document {
 }
 
 fn assemble(
-    sources: &[Source],
+    mut sources: Vec<Source>,
     mut unread: Vec<Unread>,
     dir: &Path,
     env: impl IntoIterator<Item = (String, String)>,
@@ -202,6 +210,10 @@ fn assemble(
             unread.push(Unread { part, finding: unreadable(&dir.join(name), &missing) });
         }
     }
+    if !sources.iter().any(|source| source.part == Part::Calendar) {
+        sources.extend(Source::shipped_calendars());
+    }
+    let sources = sources.as_slice();
     let mut found: Vec<(Origin, Finding)> = Vec::new();
 
     let mut document = Document::parse(Part::Service, sources, &mut found);
@@ -214,11 +226,12 @@ fn assemble(
     let service = service::read(Section::root(&notes, &document.table), around);
     found.extend(notes.into_findings());
 
+    let calendars = calendars::read(sources, &mut found);
     let document = Document::parse(Part::Policy, sources, &mut found);
     let mut policy = None;
     if document.complete {
         let notes = Notes::new(sources, false);
-        policy = Some(policy::read(Section::root(&notes, &document.table)));
+        policy = Some(policy::read(Section::root(&notes, &document.table), &calendars));
         found.extend(notes.into_findings());
     }
 
@@ -252,6 +265,11 @@ impl Texts {
             service: service.map(|source| (source.name.clone(), source.text.clone())).collect(),
             policy: first(Part::Policy).unwrap_or_default(),
             creditors: first(Part::Creditors).unwrap_or_default(),
+            calendars: sources
+                .iter()
+                .filter(|source| source.part == Part::Calendar)
+                .map(|source| format!("{}\n{}\n", source.file_name(), source.text))
+                .collect(),
         }
     }
 }

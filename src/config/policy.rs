@@ -1,21 +1,24 @@
 //! `policy.toml`: whom the daemon writes to, and when.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use chrono::Weekday;
+use chrono::{NaiveDate, NaiveTime, Weekday};
 use rust_decimal::Decimal;
 
 use super::findings::FindingCode;
 use super::ladder;
 use super::section::{Field, Section};
+use super::service;
+use super::suggest::closest;
 use crate::model::{
-    Calendars, Cause, CauseHold, CauseRule, ContactCap, Country, CreditNetting, Currency, Language, Minimums, Policy,
-    TaskKind, TemplateCatalog, Weekdays,
+    Calendar, Calendars, Cause, CauseHold, CauseRule, ContactCap, Country, CreditNetting, Currency, DueDateRule, Hours,
+    Language, Minimums, ParseError, Policy, QuietPeriod, TaskKind, TemplateCatalog, Weekdays,
 };
 
 /// Reads the policy document, without creditors and templates. Whatever could not be read has its default, and a
 /// finding.
-pub(super) fn read(mut root: Section<'_>) -> Policy {
+pub(super) fn read(mut root: Section<'_>, known: &BTreeMap<String, Calendar>) -> Policy {
     let locations = root.locations();
     let languages = languages(&mut root);
     let country_languages = country_languages(&mut root, &languages);
@@ -24,7 +27,8 @@ pub(super) fn read(mut root: Section<'_>) -> Policy {
     let minimums = minimums(&mut root);
     let causes = causes(&mut root);
     let contact_caps = contact_caps(&mut root);
-    let calendars = Calendars::weekly(send_days(&mut root));
+    let calendars = calendars(&mut root, known);
+    let (send_window, review_window_minutes) = send_window(&mut root);
     let netting = [("oldest_first", CreditNetting::OldestFirst), ("per_contract", CreditNetting::PerContract)];
     let policy = Policy {
         creditors: BTreeMap::new(),
@@ -45,6 +49,8 @@ pub(super) fn read(mut root: Section<'_>) -> Policy {
         accounts_per_mailbox: root.number("accounts_per_mailbox", 1..=1000, 3),
         rows_in_letter: root.number("rows_in_letter", 1..=200, 10),
         valid_days: root.number("valid_days", 0..=14, 2),
+        send_window,
+        review_window_minutes,
         restore_days: root.number("restore_days", 0..=90, 7),
         locations,
     };
@@ -185,6 +191,123 @@ fn contact_caps(root: &mut Section<'_>) -> Vec<ContactCap> {
             .note(FindingCode::Doubtful, "without a cap nothing but the ladder limits how often a debtor is contacted");
     }
     caps.into_iter().filter_map(cap).collect()
+}
+
+fn calendars(root: &mut Section<'_>, known: &BTreeMap<String, Calendar>) -> Calendars {
+    const USUAL: [(Country, &str); 6] = [
+        (Country::DE, "de"),
+        (Country::GB, "gb-eng"),
+        (Country::IE, "ie"),
+        (Country::IT, "it"),
+        (Country::PL, "pl"),
+        (Country::RU, "ru"),
+    ];
+    let shared: BTreeMap<&str, Arc<Calendar>> =
+        known.iter().map(|(name, calendar)| (name.as_str(), Arc::new(calendar.clone()))).collect();
+    let named = |name: &str| match name {
+        WEEKDAYS => Some(Arc::new(Calendar::weekly(Weekdays::MONDAY_TO_FRIDAY))),
+        _ => shared.get(name).cloned(),
+    };
+    let by_country = match root.section("calendars") {
+        None => USUAL.iter().filter_map(|(country, name)| Some((*country, named(name)?))).collect(),
+        Some(section) => {
+            let row = |field: &Field<'_>| {
+                let country = country_key(field);
+                let text = field.text()?;
+                let calendar = named(text);
+                if calendar.is_none() {
+                    let message = format!(
+                        "`{}`: there is no calendars/{text}.csv: add it, or write \"{WEEKDAYS}\" when Monday to Friday \
+                         are worked and no holiday is to be known",
+                        field.path
+                    );
+                    let names = shared.keys().copied().chain([WEEKDAYS]);
+                    field.note_with(FindingCode::UnknownValue, message, closest(text, names).map(str::to_owned));
+                }
+                Some((country?, calendar?))
+            };
+            section.rest().iter().filter_map(row).collect()
+        }
+    };
+    Calendars {
+        send_days: send_days(root),
+        by_country,
+        elsewhere: None,
+        due_dates: due_dates(root),
+        quiet: quiet_periods(root),
+    }
+}
+
+/// In `[calendars]`: Monday to Friday in every year, and no holiday is known.
+const WEEKDAYS: &str = "weekdays";
+
+fn country_key(field: &Field<'_>) -> Option<Country> {
+    field.parsed_key(Country::parse, ["IT", "PL", "GB", "RU", "DE", "IE"])
+}
+
+fn due_dates(root: &mut Section<'_>) -> BTreeMap<Country, DueDateRule> {
+    const WORDS: [(&str, DueDateRule); 2] =
+        [("unmoved", DueDateRule::Unmoved), ("next_working_day", DueDateRule::NextWorkingDay)];
+    let fields = root.section("effective_due_date").map(Section::rest).unwrap_or_default();
+    let mut rules = Calendars::usual_due_dates();
+    for field in fields {
+        let (country, rule) = (country_key(&field), field.choice(&WORDS));
+        rules.extend(country.zip(rule));
+    }
+    rules
+}
+
+fn quiet_periods(root: &mut Section<'_>) -> Vec<QuietPeriod> {
+    if root.get("quiet_period").is_none() {
+        return Calendars::usual_quiet_periods();
+    }
+    let period = |mut section: Section<'_>| {
+        let country = section.need("country", "\"IT\"").and_then(|field| field.parsed(Country::parse));
+        let from = section.need("from", "\"08-05\"").and_then(|field| field.parsed(day_of_year));
+        let to = section.need("to", "\"08-25\"").and_then(|field| field.parsed(day_of_year));
+        section.close();
+        Some(QuietPeriod { country: country?, from: from?, to: to? })
+    };
+    root.sections("quiet_period").into_iter().filter_map(period).collect()
+}
+
+/// `08-05`: a month and a day of every year.
+fn day_of_year(text: &str) -> Result<(u32, u32), ParseError> {
+    let (month, day) = text.split_once('-').unwrap_or_default();
+    let day = month.parse().ok().zip(day.parse().ok());
+    // A leap year has every day.
+    day.filter(|(month, day)| NaiveDate::from_ymd_opt(2024, *month, *day).is_some())
+        .ok_or_else(|| ParseError::new(text, "a month and a day such as \"08-05\""))
+}
+
+/// The hours in which letters go out, none when it is the whole day; and the minutes for a review before.
+fn send_window(root: &mut Section<'_>) -> (Option<Hours>, u32) {
+    let nine_to_six = (service::hour(9), service::hour(18));
+    let Some(mut section) = root.section("send_window") else {
+        return (Some(Hours { from: nine_to_six.0, to: nine_to_six.1 }), REVIEW_MINUTES);
+    };
+    let (from_field, to_field) = (section.get("from"), section.get("to"));
+    let from = from_field.as_ref().and_then(|field| field.parsed(service::time)).unwrap_or(nine_to_six.0);
+    let to = to_field.as_ref().and_then(|field| field.parsed(end_of_hours)).unwrap_or(nine_to_six.1);
+    if let Some(field) = to_field.or(from_field).filter(|_| from >= to) {
+        field.note(FindingCode::Conflict, "`send_window.to` must be after `send_window.from`");
+    }
+    let review = section.number("review_window_minutes", 0..=1440, REVIEW_MINUTES);
+    section.close();
+    let whole_day = from == NaiveTime::MIN && to == LAST_MOMENT;
+    ((!whole_day).then_some(Hours { from, to }), review)
+}
+
+const REVIEW_MINUTES: u32 = 120;
+
+/// The end of the day, as a time of it.
+const LAST_MOMENT: NaiveTime = match NaiveTime::from_hms_opt(23, 59, 59) {
+    Some(time) => time,
+    None => NaiveTime::MIN,
+};
+
+fn end_of_hours(text: &str) -> Result<NaiveTime, ParseError> {
+    if text == "24:00" { Ok(LAST_MOMENT) } else { service::time(text) }
 }
 
 fn send_days(root: &mut Section<'_>) -> Weekdays {

@@ -384,11 +384,11 @@ impl Log {
     }
 }
 
-fn time(text: &str) -> Result<NaiveTime, ParseError> {
+pub(super) fn time(text: &str) -> Result<NaiveTime, ParseError> {
     NaiveTime::parse_from_str(text, "%H:%M").map_err(|_| ParseError::new(text, "a time of day such as \"06:00\""))
 }
 
-fn hour(hour: u32) -> NaiveTime {
+pub(super) fn hour(hour: u32) -> NaiveTime {
     NaiveTime::from_hms_opt(hour, 0, 0).unwrap_or_default()
 }
 

@@ -2,7 +2,7 @@
 
 use super::findings::Place;
 
-/// Which of the three readers a text belongs to.
+/// Which of the readers a text belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// How the daemon runs. Several texts are merged in their order, later ones winning key by key.
@@ -11,6 +11,8 @@ pub enum Part {
     Policy,
     /// For whom it writes.
     Creditors,
+    /// The working days of a country, under the name of its file.
+    Calendar,
 }
 
 /// One text of a configuration.
@@ -27,6 +29,16 @@ pub struct Source {
 /// The creditors of the sample.
 pub(super) const SHIPPED_CREDITORS: &str = include_str!("../../config/creditors.toml");
 
+macro_rules! calendars {
+    ($($name:literal),* $(,)?) => {
+        &[$((concat!("calendars/", $name), include_str!(concat!("../../config/calendars/", $name)))),*]
+    };
+}
+
+/// The calendars of this version.
+const SHIPPED_CALENDARS: &[(&str, &str)] =
+    calendars!["de.csv", "gb-eng.csv", "gb-nir.csv", "gb-sct.csv", "ie.csv", "it.csv", "pl.csv", "ru.csv"];
+
 impl Source {
     /// A text of that part under that name.
     pub fn new(part: Part, name: impl Into<String>, text: impl Into<String>) -> Self {
@@ -36,11 +48,18 @@ impl Source {
     /// The configuration this version ships: a trial set that writes mails into files.
     #[must_use]
     pub fn shipped() -> Vec<Self> {
-        vec![
+        let mut sources = vec![
             Self::new(Part::Service, "dunningd.toml", include_str!("../../config/dunningd.toml")),
             Self::new(Part::Policy, "policy.toml", include_str!("../../config/policy.toml")),
             Self::new(Part::Creditors, "creditors.toml", SHIPPED_CREDITORS),
-        ]
+        ];
+        sources.extend(Self::shipped_calendars());
+        sources
+    }
+
+    /// The calendars this version ships.
+    pub(super) fn shipped_calendars() -> impl Iterator<Item = Self> {
+        SHIPPED_CALENDARS.iter().map(|(name, text)| Self::new(Part::Calendar, *name, *text))
     }
 
     /// The line, from 1, in which that byte stands.
@@ -50,8 +69,12 @@ impl Source {
 
     /// The name without its folders, with a line: `policy.toml:12`.
     pub(super) fn location(&self, byte: usize) -> String {
-        let file = self.name.rsplit(['/', '\\']).next().unwrap_or(&self.name);
-        format!("{file}:{}", self.line_at(byte))
+        format!("{}:{}", self.file_name(), self.line_at(byte))
+    }
+
+    /// The name without its folders.
+    pub(super) fn file_name(&self) -> &str {
+        self.name.rsplit(['/', '\\']).next().unwrap_or(&self.name)
     }
 
     /// The stretch from `start` to `end` (bytes), cut at the end of its first line.

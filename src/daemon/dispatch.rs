@@ -259,7 +259,8 @@ impl Worker<'_> {
         let creditor = CreditorId::parse(&claimed.creditor).ok().and_then(|id| config.policy.creditors.get(&id));
         let needed = creditor.filter(|_| claimed.as_of.is_none()).map(|creditor| {
             let now = self.shell.clock.now();
-            payments_needed(config.service.freshness, &config.policy.calendars, creditor, now)
+            // Without a calendar nobody can say that an older moment is enough.
+            payments_needed(config.service.freshness, &config.policy.calendars, creditor, now).unwrap_or(now)
         });
         let check = LastCheck { claimed, today: self.today(claimed), payments_not_before: needed };
         let seconds = u32::try_from(in_flight.as_secs()).unwrap_or(u32::MAX);

@@ -1,7 +1,7 @@
 //! The shell: the only place that knows all the others.
 //!
 //! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision into a letter,
-//! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `simulate` tries a policy
+//! `register` records what people say, `dispatch` delivers, `schedule` says when a run is due, `window` at which hours a notice may leave, `simulate` tries a policy
 //! on the past, `lifecycle` is the service: signals, reload, drain.
 
 mod compose;
@@ -14,6 +14,7 @@ mod run;
 mod scan;
 mod schedule;
 mod simulate;
+mod window;
 
 use std::sync::Arc;
 
@@ -32,12 +33,13 @@ pub use register::{
     CallRequest, ContactRequest, EntryError, Parts, PlanRequest, PromiseRequest, agree_plan, call, end_plan,
     enter_contact, plans, promise, promises, waive, withdraw_promise,
 };
-pub use scan::{RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan};
+pub use scan::{Page, RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan};
 pub use schedule::{Due, payments_needed, run_due};
 pub use simulate::{
     Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,
     replay, simulate,
 };
+pub use window::{SendWindow, send_windows};
 
 /// Everything that work is done with.
 pub struct Shell {

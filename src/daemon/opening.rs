@@ -6,7 +6,7 @@ use sqlx::Connection as _;
 
 use crate::ledger::{OpeningProblem, OpeningRow, read_opening};
 use crate::model::{AccountId, CreditorId, ItemId, Ladder, Stage, StageName, Waiver};
-use crate::record::{self, Opening, Past, RecordError};
+use crate::record::{self, Opening, Past, PastReader, RecordError};
 
 use super::Shell;
 use super::scan::{ScanError, look_at};
@@ -56,6 +56,7 @@ pub async fn import_opening(shell: &Shell, file: &[u8], dry_run: bool) -> Result
         }
     }
     let mut entries = Vec::new();
+    let mut pasts = PastReader::open(&mut connection).await?;
     for ((account, creditor), rows) in &accounts {
         let today = {
             let live = shell.live();
@@ -64,7 +65,7 @@ pub async fn import_opening(shell: &Shell, file: &[u8], dry_run: bool) -> Result
         };
         let (snapshot, _) = look_at(shell, account, None).await?;
         let ladder = crate::decide::ladder_of(&shell.live().config.policy, &snapshot);
-        let mut past = record::past(&mut connection, std::slice::from_ref(account), today).await?;
+        let mut past = pasts.page(&mut connection, std::slice::from_ref(account), today).await?;
         let done = done(&past.remove(account).unwrap_or_default());
         let future = rows.iter().filter(|row| row.done_on > today);
         problems.extend(future.map(|row| problem(row, "done_on", format!("{} lies in the future", row.done_on))));

@@ -10,7 +10,7 @@ use crate::model::{
     OnMissed, PLAN_ITEM_PREFIX, Plan, PlanInstalment, PlanStanding, PlanState, Promise, PromiseState, PromisedItem,
     Snapshot, StageName, Standing, Waiver, equal_parts, open_after_credit_notes,
 };
-use crate::record::{self, NoteText, RecordError, RegisterError};
+use crate::record::{self, Call, NoteText, PastReader, RecordError, RegisterError};
 
 use super::Shell;
 use super::scan::{ScanError, look_at};
@@ -22,6 +22,12 @@ pub enum EntryError {
     Look(#[from] ScanError),
     #[error(transparent)]
     Record(#[from] RegisterError),
+}
+
+impl From<RecordError> for EntryError {
+    fn from(error: RecordError) -> Self {
+        Self::Record(error.into())
+    }
 }
 
 impl From<sqlx::Error> for EntryError {
@@ -420,8 +426,8 @@ pub async fn enter_contact(
     if let Some(email) = request.entry.email.as_ref().filter(|email| Some(email.domain()) == own.as_deref()) {
         return Err(RegisterError::OwnDomain(email.domain().to_owned()).into());
     }
-    let pasts =
-        record::past(&mut transaction, std::slice::from_ref(account), today).await.map_err(RegisterError::from)?;
+    let mut pasts = PastReader::open(&mut transaction).await?;
+    let pasts = pasts.page(&mut transaction, std::slice::from_ref(account), today).await?;
     let before = pasts.get(account).and_then(|past| past.contacts.iter().find(|entry| entry.contact == *id).cloned());
     let entry = match before.filter(|_| !request.is_new) {
         Some(before) => request.entry.clone().over(before),
@@ -459,20 +465,15 @@ pub async fn call(
 ) -> Result<(i64, Option<Cause>), EntryError> {
     let mut connection = shell.pool.acquire().await?;
     let mut transaction = connection.begin().await?;
-    let text = request.note.as_deref().map(|body| NoteText { body, salt: rand::random() });
-    let item = request.item.as_ref();
-    record::known(&mut transaction, account, item).await?;
-    let number =
-        record::log_call(&mut transaction, account, request.outcome, text, request.called_on, &shell.actor).await?;
     let cause = request.outcome.cause().filter(|_| !request.no_cause);
-    if let Some(cause) = cause {
-        let reason = format!("call {number}");
-        let day = request.called_on;
-        match record::record_cause(&mut transaction, account, item, cause, &reason, day, &shell.actor).await {
-            Ok(_) | Err(RegisterError::CauseKnown(_)) => {}
-            Err(other) => return Err(other.into()),
-        }
-    }
+    let made = Call {
+        outcome: request.outcome,
+        text: request.note.as_deref().map(|body| NoteText { body, salt: rand::random() }),
+        item: request.item.as_ref(),
+        cause,
+        called_on: request.called_on,
+    };
+    let number = record::log_call(&mut transaction, account, &made, &shell.actor).await?;
     transaction.commit().await?;
     Ok((number, cause))
 }

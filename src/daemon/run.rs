@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use sha2::{Digest as _, Sha256};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::decide::{decide, ladder_of};
@@ -16,14 +17,12 @@ use crate::model::{
     AccountId, Contacting, Creditor, Decision, EmailAddress, Freshness, ItemCode, ItemId, Ladder, MailboxUse,
     OnUnknown, ReasonCode, RefusalCode, RunId, RunTotals, Snapshot, Verdict,
 };
-use crate::record::{self, PageWrite, Past, Planned, RecordError, RunStart};
+use crate::record::{self, PageWrite, Past, PastReader, Planned, RecordError, RunStart};
 
-use super::scan::{RunReport, ScanError, ScanRequest, Spent};
+use super::scan::{Page, RunReport, ScanError, ScanRequest, Spent};
 use super::schedule::payments_needed;
+use super::window::{SendWindow, send_windows};
 use super::{Live, Shell, compose};
-
-/// Accounts read, decided and written at a time.
-const PAGE: usize = 500;
 
 /// One creditor, one business date.
 pub(super) struct Run<'a> {
@@ -145,6 +144,7 @@ impl<'a> Run<'a> {
             record::texts_stored(connection, "policy", &texts.policy).await?;
             record::texts_stored(connection, "templates", &templates).await?;
             record::texts_stored(connection, "creditors", &texts.creditors).await?;
+            record::texts_stored(connection, "calendars", &texts.calendars).await?;
         }
         Ok(RunStart {
             run: RunId(self.shell.clock.new_id()),
@@ -156,6 +156,7 @@ impl<'a> Run<'a> {
             policy_sha256: hash(&texts.policy),
             templates_sha256: hash(&templates),
             creditors_sha256: hash(&texts.creditors),
+            calendars_sha256: hash(&texts.calendars),
             started_at: self.shell.clock.wall(),
         })
     }
@@ -182,7 +183,8 @@ impl<'a> Run<'a> {
             ));
         }
         let needed =
-            payments_needed(self.live.config.service.freshness, &policy.calendars, self.creditor, self.clock.now());
+            payments_needed(self.live.config.service.freshness, &policy.calendars, self.creditor, self.clock.now())
+                .map_err(|missing| refused(RefusalCode::CalendarMissing, missing.to_string()))?;
         match freshness {
             // A statement that ends in the future was never made by a bank: a day given for its end is the most.
             Some(freshness) if freshness.payments_as_of > self.clock.now() + chrono::Duration::days(1) => {
@@ -213,9 +215,8 @@ impl<'a> Run<'a> {
             }
         }
         let known = record::compare_known_items(connection, &self.creditor.id, self.today, policy.restore_days).await?;
-        // 2 % of what was open, and never so few that a normal day is refused (design of the ledger contract).
-        let limit = 20.max(known.open_before / 50);
-        let vanished = i64::try_from(known.vanished.len()).unwrap_or(i64::MAX);
+        let limit = known.limit();
+        let vanished = known.vanished_count;
         if vanished > limit {
             return Err(refused(
                 RefusalCode::LedgerShrunk,
@@ -262,60 +263,98 @@ impl<'a> Run<'a> {
             as_of: self.request.as_of,
             account: self.request.account.clone(),
         };
-        let paused = record::pause_state(&mut read).await?.reason;
-        let shared: HashMap<String, u32> =
-            ledger::shared_mailboxes(&mut read, &self.creditor.id).await?.into_iter().collect();
-        let mut reader = Reader::open(&mut read, &view, self.today).await?;
-        let mut taken: HashSet<String> = HashSet::new();
+        // The next page is read while this one is decided and the one before it is written.
+        let reading = ledger::same_view(&self.shell.pool, &mut read).await?;
+        let (pages, mut read_pages) = mpsc::channel(1);
+        let reader = tokio::spawn(read_ledger(reading, view, self.today, self.request.page, pages));
+        let mut known = Known {
+            freshness,
+            seen,
+            paused: record::pause_state(&mut read).await?.reason,
+            shared: ledger::shared_mailboxes(&mut read, &self.creditor.id).await?.into_iter().collect(),
+            pasts: PastReader::open(&mut read).await?,
+        };
+        let (decided, mut decided_pages) = mpsc::channel::<Vec<Concluded>>(1);
+        let mut spent = Spent::default();
+        let deciding = async {
+            let mut taken: HashSet<String> = HashSet::new();
+            while let Some(page) = read_pages.recv().await {
+                let concluded = self.conclude(&mut read, page, &mut known, &mut taken, &mut spent).await?;
+                if decided.send(concluded).await.is_err() {
+                    break;
+                }
+            }
+            // Or the writing would wait for more.
+            drop(decided);
+            Ok::<(), ScanError>(())
+        };
         let mut digest = Sha256::new();
-        loop {
-            let mut lap = Instant::now();
-            let page = reader.page(&mut read, PAGE).await?;
-            report.spent.ledger += end_of_lap(&mut lap);
-            if page.is_empty() {
-                break;
-            }
-            let snapshots = self.snapshots(&mut read, page, freshness, seen, &shared, paused.as_ref()).await?;
-            report.spent.history += end_of_lap(&mut lap);
-            let mut concluded = Vec::with_capacity(snapshots.len());
-            for mut snapshot in snapshots {
-                for (key, usage) in &mut snapshot.mailboxes {
-                    usage.notice_today |= taken.contains(key);
+        let mut writes = Duration::ZERO;
+        let writing = async {
+            while let Some(mut concluded) = decided_pages.recv().await {
+                let mut lap = Instant::now();
+                if !self.request.dry_run {
+                    self.write_page(write, start, &mut concluded, &mut report.failures).await?;
                 }
-                let decision = decide(&self.live.config.policy, &snapshot, self.today);
-                if let Verdict::Contact(contacting) = &decision.verdict {
-                    taken.insert(contacting.recipient.mailbox_key());
+                writes += end_of_lap(&mut lap);
+                for one in &concluded {
+                    report.totals.count(&one.decision);
+                    digest.update(Sha256::digest(one.decision.identity()));
+                    each(&one.decision);
                 }
-                concluded.push(Concluded { snapshot, decision, planned: None });
             }
-            report.spent.decide += end_of_lap(&mut lap);
-            self.plan(&mut read, &mut concluded).await?;
-            report.spent.letters += end_of_lap(&mut lap);
-            if !self.request.dry_run {
-                self.write_page(write, start, &mut concluded, &mut report.failures).await?;
-            }
-            report.spent.writes += end_of_lap(&mut lap);
-            for one in &concluded {
-                report.totals.count(&one.decision);
-                digest.update(Sha256::digest(one.decision.identity()));
-                each(&one.decision);
-            }
-        }
+            Ok::<(), ScanError>(())
+        };
+        tokio::try_join!(deciding, writing)?;
+        spent.ledger = reader.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
+        report.spent = Spent { writes, ..spent };
         report.digest = hex::encode(digest.finalize());
         Ok(report)
+    }
+
+    /// Decides about a page of accounts, and writes the letters.
+    async fn conclude(
+        &self,
+        read: &mut PgConnection,
+        page: Vec<LedgerAccount>,
+        known: &mut Known<'_>,
+        taken: &mut HashSet<String>,
+        spent: &mut Spent,
+    ) -> Result<Vec<Concluded>, ScanError> {
+        let mut lap = Instant::now();
+        let snapshots = self.snapshots(read, page, known).await?;
+        spent.history += end_of_lap(&mut lap);
+        let mut concluded = Vec::with_capacity(snapshots.len());
+        for mut snapshot in snapshots {
+            for (key, usage) in &mut snapshot.mailboxes {
+                usage.notice_today |= taken.contains(key);
+            }
+            let decision = decide(&self.live.config.policy, &snapshot, self.today);
+            if let Verdict::Contact(contacting) = &decision.verdict {
+                taken.insert(contacting.recipient.mailbox_key());
+            }
+            concluded.push(Concluded { snapshot, decision, planned: None });
+        }
+        spent.decide += end_of_lap(&mut lap);
+        if !self.request.decide_only {
+            self.letters(&mut concluded);
+        }
+        spent.letters += end_of_lap(&mut lap);
+        if !self.request.dry_run {
+            self.fingerprints(read, &mut concluded).await?;
+        }
+        spent.fingerprints += end_of_lap(&mut lap);
+        Ok(concluded)
     }
 
     async fn snapshots(
         &self,
         read: &mut PgConnection,
         mut page: Vec<LedgerAccount>,
-        freshness: Option<Freshness>,
-        seen: &Seen<'_>,
-        shared: &HashMap<String, u32>,
-        paused: Option<&String>,
+        known: &mut Known<'_>,
     ) -> Result<Vec<Snapshot>, ScanError> {
         let ids: Vec<AccountId> = page.iter().map(|one| one.account.id.clone()).collect();
-        let mut pasts = record::past(read, &ids, self.today).await?;
+        let mut pasts = known.pasts.page(read, &ids, self.today).await?;
         for one in &mut page {
             let entries = pasts.get(&one.account.id).map(|past| past.contacts.as_slice()).unwrap_or_default();
             for entry in entries {
@@ -333,25 +372,40 @@ impl<'a> Run<'a> {
             .into_iter()
             .map(|one| {
                 let past = pasts.remove(&one.account.id).unwrap_or_default();
-                snapshot(one, past, &uses, shared, seen, freshness, paused.cloned())
+                snapshot(one, past, &uses, known)
             })
             .collect())
     }
 
     /// Gives every contact its frozen content. Whatever cannot be rendered is not sent: the decision says so.
-    async fn plan(&self, read: &mut PgConnection, concluded: &mut [Concluded]) -> Result<(), ScanError> {
-        let mut claims = Vec::new();
-        for one in concluded.iter_mut() {
+    fn letters(&self, concluded: &mut [Concluded]) {
+        for one in concluded {
             let Verdict::Contact(contacting) = &one.decision.verdict else { continue };
+            let send_windows = self.send_windows(&one.snapshot);
+            if send_windows.as_ref().is_some_and(Vec::is_empty) {
+                let problem = "no hour of the send window is left on the days for which the letter would be true";
+                one.decision.withdraw(ReasonCode::OutsideSendDays, problem);
+                continue;
+            }
             match self.compose(&one.snapshot, &one.decision, contacting) {
                 Ok(planned) => {
-                    one.planned = Some(planned);
-                    claims.push((one.snapshot.account.id.clone(), demanded(&one.decision)));
+                    let windows = send_windows.unwrap_or_default();
+                    let send_windows = windows.into_iter().map(|window| (window.from, window.to)).collect();
+                    one.planned = Some(Planned { send_windows, ..planned });
                 }
                 Err(problem) => one.decision.withdraw(ReasonCode::NoTemplate, &problem),
             }
         }
-        if claims.is_empty() || self.request.dry_run {
+    }
+
+    /// Gives every notice what the ledger says about its claim now.
+    async fn fingerprints(&self, read: &mut PgConnection, concluded: &mut [Concluded]) -> Result<(), ScanError> {
+        let claims: Vec<(AccountId, Vec<ItemId>)> = concluded
+            .iter()
+            .filter(|one| one.planned.is_some())
+            .map(|one| (one.snapshot.account.id.clone(), demanded(&one.decision)))
+            .collect();
+        if claims.is_empty() {
             return Ok(());
         }
         let prints = ledger::fingerprints(read, &claims, self.request.as_of, self.today).await?;
@@ -359,6 +413,22 @@ impl<'a> Run<'a> {
             one.fingerprint = print;
         }
         Ok(())
+    }
+
+    /// The hours in which a notice planned now may go out. Where the domain clock stands still, as with `--as-of`, they
+    /// would never come: nothing is deferred there.
+    fn send_windows(&self, snapshot: &Snapshot) -> Option<Vec<SendWindow>> {
+        if self.clock.stands_still() {
+            return None;
+        }
+        let policy = &self.live.config.policy;
+        let days = (self.today, self.valid_until());
+        send_windows(policy, self.creditor, &snapshot.account, days, self.clock.now())
+    }
+
+    /// The last day on which the text of a letter planned now is true.
+    fn valid_until(&self) -> NaiveDate {
+        self.today + Days::new(u64::from(self.live.config.policy.valid_days))
     }
 
     fn compose(&self, snapshot: &Snapshot, decision: &Decision, contacting: &Contacting) -> Result<Planned, String> {
@@ -380,10 +450,11 @@ impl<'a> Run<'a> {
             sender: self.creditor.sender.clone(),
             bytes,
             salt: rand::random(),
-            valid_until: self.today + Days::new(u64::from(policy.valid_days)),
+            send_windows: Vec::new(),
+            valid_until: self.valid_until(),
             as_of: self.request.as_of,
             fingerprint: String::new(),
-            letter: serde_json::to_value(&letter).unwrap_or_default(),
+            letter: serde_json::to_string(&letter).unwrap_or_default(),
         })
     }
 
@@ -442,11 +513,16 @@ impl<'a> Run<'a> {
             Some(_) => record::Comparison::default(),
         };
         let seen = Seen::of(&known);
-        let paused = record::pause_state(read).await?.reason;
-        let shared: HashMap<String, u32> = ledger::shared_mailboxes(read, id).await?.into_iter().collect();
+        let mut known = Known {
+            freshness,
+            seen: &seen,
+            paused: record::pause_state(read).await?.reason,
+            shared: ledger::shared_mailboxes(read, id).await?.into_iter().collect(),
+            pasts: PastReader::open(read).await?,
+        };
         let view = View { creditor: id.clone(), as_of: self.request.as_of, account: Some(account.clone()) };
         let page = Reader::open(read, &view, self.today).await?.page(read, 1).await?;
-        let snapshots = self.snapshots(read, page, freshness, &seen, &shared, paused.as_ref()).await?;
+        let snapshots = self.snapshots(read, page, &mut known).await?;
         let snapshot = snapshots.into_iter().next().ok_or_else(|| ScanError::UnknownAccount(account.clone()))?;
         let decision = decide(policy, &snapshot, self.today);
         Ok((snapshot, decision))
@@ -476,15 +552,39 @@ impl<'a> Seen<'a> {
     }
 }
 
-fn snapshot(
-    one: LedgerAccount,
-    mut past: Past,
-    uses: &BTreeMap<String, MailboxUse>,
-    shared: &HashMap<String, u32>,
-    seen: &Seen<'_>,
+/// What is known beside the ledger.
+struct Known<'a> {
     freshness: Option<Freshness>,
+    seen: &'a Seen<'a>,
     paused: Option<String>,
-) -> Snapshot {
+    /// Mailboxes that several accounts use.
+    shared: HashMap<String, u32>,
+    pasts: PastReader,
+}
+
+/// Reads the ledger page by page, as long as somebody takes the pages. Returns how long the reading alone took.
+async fn read_ledger(
+    mut transaction: Transaction<'static, Postgres>,
+    view: View,
+    today: NaiveDate,
+    page: Page,
+    pages: mpsc::Sender<Vec<LedgerAccount>>,
+) -> Result<Duration, sqlx::Error> {
+    let mut spent = Duration::ZERO;
+    let mut lap = Instant::now();
+    let mut reader = Reader::open(&mut transaction, &view, today).await?;
+    loop {
+        let accounts = reader.page(&mut transaction, page.0).await?;
+        spent += end_of_lap(&mut lap);
+        if accounts.is_empty() || pages.send(accounts).await.is_err() {
+            return Ok(spent);
+        }
+        lap = Instant::now();
+    }
+}
+
+fn snapshot(one: LedgerAccount, mut past: Past, uses: &BTreeMap<String, MailboxUse>, known: &Known<'_>) -> Snapshot {
+    let Known { seen, shared, .. } = known;
     let LedgerAccount { account, contacts, mut items } = one;
     for item in &mut items {
         item.withdrawn = past.withdrawn.contains(&item.id) && !seen.restored.contains(item.id.as_str());
@@ -520,8 +620,8 @@ fn snapshot(
         causes: past.causes,
         write_offs: past.write_offs,
         mailboxes,
-        paused,
-        freshness,
+        paused: known.paused.clone(),
+        freshness: known.freshness,
     }
 }
 

@@ -25,6 +25,20 @@ pub struct ScanRequest {
     pub dry_run: bool,
     /// Begun by the schedule: once per creditor and date.
     pub scheduled: bool,
+    /// Accounts read, decided and written at a time. What is concluded does not depend on it.
+    pub page: Page,
+    /// For the benchmarks: a dry run that decides and writes no letters, so it never finds one that cannot be made.
+    pub decide_only: bool,
+}
+
+/// How many accounts are on a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page(pub usize);
+
+impl Default for Page {
+    fn default() -> Self {
+        Self(500)
+    }
 }
 
 /// What one run concluded.
@@ -44,7 +58,8 @@ pub struct RunReport {
     pub spent: Spent,
 }
 
-/// Where the time of a run went, for the benchmarks.
+/// Where the time of a run went, for the benchmarks. Reading, deciding and writing go on at the same time, so the parts
+/// are more than the whole.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spent {
     /// Locks, guards, and remembering the items seen.
@@ -52,8 +67,10 @@ pub struct Spent {
     pub ledger: Duration,
     pub history: Duration,
     pub decide: Duration,
-    /// Letters: rendering, message bytes, fingerprints.
+    /// Letters: rendering, message bytes.
     pub letters: Duration,
+    /// What the ledger says about each claim, to be compared before it is sent.
+    pub fingerprints: Duration,
     pub writes: Duration,
 }
 
@@ -166,8 +183,15 @@ pub async fn scan(
 
 async fn check_contract(shell: &Shell, live: &Live) -> Result<ledger::ContractReport, ScanError> {
     let mut connection = shell.pool.acquire().await?;
-    let report = ledger::check(&mut connection, &check_options(&live.config.policy, shell.clock.now())).await?;
-    if report.stops_run() { Err(ScanError::Contract(Box::new(report))) } else { Ok(report) }
+    let mut options = check_options(&live.config.policy, shell.clock.now());
+    options.depth = ledger::Depth::WhatStopsARun;
+    let report = ledger::check(&mut connection, &options).await?;
+    if !report.stops_run() {
+        return Ok(report);
+    }
+    // Whoever has to mend the ledger wants to see everything.
+    options.depth = ledger::Depth::Everything;
+    Err(ScanError::Contract(Box::new(ledger::check(&mut connection, &options).await?)))
 }
 
 /// What the ledger is compared with: our creditors, and the currencies that the policy has a minimum or a rate for.
@@ -176,6 +200,7 @@ pub fn check_options(policy: &Policy, now: DateTime<Utc>) -> ledger::CheckOption
     let minimums = &policy.minimums;
     ledger::CheckOptions {
         now,
+        depth: ledger::Depth::Everything,
         creditors: policy.creditors.keys().map(ToString::to_string).collect(),
         own_domains: policy.creditors.values().map(|creditor| creditor.sender.domain().to_owned()).collect(),
         currencies: minimums.by_currency.keys().chain(minimums.rates.keys()).map(ToString::to_string).collect(),

@@ -4,7 +4,7 @@ use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
 
 use crate::config::{FreshnessRule, Schedule};
-use crate::model::{Calendars, Creditor};
+use crate::model::{CalendarMissing, Calendars, Creditor};
 
 /// Whether a creditor's run is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,26 +32,28 @@ pub fn run_due(last_completed: Option<NaiveDate>, now: DateTime<Utc>, zone: Tz, 
 }
 
 /// Up to when payments must be known for a run at that moment: never dun a customer who may have paid on the
-/// creditor's previous working day.
-#[must_use]
+/// previous working day of the creditor's bank.
+///
+/// # Errors
+/// When no calendar says which day that was.
 pub fn payments_needed(
     rule: FreshnessRule,
     calendars: &Calendars,
     creditor: &Creditor,
     now: DateTime<Utc>,
-) -> DateTime<Utc> {
+) -> Result<DateTime<Utc>, CalendarMissing> {
     match rule {
-        FreshnessRule::MaxAge { hours } => now - chrono::Duration::hours(i64::from(hours)),
+        FreshnessRule::MaxAge { hours } => Ok(now - chrono::Duration::hours(i64::from(hours))),
         FreshnessRule::PreviousWorkingDay => {
             let today = now.with_timezone(&creditor.time_zone).date_naive();
-            let covered = calendars.previous_working_day(today);
-            instant(creditor.time_zone, covered + Days::new(1), NaiveTime::MIN)
+            let covered = calendars.previous_working_day(creditor.country, today)?;
+            Ok(instant(creditor.time_zone, covered + Days::new(1), NaiveTime::MIN))
         }
     }
 }
 
 /// A local time as a moment. One that the clocks skip is taken an hour later; of one that comes twice, the first.
-fn instant(zone: Tz, day: NaiveDate, time: NaiveTime) -> DateTime<Utc> {
+pub(super) fn instant(zone: Tz, day: NaiveDate, time: NaiveTime) -> DateTime<Utc> {
     let local = day.and_time(time);
     zone.from_local_datetime(&local)
         .earliest()

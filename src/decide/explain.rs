@@ -1,16 +1,17 @@
 //! Every question with its inputs and its answer, in the order in which it was asked.
 
-use crate::model::{Check, Policy};
+use crate::model::{CalendarMissing, Check, Policy};
 
 /// The checks made so far.
 pub(super) struct Trail<'a> {
     policy: &'a Policy,
     checks: Vec<Check>,
+    calendar_missing: Option<CalendarMissing>,
 }
 
 impl<'a> Trail<'a> {
     pub(super) fn new(policy: &'a Policy) -> Self {
-        Self { policy, checks: Vec::new() }
+        Self { policy, checks: Vec::new(), calendar_missing: None }
     }
 
     /// Notes a question; `key` is the configuration key that the rule comes from.
@@ -23,6 +24,15 @@ impl<'a> Trail<'a> {
     pub(super) fn note_at(&mut self, rule: &str, passed: bool, inputs: String, location: &str) {
         let location = (!location.is_empty()).then(|| location.to_owned());
         self.checks.push(Check { rule: rule.to_owned(), passed, inputs, location });
+    }
+
+    /// Remembers why the question about the calendar could not be answered, for the task.
+    pub(super) fn remember(&mut self, missing: CalendarMissing) {
+        self.calendar_missing = Some(missing);
+    }
+
+    pub(super) fn calendar_missing(&self) -> Option<&CalendarMissing> {
+        self.calendar_missing.as_ref()
     }
 
     pub(super) fn into_checks(self) -> Vec<Check> {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{Days, NaiveDate};
+use chrono::{Datelike as _, Days, NaiveDate};
 
 use crate::model::{
-    Contact, ContactCap, Contacting, Creditor, EmailAddress, HoldTarget, ItemCode, ItemId, Ladder, MailboxUse, Money,
-    PartyKind, PastNotice, Plan, PlanStanding, PlanState, Policy, Promise, PromiseState, ReasonCode, SendingDay,
-    Snapshot, Stage, Standing, Tone, is_plan_stage,
+    CalendarMissing, Contact, ContactCap, ContactLaw, Contacting, Country, Creditor, EmailAddress, HoldTarget,
+    ItemCode, ItemId, Ladder, MailboxUse, Money, PastNotice, Plan, PlanStanding, PlanState, Policy, Promise,
+    PromiseState, ReasonCode, Snapshot, Stage, Standing, Tone, is_plan_stage,
 };
 
 use super::explain::Trail;
@@ -37,14 +37,14 @@ pub(super) struct No {
 /// How far a search for the next possible day looks ahead.
 const LOOK_AHEAD_DAYS: u64 = 400;
 
-/// Caps for natural persons that no policy can lift: the strictest of our countries' practice, and within the Russian
-/// Federal Law 230-FZ, article 7. A debtor of unknown kind may be one.
-const NATURAL_PERSON_CAPS: [ContactCap; 3] =
-    [ContactCap { contacts: 1, days: 1 }, ContactCap { contacts: 2, days: 7 }, ContactCap { contacts: 8, days: 30 }];
-
 impl Question<'_> {
     pub(super) fn creditor(&self) -> Option<&Creditor> {
         self.policy.creditors.get(&self.snapshot.account.creditor)
+    }
+
+    /// The country whose working days and quiet periods the debtor lives by: his own, else the creditor's.
+    pub(super) fn debtor_country(&self) -> Option<Country> {
+        self.snapshot.account.country.or_else(|| self.creditor().map(|creditor| creditor.country))
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) fn ask(q: &Question<'_>, assessed: &mut [Assessed<'_>], trail: &mut T
     let contact = recipient::recipient(q.snapshot, q.creditor(), stage.tone);
     contact_cap(q, contact, trail)?;
     mailbox(q, contact, trail)?;
-    sending_day(q, trail)?;
+    sending_day(q, stage, trail)?;
     let contact = address(q, contact, trail)?;
     payment_account(q, assessed, &payable, trail)?;
     notice::write_to(q, assessed, &payable, stage, contact, trail)
@@ -159,7 +159,7 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
         let on_time = matches!(standing.state, PlanState::Running | PlanState::Kept);
         trail.note("plan", on_time, format!("plan {}: {}", plan.number, plan.tell(standing)), None);
     }
-
+    due_dates(assessed, trail)?;
     let in_play: Vec<&Assessed<'_>> = assessed.iter().filter(|one| one.is_debit() && !one.code.is_out()).collect();
     let out: Vec<&Assessed<'_>> = assessed
         .iter()
@@ -223,6 +223,29 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
     stage_due(q, &worth, others, trail)
 }
 
+/// Whether it is known when everything is due, and which due dates a law moved.
+fn due_dates(assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> Result<(), No> {
+    let unknown = assessed.iter().filter(|one| one.code == ItemCode::CalendarMissing);
+    if let Some((one, missing)) = unknown.filter_map(|one| Some((one, one.calendar_missing.as_ref()?))).next() {
+        return Err(calendar_missing(missing, &format!("item {}", one.item.id), trail));
+    }
+    for one in assessed.iter().filter(|one| one.code != ItemCode::Settled && one.past_contractual_due) {
+        if let Some((due, moved)) = one.item.due_date.zip(one.effective_due).filter(|(due, moved)| due != moved) {
+            let inputs = format!("item {}: due on {due}, no working day there, so on {moved}", one.item.id);
+            trail.note("effective_due_date", true, inputs, Some("effective_due_date"));
+        }
+    }
+    Ok(())
+}
+
+/// The refusal when no calendar answers.
+pub(super) fn calendar_missing(missing: &CalendarMissing, asked_for: &str, trail: &mut Trail<'_>) -> No {
+    let inputs = format!("{asked_for}: {missing}");
+    trail.note(ReasonCode::CalendarMissing.as_str(), false, inputs, Some("calendars"));
+    trail.remember(missing.clone());
+    No { code: ReasonCode::CalendarMissing, next_date: None }
+}
+
 /// The first day on which an item that is not overdue yet, or out for a time, can be demanded.
 fn first_demand(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate> {
     let waits = one.code == ItemCode::NotOverdue || one.released_on.is_some();
@@ -280,9 +303,10 @@ fn contact_cap(q: &Question<'_>, contact: Option<&Contact>, trail: &mut Trail<'_
         history.notices.iter().filter_map(|n| n.counted_on).chain(history.other_contacts.iter().copied()).collect();
     let key = contact.and_then(|contact| contact.email.as_ref()).map(EmailAddress::mailbox_key);
     let of_mailbox = key.and_then(|key| q.snapshot.mailboxes.get(&key)).map(|usage| usage.contacts.as_slice());
-    let natural = matches!(q.snapshot.account.party_kind, PartyKind::Consumer | PartyKind::Unknown);
-    let legal = if natural { NATURAL_PERSON_CAPS.as_slice() } else { &[] };
-    let caps: Vec<&ContactCap> = q.policy.contact_caps.iter().chain(legal).collect();
+    let account = &q.snapshot.account;
+    let laws: Vec<&ContactLaw> =
+        ContactLaw::of(account.party_kind, account.country).filter(|law| !law.caps.is_empty()).collect();
+    let caps: Vec<&ContactCap> = q.policy.contact_caps.iter().chain(laws.iter().flat_map(|law| law.caps)).collect();
     let allowed = |day: NaiveDate| {
         [of_account.as_slice(), of_mailbox.unwrap_or_default()].iter().all(|contacts| {
             caps.iter().all(|cap| {
@@ -299,7 +323,10 @@ fn contact_cap(q: &Question<'_>, contact: Option<&Contact>, trail: &mut Trail<'_
         });
         each.collect::<Vec<_>>().join(", ")
     };
-    let person = if natural { format!("; to a natural person never more than {}", told(legal)) } else { String::new() };
+    let person: String = laws
+        .iter()
+        .map(|law| format!("; to a natural person never more than {} ({})", told(law.caps), law.source))
+        .collect();
     let inputs = format!(
         "last counted contact {}, at most {}{person}",
         last.map_or("never".to_owned(), NaiveDate::to_string),
@@ -326,24 +353,36 @@ pub(super) fn mailbox_use<'a>(q: &Question<'a>, contact: Option<&Contact>) -> Op
     q.snapshot.mailboxes.get(&key)
 }
 
-/// Step 10: a sending day in both countries.
-fn sending_day(q: &Question<'_>, trail: &mut Trail<'_>) -> Result<(), No> {
+/// Step 10: a sending day in both countries, and no quiet period for a stage that presses.
+fn sending_day(q: &Question<'_>, stage: &Stage, trail: &mut Trail<'_>) -> Result<(), No> {
+    let calendars = &q.policy.calendars;
     let countries: Vec<_> =
         q.creditor().map(|creditor| creditor.country).into_iter().chain(q.snapshot.account.country).collect();
-    let on = |day: NaiveDate| -> Vec<SendingDay> {
-        countries.iter().map(|country| q.policy.calendars.sending_day(*country, day)).collect()
+    let quiet = |day: NaiveDate| {
+        stage.tone >= Tone::Final && q.debtor_country().is_some_and(|country| calendars.is_quiet(country, day))
     };
-    let today = on(q.today);
-    let missing = !today.contains(&SendingDay::No);
-    let inputs = format!("{} is a {}", q.today, q.today.format("%A"));
-    let passed = today.iter().all(|day| *day == SendingDay::Yes);
-    let code = if missing { ReasonCode::CalendarMissing } else { ReasonCode::OutsideSendDays };
-    trail.note(code.as_str(), passed, inputs, Some("send_days"));
+    let today = match calendars.is_sending_day(&countries, q.today) {
+        Ok(today) => today,
+        Err(missing) => return Err(calendar_missing(&missing, &q.today.to_string(), trail)),
+    };
+    let (why, key) = match (today, quiet(q.today)) {
+        (true, true) => (format!(", in a quiet period: nothing in the tone {}", stage.tone.as_str()), "quiet_period"),
+        (true, false) => (String::new(), "send_days"),
+        (false, _) if !calendars.send_days.contains(q.today.weekday()) => (String::new(), "send_days"),
+        (false, _) => {
+            let off = countries.iter().filter(|country| calendars.is_working_day(**country, q.today) == Ok(false));
+            let off: BTreeSet<&str> = off.map(Country::as_str).collect();
+            (format!(", not a working day in {}", off.into_iter().collect::<Vec<_>>().join(" and ")), "calendars")
+        }
+    };
+    let passed = today && !quiet(q.today);
+    let inputs = format!("{} is a {}{why}", q.today, q.today.format("%A"));
+    trail.note(ReasonCode::OutsideSendDays.as_str(), passed, inputs, Some(key));
     if passed {
         return Ok(());
     }
-    let next = next_such_day(q.today, |day| on(day).iter().all(|day| *day == SendingDay::Yes));
-    Err(No { code, next_date: next.filter(|_| !missing) })
+    let free = |day: NaiveDate| calendars.is_sending_day(&countries, day) == Ok(true) && !quiet(day);
+    Err(No { code: ReasonCode::OutsideSendDays, next_date: next_such_day(q.today, free) })
 }
 
 fn address<'a>(q: &Question<'_>, contact: Option<&'a Contact>, trail: &mut Trail<'_>) -> Result<&'a Contact, No> {

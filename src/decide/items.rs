@@ -6,8 +6,8 @@ use chrono::{Days, NaiveDate};
 use rust_decimal::Decimal;
 
 use crate::model::{
-    Amounts, Cause, CreditNetting, Currency, Hold, HoldTarget, Item, ItemCode, ItemDecision, ItemId, Money, Netted,
-    Plan, PlanStanding, Policy, Promise, Snapshot, StageName, Standing,
+    Amounts, CalendarMissing, Cause, CreditNetting, Currency, Hold, HoldTarget, Item, ItemCode, ItemDecision, ItemId,
+    Money, Netted, Plan, PlanStanding, Policy, Promise, Snapshot, StageName, Standing,
 };
 
 use super::{promises, register};
@@ -33,6 +33,9 @@ pub(super) struct Assessed<'a> {
     pub(super) released_on: Option<NaiveDate>,
     /// For an item that is out, where the code alone does not tell it: days, amounts and reasons.
     pub(super) because: Option<String>,
+    /// Why nobody can tell when it is due, or how long a direct debit takes.
+    pub(super) calendar_missing: Option<CalendarMissing>,
+    pub(super) past_contractual_due: bool,
 }
 
 impl Assessed<'_> {
@@ -73,6 +76,7 @@ impl Assessed<'_> {
             is_credit: !self.is_debit(),
             disputed: self.disputed,
             days_past_due: self.days,
+            past_contractual_due: self.past_contractual_due,
             open: self.item.open(),
             credited: self.credited,
             next_stage: self.next_stage.map(|(_, name)| name),
@@ -96,10 +100,14 @@ pub(super) fn assess<'a>(
         .items
         .iter()
         .map(|item| {
-            let effective_due =
-                item.due_date.map(|due| policy.calendars.effective_due_date(snapshot.account.country, due));
+            let past_contractual_due = item.due_date.is_some_and(|due| due < today);
+            let country = snapshot.account.country;
+            let moved = item.due_date.map(|due| policy.calendars.effective_due_date(country, due)).transpose();
             let agreed = (planned.get(&item.id).copied(), promised.get(&item.id).copied());
             let out = out(policy, snapshot, item, agreed, today);
+            // No rule moves a due date forward: before the contractual one nothing is overdue under any calendar.
+            let due_unknown = moved.as_ref().err().filter(|_| past_contractual_due).cloned();
+            let effective_due = moved.unwrap_or(item.due_date);
             Assessed {
                 item,
                 code: out.code,
@@ -114,6 +122,8 @@ pub(super) fn assess<'a>(
                 disputed: item.dispute.is_some() || dispute(snapshot, item).is_some(),
                 released_on: out.released_on,
                 because: out.because,
+                calendar_missing: out.calendar_missing.or(due_unknown),
+                past_contractual_due,
             }
         })
         .collect();
@@ -122,7 +132,9 @@ pub(super) fn assess<'a>(
     stop_instalments(&mut assessed, plans);
     let netted = net(policy, &mut assessed);
     for one in assessed.iter_mut().filter(|one| one.code == ItemCode::Reached) {
-        if !one.is_overdue() {
+        if one.calendar_missing.is_some() && one.past_contractual_due {
+            one.code = ItemCode::CalendarMissing;
+        } else if !one.is_overdue() {
             one.code = ItemCode::NotOverdue;
         } else if one.remaining() <= Decimal::ZERO {
             one.code = ItemCode::Covered;
@@ -181,6 +193,7 @@ struct Out {
     code: ItemCode,
     released_on: Option<NaiveDate>,
     because: Option<String>,
+    calendar_missing: Option<CalendarMissing>,
 }
 
 /// The plan that an item is in, and the promise that was made about it.
@@ -191,10 +204,10 @@ type Agreed<'a> = (Option<&'a (&'a Plan, PlanStanding)>, Option<(&'a Promise, St
 fn out(policy: &Policy, snapshot: &Snapshot, item: &Item, (planned, promised): Agreed<'_>, today: NaiveDate) -> Out {
     let by_person = holds_on(snapshot, item).filter(|hold| hold.cause.is_none());
     let hold = held(today, (item.hold_until, item.hold_reason.as_deref()), by_person);
-    let collecting = item
-        .direct_debit_on
-        .map(|day| policy.calendars.add_working_days(day, policy.direct_debit_wait_days))
-        .filter(|last| today <= *last);
+    let (collecting, wait_unknown) = match direct_debit(policy, snapshot, item) {
+        Ok(last) => (last.filter(|last| today <= *last), None),
+        Err(missing) => (None, Some(missing)),
+    };
     let code = if item.open_amount.is_zero() {
         ItemCode::Settled
     } else if item.withdrawn {
@@ -228,13 +241,20 @@ fn out(policy: &Policy, snapshot: &Snapshot, item: &Item, (planned, promised): A
     } else {
         ItemCode::Reached
     };
-    Out { code, released_on: None, because: None }
+    Out { code, released_on: None, because: None, calendar_missing: wait_unknown }
+}
+
+/// The last day of the wait for a direct debit, in working days of the creditor's bank.
+fn direct_debit(policy: &Policy, snapshot: &Snapshot, item: &Item) -> Result<Option<NaiveDate>, CalendarMissing> {
+    let creditor = policy.creditors.get(&snapshot.account.creditor);
+    let Some((day, creditor)) = item.direct_debit_on.zip(creditor) else { return Ok(item.direct_debit_on) };
+    policy.calendars.add_working_days(creditor.country, day, policy.direct_debit_wait_days).map(Some)
 }
 
 impl Out {
     /// Out up to and including that last day, where it is known.
     fn because(code: ItemCode, last: Option<NaiveDate>, because: String) -> Self {
-        Self { code, released_on: last.map(|last| last + Days::new(1)), because: Some(because) }
+        Self { code, released_on: last.map(|last| last + Days::new(1)), because: Some(because), calendar_missing: None }
     }
 }
 

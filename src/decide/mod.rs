@@ -5,8 +5,9 @@
 //! due.
 //!
 //! `register` puts what people recorded into the terms of the rule, `items` takes items out and nets credits, `promises`
-//! says which of them were promised, `ladder` finds each item's next stage, `gates` asks the questions in their fixed order, `recipient` finds the person, language and bank account, `notice` says what is demanded, `tasks` what a
-//! person has to look at, and `explain` writes down every answer.
+//! says which of them were promised, `ladder` finds each item's next stage, `gates` asks the questions in their fixed
+//! order, `recipient` finds the person, language and bank account, `notice` says what is demanded, `tasks` what a person
+//! has to look at, and `explain` writes down every answer.
 
 mod explain;
 mod gates;
@@ -67,7 +68,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         (Some(_), false) => CaseChange::Close,
         _ => CaseChange::None,
     };
-    let tasks = tasks::tasks(&question, &assessed, &verdict);
+    let tasks = tasks::tasks(&question, &assessed, &verdict, trail.calendar_missing());
     Decision {
         account: snapshot.account.id.clone(),
         creditor: snapshot.account.creditor.clone(),

@@ -9,7 +9,7 @@ use crate::model::{Contact, Contacting, Demands, ItemCode, ItemId, PastNotice, R
 use super::explain::Trail;
 use super::gates::{No, Question};
 use super::items::{self, Assessed};
-use super::{ladder, recipient};
+use super::{gates, ladder, recipient};
 
 /// Step 6: the furthest next stage among the candidates that somebody can pay. Called when there is a candidate; when
 /// none can be paid, the furthest of all, so that the questions before `no_payment_account` have a stage to ask about.
@@ -44,6 +44,15 @@ pub(super) fn write_to(
     trail.note(ReasonCode::NoTemplate.as_str(), found.is_some(), inputs, Some("languages"));
     let (language, _) = found.ok_or_else(no_template)?;
     let recipient = contact.email.clone().ok_or(No { code: ReasonCode::NoAddress, next_date: None })?;
+
+    let respond_by = match stage.respond_within.map(|days| q.today + Days::new(u64::from(days))).zip(q.debtor_country())
+    {
+        None => None,
+        Some((day, country)) => match q.policy.calendars.deadline(country, day) {
+            Ok(day) => Some(day),
+            Err(missing) => return Err(gates::calendar_missing(&missing, &format!("the deadline of {day}"), trail)),
+        },
+    };
 
     let position = q.ladder.position(&stage.name).unwrap_or_default();
     let anchor = anchor(assessed, position).ok_or_else(no_template)?;
@@ -85,9 +94,7 @@ pub(super) fn write_to(
         language,
         contact: contact.id.clone(),
         recipient,
-        respond_by: stage
-            .respond_within
-            .map(|days| q.policy.calendars.roll_to_working_day(q.today + Days::new(u64::from(days)))),
+        respond_by,
         requisites: demanded
             .iter()
             .filter_map(|one| {

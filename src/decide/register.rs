@@ -7,8 +7,8 @@ use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use crate::model::{
-    Amounts, Cause, CauseHold, Channel, Demands, Handover, Hold, HoldTarget, ItemId, Money, OnUnknown, PLAN_STAGE,
-    Plan, PlanStanding, PlanState, Policy, RecordedCause, Snapshot, Stage, StageCondition, StageName, Tone,
+    Amounts, CalendarMissing, Cause, CauseHold, Channel, Demands, Handover, Hold, HoldTarget, ItemId, Money, OnUnknown,
+    PLAN_STAGE, Plan, PlanStanding, PlanState, Policy, RecordedCause, Snapshot, Stage, StageCondition, StageName, Tone,
     open_after_credit_notes,
 };
 
@@ -56,7 +56,10 @@ fn hold(policy: &Policy, snapshot: &Snapshot, recorded: &RecordedCause, today: N
         (CauseHold::Item, Some(item)) => HoldTarget::Item(item.clone()),
         (CauseHold::Item, None) | (CauseHold::Account, _) => HoldTarget::Account(snapshot.account.id.clone()),
     };
-    let until = rule.hold_working_days.map(|days| policy.calendars.add_working_days(recorded.since, days));
+    let end = last_day(policy, snapshot, recorded);
+    // As long as nobody can tell the last day, it is not over.
+    let until = end.as_ref().ok().copied().flatten();
+    let unknown = end.err().map_or(String::new(), |missing| format!("; {missing}"));
     let is_dispute = recorded.cause == Cause::Dispute && matches!(target, HoldTarget::Item(_));
     let hold = Hold {
         target,
@@ -64,12 +67,25 @@ fn hold(policy: &Policy, snapshot: &Snapshot, recorded: &RecordedCause, today: N
         reason: if is_dispute {
             recorded.reason.clone()
         } else {
-            format!("cause {}: {}", recorded.cause.as_str(), recorded.reason)
+            format!("cause {}: {}{unknown}", recorded.cause.as_str(), recorded.reason)
         },
         cause: is_dispute.then_some(Cause::Dispute),
         since: recorded.since,
     };
     hold.covers(today).then_some(hold)
+}
+
+/// The last day on which a cause stops something, in working days of the creditor; none when it does until it is cleared.
+pub(super) fn last_day(
+    policy: &Policy,
+    snapshot: &Snapshot,
+    recorded: &RecordedCause,
+) -> Result<Option<NaiveDate>, CalendarMissing> {
+    let creditor = policy.creditors.get(&snapshot.account.creditor);
+    let country = creditor.map(|creditor| creditor.country).or(snapshot.account.country);
+    let days = policy.cause(recorded.cause).hold_working_days;
+    let last = |(country, days)| policy.calendars.add_working_days(country, recorded.since, days);
+    country.zip(days).map(last).transpose()
 }
 
 /// By item, the plan that it is in.

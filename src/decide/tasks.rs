@@ -4,14 +4,21 @@ use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
 
-use crate::model::{EmailAddress, ItemCode, PromiseState, ReasonCode, TaskKind, TaskRequest, Tone, Verdict};
+use crate::model::{
+    CalendarMissing, EmailAddress, ItemCode, PromiseState, ReasonCode, TaskKind, TaskRequest, Tone, Verdict,
+};
 
 use super::gates::{self, Question};
 use super::items::{self, Assessed};
 use super::{recipient, register};
 
 /// The tasks that should exist after this decision; recording them twice makes one.
-pub(super) fn tasks(q: &Question<'_>, assessed: &[Assessed<'_>], verdict: &Verdict) -> Vec<TaskRequest> {
+pub(super) fn tasks(
+    q: &Question<'_>,
+    assessed: &[Assessed<'_>],
+    verdict: &Verdict,
+    calendar_missing: Option<&CalendarMissing>,
+) -> Vec<TaskRequest> {
     let mut tasks = Vec::new();
     match verdict {
         Verdict::No { code: ReasonCode::PreviousStageIncomplete, .. } => {
@@ -22,6 +29,9 @@ pub(super) fn tasks(q: &Question<'_>, assessed: &[Assessed<'_>], verdict: &Verdi
             });
             tasks.extend(failed);
             tasks.sort();
+        }
+        Verdict::No { code: ReasonCode::CalendarMissing, .. } => {
+            tasks.extend(calendar_missing.map(add_calendar));
         }
         // These two have a currency or a mailbox for a subject and follow below.
         Verdict::No { code: ReasonCode::NoPaymentAccount | ReasonCode::SharedMailbox, .. } | Verdict::Contact(_) => {}
@@ -88,12 +98,22 @@ pub(super) fn tasks(q: &Question<'_>, assessed: &[Assessed<'_>], verdict: &Verdi
     tasks
 }
 
+fn add_calendar(missing: &CalendarMissing) -> TaskRequest {
+    TaskRequest {
+        kind: TaskKind::AddCalendar,
+        subject: format!("{} {}", missing.country, missing.year),
+        text: missing.to_string(),
+    }
+}
+
 /// Tasks about what people recorded. Each is opened once.
 fn recorded(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<TaskRequest> {
     let owed = |one: &Assessed<'_>| one.is_debit() && one.item.open_amount > Decimal::ZERO;
     let mut tasks = Vec::new();
     for cause in &q.snapshot.causes {
         let kind = q.policy.cause(cause.cause).task;
+        // Without the calendar it would stop for ever.
+        tasks.extend(register::last_day(q.policy, q.snapshot, cause).err().as_ref().map(add_calendar));
         let concerned = assessed.iter().any(|one| owed(one) && cause.concerns(&one.item.id));
         tasks.extend(kind.filter(|_| concerned).map(|kind| TaskRequest {
             kind,

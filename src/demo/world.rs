@@ -35,7 +35,7 @@ pub fn configuration(app_url: &str, admin_url: &str, relay_host: &str, relay_por
         .into_iter()
         .map(|source| match source.part {
             Part::Service => Source::new(Part::Service, "dunningd.toml", service.clone()),
-            Part::Policy | Part::Creditors => source,
+            Part::Policy | Part::Creditors | Part::Calendar => source,
         })
         .collect()
 }

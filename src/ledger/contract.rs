@@ -6,7 +6,7 @@ mod queries;
 mod rows;
 mod shape;
 
-pub use check::{CheckOptions, ContractFinding, ContractReport, Severity, check};
+pub use check::{CheckOptions, ContractFinding, ContractReport, Depth, Severity, check};
 pub(super) use item::problem;
 pub use item::{RawItem, row_problem};
 pub(in crate::ledger) use item::{amount_sql, date_sql};

@@ -151,16 +151,16 @@ impl HistoryReader {
             .await?;
         // Not the names of the snapshots' cursors: a connection keeps the columns of a FETCH that it prepared.
         let mut cursors = Vec::new();
-        for (name, select) in [
-            ("dunning_past_accounts", accounts_sql("$2::date <= $3::date")),
-            ("dunning_past_contacts", contacts_sql("$2::date <= $3::date")),
-            ("dunning_past_items", items_sql()),
+        for (name, account_at, select) in [
+            ("dunning_past_accounts", 0, accounts_sql("$2::date <= $3::date")),
+            ("dunning_past_contacts", 1, contacts_sql("$2::date <= $3::date")),
+            ("dunning_past_items", 1, items_sql()),
         ] {
-            cursors.push(Cursor::declare_over(connection, name, select, creditor, first, last).await?);
+            cursors.push(Cursor::declare_over(connection, name, account_at, select, creditor, first, last).await?);
         }
         let bookings = if settlements {
             Some(
-                Cursor::declare_over(connection, "dunning_past_bookings", bookings_sql(), creditor, first, last)
+                Cursor::declare_over(connection, "dunning_past_bookings", 0, bookings_sql(), creditor, first, last)
                     .await?,
             )
         } else {
@@ -176,11 +176,12 @@ impl HistoryReader {
     /// # Errors
     /// When the database refuses, or a column has a type that the contract does not allow.
     pub async fn next(&mut self, connection: &mut PgConnection) -> Result<Option<AccountHistory>, sqlx::Error> {
-        while let Some((key, row)) = self.accounts.pop(connection).await? {
-            let contacts = self.contacts.take(connection, &key).await?;
-            let items = self.items.take(connection, &key).await?;
+        while let Some(row) = self.accounts.pop(connection).await? {
+            let key: &str = row.try_get(0)?;
+            let contacts = self.contacts.take(connection, key).await?;
+            let items = self.items.take(connection, key).await?;
             let bookings = match &mut self.bookings {
-                Some(cursor) => cursor.take(connection, &key).await?,
+                Some(cursor) => cursor.take(connection, key).await?,
                 None => Vec::new(),
             };
             let Some(account) = read_account(&row)? else { continue };

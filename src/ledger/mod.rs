@@ -7,8 +7,8 @@ mod profile;
 mod snapshots;
 
 pub use contract::{
-    ACCOUNT, CONTACT, CheckOptions, ContractFinding, ContractReport, FRESHNESS, ITEM, RELATIONS, RawItem, SETTLEMENT,
-    Severity, check, row_problem,
+    ACCOUNT, CONTACT, CheckOptions, ContractFinding, ContractReport, Depth, FRESHNESS, ITEM, RELATIONS, RawItem,
+    SETTLEMENT, Severity, check, row_problem,
 };
 pub use history::{AccountHistory, HistoryReader, ItemHistory};
 pub use import::{
@@ -16,4 +16,6 @@ pub use import::{
     import_csv, import_csv_with_progress, read_opening,
 };
 pub use profile::{Profile, ProfileError, SHIPPED_PROFILES, Scope};
-pub use snapshots::{LedgerAccount, Reader, View, creditor_of, creditors, fingerprints, freshness, shared_mailboxes};
+pub use snapshots::{
+    LedgerAccount, Reader, View, creditor_of, creditors, fingerprints, freshness, same_view, shared_mailboxes,
+};

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row as _, Transaction};
 
 use crate::model::{
     Account, AccountId, Contact, ContactId, ContactRole, Country, CreditorId, Currency, Dispute, EmailAddress,
@@ -49,7 +49,9 @@ const FETCH: usize = 2_000;
 
 pub(super) struct Cursor {
     name: &'static str,
-    rows: VecDeque<(String, PgRow)>,
+    rows: VecDeque<PgRow>,
+    /// Where the account stands in its rows.
+    account_at: usize,
     exhausted: bool,
 }
 
@@ -57,6 +59,7 @@ impl Cursor {
     async fn declare(
         connection: &mut PgConnection,
         name: &'static str,
+        account_at: usize,
         select: String,
         view: &View,
     ) -> Result<Self, sqlx::Error> {
@@ -66,13 +69,14 @@ impl Cursor {
             .bind(view.account.as_ref().map(AccountId::as_str))
             .execute(connection)
             .await?;
-        Ok(Self { name, rows: VecDeque::new(), exhausted: false })
+        Ok(Self { name, rows: VecDeque::new(), account_at, exhausted: false })
     }
 
     /// A cursor over a span of days: `$2` and `$3` are the first and the last.
     pub(super) async fn declare_over(
         connection: &mut PgConnection,
         name: &'static str,
+        account_at: usize,
         select: String,
         creditor: &CreditorId,
         first: NaiveDate,
@@ -84,26 +88,22 @@ impl Cursor {
             .bind(last)
             .execute(connection)
             .await?;
-        Ok(Self { name, rows: VecDeque::new(), exhausted: false })
+        Ok(Self { name, rows: VecDeque::new(), account_at, exhausted: false })
     }
 
-    /// Takes the next row, with its account.
-    pub(super) async fn pop(&mut self, connection: &mut PgConnection) -> Result<Option<(String, PgRow)>, sqlx::Error> {
-        self.peek(connection).await?;
+    /// Takes the next row.
+    pub(super) async fn pop(&mut self, connection: &mut PgConnection) -> Result<Option<PgRow>, sqlx::Error> {
+        self.fill(connection).await?;
         Ok(self.rows.pop_front())
     }
 
-    /// The next row without taking it.
-    async fn peek(&mut self, connection: &mut PgConnection) -> Result<Option<&str>, sqlx::Error> {
+    async fn fill(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         if self.rows.is_empty() && !self.exhausted {
             let fetch = AssertSqlSafe(format!("FETCH FORWARD {FETCH} FROM {}", self.name));
-            let rows = sqlx::query(fetch).fetch_all(connection).await?;
-            self.exhausted = rows.len() < FETCH;
-            for row in rows {
-                self.rows.push_back((row.try_get::<String, _>("account_id")?, row));
-            }
+            self.rows = sqlx::query(fetch).fetch_all(connection).await?.into();
+            self.exhausted = self.rows.len() < FETCH;
         }
-        Ok(self.rows.front().map(|(key, _)| key.as_str()))
+        Ok(())
     }
 
     /// The rows of that account; rows of accounts before it belong to nobody here and are passed over.
@@ -113,17 +113,79 @@ impl Cursor {
         account: &str,
     ) -> Result<Vec<PgRow>, sqlx::Error> {
         let mut taken = Vec::new();
-        while let Some(key) = self.peek(connection).await? {
-            match key.as_bytes().cmp(account.as_bytes()) {
-                std::cmp::Ordering::Greater => break,
-                std::cmp::Ordering::Equal => taken.extend(self.rows.pop_front().map(|(_, row)| row)),
-                std::cmp::Ordering::Less => {
-                    self.rows.pop_front();
-                }
+        loop {
+            self.fill(connection).await?;
+            let Some(row) = self.rows.front() else { return Ok(taken) };
+            match row.try_get::<&str, _>(self.account_at)?.as_bytes().cmp(account.as_bytes()) {
+                std::cmp::Ordering::Greater => return Ok(taken),
+                std::cmp::Ordering::Equal => taken.extend(self.rows.pop_front()),
+                std::cmp::Ordering::Less => drop(self.rows.pop_front()),
             }
         }
-        Ok(taken)
     }
+}
+
+/// Where the columns of [`accounts_sql`] stand: a name would be looked up for every row.
+mod account_at {
+    pub(super) const ACCOUNT_ID: usize = 0;
+    pub(super) const CREDITOR: usize = 1;
+    pub(super) const NAME: usize = 2;
+    pub(super) const PARTY_KIND: usize = 3;
+    pub(super) const COUNTRY: usize = 4;
+    pub(super) const LANGUAGE: usize = 5;
+    pub(super) const TIME_ZONE: usize = 6;
+    pub(super) const TAX_ID: usize = 7;
+    pub(super) const POSTAL_ADDRESS: usize = 8;
+    pub(super) const PARTY_ID: usize = 9;
+    pub(super) const PARENT_ID: usize = 10;
+    pub(super) const OWNER: usize = 11;
+    pub(super) const SEGMENT: usize = 12;
+    pub(super) const LADDER: usize = 13;
+    pub(super) const REQUISITES: usize = 14;
+    pub(super) const HOLD_UNTIL: usize = 15;
+    pub(super) const HOLD_REASON: usize = 16;
+}
+
+/// Where the columns of [`contacts_sql`] stand.
+mod contact_at {
+    pub(super) const CONTACT_ID: usize = 0;
+    pub(super) const ROLE: usize = 2;
+    pub(super) const NAME: usize = 3;
+    pub(super) const SALUTATION: usize = 4;
+    pub(super) const EMAIL: usize = 5;
+    pub(super) const PHONE: usize = 6;
+    pub(super) const LANGUAGE: usize = 7;
+    pub(super) const IS_PRIMARY: usize = 8;
+    pub(super) const NO_EMAIL: usize = 9;
+    pub(super) const EMAIL_KIND: usize = 10;
+}
+
+/// Where the columns of [`item_columns`] stand.
+mod item_at {
+    pub(super) const ITEM_ID: usize = 0;
+    pub(super) const KIND: usize = 2;
+    pub(super) const DOCUMENT_NO: usize = 3;
+    pub(super) const INSTALMENT_NO: usize = 4;
+    pub(super) const INSTALMENT_COUNT: usize = 5;
+    pub(super) const ISSUE_DATE: usize = 6;
+    pub(super) const DUE_DATE: usize = 7;
+    pub(super) const CURRENCY: usize = 8;
+    pub(super) const AMOUNT: usize = 9;
+    pub(super) const OPEN_AMOUNT: usize = 10;
+    pub(super) const WRITTEN_OFF_ON: usize = 11;
+    pub(super) const DISPUTED_SINCE: usize = 12;
+    pub(super) const DISPUTE_REASON: usize = 13;
+    pub(super) const HOLD_UNTIL: usize = 14;
+    pub(super) const HOLD_REASON: usize = 15;
+    pub(super) const PAYMENT_REFERENCE: usize = 16;
+    pub(super) const CUSTOMER_REFERENCE: usize = 17;
+    pub(super) const CONTRACT_NO: usize = 18;
+    pub(super) const REFERS_TO: usize = 19;
+    pub(super) const PAYEE: usize = 20;
+    pub(super) const DOCUMENT_URL: usize = 21;
+    pub(super) const PAY_URL: usize = 22;
+    pub(super) const DIRECT_DEBIT_ON: usize = 23;
+    pub(super) const REQUISITES: usize = 24;
 }
 
 /// What `$2` and `$3` mean: a day and an account.
@@ -194,9 +256,9 @@ impl Reader {
     /// When the database refuses.
     pub async fn open(connection: &mut PgConnection, view: &View, today: NaiveDate) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            accounts: Cursor::declare(connection, "dunning_accounts", accounts_sql(ONE_ACCOUNT), view).await?,
-            contacts: Cursor::declare(connection, "dunning_contacts", contacts_sql(ONE_ACCOUNT), view).await?,
-            items: Cursor::declare(connection, "dunning_items", items_sql(view.as_of.is_some()), view).await?,
+            accounts: Cursor::declare(connection, "dunning_accounts", 0, accounts_sql(ONE_ACCOUNT), view).await?,
+            contacts: Cursor::declare(connection, "dunning_contacts", 1, contacts_sql(ONE_ACCOUNT), view).await?,
+            items: Cursor::declare(connection, "dunning_items", 1, items_sql(view.as_of.is_some()), view).await?,
             today,
         })
     }
@@ -212,9 +274,10 @@ impl Reader {
     ) -> Result<Vec<LedgerAccount>, sqlx::Error> {
         let mut page = Vec::new();
         while page.len() < size {
-            let Some((key, row)) = self.accounts.pop(connection).await? else { break };
-            let contacts = self.contacts.take(connection, &key).await?;
-            let items = self.items.take(connection, &key).await?;
+            let Some(row) = self.accounts.pop(connection).await? else { break };
+            let key: &str = row.try_get(0)?;
+            let contacts = self.contacts.take(connection, key).await?;
+            let items = self.items.take(connection, key).await?;
             let Some(account) = read_account(&row)? else { continue };
             let items: Result<Vec<Option<Item>>, sqlx::Error> = items.iter().map(|row| item(row, self.today)).collect();
             page.push(LedgerAccount {
@@ -229,28 +292,30 @@ impl Reader {
 
 /// `None` when a required column is empty: the contract check has named the row.
 pub(super) fn read_account(row: &PgRow) -> Result<Option<Account>, sqlx::Error> {
-    let text = |column: &str| row.try_get::<Option<String>, _>(column);
-    let id = text("account_id")?.and_then(|id| AccountId::parse(&id).ok());
-    let creditor = text("creditor")?.and_then(|id| CreditorId::parse(&id).ok());
-    let (Some(id), Some(creditor), Some(name)) = (id, creditor, text("name")?) else { return Ok(None) };
+    let text = |column: usize| row.try_get::<Option<String>, _>(column);
+    let id = text(account_at::ACCOUNT_ID)?.and_then(|id| AccountId::parse(&id).ok());
+    let creditor = text(account_at::CREDITOR)?.and_then(|id| CreditorId::parse(&id).ok());
+    let (Some(id), Some(creditor), Some(name)) = (id, creditor, text(account_at::NAME)?) else { return Ok(None) };
     Ok(Some(Account {
         id,
         creditor,
         name,
-        party_kind: text("party_kind")?.and_then(|kind| PartyKind::parse(&kind)).unwrap_or(PartyKind::Unknown),
-        country: text("country")?.and_then(|code| Country::parse(&code).ok()),
-        language: text("language")?,
-        time_zone: text("time_zone")?.and_then(|zone| zone.parse().ok()),
-        tax_id: text("tax_id")?,
-        postal_address: text("postal_address")?,
-        party_id: text("party_id")?,
-        parent_id: text("parent_id")?.and_then(|id| AccountId::parse(&id).ok()),
-        owner: text("owner")?,
-        segment: text("segment")?,
-        ladder: text("ladder")?.and_then(|name| LadderName::parse(&name).ok()),
-        requisites: requisites(row)?.ok().flatten(),
-        hold_until: row.try_get("hold_until")?,
-        hold_reason: text("hold_reason")?,
+        party_kind: text(account_at::PARTY_KIND)?
+            .and_then(|kind| PartyKind::parse(&kind))
+            .unwrap_or(PartyKind::Unknown),
+        country: text(account_at::COUNTRY)?.and_then(|code| Country::parse(&code).ok()),
+        language: text(account_at::LANGUAGE)?,
+        time_zone: text(account_at::TIME_ZONE)?.and_then(|zone| zone.parse().ok()),
+        tax_id: text(account_at::TAX_ID)?,
+        postal_address: text(account_at::POSTAL_ADDRESS)?,
+        party_id: text(account_at::PARTY_ID)?,
+        parent_id: text(account_at::PARENT_ID)?.and_then(|id| AccountId::parse(&id).ok()),
+        owner: text(account_at::OWNER)?,
+        segment: text(account_at::SEGMENT)?,
+        ladder: text(account_at::LADDER)?.and_then(|name| LadderName::parse(&name).ok()),
+        requisites: requisites(row, account_at::REQUISITES)?.ok().flatten(),
+        hold_until: row.try_get(account_at::HOLD_UNTIL)?,
+        hold_reason: text(account_at::HOLD_REASON)?,
     }))
 }
 
@@ -259,43 +324,47 @@ pub(super) fn read_contacts(rows: &[PgRow]) -> Result<Vec<Contact>, sqlx::Error>
 }
 
 fn contact(row: &PgRow) -> Result<Option<Contact>, sqlx::Error> {
-    let text = |column: &str| row.try_get::<Option<String>, _>(column);
-    let id = text("contact_id")?.and_then(|id| ContactId::parse(&id).ok());
-    let role = text("role")?.and_then(|role| ContactRole::parse(&role));
+    let text = |column: usize| row.try_get::<Option<String>, _>(column);
+    let id = text(contact_at::CONTACT_ID)?.and_then(|id| ContactId::parse(&id).ok());
+    let role = text(contact_at::ROLE)?.and_then(|role| ContactRole::parse(&role));
     let (Some(id), Some(role)) = (id, role) else { return Ok(None) };
-    let email = text("email")?.filter(|email| !email.trim().is_empty());
+    let email = text(contact_at::EMAIL)?.filter(|email| !email.trim().is_empty());
     let usable = email.as_deref().and_then(|email| EmailAddress::parse(email).ok());
     Ok(Some(Contact {
         id,
         role,
-        name: text("name")?,
-        salutation: text("salutation")?,
+        name: text(contact_at::NAME)?,
+        salutation: text(contact_at::SALUTATION)?,
         unusable_email: email.is_some() && usable.is_none(),
         email: usable,
-        phone: text("phone")?,
-        language: text("language")?,
-        is_primary: row.try_get::<Option<bool>, _>("is_primary")?.unwrap_or(false),
+        phone: text(contact_at::PHONE)?,
+        language: text(contact_at::LANGUAGE)?,
+        is_primary: row.try_get::<Option<bool>, _>(contact_at::IS_PRIMARY)?.unwrap_or(false),
         // Not knowing whether somebody wants e-mail counts as a no.
-        no_email: row.try_get::<Option<bool>, _>("no_email")?.unwrap_or(true),
-        email_kind: if text("email_kind")?.as_deref() == Some("pec") { EmailKind::Pec } else { EmailKind::Email },
+        no_email: row.try_get::<Option<bool>, _>(contact_at::NO_EMAIL)?.unwrap_or(true),
+        email_kind: if text(contact_at::EMAIL_KIND)?.as_deref() == Some("pec") {
+            EmailKind::Pec
+        } else {
+            EmailKind::Email
+        },
     }))
 }
 
 pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::Error> {
-    let text = |column: &str| row.try_get::<Option<String>, _>(column);
-    let date = |column: &str| row.try_get::<Option<NaiveDate>, _>(column);
-    let Some(id) = text("item_id")?.and_then(|id| ItemId::parse(&id).ok()) else { return Ok(None) };
-    let kind = text("kind")?;
-    let currency = text("currency")?;
-    let amount: Option<Decimal> = row.try_get("amount")?;
-    let open: Option<Decimal> = row.try_get("open_amount")?;
-    let issue_date = date("issue_date")?;
+    let text = |column: usize| row.try_get::<Option<String>, _>(column);
+    let date = |column: usize| row.try_get::<Option<NaiveDate>, _>(column);
+    let Some(id) = text(item_at::ITEM_ID)?.and_then(|id| ItemId::parse(&id).ok()) else { return Ok(None) };
+    let kind = text(item_at::KIND)?;
+    let currency = text(item_at::CURRENCY)?;
+    let amount: Option<Decimal> = row.try_get(item_at::AMOUNT)?;
+    let open: Option<Decimal> = row.try_get(item_at::OPEN_AMOUNT)?;
+    let issue_date = date(item_at::ISSUE_DATE)?;
     if open.is_some_and(|open| open.is_zero()) {
         return Ok(None);
     }
-    let requisites = requisites(row)?;
-    let document_no = text("document_no")?;
-    let due_date = date("due_date")?;
+    let requisites = requisites(row, item_at::REQUISITES)?;
+    let document_no = text(item_at::DOCUMENT_NO)?;
+    let due_date = date(item_at::DUE_DATE)?;
     let raw = RawItem {
         kind: kind.as_deref(),
         document_no: document_no.as_deref(),
@@ -312,15 +381,17 @@ pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::
         })
     };
     let bad_data = row_problem(&raw).or_else(|| requisites.as_ref().err().cloned()).or_else(reserved);
-    let instalment =
-        match (row.try_get::<Option<i32>, _>("instalment_no")?, row.try_get::<Option<i32>, _>("instalment_count")?) {
-            (Some(number), Some(count)) => u32::try_from(number)
-                .ok()
-                .zip(u32::try_from(count).ok())
-                .filter(|(_, count)| *count > 1)
-                .map(|(number, count)| Instalment { number, count }),
-            _ => None,
-        };
+    let instalment = match (
+        row.try_get::<Option<i32>, _>(item_at::INSTALMENT_NO)?,
+        row.try_get::<Option<i32>, _>(item_at::INSTALMENT_COUNT)?,
+    ) {
+        (Some(number), Some(count)) => u32::try_from(number)
+            .ok()
+            .zip(u32::try_from(count).ok())
+            .filter(|(_, count)| *count > 1)
+            .map(|(number, count)| Instalment { number, count }),
+        _ => None,
+    };
     let currency = currency.and_then(|code| Currency::parse(&code).ok());
     // Quarantined items still need a currency to be counted in; XXX is ISO 4217's "no currency".
     let Some(currency) = currency.or_else(|| Currency::parse("XXX").ok()) else { return Ok(None) };
@@ -334,21 +405,21 @@ pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::
         currency,
         amount: amount.unwrap_or_default(),
         open_amount: open.unwrap_or_default(),
-        written_off_on: date("written_off_on")?,
-        dispute: date("disputed_since")?
+        written_off_on: date(item_at::WRITTEN_OFF_ON)?,
+        dispute: date(item_at::DISPUTED_SINCE)?
             .filter(|since| *since <= today)
-            .map(|since| Ok::<_, sqlx::Error>(Dispute { since, reason: text("dispute_reason")? }))
+            .map(|since| Ok::<_, sqlx::Error>(Dispute { since, reason: text(item_at::DISPUTE_REASON)? }))
             .transpose()?,
-        hold_until: date("hold_until")?,
-        hold_reason: text("hold_reason")?,
-        payment_reference: text("payment_reference")?,
-        customer_reference: text("customer_reference")?,
-        contract_no: text("contract_no")?,
-        refers_to: text("refers_to")?.and_then(|id| ItemId::parse(&id).ok()),
-        payee: text("payee")?,
-        document_url: text("document_url")?,
-        pay_url: text("pay_url")?,
-        direct_debit_on: date("direct_debit_on")?,
+        hold_until: date(item_at::HOLD_UNTIL)?,
+        hold_reason: text(item_at::HOLD_REASON)?,
+        payment_reference: text(item_at::PAYMENT_REFERENCE)?,
+        customer_reference: text(item_at::CUSTOMER_REFERENCE)?,
+        contract_no: text(item_at::CONTRACT_NO)?,
+        refers_to: text(item_at::REFERS_TO)?.and_then(|id| ItemId::parse(&id).ok()),
+        payee: text(item_at::PAYEE)?,
+        document_url: text(item_at::DOCUMENT_URL)?,
+        pay_url: text(item_at::PAY_URL)?,
+        direct_debit_on: date(item_at::DIRECT_DEBIT_ON)?,
         requisites: requisites.ok().flatten(),
         withdrawn: false,
         bad_data,
@@ -358,14 +429,29 @@ pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::
 
 /// Requisites of a row; the inner error says what is wrong with them. Money must never go to an account that was not
 /// understood.
-fn requisites(row: &PgRow) -> Result<Result<Option<Requisites>, String>, sqlx::Error> {
-    let json: Option<serde_json::Value> = row.try_get("requisites")?;
+fn requisites(row: &PgRow, column: usize) -> Result<Result<Option<Requisites>, String>, sqlx::Error> {
+    let json: Option<serde_json::Value> = row.try_get(column)?;
     Ok(match json.filter(|json| !json.is_null()) {
         None => Ok(None),
         Some(json) => {
             serde_json::from_value::<Requisites>(json).map(Some).map_err(|error| format!("requisites: {error}"))
         }
     })
+}
+
+/// Opens a second transaction that sees exactly what `transaction` sees.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn same_view(
+    pool: &PgPool,
+    transaction: &mut PgConnection,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let snapshot: String = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(transaction).await?;
+    let mut second = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    // The server made it: digits, letters and dashes.
+    sqlx::raw_sql(AssertSqlSafe(format!("SET TRANSACTION SNAPSHOT '{snapshot}'"))).execute(&mut *second).await?;
+    Ok(second)
 }
 
 /// How current the creditor's ledger is: the stalest of its sources. `None` when no source speaks for it.
@@ -393,10 +479,11 @@ pub async fn shared_mailboxes(
     creditor: &CreditorId,
 ) -> Result<Vec<(String, u32)>, sqlx::Error> {
     let rows: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT lower(trim(c.email::text)), count(DISTINCT c.account_id)
-         FROM ledger.contact c JOIN ledger.account a ON a.account_id = c.account_id
-         WHERE a.creditor::text = $1 AND c.email IS NOT NULL AND NOT c.no_email::boolean
-         GROUP BY 1 HAVING count(DISTINCT c.account_id) > 1",
+        "SELECT mailbox, count(*)
+         FROM (SELECT DISTINCT lower(trim(c.email::text)) AS mailbox, c.account_id
+               FROM ledger.contact c JOIN ledger.account a ON a.account_id = c.account_id
+               WHERE a.creditor::text = $1 AND c.email IS NOT NULL AND NOT c.no_email::boolean) used
+         GROUP BY mailbox HAVING count(*) > 1",
     )
     .bind(creditor.as_str())
     .fetch_all(connection)

@@ -56,7 +56,8 @@ codes! {
         PromiseRunning = "promise_running", "The debtor promised to pay it by a day that is not over.";
         InPlan = "in_plan", "It is part of an instalment plan.";
         Credit = "credit", "It is a credit; it reduces other items.";
-        NotOverdue = "not_overdue", "It is not past its due date.";
+        CalendarMissing = "calendar_missing", "No calendar says when it is due, or how long we wait for a direct debit.";
+        NotOverdue = "not_overdue", "It is not past its due date, which some countries' laws move to a working day.";
         Covered = "covered", "Credits and unallocated payments cover it.";
         BelowMinimum = "below_minimum", "What is overdue in its currency is less than the least amount worth a letter.";
         InGrace = "in_grace", "It is within its days of grace.";
@@ -95,7 +96,7 @@ impl ItemCode {
 impl ItemCode {
     /// Whether it says by itself why nothing is demanded; else the account's reason does.
     fn has_own_reason(self) -> bool {
-        self.is_out() || matches!(self, Self::Covered | Self::BelowMinimum | Self::NoPaymentAccount)
+        self.is_out() || matches!(self, Self::NotOverdue | Self::Covered | Self::BelowMinimum | Self::NoPaymentAccount)
     }
 }
 
@@ -264,6 +265,9 @@ pub struct ItemDecision {
     pub disputed: bool,
     /// From the effective due date; negative before it; none without a due date.
     pub days_past_due: Option<i64>,
+    /// Past the due date that its document names, whatever a country's law makes of it.
+    #[serde(default)]
+    pub past_contractual_due: bool,
     pub open: Money,
     /// How much of it credits cover; zero or positive.
     pub credited: Decimal,
@@ -275,14 +279,15 @@ pub struct ItemDecision {
 }
 
 impl ItemDecision {
-    /// Whether it counts as overdue debt: a debit, open, past its due date. Of a plan its instalments count, not the
-    /// items behind them.
+    /// Whether it counts as overdue debt: a debit, open, past the due date that its document names. The totals of a run
+    /// agree with any count by due dates, also where a law gives the debtor more time. Of a plan its instalments count,
+    /// not the items behind them.
     #[must_use]
     pub fn is_overdue_debit(&self) -> bool {
         !self.is_credit
             && self.code != ItemCode::InPlan
             && self.open.amount > Decimal::ZERO
-            && self.days_past_due.is_some_and(|days| days > 0)
+            && self.past_contractual_due
     }
 
     /// Open less what credits cover.

@@ -7,6 +7,7 @@ use super::codes::codes;
 codes! {
     /// Why a whole run was refused. Nothing was decided and nothing marked.
     RefusalCode {
+        CalendarMissing = "calendar_missing", "No calendar says which was the previous working day of the creditor's bank.";
         StaleLedger = "stale_ledger", "It is not known which payments came in up to the creditor's previous working day.";
         BeforeLastRun = "before_last_run", "The business date lies before the last completed run.";
         LedgerShrunk = "ledger_shrunk", "Too many open items are gone at once.";
@@ -19,7 +20,7 @@ codes! {
     CancelReason {
         RunFailed = "run_failed", "Its run broke off before its notices were released.";
         Paused = "paused", "Everything was paused.";
-        Expired = "expired", "The last day on which its text is true is over.";
+        Expired = "expired", "The last day on which its text is true is over, or the last hours in which it may be sent.";
         StaleLedger = "stale_ledger", "It is no longer known which payments came in.";
         WithdrawnBeforeSend = "withdrawn_before_send", "Something it demands is gone from the ledger, which is not the same as paid.";
         PaidBeforeSend = "paid_before_send", "Something it demands was paid, in full or in part.";

@@ -186,6 +186,13 @@ uuid_id!(
 pub struct Country([u8; 2]);
 
 impl Country {
+    pub(crate) const DE: Self = Self(*b"DE");
+    pub(crate) const GB: Self = Self(*b"GB");
+    pub(crate) const IE: Self = Self(*b"IE");
+    pub(crate) const IT: Self = Self(*b"IT");
+    pub(crate) const PL: Self = Self(*b"PL");
+    pub(crate) const RU: Self = Self(*b"RU");
+
     /// # Errors
     /// When the text is not two upper-case letters.
     pub fn parse(text: &str) -> Result<Self, ParseError> {

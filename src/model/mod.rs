@@ -3,6 +3,7 @@
 mod account;
 mod calendar;
 mod codes;
+mod conduct;
 mod creditor;
 mod decision;
 mod event;
@@ -21,7 +22,8 @@ mod run;
 mod snapshot;
 
 pub use account::{Account, Contact, ContactRole, EmailKind, PartyKind};
-pub use calendar::{Calendars, SendingDay, Weekdays};
+pub use calendar::{Calendar, CalendarMissing, Calendars, DayKind, DueDateRule, QuietPeriod, Weekdays};
+pub use conduct::{ContactLaw, Hours, zone_of};
 pub use creditor::{BankAccount, Creditor, Requisites};
 pub use decision::{
     CaseChange, Check, Contacting, Decision, DecisionKind, ItemCode, ItemDecision, Netted, ReasonCode, TaskKind,

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::codes::codes;
 use super::{
-    Amounts, Calendars, Cause, Country, Creditor, CreditorId, Currency, LadderName, Language, PartyKind, StageName,
-    TaskKind,
+    Amounts, Calendars, Cause, Country, Creditor, CreditorId, Currency, Hours, LadderName, Language, PartyKind,
+    StageName, TaskKind,
 };
 
 /// How urgent a stage sounds. Ordered: from `Final` on a named deadline blocks everything else, and only the items
@@ -281,6 +281,12 @@ pub struct Policy {
     pub rows_in_letter: u32,
     /// Days after the planned send day for which the text of a letter stays true.
     pub valid_days: u32,
+    /// Hours of the debtor's day in which letters go out; none: at any hour.
+    #[serde(default)]
+    pub send_window: Option<Hours>,
+    /// Minutes after planning in which a person may still drop a notice before it goes out.
+    #[serde(default)]
+    pub review_window_minutes: u32,
     /// Days in which a withdrawn item that comes back unchanged is taken up again without a person.
     pub restore_days: u32,
     /// `policy.toml:12` per key, for explanations.

@@ -37,7 +37,7 @@ pub struct ClaimedNotice {
     pub tries: u32,
 }
 
-/// Claims the next notice that is due, with a lease of that many seconds by the database's clock.
+/// Claims the next notice that is due and whose send window is open, with a lease of that many seconds by the database's clock.
 ///
 /// # Errors
 /// When the database refuses.
@@ -51,8 +51,9 @@ pub async fn claim(
         "WITH next AS (
              SELECT notice_id, state FROM dunning.notice
              WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
-                        AND coalesce(not_before, '-infinity') <= clock_timestamp()
                     OR state = 'claimed' AND lease_until < clock_timestamp())
+               AND (send_windows IS NULL OR send_windows @> clock_timestamp()
+                    OR upper(send_windows) <= clock_timestamp())
                AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
              ORDER BY created_at, notice_id LIMIT 1 FOR UPDATE SKIP LOCKED)
          UPDATE dunning.notice n
@@ -106,8 +107,9 @@ pub async fn anything_due(connection: &mut PgConnection) -> Result<bool, RecordE
         r#"SELECT EXISTS (
                SELECT FROM dunning.notice
                WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
-                          AND coalesce(not_before, '-infinity') <= clock_timestamp()
                       OR state = 'claimed' AND lease_until < clock_timestamp())
+                 AND (send_windows IS NULL OR send_windows @> clock_timestamp()
+                      OR upper(send_windows) <= clock_timestamp())
                  AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)) AS "due!""#
     )
     .fetch_one(connection)
@@ -153,7 +155,7 @@ pub async fn in_flight_check(
          SET state = 'in_flight', counted_on = $3, lease_until = clock_timestamp() + make_interval(secs => $5),
              changed_at = clock_timestamp()
          WHERE n.notice_id = $1 AND n.lease_token = $2 AND n.state = 'claimed' AND n.lease_until > clock_timestamp()
-           AND n.valid_until >= $3
+           AND n.valid_until >= $3 AND coalesce(upper(n.send_windows), 'infinity') > clock_timestamp()
            AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
            AND ($4::timestamptz IS NULL OR (SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
                                             WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= $4)
@@ -184,7 +186,7 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                n.lease_token IS NOT DISTINCT FROM $2 AND n.state = 'claimed' AND n.lease_until > clock_timestamp()
                    AS "mine!",
                EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL) AS "paused!",
-               n.valid_until >= $3 AS "valid!",
+               n.valid_until >= $3 AND coalesce(upper(n.send_windows), 'infinity') > clock_timestamp() AS "valid!",
                $4::timestamptz IS NULL OR coalesce((SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
                    WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= $4, false) AS "fresh!",
                EXISTS (SELECT FROM unnest(c.items) AS i (item_id) WHERE NOT starts_with(i.item_id, 'plan:')

@@ -4,10 +4,19 @@ use chrono::NaiveDate;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::model::{AccountId, Actor, Cause, EventKind, ItemId};
+use crate::model::{AccountId, Actor, Cause, Event, EventKind, ItemId};
 
 use super::append;
 use super::register::{RegisterError, account_event, known};
+
+/// Why an account, or one of its items, is unpaid.
+#[derive(Debug, Clone, Copy)]
+pub struct NewCause<'a> {
+    pub item: Option<&'a ItemId>,
+    pub cause: Cause,
+    pub reason: &'a str,
+    pub since: NaiveDate,
+}
 
 /// Records why an account or an item is unpaid; returns its number.
 ///
@@ -16,13 +25,25 @@ use super::register::{RegisterError, account_event, known};
 pub async fn record_cause(
     connection: &mut PgConnection,
     account: &AccountId,
-    item: Option<&ItemId>,
-    cause: Cause,
-    reason: &str,
-    since: NaiveDate,
+    told: &NewCause<'_>,
     actor: &Actor,
 ) -> Result<i64, RegisterError> {
-    let creditor = known(connection, account, item).await?;
+    let creditor = known(connection, account, told.item).await?;
+    let taken = take_down(connection, &creditor, account, told, actor).await?;
+    let (id, event) = taken.ok_or(RegisterError::CauseKnown(told.cause))?;
+    append(connection, &[event]).await?;
+    Ok(id)
+}
+
+/// Its number and its event; nothing when the same cause stands on the same target already.
+pub(super) async fn take_down(
+    connection: &mut PgConnection,
+    creditor: &str,
+    account: &AccountId,
+    told: &NewCause<'_>,
+    actor: &Actor,
+) -> Result<Option<(i64, Event)>, RegisterError> {
+    let NewCause { item, cause, reason, since } = *told;
     let id = sqlx::query_scalar!(
         "INSERT INTO dunning.cause (creditor, account_id, item_id, cause, reason, since, recorded_by)
          VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -35,12 +56,12 @@ pub async fn record_cause(
         since,
         actor.person
     )
-    .fetch_optional(&mut *connection)
-    .await?
-    .ok_or(RegisterError::CauseKnown(cause))?;
-    let facts = json!({ "cause": cause, "number": id.to_string(), "item": item, "reason": reason });
-    append(connection, &[account_event(EventKind::CauseRecorded, &creditor, account, actor, facts)]).await?;
-    Ok(id)
+    .fetch_optional(connection)
+    .await?;
+    Ok(id.map(|id| {
+        let facts = json!({ "cause": cause, "number": id.to_string(), "item": item, "reason": reason });
+        (id, account_event(EventKind::CauseRecorded, creditor, account, actor, facts))
+    }))
 }
 
 /// Clears the causes recorded on exactly that target: all of them, or one. Returns how many.

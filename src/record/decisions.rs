@@ -1,8 +1,9 @@
 //! One page of a run's conclusions: decisions that changed, cases, tasks and planned notices, in one transaction.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -29,11 +30,13 @@ pub struct Planned {
     pub bytes: Vec<u8>,
     /// Random; makes the commitments in the log say nothing about what they commit to.
     pub salt: [u8; 32],
+    /// The hours in which it may go out, each from and to; empty: at any hour.
+    pub send_windows: Vec<(DateTime<Utc>, DateTime<Utc>)>,
     pub valid_until: NaiveDate,
     pub as_of: Option<NaiveDate>,
     pub fingerprint: String,
-    /// What the letter demands, as printed.
-    pub letter: serde_json::Value,
+    /// What the letter demands, as printed: JSON.
+    pub letter: String,
 }
 
 /// What a run concluded for one account.
@@ -45,7 +48,9 @@ pub struct PageWrite<'a> {
     pub planned: Option<&'a Planned>,
 }
 
-/// Writes a page of conclusions. Decisions equal to the account's previous one leave no row.
+/// Writes a page of conclusions, in a number of statements that does not depend on how many accounts are on it.
+/// Decisions equal to the account's previous one leave no row. Events stand in account order; those of one account as
+/// case, tasks, notice.
 ///
 /// # Errors
 /// When the database refuses; nothing of the page is written then, once the caller rolls back.
@@ -55,15 +60,35 @@ pub async fn write_page(
     actor: &Actor,
     page: &[PageWrite<'_>],
 ) -> Result<(), RecordError> {
-    let mut events = Vec::new();
     write_decisions(connection, run, page).await?;
+    let mut cases = write_cases(connection, run, page).await?;
+    let mut tasks = open_tasks(connection, run, page).await?;
+    let mut notices = plan(connection, run, page).await?;
+    let mut events = Vec::new();
     for one in page {
-        events.extend(write_case(connection, run, actor, one).await?);
-        for task in &one.decision.tasks {
-            events.extend(open_task(connection, run, actor, one.decision, task).await?);
+        let account = one.decision.account.as_str();
+        let mut add = |kind, notice: Option<Uuid>, facts| {
+            events.push(Event {
+                creditor: Some(run.creditor.to_string()),
+                account: Some(account.to_owned()),
+                run: Some(run.run.to_string()),
+                notice: notice.map(|id| id.to_string()),
+                ..Event::new(kind, actor.clone(), facts)
+            });
+        };
+        if let Some((kind, facts)) = cases.remove(account) {
+            add(kind, None, facts);
         }
-        if let Some(planned) = one.planned {
-            events.push(plan(connection, run, actor, one.snapshot, one.decision, planned).await?);
+        for task in &one.decision.tasks {
+            // Whoever asked first opened it.
+            let Some(id) = tasks.remove(&task_key(one.decision, task)) else { continue };
+            // The subject of a shared mailbox is an address: it stays out of the log.
+            let subject = if task.kind == TaskKind::SharedMailbox { "" } else { task.subject.as_str() };
+            let facts = json!({ "task": id.to_string(), "task_kind": task.kind.as_str(), "subject": subject });
+            add(task.kind.event(), None, facts);
+        }
+        if let Some((id, facts)) = one.planned.and_then(|planned| notices.remove_entry(&planned.notice)) {
+            add(EventKind::NoticePlanned, Some(id), facts);
         }
     }
     if !events.is_empty() {
@@ -111,7 +136,7 @@ async fn write_decisions(
             Verdict::Contact(_) => None,
         });
         identities.push(identity);
-        details.push(serde_json::to_value(one.decision).unwrap_or_default());
+        details.push(serde_json::to_string(one.decision).unwrap_or_default());
     }
     if ids.is_empty() {
         return Ok(());
@@ -119,8 +144,8 @@ async fn write_decisions(
     sqlx::query!(
         "INSERT INTO dunning.decision
              (run_id, creditor, account_id, business_date, kind, code, next_date, identity_sha256, detail)
-         SELECT $1, $2, row.account_id, $3, row.kind, row.code, row.next_date, row.identity, row.detail
-         FROM unnest($4::text[], $5::text[], $6::text[], $7::date[], $8::text[], $9::jsonb[])
+         SELECT $1, $2, row.account_id, $3, row.kind, row.code, row.next_date, row.identity, row.detail::jsonb
+         FROM unnest($4::text[], $5::text[], $6::text[], $7::date[], $8::text[], $9::text[])
              AS row (account_id, kind, code, next_date, identity, detail)",
         run.run.0,
         run.creditor.as_str(),
@@ -137,94 +162,127 @@ async fn write_decisions(
     Ok(())
 }
 
-async fn write_case(
+/// Opens and closes cases; what the log says about each account whose case changed.
+async fn write_cases(
     connection: &mut PgConnection,
     run: &RunStart,
-    actor: &Actor,
-    one: &PageWrite<'_>,
-) -> Result<Option<Event>, RecordError> {
-    let account = one.decision.account.as_str();
-    let (kind, facts) = match one.decision.case {
-        CaseChange::None => return Ok(None),
-        CaseChange::Open => {
-            let body = serde_json::to_string(one.ladder).unwrap_or_default();
-            let sha256 = texts_stored(connection, "ladder", &body).await?;
-            let opened = sqlx::query!(
-                "INSERT INTO dunning.debt_case (creditor, account_id, ladder_sha256, opened_on) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (account_id) WHERE closed_on IS NULL DO NOTHING",
-                run.creditor.as_str(),
-                account,
-                sha256,
-                run.business_date
-            )
-            .execute(&mut *connection)
-            .await?;
-            if opened.rows_affected() == 0 {
-                return Ok(None);
-            }
-            (EventKind::CaseOpened, json!({ "ladder": one.ladder.name, "ladder_sha256": sha256 }))
-        }
-        CaseChange::Close => {
-            sqlx::query!(
-                "UPDATE dunning.debt_case SET closed_on = $2 WHERE account_id = $1 AND closed_on IS NULL",
-                account,
-                run.business_date
-            )
-            .execute(&mut *connection)
-            .await?;
-            (EventKind::CaseClosed, json!({}))
-        }
-    };
-    Ok(Some(account_event(kind, run, actor, one.decision, facts)))
-}
-
-/// Opens a task unless one with the same cause is open; some are opened once and never again.
-async fn open_task(
-    connection: &mut PgConnection,
-    run: &RunStart,
-    actor: &Actor,
-    decision: &Decision,
-    task: &TaskRequest,
-) -> Result<Option<Event>, RecordError> {
-    // A mailbox is shared by many accounts: the task belongs to the creditor, once.
-    let account = if task.kind == TaskKind::SharedMailbox { "" } else { decision.account.as_str() };
-    let opened = sqlx::query_scalar!(
-        "INSERT INTO dunning.task (creditor, account_id, kind, subject, text, opened_on)
-         SELECT $1, $2, $3, $4, $5, $6
-         WHERE NOT ($7 AND EXISTS (SELECT FROM dunning.task
-                                   WHERE account_id = $2 AND kind = $3 AND subject = $4))
-         ON CONFLICT (creditor, account_id, kind, subject) WHERE closed_at IS NULL DO NOTHING
-         RETURNING task_id",
-        run.creditor.as_str(),
-        account,
-        task.kind.as_str(),
-        task.subject,
-        task.text,
-        run.business_date,
-        task.kind.is_opened_once()
-    )
-    .fetch_optional(connection)
-    .await?;
-    let Some(id) = opened else { return Ok(None) };
-    // The subject of a shared mailbox is an address: it stays out of the log.
-    let subject = if task.kind == TaskKind::SharedMailbox { "" } else { task.subject.as_str() };
-    let facts = json!({ "task": id.to_string(), "task_kind": task.kind.as_str(), "subject": subject });
-    Ok(Some(account_event(task.kind.event(), run, actor, decision, facts)))
-}
-
-fn account_event(
-    kind: EventKind,
-    run: &RunStart,
-    actor: &Actor,
-    decision: &Decision,
-    facts: serde_json::Value,
-) -> Event {
-    Event {
-        creditor: Some(run.creditor.to_string()),
-        account: Some(decision.account.to_string()),
-        run: Some(run.run.to_string()),
-        ..Event::new(kind, actor.clone(), facts)
+    page: &[PageWrite<'_>],
+) -> Result<BTreeMap<String, (EventKind, serde_json::Value)>, RecordError> {
+    let mut changed = BTreeMap::new();
+    let closing: Vec<&str> = page
+        .iter()
+        .filter(|one| one.decision.case == CaseChange::Close)
+        .map(|one| one.decision.account.as_str())
+        .collect();
+    if !closing.is_empty() {
+        sqlx::query!(
+            "UPDATE dunning.debt_case SET closed_on = $2 WHERE account_id = ANY ($1) AND closed_on IS NULL",
+            &closing as _,
+            run.business_date
+        )
+        .execute(&mut *connection)
+        .await?;
+        changed.extend(closing.iter().map(|account| ((*account).to_owned(), (EventKind::CaseClosed, json!({})))));
     }
+
+    let mut texts: BTreeMap<String, (String, &Ladder)> = BTreeMap::new();
+    let mut accounts = Vec::new();
+    let mut hashes = Vec::new();
+    for one in page.iter().filter(|one| one.decision.case == CaseChange::Open) {
+        let body = serde_json::to_string(one.ladder).unwrap_or_default();
+        let (hash, _) = match texts.entry(body) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let hash = texts_stored(connection, "ladder", new.key()).await?;
+                new.insert((hash, one.ladder))
+            }
+        };
+        accounts.push(one.decision.account.as_str());
+        hashes.push(hash.clone());
+    }
+    if accounts.is_empty() {
+        return Ok(changed);
+    }
+    let opened = sqlx::query!(
+        "INSERT INTO dunning.debt_case (creditor, account_id, ladder_sha256, opened_on)
+         SELECT $1, row.account_id, row.ladder_sha256, $2
+         FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS row (account_id, ladder_sha256, n) ORDER BY row.n
+         ON CONFLICT (account_id) WHERE closed_on IS NULL DO NOTHING
+         RETURNING account_id, ladder_sha256",
+        run.creditor.as_str(),
+        run.business_date,
+        &accounts as _,
+        &hashes
+    )
+    .fetch_all(connection)
+    .await?;
+    let names: BTreeMap<&str, &Ladder> = texts.values().map(|(hash, ladder)| (hash.as_str(), *ladder)).collect();
+    for row in opened {
+        let name = names.get(row.ladder_sha256.as_str()).map(|ladder| &ladder.name);
+        let facts = json!({ "ladder": name, "ladder_sha256": row.ladder_sha256 });
+        changed.insert(row.account_id, (EventKind::CaseOpened, facts));
+    }
+    Ok(changed)
+}
+
+/// What makes two requests the same task: account, kind and subject.
+type TaskKey = (String, &'static str, String);
+
+fn task_key(decision: &Decision, task: &TaskRequest) -> TaskKey {
+    // A mailbox is shared by many accounts, and so is a calendar: the task belongs to the creditor, once.
+    let of_creditor = matches!(task.kind, TaskKind::SharedMailbox | TaskKind::AddCalendar);
+    let account = if of_creditor { "" } else { decision.account.as_str() };
+    (account.to_owned(), task.kind.as_str(), task.subject.clone())
+}
+
+/// Opens tasks unless one with the same cause is open; some are opened once and never again. Returns the numbers of those that are new.
+async fn open_tasks(
+    connection: &mut PgConnection,
+    run: &RunStart,
+    page: &[PageWrite<'_>],
+) -> Result<BTreeMap<TaskKey, i64>, RecordError> {
+    let mut accounts = Vec::new();
+    let mut kinds = Vec::new();
+    let mut subjects = Vec::new();
+    let mut texts = Vec::new();
+    let mut once = Vec::new();
+    let mut names = BTreeMap::new();
+    for (decision, task) in page.iter().flat_map(|one| one.decision.tasks.iter().map(|task| (one.decision, task))) {
+        let (account, kind, subject) = task_key(decision, task);
+        names.insert(kind, kind);
+        accounts.push(account);
+        kinds.push(kind);
+        subjects.push(subject);
+        texts.push(task.text.as_str());
+        once.push(task.kind.is_opened_once());
+    }
+    if accounts.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let opened = sqlx::query!(
+        "INSERT INTO dunning.task (creditor, account_id, kind, subject, text, opened_on)
+         SELECT $1, row.account_id, row.kind, row.subject, row.text, $2
+         FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[]) WITH ORDINALITY
+             AS row (account_id, kind, subject, text, once, n)
+         WHERE NOT (row.once AND EXISTS (SELECT FROM dunning.task t WHERE t.account_id = row.account_id
+                                           AND t.kind = row.kind AND t.subject = row.subject))
+         ORDER BY row.n
+         ON CONFLICT (creditor, account_id, kind, subject) WHERE closed_at IS NULL DO NOTHING
+         RETURNING task_id, account_id, kind, subject",
+        run.creditor.as_str(),
+        run.business_date,
+        &accounts,
+        &kinds as _,
+        &subjects,
+        &texts as _,
+        &once
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(opened
+        .into_iter()
+        .filter_map(|row| Some(((row.account_id, *names.get(row.kind.as_str())?, row.subject), row.task_id)))
+        .collect())
 }
 
 /// The demanded items with their own stage and what is to pay on each.

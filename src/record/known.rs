@@ -14,12 +14,25 @@ use super::{RecordError, append};
 pub struct Comparison {
     /// Items that were open when last seen.
     pub open_before: i64,
-    /// Items that were open when last seen and are gone: (account, item).
+    /// How many of them are gone.
+    pub vanished_count: i64,
+    /// Those that are gone: (account, item); none when they are more than [`Self::limit`].
     pub vanished: Vec<(String, String)>,
     /// Settled items that are open again.
     pub reopened: i64,
     /// Withdrawn items that came back unchanged in time: (account, item).
     pub restored: Vec<(String, String)>,
+    /// Whether some item is new, or looks different from when it was last seen.
+    pub changed: bool,
+}
+
+impl Comparison {
+    /// How many items may vanish or open again at once: 2 % of what was open, and never so few that a normal day is
+    /// refused (design of the ledger contract).
+    #[must_use]
+    pub fn limit(&self) -> i64 {
+        20.max(self.open_before / 50)
+    }
 }
 
 /// Compares the creditor's ledger with what was seen before. `restore_days`: a withdrawn item that comes back
@@ -33,42 +46,71 @@ pub async fn compare(
     today: NaiveDate,
     restore_days: u32,
 ) -> Result<Comparison, RecordError> {
-    let totals = sqlx::query!(
-        r#"SELECT count(*) FILTER (WHERE k.state = 'open') AS "open_before!",
-               count(*) FILTER (WHERE k.state = 'settled' AND l.open_amount::numeric <> 0) AS "reopened!"
-           FROM dunning.known_item k LEFT JOIN ledger.item l ON l.item_id::text = k.item_id
-           WHERE k.creditor = $1"#,
+    // Seen from the ledger's side: one pass that the server may share among its processes.
+    let seen = sqlx::query!(
+        r#"SELECT count(*) FILTER (WHERE k.state = 'open' AND k.creditor = $1) AS "open!",
+               count(*) FILTER (WHERE k.state = 'settled' AND k.creditor = $1 AND l.open_amount::numeric <> 0)
+                   AS "reopened!",
+               count(*) FILTER (WHERE k.item_id IS NULL
+                   OR k.state <> 'withdrawn'
+                   AND (k.state, k.fingerprint, k.creditor, k.account_id) IS DISTINCT FROM
+                       (CASE WHEN l.open_amount::numeric = 0 THEN 'settled' ELSE 'open' END,
+                        concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric), l.currency,
+                                  l.due_date), a.creditor::text, l.account_id::text)) AS "changed!"
+           FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
+           LEFT JOIN dunning.known_item k ON k.item_id = l.item_id::text
+           WHERE a.creditor::text = $1"#,
         creditor.as_str()
     )
     .fetch_one(&mut *connection)
     .await?;
-    let vanished = sqlx::query!(
-        "SELECT k.account_id, k.item_id FROM dunning.known_item k
-         WHERE k.creditor = $1 AND k.state = 'open'
-           AND NOT EXISTS (SELECT FROM ledger.item l WHERE l.item_id::text = k.item_id)
-         ORDER BY k.item_id",
+    let before = sqlx::query!(
+        r#"SELECT count(*) FILTER (WHERE state = 'open') AS "open!",
+               count(*) FILTER (WHERE state = 'withdrawn') AS "withdrawn!"
+           FROM dunning.known_item WHERE creditor = $1"#,
         creditor.as_str()
     )
-    .fetch_all(&mut *connection)
+    .fetch_one(&mut *connection)
     .await?;
-    let restored = sqlx::query!(
-        "SELECT k.account_id, k.item_id FROM dunning.known_item k JOIN ledger.item l ON l.item_id::text = k.item_id
-         WHERE k.creditor = $1 AND k.state = 'withdrawn' AND k.withdrawn_on >= $2::date - $3::int
-           AND k.fingerprint = concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric),
-                                         l.currency, l.due_date)
-         ORDER BY k.item_id",
-        creditor.as_str(),
-        today,
-        i32::try_from(restore_days).unwrap_or(i32::MAX)
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(Comparison {
-        open_before: totals.open_before,
-        vanished: vanished.into_iter().map(|row| (row.account_id, row.item_id)).collect(),
-        reopened: totals.reopened,
-        restored: restored.into_iter().map(|row| (row.account_id, row.item_id)).collect(),
-    })
+    let mut comparison = Comparison {
+        open_before: before.open,
+        reopened: seen.reopened,
+        changed: seen.changed > 0,
+        ..Comparison::default()
+    };
+    if seen.open != before.open {
+        let limit = comparison.limit();
+        let vanished = sqlx::query!(
+            r#"SELECT k.account_id, k.item_id, count(*) OVER () AS "all!" FROM dunning.known_item k
+               WHERE k.creditor = $1 AND k.state = 'open'
+                 AND NOT EXISTS (SELECT FROM ledger.item l WHERE l.item_id::text = k.item_id)
+               ORDER BY k.item_id LIMIT $2"#,
+            creditor.as_str(),
+            limit
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        comparison.vanished_count = vanished.first().map_or(0, |row| row.all);
+        if comparison.vanished_count <= limit {
+            comparison.vanished = vanished.into_iter().map(|row| (row.account_id, row.item_id)).collect();
+        }
+    }
+    if before.withdrawn > 0 {
+        let restored = sqlx::query!(
+            "SELECT k.account_id, k.item_id FROM dunning.known_item k JOIN ledger.item l ON l.item_id::text = k.item_id
+             WHERE k.creditor = $1 AND k.state = 'withdrawn' AND k.withdrawn_on >= $2::date - $3::int
+               AND k.fingerprint = concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric),
+                                             l.currency, l.due_date)
+             ORDER BY k.item_id",
+            creditor.as_str(),
+            today,
+            i32::try_from(restore_days).unwrap_or(i32::MAX)
+        )
+        .fetch_all(connection)
+        .await?;
+        comparison.restored = restored.into_iter().map(|row| (row.account_id, row.item_id)).collect();
+    }
+    Ok(comparison)
 }
 
 /// Remembers today's ledger: marks the vanished withdrawn, the restored open, and keeps the rest up to date.
@@ -82,38 +124,48 @@ pub async fn apply(
     actor: &Actor,
 ) -> Result<(), RecordError> {
     let ids = |pairs: &[(String, String)]| pairs.iter().map(|(_, item)| item.clone()).collect::<Vec<_>>();
-    sqlx::query!(
-        "UPDATE dunning.known_item SET state = 'withdrawn', withdrawn_on = $2 WHERE item_id = ANY ($1)",
-        &ids(&comparison.vanished),
-        run.business_date
-    )
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query!(
-        "UPDATE dunning.known_item SET state = 'open', withdrawn_on = NULL WHERE item_id = ANY ($1)",
-        &ids(&comparison.restored)
-    )
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query!(
-        "INSERT INTO dunning.known_item AS k (item_id, creditor, account_id, state, fingerprint, seen_on)
-         SELECT l.item_id::text, a.creditor::text, l.account_id::text,
-                CASE WHEN l.open_amount::numeric = 0 THEN 'settled' ELSE 'open' END,
-                concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric), l.currency, l.due_date),
-                $2
-         FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
-         WHERE a.creditor::text = $1
-         ON CONFLICT (item_id) DO UPDATE
-         SET creditor = excluded.creditor, account_id = excluded.account_id, state = excluded.state,
-             fingerprint = excluded.fingerprint, seen_on = excluded.seen_on
-         WHERE k.state <> 'withdrawn'
-           AND (k.state, k.fingerprint, k.creditor, k.account_id)
-               IS DISTINCT FROM (excluded.state, excluded.fingerprint, excluded.creditor, excluded.account_id)",
-        run.creditor.as_str(),
-        run.business_date
-    )
-    .execute(&mut *connection)
-    .await?;
+    if !comparison.vanished.is_empty() {
+        sqlx::query!(
+            "UPDATE dunning.known_item SET state = 'withdrawn', withdrawn_on = $2 WHERE item_id = ANY ($1)",
+            &ids(&comparison.vanished),
+            run.business_date
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !comparison.restored.is_empty() {
+        sqlx::query!(
+            "UPDATE dunning.known_item SET state = 'open', withdrawn_on = NULL WHERE item_id = ANY ($1)",
+            &ids(&comparison.restored)
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    if comparison.changed || !comparison.restored.is_empty() {
+        // Only what differs: a conflict locks its row, and writes, even where it changes nothing.
+        sqlx::query!(
+            "INSERT INTO dunning.known_item AS k (item_id, creditor, account_id, state, fingerprint, seen_on)
+             SELECT now.item_id, now.creditor, now.account_id, now.state, now.fingerprint, $2
+             FROM (SELECT l.item_id::text AS item_id, a.creditor::text AS creditor, l.account_id::text AS account_id,
+                          CASE WHEN l.open_amount::numeric = 0 THEN 'settled' ELSE 'open' END AS state,
+                          concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric),
+                                    l.currency, l.due_date) AS fingerprint
+                   FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
+                   WHERE a.creditor::text = $1) now
+             LEFT JOIN dunning.known_item o ON o.item_id = now.item_id
+             WHERE o.item_id IS NULL
+                OR o.state <> 'withdrawn'
+               AND (o.state, o.fingerprint, o.creditor, o.account_id)
+                   IS DISTINCT FROM (now.state, now.fingerprint, now.creditor, now.account_id)
+             ON CONFLICT (item_id) DO UPDATE
+             SET creditor = excluded.creditor, account_id = excluded.account_id, state = excluded.state,
+                 fingerprint = excluded.fingerprint, seen_on = excluded.seen_on",
+            run.creditor.as_str(),
+            run.business_date
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
     let events: Vec<Event> =
         [(EventKind::ItemWithdrawn, &comparison.vanished), (EventKind::ItemRestored, &comparison.restored)]
             .into_iter()

@@ -26,20 +26,21 @@ mod verify;
 pub use attempts::{
     Checked, ClaimedNotice, LastCheck, NextTry, Settled, anything_due, claim, in_flight_check, settle, sweep,
 };
-pub use causes::{clear_causes, record_cause, undo_write_off, write_off};
+pub use causes::{NewCause, clear_causes, record_cause, undo_write_off, write_off};
 pub use contacts::{enter_contact, remove_contact};
 pub use decisions::{PageWrite, Planned, write_page};
 pub use events::{append, head, texts_stored};
 pub use export::{EventLine, Message, event_lines, export_line, message_line, message_of, messages_of};
-pub use journal::{JournalRow, NoteText, add_note, journal, log_call};
+pub use journal::{Call, JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{NoticeRow, notices_of, release_run};
 pub use opening::{Opening, accounts_of, import_opening};
 pub use outbox::{
-    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, attempts_of, open_tasks, outbox, resolve, waiting,
+    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, Windowed, attempts_of, not_before, open_tasks, outbox,
+    resolve, waiting, windowed,
 };
-pub use past::{Past, mailboxes, past};
+pub use past::{Past, PastReader, mailboxes};
 pub use plans::{agree_plan, end_plan, lock_register};
 pub use promises::{promise, withdraw_promise};
 pub use register::{

@@ -119,6 +119,8 @@ pub struct OutboxRow {
     pub business_date: chrono::NaiveDate,
     pub tries: i32,
     pub next_try_at: Option<chrono::DateTime<chrono::Utc>>,
+    /// Where its send window is closed now: when the next one opens.
+    pub not_before: Option<chrono::DateTime<chrono::Utc>>,
     /// Of the last attempt: phase, and the relay's code where it gave one.
     pub phase: Option<String>,
     pub reply_code: Option<i32>,
@@ -132,6 +134,8 @@ pub async fn outbox(connection: &mut PgConnection) -> Result<Vec<OutboxRow>, Rec
     let rows = sqlx::query_as!(
         OutboxRow,
         r#"SELECT n.notice_id, n.account_id, n.stage, n.state, n.business_date, n.tries, n.next_try_at,
+               (SELECT min(lower(w)) FROM unnest(n.send_windows) w
+                WHERE NOT n.send_windows @> clock_timestamp() AND lower(w) > clock_timestamp()) AS "not_before?",
                a.phase AS "phase?", a.reply_code AS "reply_code?"
            FROM dunning.notice n
            LEFT JOIN LATERAL (SELECT phase, reply_code FROM dunning.attempt a
@@ -142,6 +146,25 @@ pub async fn outbox(connection: &mut PgConnection) -> Result<Vec<OutboxRow>, Rec
     .fetch_all(connection)
     .await?;
     Ok(rows)
+}
+
+/// From when a notice that waits for its send window may go out.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn not_before(
+    connection: &mut PgConnection,
+    notice: Uuid,
+) -> Result<Option<chrono::DateTime<chrono::Utc>>, RecordError> {
+    let opens = sqlx::query_scalar!(
+        "SELECT min(lower(w)) FROM dunning.notice n CROSS JOIN LATERAL unnest(n.send_windows) w
+         WHERE n.notice_id = $1 AND n.state IN ('planned', 'awaiting_approval', 'queued', 'deferred')
+           AND NOT n.send_windows @> clock_timestamp() AND lower(w) > clock_timestamp()",
+        notice
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(opens)
 }
 
 /// One attempt, with the relay's own words: personal data, for people who may see it.
@@ -200,7 +223,31 @@ pub async fn open_tasks(connection: &mut PgConnection) -> Result<Vec<TaskRow>, R
     Ok(rows)
 }
 
-/// What waits to be delivered, and why it was not: the distinct words of the last attempts, with how many notices.
+/// Notices whose send window is closed now.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Windowed {
+    pub notices: i64,
+    /// When the next window of one of them opens.
+    pub not_before: chrono::DateTime<chrono::Utc>,
+}
+
+/// How many notices wait for their send window, if any do.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn windowed(connection: &mut PgConnection) -> Result<Option<Windowed>, RecordError> {
+    let row = sqlx::query!(
+        r#"SELECT count(DISTINCT n.notice_id) AS "notices!", min(lower(w)) AS not_before
+           FROM dunning.notice n CROSS JOIN LATERAL unnest(n.send_windows) w
+           WHERE n.state IN ('queued', 'deferred') AND NOT n.send_windows @> clock_timestamp()
+             AND lower(w) > clock_timestamp()"#
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(row.not_before.map(|not_before| Windowed { notices: row.notices, not_before }))
+}
+
+/// What could be delivered now, and why it was not: the distinct words of the last attempts, with how many notices.
 ///
 /// # Errors
 /// When the database refuses.
@@ -212,6 +259,8 @@ pub async fn waiting(connection: &mut PgConnection) -> Result<Vec<(String, i64)>
            LEFT JOIN LATERAL (SELECT phase, reply_code, detail FROM dunning.attempt a
                               WHERE a.notice_id = n.notice_id ORDER BY number DESC LIMIT 1) a ON true
            WHERE n.state IN ('queued', 'deferred', 'claimed', 'in_flight')
+             AND (n.send_windows IS NULL OR n.send_windows @> clock_timestamp()
+                  OR upper(n.send_windows) <= clock_timestamp())
            GROUP BY 1 ORDER BY 2 DESC, 1"#
     )
     .fetch_all(connection)

@@ -1,5 +1,6 @@
 //! What is known about accounts from before: cases, notices, what people recorded, withdrawn items, mailboxes.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
@@ -31,46 +32,124 @@ pub struct Past {
     pub withdrawn: BTreeSet<ItemId>,
 }
 
-/// The past of those accounts, as far as it lies on or before `today`.
-///
-/// # Errors
-/// When the database refuses or holds something that does not parse.
-pub async fn past(
-    connection: &mut PgConnection,
-    accounts: &[AccountId],
-    today: NaiveDate,
-) -> Result<BTreeMap<AccountId, Past>, RecordError> {
-    let ids: Vec<String> = accounts.iter().map(AccountId::to_string).collect();
-    let mut pasts: BTreeMap<AccountId, Past> =
-        accounts.iter().map(|account| (account.clone(), Past::default())).collect();
+/// Reads the pasts of accounts, page by page, within one transaction: it asks once for what is the same on every page.
+pub struct PastReader {
+    recorded: Recorded,
+    /// By the hash of their text.
+    ladders: BTreeMap<String, Ladder>,
+}
 
-    let cases = sqlx::query!(
-        r#"SELECT c.account_id, c.opened_on, t.body FROM dunning.debt_case c JOIN dunning.text t ON t.sha256 = c.ladder_sha256
-           WHERE c.account_id = ANY ($1) AND c.opened_on <= $2 AND (c.closed_on IS NULL OR c.closed_on > $2)"#,
-        &ids,
-        today
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    for row in cases {
-        let ladder: Ladder =
-            serde_json::from_str(&row.body).map_err(|_| inconsistent("dunning.text", "body", &row.account_id))?;
-        if let Some(past) = of(&mut pasts, &row.account_id) {
-            past.case = Some(Case { ladder, opened_on: row.opened_on });
-        }
+/// The tables that hold anything at all.
+struct Recorded {
+    waivers: bool,
+    holds: bool,
+    handovers: bool,
+    promises: bool,
+    plans: bool,
+    causes: bool,
+    write_offs: bool,
+    contacts: bool,
+    calls: bool,
+    withdrawn: bool,
+}
+
+impl PastReader {
+    /// # Errors
+    /// When the database refuses.
+    pub async fn open(connection: &mut PgConnection) -> Result<Self, RecordError> {
+        let recorded = sqlx::query_as!(
+            Recorded,
+            r#"SELECT EXISTS (SELECT FROM dunning.waiver) AS "waivers!",
+                   EXISTS (SELECT FROM dunning.hold WHERE released_at IS NULL) AS "holds!",
+                   EXISTS (SELECT FROM dunning.handover WHERE back_at IS NULL) AS "handovers!",
+                   EXISTS (SELECT FROM dunning.promise) AS "promises!",
+                   EXISTS (SELECT FROM dunning.plan) AS "plans!",
+                   EXISTS (SELECT FROM dunning.cause WHERE cleared_at IS NULL) AS "causes!",
+                   EXISTS (SELECT FROM dunning.write_off WHERE undone_at IS NULL) AS "write_offs!",
+                   EXISTS (SELECT FROM dunning.contact_entry WHERE ended_at IS NULL) AS "contacts!",
+                   EXISTS (SELECT FROM dunning.call) AS "calls!",
+                   EXISTS (SELECT FROM dunning.known_item WHERE state = 'withdrawn') AS "withdrawn!""#
+        )
+        .fetch_one(connection)
+        .await?;
+        Ok(Self { recorded, ladders: BTreeMap::new() })
     }
 
+    /// The past of those accounts, as far as it lies on or before `today`.
+    ///
+    /// # Errors
+    /// When the database refuses or holds something that does not parse.
+    pub async fn page(
+        &mut self,
+        connection: &mut PgConnection,
+        accounts: &[AccountId],
+        today: NaiveDate,
+    ) -> Result<BTreeMap<AccountId, Past>, RecordError> {
+        let ids: Vec<String> = accounts.iter().map(AccountId::to_string).collect();
+        let mut pasts: BTreeMap<AccountId, Past> =
+            accounts.iter().map(|account| (account.clone(), Past::default())).collect();
+        self.cases(connection, &ids, today, &mut pasts).await?;
+        notices(connection, &ids, today, &mut pasts).await?;
+        register(connection, &self.recorded, &ids, today, &mut pasts).await?;
+        Ok(pasts)
+    }
+
+    async fn cases(
+        &mut self,
+        connection: &mut PgConnection,
+        ids: &[String],
+        today: NaiveDate,
+        pasts: &mut BTreeMap<AccountId, Past>,
+    ) -> Result<(), RecordError> {
+        let cases = sqlx::query!(
+            "SELECT account_id, opened_on, ladder_sha256 FROM dunning.debt_case
+             WHERE account_id = ANY ($1) AND opened_on <= $2 AND (closed_on IS NULL OR closed_on > $2)",
+            ids,
+            today
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        for row in cases {
+            let ladder = match self.ladders.entry(row.ladder_sha256) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let body = sqlx::query_scalar!("SELECT body FROM dunning.text WHERE sha256 = $1", new.key())
+                        .fetch_one(&mut *connection)
+                        .await?;
+                    let ladder = serde_json::from_str(&body)
+                        .map_err(|_| inconsistent("dunning.text", "body", &row.account_id))?;
+                    new.insert(ladder)
+                }
+            };
+            if let Some(past) = of(pasts, &row.account_id) {
+                past.case = Some(Case { ladder: ladder.clone(), opened_on: row.opened_on });
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn notices(
+    connection: &mut PgConnection,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
+    // Notice by notice, so that the items are found by their index whatever the planner knows about the tables.
     let notices = sqlx::query!(
         r#"SELECT n.notice_id, n.account_id, n.stage, n.tone, n.state, n.business_date, n.counted_on, n.accepted_on,
-               n.respond_by, n.recipient_key, n.message_id,
-               array_agg(i.item_id ORDER BY i.item_id) AS "items!", array_agg(i.stage ORDER BY i.item_id) AS "stages!"
-           FROM dunning.notice n JOIN dunning.notice_item i USING (notice_id)
+               n.respond_by, n.recipient_key, n.message_id, i.items AS "items!", i.stages AS "stages!"
+           FROM dunning.notice n
+           CROSS JOIN LATERAL (SELECT array_agg(item_id ORDER BY item_id) AS items,
+                                      array_agg(stage ORDER BY item_id) AS stages
+                               FROM dunning.notice_item WHERE notice_id = n.notice_id) i
            WHERE n.account_id COLLATE "C" = ANY ($1) AND n.business_date <= $2 AND n.state <> 'cancelled'
-           GROUP BY n.notice_id"#,
-        &ids,
+             AND i.items IS NOT NULL
+           ORDER BY n.notice_id"#,
+        ids,
         today
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in notices {
         let state =
@@ -91,18 +170,67 @@ pub async fn past(
             mailbox: row.recipient_key,
             message_id: row.message_id,
         };
-        if let Some(past) = of(&mut pasts, &row.account_id) {
+        if let Some(past) = of(pasts, &row.account_id) {
             past.history.notices.push(notice);
         }
     }
+    Ok(())
+}
 
+/// What people recorded, and the items that are withdrawn.
+async fn register(
+    connection: &mut PgConnection,
+    recorded: &Recorded,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
+    if recorded.waivers {
+        waivers(connection, ids, today, pasts).await?;
+    }
+    if recorded.holds {
+        holds(connection, ids, pasts).await?;
+    }
+    if recorded.handovers {
+        handovers(connection, ids, pasts).await?;
+    }
+    if recorded.promises {
+        promises(connection, ids, today, pasts).await?;
+    }
+    if recorded.plans {
+        plans(connection, ids, today, pasts).await?;
+    }
+    if recorded.causes {
+        causes(connection, ids, today, pasts).await?;
+    }
+    if recorded.write_offs {
+        write_offs(connection, ids, today, pasts).await?;
+    }
+    if recorded.contacts {
+        contacts(connection, ids, today, pasts).await?;
+    }
+    if recorded.calls {
+        calls(connection, ids, today, pasts).await?;
+    }
+    if recorded.withdrawn {
+        withdrawn(connection, ids, pasts).await?;
+    }
+    Ok(())
+}
+
+async fn waivers(
+    connection: &mut PgConnection,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
     let waivers = sqlx::query!(
         "SELECT account_id, item_id, stage, waived_on, reason, waived_by, elsewhere FROM dunning.waiver
          WHERE account_id = ANY ($1) AND since <= $2",
-        &ids,
+        ids,
         today
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in waivers {
         let waiver = Waiver {
@@ -112,17 +240,24 @@ pub async fn past(
             reason: row.reason,
             elsewhere: row.elsewhere.then_some(row.waived_by),
         };
-        if let Some(past) = of(&mut pasts, &row.account_id) {
+        if let Some(past) = of(pasts, &row.account_id) {
             past.history.waivers.push(waiver);
         }
     }
+    Ok(())
+}
 
+async fn holds(
+    connection: &mut PgConnection,
+    ids: &[String],
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
     let holds = sqlx::query!(
         r#"SELECT account_id, item_id, until, reason, cause, since FROM dunning.hold
            WHERE account_id COLLATE "C" = ANY ($1) AND released_at IS NULL"#,
-        &ids
+        ids
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in holds {
         let target = match &row.item_id {
@@ -133,11 +268,18 @@ pub async fn past(
             .cause
             .map(|text| Cause::parse(&text).ok_or_else(|| inconsistent("dunning.hold", "cause", &text)))
             .transpose()?;
-        if let Some(past) = of(&mut pasts, &row.account_id) {
+        if let Some(past) = of(pasts, &row.account_id) {
             past.holds.push(Hold { target, until: row.until, reason: row.reason, cause, since: row.since });
         }
     }
+    Ok(())
+}
 
+async fn handovers(
+    connection: &mut PgConnection,
+    ids: &[String],
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
     let handovers = sqlx::query!(
         r#"SELECT h.handover_id, h.account_id, h.handed_to, h.reason, h.since,
                array_remove(array_agg(i.item_id ORDER BY i.item_id), NULL) AS "items!",
@@ -145,9 +287,9 @@ pub async fn past(
                array_remove(array_agg(i.open_then ORDER BY i.item_id), NULL) AS "open!: Vec<Decimal>"
            FROM dunning.handover h LEFT JOIN dunning.handover_item i USING (handover_id)
            WHERE h.account_id COLLATE "C" = ANY ($1) AND h.back_at IS NULL GROUP BY h.handover_id"#,
-        &ids
+        ids
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in handovers {
         let items: Result<Vec<HandoverItem>, RecordError> = row
@@ -166,11 +308,19 @@ pub async fn past(
             number: row.handover_id,
             items: items?,
         };
-        if let Some(past) = of(&mut pasts, &row.account_id) {
+        if let Some(past) = of(pasts, &row.account_id) {
             past.handover = Some(handover);
         }
     }
+    Ok(())
+}
 
+async fn promises(
+    connection: &mut PgConnection,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
     let promises = sqlx::query!(
         r#"SELECT p.promise_id, p.account_id, p.amount, p.currency, p.made_on, p.by_day, p.tolerance_days, p.reason,
                p.withdrawn_at IS NOT NULL AS "withdrawn!",
@@ -179,10 +329,10 @@ pub async fn past(
            FROM dunning.promise p JOIN dunning.promise_item i USING (promise_id)
            WHERE p.account_id COLLATE "C" = ANY ($1) AND p.made_on <= $2
            GROUP BY p.promise_id"#,
-        &ids,
+        ids,
         today
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in promises {
         let currency = currency(&row.currency)?;
@@ -202,50 +352,59 @@ pub async fn past(
             reason: row.reason,
             withdrawn: row.withdrawn,
         };
-        if let Some(past) = of(&mut pasts, &row.account_id) {
+        if let Some(past) = of(pasts, &row.account_id) {
             past.promises.push(promise);
         }
     }
+    Ok(())
+}
 
-    plans(connection, &ids, today, &mut pasts).await?;
-    causes_and_write_offs(connection, &ids, today, &mut pasts).await?;
-    contacts(connection, &ids, today, &mut pasts).await?;
-
+async fn calls(
+    connection: &mut PgConnection,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
     let calls = sqlx::query!(
         r#"SELECT account_id, called_on FROM dunning.call WHERE account_id COLLATE "C" = ANY ($1) AND called_on <= $2"#,
-        &ids,
+        ids,
         today
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in calls {
-        if let Some(past) = of(&mut pasts, &row.account_id) {
+        if let Some(past) = of(pasts, &row.account_id) {
             past.history.other_contacts.push(row.called_on);
         }
     }
+    Ok(())
+}
 
+async fn withdrawn(
+    connection: &mut PgConnection,
+    ids: &[String],
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
     let withdrawn = sqlx::query!(
         "SELECT account_id, item_id FROM dunning.known_item WHERE account_id = ANY ($1) AND state = 'withdrawn'",
-        &ids
+        ids
     )
     .fetch_all(connection)
     .await?;
     for row in withdrawn {
         let item = item_id(&row.item_id)?;
-        if let Some(past) = of(&mut pasts, &row.account_id) {
+        if let Some(past) = of(pasts, &row.account_id) {
             past.withdrawn.insert(item);
         }
     }
-    Ok(pasts)
+    Ok(())
 }
-
-type Pasts = BTreeMap<AccountId, Past>;
 
 async fn plans(
     connection: &mut PgConnection,
     ids: &[String],
     today: NaiveDate,
-    pasts: &mut Pasts,
+    pasts: &mut BTreeMap<AccountId, Past>,
 ) -> Result<(), RecordError> {
     let rows = sqlx::query!(
         r#"SELECT p.plan_id, p.version, p.account_id, p.currency, p.agreed_on, p.tolerance_days, p.on_missed, p.reason,
@@ -302,11 +461,11 @@ async fn plans(
     Ok(())
 }
 
-async fn causes_and_write_offs(
+async fn causes(
     connection: &mut PgConnection,
     ids: &[String],
     today: NaiveDate,
-    pasts: &mut Pasts,
+    pasts: &mut BTreeMap<AccountId, Past>,
 ) -> Result<(), RecordError> {
     let causes = sqlx::query!(
         r#"SELECT cause_id, account_id, item_id, cause, reason, since FROM dunning.cause
@@ -314,7 +473,7 @@ async fn causes_and_write_offs(
         ids,
         today
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in causes {
         let recorded = RecordedCause {
@@ -328,6 +487,15 @@ async fn causes_and_write_offs(
             past.causes.push(recorded);
         }
     }
+    Ok(())
+}
+
+async fn write_offs(
+    connection: &mut PgConnection,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
     let write_offs = sqlx::query!(
         r#"SELECT account_id, item_id, reason, since FROM dunning.write_off
            WHERE account_id COLLATE "C" = ANY ($1) AND since <= $2 AND undone_at IS NULL ORDER BY write_off_id"#,
@@ -349,7 +517,7 @@ async fn contacts(
     connection: &mut PgConnection,
     ids: &[String],
     today: NaiveDate,
-    pasts: &mut Pasts,
+    pasts: &mut BTreeMap<AccountId, Past>,
 ) -> Result<(), RecordError> {
     let rows = sqlx::query!(
         r#"SELECT e.account_id, e.contact_id, e.role, e.no_email, e.language, d.email AS "email?", d.phone AS "phone?",

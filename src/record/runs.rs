@@ -60,6 +60,7 @@ pub struct RunStart {
     pub policy_sha256: String,
     pub templates_sha256: String,
     pub creditors_sha256: String,
+    pub calendars_sha256: String,
     /// Wall time.
     pub started_at: DateTime<Utc>,
 }
@@ -117,8 +118,9 @@ async fn insert(
 ) -> Result<(), RecordError> {
     sqlx::query!(
         "INSERT INTO dunning.run (run_id, creditor, business_date, scheduled, as_of, state, reason, invoices_as_of,
-             payments_as_of, policy_sha256, templates_sha256, creditors_sha256, started_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+             payments_as_of, policy_sha256, templates_sha256, creditors_sha256, calendars_sha256,
+             started_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         run.run.0,
         run.creditor.as_str(),
         run.business_date,
@@ -131,6 +133,7 @@ async fn insert(
         run.policy_sha256,
         run.templates_sha256,
         run.creditors_sha256,
+        run.calendars_sha256,
         run.started_at
     )
     .execute(connection)
@@ -144,6 +147,7 @@ fn run_event(kind: EventKind, run: &RunStart, actor: &Actor, mut facts: serde_js
         object.insert("policy_sha256".into(), run.policy_sha256.clone().into());
         object.insert("templates_sha256".into(), run.templates_sha256.clone().into());
         object.insert("creditors_sha256".into(), run.creditors_sha256.clone().into());
+        object.insert("calendars_sha256".into(), run.calendars_sha256.clone().into());
         if let Some(freshness) = run.freshness {
             object.insert("payments_as_of".into(), freshness.payments_as_of.to_rfc3339().into());
         }

@@ -232,7 +232,8 @@ fn an_unknown_key_is_an_error_in_every_section_of_every_file() {
             let findings = load_from(&sources, Path::new("."), [], None).unwrap_err();
             let ids: Vec<_> = findings.iter().map(|finding| finding.id).collect();
             // Where the keys are currencies or countries, the key is a wrong one of those.
-            let open = ["[minimum]", "[rates]", "[country_languages]"].contains(&header);
+            let open = ["[minimum]", "[rates]", "[country_languages]", "[calendars]", "[effective_due_date]"]
+                .contains(&header);
             assert!(ids.contains(if open { &"C014" } else { &"C012" }), "{header}: {findings}");
             tried += 1;
         }
@@ -1058,6 +1059,7 @@ fn ids_of_findings_are_unique() {
 #[test]
 fn the_folder_is_read_with_its_drop_ins_in_the_order_of_their_names() {
     let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("calendars")).unwrap();
     for source in Source::shipped() {
         fs::write(dir.path().join(source.name), source.text).unwrap();
     }
@@ -1098,5 +1100,92 @@ error[C012 unknown_key]: `dispatch.retry_frist_minutes` is not a key of this ver
 3 | retry_frist_minutes = 2
   | ^^^^^^^^^^^^^^^^^^^ did you mean `retry_first_minutes`?
 ",
+    );
+}
+
+#[test]
+fn calendars_are_read_and_their_mistakes_have_a_row_and_a_column() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("calendars")).unwrap();
+    for source in Source::shipped() {
+        fs::write(dir.path().join(source.name), source.text).unwrap();
+    }
+    let text = "# years: 2026-2027\ndate,kind,name,source\n2026-12-25,holliday,Christmas Day,law\n25.12.2026,holiday,x,y\n\
+                2028-01-01,holiday,New Year's Day,law\n2026-12-26,holiday,law\n";
+    fs::write(dir.path().join("calendars/it.csv"), text).unwrap();
+    let policy = dir.path().join("policy.toml");
+    let changed = fs::read_to_string(&policy)
+        .unwrap()
+        .replace("IT = \"it\"\nPL = \"pl\"\nRU = \"ru\"\n\n#", "IT = \"it\"\nPL = \"pol\"\nRU = \"ru\"\n\n#");
+    fs::write(policy, changed).unwrap();
+    let said = load(dir.path(), [], None).unwrap_err().to_string();
+    let said = said.replace(dir.path().to_str().unwrap(), "config");
+    same(
+        &said,
+        r#"
+error[C014 unknown_value]: `calendars.PL`: there is no calendars/pol.csv: add it, or write "weekdays" when Monday to Friday are worked and no holiday is to be known
+   --> config/policy.toml:133:6
+    |
+133 | PL = "pol"
+    |      ^^^^^ did you mean `pl`?
+
+error[C014 unknown_value]: `kind` must be "holiday" or "working"
+ --> config/calendars/it.csv:3:12
+  |
+3 | 2026-12-25,holliday,Christmas Day,law
+  |            ^^^^^^^^
+
+error[C016 invalid_value]: write the date as 2026-12-25
+ --> config/calendars/it.csv:4:1
+  |
+4 | 25.12.2026,holiday,x,y
+  | ^^^^^^^^^^
+
+error[C015 out_of_range]: 2028-01-01 is not in the years that the head of the file names; correct one of them
+ --> config/calendars/it.csv:5:1
+  |
+5 | 2028-01-01,holiday,New Year's Day,law
+  | ^^^^^^^^^^
+
+error[C016 invalid_value]: a row has the four columns date,kind,name,source; a name with a comma stands in quotes
+ --> config/calendars/it.csv:6:1
+  |
+6 | 2026-12-26,holiday,law
+  | ^^^^^^^^^^^^^^^^^^^^^^
+"#,
+    );
+}
+
+#[test]
+fn a_year_that_nobody_filled_in_is_not_covered() {
+    let mut sources = Source::shipped();
+    let italy = sources.iter_mut().find(|source| source.name == "calendars/it.csv").unwrap();
+    italy.text = italy.text.replace("# years: 2012-2027", "# years: 2012-2028");
+    let said = load_from(&sources, Path::new("."), [], None).unwrap_err().to_string();
+    assert!(said.contains("no day of 2028 is given"), "{said}");
+}
+
+#[test]
+fn weekdays_and_other_rules_are_said_in_the_policy() {
+    let loaded = read(
+        &[
+            ("policy.toml", "IE = \"ie\"", "FR = \"weekdays\""),
+            ("policy.toml", "PL = \"next_working_day\"", "PL = \"unmoved\"\nIT = \"next_working_day\""),
+            ("policy.toml", "from = \"09:00\"\nto = \"18:00\"", "from = \"00:00\"\nto = \"24:00\""),
+        ],
+        &[],
+    );
+    let policy = loaded.unwrap().config.policy;
+    let country = |code: &str| dunningd::model::Country::parse(code).unwrap();
+    let day = |text: &str| text.parse().unwrap();
+    let calendars = &policy.calendars;
+    assert_eq!(policy.send_window, None);
+    assert_eq!(calendars.is_working_day(country("FR"), day("2040-12-25")), Ok(true));
+    assert_eq!(calendars.effective_due_date(Some(country("PL")), day("2026-04-04")), Ok(day("2026-04-04")));
+    assert_eq!(calendars.effective_due_date(Some(country("IT")), day("2026-04-04")), Ok(day("2026-04-07")));
+    assert_eq!(
+        calendars.is_working_day(country("IE"), day("2026-12-24")).unwrap_err().to_string(),
+        "IE has no calendar: add it to [calendars] in policy.toml, with a file in calendars/ that covers 2026, or as \
+         \"weekdays\""
     );
 }

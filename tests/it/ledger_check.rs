@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
-use dunningd::ledger::{CheckOptions, ContractReport, RELATIONS, check};
+use dunningd::ledger::{CheckOptions, ContractReport, Depth, RELATIONS, Severity, check};
 use sqlx::AssertSqlSafe;
 
 use crate::support::postgres::Database;
@@ -19,6 +19,7 @@ fn options() -> CheckOptions {
         creditors: set(&["acme"]),
         own_domains: set(&["acme.example"]),
         currencies: set(&["EUR", "PLN"]),
+        depth: Depth::Everything,
     }
 }
 
@@ -46,7 +47,18 @@ async fn run(database: &Database, statements: impl Into<String>) {
 
 async fn checked(database: &Database) -> ContractReport {
     let pool = database.pool("dunningd_app").await;
-    check(&mut pool.acquire().await.unwrap(), &options()).await.unwrap()
+    let mut connection = pool.acquire().await.unwrap();
+    let whole = check(&mut connection, &options()).await.unwrap();
+    // What runs before a scan looks at less, and sees the same rows and the same reasons to stop.
+    let before_a_scan = CheckOptions { depth: Depth::WhatStopsARun, ..options() };
+    let quick = check(&mut connection, &before_a_scan).await.unwrap();
+    let seen = |report: &ContractReport| {
+        let counts = [report.open_items, report.broken_items, report.accounts, report.broken_accounts];
+        let broken = report.findings.iter().filter(|finding| finding.severity != Severity::Warning);
+        (counts, broken.cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(seen(&quick), seen(&whole));
+    whole
 }
 
 #[tokio::test]

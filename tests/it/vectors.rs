@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken table should stop the test")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
-use dunningd::model::{BankAccount, Currency};
+use dunningd::config;
+use dunningd::model::{BankAccount, Country, Currency};
 use dunningd::render::locale::{self, DateStyle, Locale};
 use rust_decimal::Decimal;
 
@@ -59,6 +60,33 @@ fn dates_are_written_as_the_table_says() {
         let date: NaiveDate = date.parse().unwrap();
         let written = locale::date(locale_of(tag), date, DateStyle::parse(style).unwrap());
         assert_eq!(written, unescape(expected), "{row:?}");
+    }
+}
+
+#[test]
+fn working_days_are_those_of_the_table() {
+    let rows = rows("holidays.csv");
+    assert!(rows.len() > 35);
+    let shipped = config::load_from(&config::Source::shipped(), Path::new("."), [], None).unwrap().config.policy;
+    let text = config::Source::shipped();
+    for row in rows {
+        let [country, part, date, _, working, next, ..] = row.as_slice() else { panic!("{row:?}") };
+        let file = if part.is_empty() { country.to_lowercase() } else { format!("gb-{}", part.to_lowercase()) };
+        // Each country's file in its turn: the three of the United Kingdom exclude each other in one policy.
+        let mut sources = text.clone();
+        let policy = sources.iter_mut().find(|source| source.name == "policy.toml").unwrap();
+        policy.text = policy
+            .text
+            .replace("GB = \"gb-eng\"", &format!("GB = \"{}\"", if part.is_empty() { "gb-eng" } else { &file }));
+        let calendars = if part.is_empty() {
+            shipped.calendars.clone()
+        } else {
+            config::load_from(&sources, Path::new("."), [], None).unwrap().config.policy.calendars
+        };
+        let country = Country::parse(country).unwrap();
+        let date: NaiveDate = date.parse().unwrap();
+        assert_eq!(calendars.is_working_day(country, date), Ok(working == "yes"), "{row:?}");
+        assert_eq!(calendars.first_working_day(country, date), Ok(next.parse().unwrap()), "{row:?}");
     }
 }
 

@@ -576,6 +576,8 @@ fn policy() -> Policy {
         accounts_per_mailbox: 3,
         rows_in_letter: 10,
         valid_days: 2,
+        send_window: None,
+        review_window_minutes: 0,
         restore_days: 7,
         causes: BTreeMap::new(),
         locations: ["contact_cap", "send_days", "languages", "minimum.EUR", "item_grace_days"]

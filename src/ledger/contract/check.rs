@@ -19,6 +19,16 @@ pub struct CheckOptions {
     pub own_domains: BTreeSet<String>,
     /// The currencies that policy and creditors know; empty: any of ISO 4217.
     pub currencies: BTreeSet<String>,
+    pub depth: Depth,
+}
+
+/// How much the check looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Every finding.
+    Everything,
+    /// What can stop a run or quarantines rows, and no warnings about rows: much less to read.
+    WhatStopsARun,
 }
 
 /// What a finding means for a run.
@@ -211,10 +221,20 @@ pub async fn check(connection: &mut PgConnection, options: &CheckOptions) -> Res
     let has_settlement = shape::check(connection, &mut tally).await?;
     // Without the columns there is nothing to ask the rows.
     if !tally.has_broken_shape() {
-        queries::check(connection, options, has_settlement, &mut tally).await?;
-        rows::accounts(connection, options, &mut tally).await?;
-        rows::contacts(connection, options, &mut tally).await?;
-        rows::items(connection, options, &mut tally).await?;
+        let promised = shape::promised(connection).await?;
+        queries::identities(connection, &promised, has_settlement, &mut tally).await?;
+        match options.depth {
+            Depth::Everything => {
+                queries::check(connection, options, &mut tally).await?;
+                rows::accounts(connection, options, "true", &mut tally).await?;
+                rows::contacts(connection, options, &mut tally).await?;
+                rows::items(connection, options, "true", &mut tally).await?;
+            }
+            Depth::WhatStopsARun => {
+                rows::doubtful_accounts(connection, options, &mut tally).await?;
+                rows::doubtful_items(connection, options, &mut tally).await?;
+            }
+        }
     }
     Ok(tally.report())
 }

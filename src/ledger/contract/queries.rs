@@ -7,6 +7,7 @@ use super::check::{
     CREDIT_EXCEEDS, CheckOptions, DOCUMENT_TWICE, DUPLICATE_ID, FUTURE_PAYMENTS, Kind, NO_FRESHNESS, NULL_IN_REQUIRED,
     ORPHAN_CONTACT, REFERS_TO_UNKNOWN, SHARED_MAILBOX, SHARED_TAX_ID, STALE_PAYMENTS, Tally,
 };
+use super::shape::Promised;
 
 /// Long enough for the longest weekend: the freshness gate of a run is exact, this is a hint.
 const STALE_AFTER: TimeDelta = TimeDelta::days(4);
@@ -21,18 +22,7 @@ const IDENTITIES: [(&str, &[&str]); 5] = [
 ];
 
 /// Each query gives one text per object.
-const QUERIES: [(&Kind, &str); 9] = [
-    (
-        &DUPLICATE_ID,
-        "SELECT 'account ' || account_id::text FROM ledger.account
-         GROUP BY account_id::text HAVING count(*) > 1",
-    ),
-    (
-        &DUPLICATE_ID,
-        "SELECT 'contact ' || contact_id::text FROM ledger.contact
-         GROUP BY contact_id::text HAVING count(*) > 1",
-    ),
-    (&DUPLICATE_ID, "SELECT 'item ' || item_id::text FROM ledger.item GROUP BY item_id::text HAVING count(*) > 1"),
+const QUERIES: [(&Kind, &str); 6] = [
     (
         &ORPHAN_CONTACT,
         "SELECT c.contact_id::text FROM ledger.contact c
@@ -69,13 +59,19 @@ const QUERIES: [(&Kind, &str); 9] = [
     ),
 ];
 
-pub(super) async fn check(
+/// Ids that are missing, or name two rows. Nothing is asked that the database guarantees.
+pub(super) async fn identities(
     connection: &mut PgConnection,
-    options: &CheckOptions,
+    promised: &Promised,
     has_settlement: bool,
     tally: &mut Tally,
 ) -> Result<(), sqlx::Error> {
     for (relation, columns) in IDENTITIES.iter().filter(|(relation, _)| has_settlement || *relation != "settlement") {
+        let columns: Vec<&str> =
+            columns.iter().copied().filter(|column| !promised.is_not_null(relation, column)).collect();
+        if columns.is_empty() {
+            continue;
+        }
         let counts: Vec<String> =
             columns.iter().map(|column| format!("count(*) FILTER (WHERE {column} IS NULL)")).collect();
         let statement = format!("SELECT {} FROM ledger.{relation}", counts.join(", "));
@@ -87,17 +83,42 @@ pub(super) async fn check(
             }
         }
     }
-    for (kind, query) in QUERIES {
-        // One total with the first objects; the rest stays in the database.
-        let statement = format!(
-            "SELECT object, count(*) OVER () FROM ({query}) found (object) ORDER BY object COLLATE \"C\" LIMIT 10"
-        );
-        let rows: Vec<(Option<String>, i64)> =
-            sqlx::query_as(AssertSqlSafe(statement)).fetch_all(&mut *connection).await?;
-        for (n, (object, total)) in rows.into_iter().enumerate() {
-            let count = if n == 0 { total.unsigned_abs() } else { 0 };
-            tally.add_many(kind, count, object.unwrap_or_else(|| "(no id)".to_owned()));
+    for (relation, column) in [("account", "account_id"), ("contact", "contact_id"), ("item", "item_id")] {
+        if !promised.is_unique(relation, column) {
+            let query = format!(
+                "SELECT '{relation} ' || {column}::text FROM ledger.{relation} GROUP BY {column}::text HAVING count(*) > 1"
+            );
+            objects(connection, &DUPLICATE_ID, &query, tally).await?;
         }
+    }
+    Ok(())
+}
+
+async fn objects(
+    connection: &mut PgConnection,
+    kind: &'static Kind,
+    query: &str,
+    tally: &mut Tally,
+) -> Result<(), sqlx::Error> {
+    // One total with the first objects; the rest stays in the database.
+    let statement =
+        format!("SELECT object, count(*) OVER () FROM ({query}) found (object) ORDER BY object COLLATE \"C\" LIMIT 10");
+    let rows: Vec<(Option<String>, i64)> = sqlx::query_as(AssertSqlSafe(statement)).fetch_all(connection).await?;
+    for (n, (object, total)) in rows.into_iter().enumerate() {
+        let count = if n == 0 { total.unsigned_abs() } else { 0 };
+        tally.add_many(kind, count, object.unwrap_or_else(|| "(no id)".to_owned()));
+    }
+    Ok(())
+}
+
+/// What several rows together show.
+pub(super) async fn check(
+    connection: &mut PgConnection,
+    options: &CheckOptions,
+    tally: &mut Tally,
+) -> Result<(), sqlx::Error> {
+    for (kind, query) in QUERIES {
+        objects(connection, kind, query, tally).await?;
     }
     freshness(connection, options, tally).await
 }

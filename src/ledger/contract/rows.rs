@@ -12,19 +12,20 @@ use super::check::{
     WRONG_SIGN,
 };
 use super::item::{RawItem, Rule, amount_sql, date_sql, problem};
-use crate::model::{ContactRole, Country, EmailAddress, Language, PartyKind};
+use crate::model::{ContactRole, Country, Currency, EmailAddress, ItemKind, Language, PartyKind};
 
 pub(super) async fn accounts(
     connection: &mut PgConnection,
     options: &CheckOptions,
+    condition: &str,
     tally: &mut Tally,
 ) -> Result<(), sqlx::Error> {
-    let mut rows = sqlx::query(
+    let statement = format!(
         "SELECT account_id::text, creditor::text, name::text, party_kind::text, country::text, language::text,
                 time_zone::text
-         FROM ledger.account",
-    )
-    .fetch(connection);
+         FROM ledger.account WHERE {condition}"
+    );
+    let mut rows = sqlx::query(AssertSqlSafe(statement)).fetch(connection);
     while let Some(row) = rows.try_next().await? {
         let Some(id) = row.try_get::<Option<&str>, _>(0)? else { continue };
         let creditor: Option<&str> = row.try_get(1)?;
@@ -128,19 +129,23 @@ impl Reach {
     }
 }
 
+/// The items that are still open, each with its account.
+const OPEN_ITEMS: &str = "FROM ledger.item i
+     LEFT JOIN (SELECT DISTINCT account_id::text AS account_id FROM ledger.account) a
+         ON a.account_id = i.account_id::text
+     WHERE (i.open_amount IS NULL OR i.open_amount <> 0)";
+
 /// The items that are still open: a settled one with a fault harms nobody.
 pub(super) async fn items(
     connection: &mut PgConnection,
     options: &CheckOptions,
+    condition: &str,
     tally: &mut Tally,
 ) -> Result<(), sqlx::Error> {
     let statement = format!(
         "SELECT i.item_id::text, a.account_id IS NOT NULL, i.kind::text, i.document_no::text, i.currency::text,
                 {}, {}, {}, {}
-         FROM ledger.item i
-         LEFT JOIN (SELECT DISTINCT account_id::text AS account_id FROM ledger.account) a
-             ON a.account_id = i.account_id::text
-         WHERE i.open_amount IS NULL OR i.open_amount <> 0",
+         {OPEN_ITEMS} AND {condition}",
         amount_sql("i.amount"),
         amount_sql("i.open_amount"),
         date_sql("i.issue_date"),
@@ -171,6 +176,55 @@ pub(super) async fn items(
         }
     }
     Ok(())
+}
+
+/// Counts the open items that plainly keep the contract where they are, and reads only the others. What is plain is a
+/// part of what [`problem`] accepts: the rule stays in one place.
+pub(super) async fn doubtful_items(
+    connection: &mut PgConnection,
+    options: &CheckOptions,
+    tally: &mut Tally,
+) -> Result<(), sqlx::Error> {
+    let quoted = |codes: Vec<&str>| codes.iter().map(|code| format!("'{code}'")).collect::<Vec<_>>().join(", ");
+    let debits = ItemKind::ALL.into_iter().filter(|kind| !kind.is_credit()).map(ItemKind::as_str).collect();
+    // NULL is no currency, so nothing is plain when none is known.
+    let currencies = options.currencies.iter().map(String::as_str).filter(|code| Currency::parse(code).is_ok());
+    let plain = format!(
+        "coalesce(i.item_id IS NOT NULL AND a.account_id IS NOT NULL AND i.kind::text IN ({}) AND i.currency::text IN ({})
+                  AND i.document_no::text <> '' AND i.open_amount > 0 AND i.open_amount <= i.amount
+                  AND i.amount < 1e20 AND scale(i.amount::numeric) <= 8 AND scale(i.open_amount::numeric) <= 8
+                  AND i.issue_date::date >= date '1900-01-01' AND i.due_date::date >= i.issue_date::date
+                  AND i.due_date::date <= date '2200-12-31', false)",
+        quoted(debits),
+        Some(quoted(currencies.collect())).filter(|list| !list.is_empty()).unwrap_or_else(|| "NULL".to_owned()),
+    );
+    let statement = format!("SELECT count(*) FILTER (WHERE {plain}), count(*) {OPEN_ITEMS}");
+    let (sound, all): (i64, i64) = sqlx::query_as(AssertSqlSafe(statement)).fetch_one(&mut *connection).await?;
+    tally.open_items += sound.unsigned_abs();
+    if all == sound { Ok(()) } else { items(connection, options, &format!("NOT {plain}"), tally).await }
+}
+
+/// Counts the accounts that plainly keep the contract, and reads only the others.
+pub(super) async fn doubtful_accounts(
+    connection: &mut PgConnection,
+    options: &CheckOptions,
+    tally: &mut Tally,
+) -> Result<(), sqlx::Error> {
+    let kinds: Vec<String> = PartyKind::ALL.iter().map(|kind| format!("'{}'", kind.as_str())).collect();
+    // A text is surely more than white space when its first character is a letter, digit or sign of these blocks.
+    let said = |column: &str| {
+        format!("(ascii({column}::text) BETWEEN 33 AND 126 OR ascii({column}::text) BETWEEN 192 AND 5000)")
+    };
+    let plain = format!(
+        "coalesce(account_id IS NOT NULL AND {} AND {} AND party_kind::text IN ({}), false)",
+        said("creditor"),
+        said("name"),
+        kinds.join(", ")
+    );
+    let statement = format!("SELECT count(*) FILTER (WHERE {plain}), count(*) FROM ledger.account");
+    let (sound, all): (i64, i64) = sqlx::query_as(AssertSqlSafe(statement)).fetch_one(&mut *connection).await?;
+    tally.accounts += sound.unsigned_abs();
+    if all == sound { Ok(()) } else { accounts(connection, options, &format!("NOT {plain}"), tally).await }
 }
 
 fn of(rule: Rule) -> &'static Kind {

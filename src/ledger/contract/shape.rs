@@ -1,6 +1,6 @@
 //! Relations, columns and types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
@@ -68,6 +68,52 @@ pub(super) async fn check(connection: &mut PgConnection, tally: &mut Tally) -> R
         }
     }
     Ok(has_settlement)
+}
+
+/// What the database itself guarantees about columns, so that no row has to be asked: (relation, column). Tables may;
+/// views promise nothing.
+#[derive(Default)]
+pub(super) struct Promised {
+    pub(super) not_null: BTreeSet<(String, String)>,
+    /// No two rows have the same value.
+    pub(super) unique: BTreeSet<(String, String)>,
+}
+
+impl Promised {
+    pub(super) fn is_not_null(&self, relation: &str, column: &str) -> bool {
+        self.not_null.contains(&(relation.to_owned(), column.to_owned()))
+    }
+
+    pub(super) fn is_unique(&self, relation: &str, column: &str) -> bool {
+        self.unique.contains(&(relation.to_owned(), column.to_owned()))
+    }
+}
+
+/// Reads from the catalogue what the operator's tables guarantee.
+pub(super) async fn promised(connection: &mut PgConnection) -> Result<Promised, sqlx::Error> {
+    // An index of a parent table says nothing about its children's rows.
+    let columns: Vec<(String, String, bool, bool)> = sqlx::query_as(
+        "SELECT c.relname::text, a.attname::text, a.attnotnull,
+                EXISTS (SELECT FROM pg_catalog.pg_index x
+                        WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indimmediate
+                          AND x.indnkeyatts = 1 AND x.indkey[0] = a.attnum AND x.indpred IS NULL)
+         FROM pg_catalog.pg_class c
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+         WHERE n.nspname = 'ledger' AND c.relkind = 'r' AND NOT c.relhassubclass AND a.attnotnull",
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut promised = Promised::default();
+    for (relation, column, not_null, unique) in columns {
+        if unique {
+            promised.unique.insert((relation.clone(), column.clone()));
+        }
+        if not_null {
+            promised.not_null.insert((relation, column));
+        }
+    }
+    Ok(promised)
 }
 
 /// Whether a column of that type can be cast to the contract's without loss. Binary floats cannot: 0.1 is not in them.

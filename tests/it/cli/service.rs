@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use chrono::{Datelike as _, NaiveDate};
+use dunningd::clock::Clock;
+use dunningd::model::Weekdays;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -84,6 +87,21 @@ async fn office() -> (Office, Program) {
         r#"send_days = ["monday", "tuesday", "wednesday", "thursday", "friday"]"#,
         r#"send_days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]"#,
     );
+    // The tests run on every day of the year and at every hour.
+    let year = Clock::system().today(chrono_tz::Tz::UTC).year();
+    let weekends =
+        (year - 1..=year + 1).flat_map(|year| NaiveDate::from_ymd_opt(year, 1, 1).unwrap().iter_days().take(365));
+    let weekends = weekends.filter(|day| !Weekdays::MONDAY_TO_FRIDAY.contains(day.weekday()));
+    let rows: String = weekends.map(|day| format!("{day},working,,\n")).collect();
+    let calendar = format!("# years: {}-{}\ndate,kind,name,source\n{rows}", year - 1, year + 1);
+    program.write("config/calendars/every-day.csv", &calendar);
+    program.replace(
+        "policy.toml",
+        "IE = \"ie\"\nIT = \"it\"\nPL = \"pl\"",
+        "IE = \"ie\"\nIT = \"every-day\"\nPL = \"every-day\"",
+    );
+    program.replace("policy.toml", "from = \"09:00\"\nto = \"18:00\"", "from = \"00:00\"\nto = \"24:00\"");
+    program.replace("policy.toml", "review_window_minutes = 120", "review_window_minutes = 0");
     (office, program)
 }
 

@@ -5,7 +5,7 @@ use dunningd::model::{
     AccountId, CallOutcome, Cause, ContactEntry, ContactId, ContactRole, Currency, EmailAddress, Handover, ItemId,
     Money, OnMissed,
 };
-use dunningd::record;
+use dunningd::record::{self, NewCause};
 use rust_decimal::Decimal;
 
 use crate::support::shell::{Office, day, day_plus};
@@ -185,7 +185,8 @@ async fn a_broken_promise_is_told_once() {
 async fn cause(office: &Office, cause: Cause) -> Result<i64, String> {
     let mut transaction = office.shell.pool.begin().await.unwrap();
     let actor = &office.shell.actor;
-    let id = record::record_cause(&mut transaction, &account(), Some(&item()), cause, "x", day(), actor).await;
+    let told = NewCause { item: Some(&item()), cause, reason: "x", since: day() };
+    let id = record::record_cause(&mut transaction, &account(), &told, actor).await;
     transaction.commit().await.unwrap();
     id.map_err(|error| error.to_string())
 }

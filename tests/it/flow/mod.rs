@@ -4,6 +4,7 @@
 
 mod agreements;
 mod as_of;
+mod calendar;
 mod crash;
 mod killed_scan;
 mod last_check;

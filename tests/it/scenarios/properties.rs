@@ -41,7 +41,10 @@ fn may_be_demanded(world: &World, item: &Item) -> bool {
             && paid < promise.amount.amount
             && today <= promise.by_day + Days::new(promise.tolerance_days.into())
     });
-    let collected = item.direct_debit_on.is_some_and(|day| world.policy.calendars.add_working_days(day, 7) >= today);
+    let collected = item.direct_debit_on.is_some_and(|day| {
+        let bank = dunningd::model::Country::parse("PL").unwrap();
+        world.policy.calendars.add_working_days(bank, day, 7).unwrap() >= today
+    });
     let late = item.due_date.map_or(0, |due| (today - due).num_days());
     !item.kind.is_credit()
         && item.open_amount > Decimal::ZERO

@@ -1,6 +1,6 @@
 //! What people record about an account, and what the rule makes of it.
 
-use dunningd::model::{Cause, CauseHold, CauseRule};
+use dunningd::model::{Cause, CauseHold, CauseRule, Country};
 
 use rust_decimal::Decimal;
 
@@ -152,11 +152,20 @@ fn an_invoice_that_did_not_arrive_is_sent_again_and_the_wait_begins_anew() {
 fn who_says_it_is_paid_is_left_alone_for_five_working_days() {
     let world = one().cause(Cause::SaysPaid, Some("A"), 0);
     // Every day is a working day in this world.
-    let last = world.policy.calendars.add_working_days(world.today, 5);
+    let last = world.policy.calendars.add_working_days(Country::parse("PL").unwrap(), world.today, 5).unwrap();
     let days = (last - world.today).num_days();
     check_items(&world.on(days), "A item_hold");
     check(&world.on(days + 1), "contact friendly: demands A");
     check_tasks(&world, "find_payment cause 1");
+}
+
+#[test]
+fn a_cause_whose_last_day_no_calendar_tells_goes_on_and_asks_for_the_calendar() {
+    let mut world = one().cause(Cause::SaysPaid, Some("A"), 0);
+    world.policy.calendars.elsewhere = None;
+    check_items(&world, "A item_hold");
+    check_tasks(&world, "add_calendar PL 2026, find_payment cause 1");
+    check_items(&world.on(100), "A item_hold");
 }
 
 #[test]
