@@ -6,8 +6,8 @@ use chrono::NaiveDate;
 use serde_json::json;
 
 use crate::daemon;
-use crate::decide::standings;
-use crate::model::{AccountId, Channel, Decision, Money, Promise, Standing, Verdict};
+use crate::decide::{plan_standings, standings};
+use crate::model::{AccountId, Channel, Decision, Money, Promise, Snapshot, Standing, Verdict};
 use crate::record::{self, DecisionRow, JournalRow, NoticeRow};
 
 use super::args::{Cli, ExplainArgs};
@@ -48,9 +48,17 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
     let journal = record::journal(&mut connection, &account).await?;
     let promises = standings(&snapshot, decision.business_date);
     if cli.json {
-        say!("{}", json!({ "decision": decision, "notices": notices, "promises": promises, "journal": journal }));
+        let plans = plan_standings(&snapshot, decision.business_date);
+        say!(
+            "{}",
+            json!({
+                "decision": decision, "notices": notices, "promises": promises, "journal": journal, "plans": plans,
+                "causes": snapshot.causes, "write_offs": snapshot.write_offs, "waivers": snapshot.history.waivers,
+            })
+        );
     } else {
         say_part!("{}", human(&snapshot.account.name, &decision, &promises, &notices));
+        say_part!("{}", recorded_by_people(&snapshot, &decision));
         say_part!("{}", calls_and_notes(&journal));
     }
     Ok(Exit::DONE)
@@ -200,6 +208,34 @@ fn items(out: &mut String, decision: &Decision) {
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn recorded_by_people(snapshot: &Snapshot, decision: &Decision) -> String {
+    let mut out = String::new();
+    let plans = plan_standings(snapshot, decision.business_date);
+    let plans = plans.iter().map(|(plan, now)| {
+        let items: Vec<&str> = plan.items.iter().map(|one| one.item.as_str()).collect();
+        format!("{}.{}  {}, items {}", plan.number, plan.version, plan.tell(now), items.join(", "))
+    });
+    section(&mut out, "Instalment plans", plans);
+    section(&mut out, "Causes", snapshot.causes.iter().map(crate::model::RecordedCause::tell));
+    let write_offs = snapshot.write_offs.iter().map(|off| format!("{}  item {}: {}", off.since, off.item, off.reason));
+    section(&mut out, "Write-offs", write_offs);
+    let stages = snapshot.history.waivers.iter().map(|one| match &one.elsewhere {
+        Some(by) => format!("{} of item {}: done elsewhere on {}, by {by}", one.stage, one.item, one.on),
+        None => format!("{} of item {}: waived as of {}: {}", one.stage, one.item, one.on, one.reason),
+    });
+    section(&mut out, "Stages done without a notice", stages);
+    out
+}
+
+fn section(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+    for (n, line) in lines.enumerate() {
+        if n == 0 {
+            let _ = writeln!(out, "\n{title}:");
+        }
+        let _ = writeln!(out, "  {line}");
+    }
 }
 
 fn calls_and_notes(journal: &[JournalRow]) -> String {

@@ -25,16 +25,20 @@ use super::output::{say, say_part};
 use super::scan::parsed;
 
 /// A name that has to be given.
-fn name<T, E: std::fmt::Display>(text: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Failure> {
+pub(super) fn name<T, E: std::fmt::Display>(text: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Failure> {
     parse(text).map_err(|error| Failure::new(Exit::USAGE, error.to_string()))
 }
 
-fn account(text: &str) -> Result<AccountId, Failure> {
+pub(super) fn account(text: &str) -> Result<AccountId, Failure> {
     name(text, AccountId::parse)
 }
 
 /// Today, where the account's creditor is.
-async fn today(shell: &Shell, connection: &mut PgConnection, account: &AccountId) -> Result<NaiveDate, Failure> {
+pub(super) async fn today(
+    shell: &Shell,
+    connection: &mut PgConnection,
+    account: &AccountId,
+) -> Result<NaiveDate, Failure> {
     let creditor = ledger::creditor_of(connection, account).await?;
     let zone = creditor
         .and_then(|id| CreditorId::parse(&id).ok())
@@ -105,7 +109,7 @@ pub(super) async fn handover(cli: &Cli, args: &HandoverArgs) -> Result<Exit, Fai
     let mut transaction = connection.begin().await?;
     let (reason, actor) = (&args.why.reason, &shell.actor);
     let (json, text) = if let Some(to) = &args.to {
-        let handover = Handover { to: to.clone(), reason: reason.clone(), since };
+        let handover = Handover { to: to.clone(), reason: reason.clone(), since, number: 0, items: Vec::new() };
         let id = record::hand_over(&mut transaction, &account, &handover, actor).await?;
         let text = format!("Account {account} is handed over to {to}; dunningd does not write to it any more.");
         (json!({ "handover": id, "account": account, "to": to }), text)
@@ -162,12 +166,20 @@ pub(super) async fn call(cli: &Cli, args: &CallArgs) -> Result<Exit, Failure> {
     let account = account(&args.account)?;
     let mut connection = shell.pool.acquire().await?;
     let today = today(&shell, &mut connection, &account).await?;
-    let text = args.note.as_deref().map(|body| NoteText { body, salt: rand::random() });
-    let mut transaction = connection.begin().await?;
-    let call = record::log_call(&mut transaction, &account, args.outcome, text, today, &shell.actor).await?;
-    transaction.commit().await?;
-    let json = json!({ "call": call, "account": account, "outcome": args.outcome });
-    tell(cli, &json, &format!("Call {call} to account {account} is recorded; it counts as a contact of {today}."));
+    let request = daemon::CallRequest {
+        outcome: args.outcome,
+        note: args.note.clone(),
+        item: parsed(args.item.as_deref(), ItemId::parse)?,
+        no_cause: args.no_cause,
+        called_on: today,
+    };
+    let (call, cause) = daemon::call(&shell, &account, &request).await?;
+    let json = json!({ "call": call, "account": account, "outcome": args.outcome, "cause": cause });
+    let recorded = cause.map_or(String::new(), |cause| {
+        format!("\nCause {} is recorded with it; --no-cause leaves it out.", cause.as_str())
+    });
+    let text = format!("Call {call} to account {account} is recorded; it counts as a contact of {today}.{recorded}");
+    tell(cli, &json, &text);
     Ok(Exit::DONE)
 }
 
@@ -270,6 +282,6 @@ pub(super) async fn resume(cli: &Cli, args: &ReasonArgs) -> Result<Exit, Failure
     Ok(Exit::DONE)
 }
 
-fn tell(cli: &Cli, json: &serde_json::Value, text: &str) {
+pub(super) fn tell(cli: &Cli, json: &serde_json::Value, text: &str) {
     if cli.json { say!("{json}") } else { say!("{text}") }
 }

@@ -15,6 +15,7 @@ mod dossier;
 mod host;
 mod lifecycle;
 mod live;
+mod opening;
 mod register;
 mod run;
 mod scan;
@@ -40,8 +41,10 @@ pub use dossier::{DossierError, dossier};
 pub use host::host_id;
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
+pub use opening::{OpeningError, import_opening};
 pub use register::{
-    EntryError, LadderMove, PromiseRequest, ladder_move, move_ladder, promise, promises, waive, withdraw_promise,
+    CallRequest, ContactRequest, EntryError, LadderMove, Parts, PlanRequest, PromiseRequest, agree_plan, call,
+    end_plan, enter_contact, ladder_move, move_ladder, plans, promise, promises, waive, withdraw_promise,
 };
 pub use scan::{Page, RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan, standing};
 pub use schedule::{Due, payments_needed, run_due, runs_missing};

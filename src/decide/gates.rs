@@ -7,14 +7,15 @@ use rust_decimal::Decimal;
 
 use crate::model::{
     CalendarMissing, Channel, ContactCap, ContactLaw, Contacting, Country, Creditor, EmailAddress, ItemCode, ItemId,
-    Ladder, MailboxUse, Money, PastNotice, Policy, Promise, PromiseState, ReasonCode, Snapshot, Stage, Standing, Tone,
+    Ladder, MailboxUse, Money, PastNotice, Plan, PlanStanding, PlanState, Policy, Promise, PromiseState, ReasonCode,
+    Snapshot, Stage, Standing, Tone, is_plan_stage,
 };
 
 use super::explain::{Trail, counted};
 use super::items::{self, Assessed};
 use super::ladder::{PassedOver, Past};
 use super::recipient::Reach;
-use super::{notice, recipient};
+use super::{ladder, notice, recipient};
 
 /// What is asked about.
 pub(super) struct Question<'a> {
@@ -23,6 +24,7 @@ pub(super) struct Question<'a> {
     pub(super) ladder: &'a Ladder,
     pub(super) past: &'a Past<'a>,
     pub(super) promises: &'a [(&'a Promise, Standing)],
+    pub(super) plans: &'a [(&'a Plan, PlanStanding)],
     pub(super) passed_over: &'a BTreeSet<PassedOver>,
     pub(super) today: NaiveDate,
 }
@@ -158,6 +160,13 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
         trail.note("promise", standing.state != PromiseState::Running, inputs, None);
     }
 
+    for cause in &q.snapshot.causes {
+        trail.note("cause", true, cause.tell(), Some(&format!("cause.{}", cause.cause.as_str())));
+    }
+    for (plan, standing) in q.plans.iter().filter(|(_, standing)| standing.state != PlanState::Ended) {
+        let on_time = matches!(standing.state, PlanState::Running | PlanState::Kept);
+        trail.note("plan", on_time, format!("plan {}: {}", plan.number, plan.tell(standing)), None);
+    }
     due_dates(assessed, trail)?;
     let coming = assessed.iter().find(|one| one.code == ItemCode::Reached && !one.is_overdue());
     if let Some((position, stage)) = coming.and_then(|one| one.next_stage.as_ref()) {
@@ -256,9 +265,10 @@ pub(super) fn calendar_missing(missing: &CalendarMissing, asked_for: &str, trail
 pub(super) fn first_demand(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate> {
     let waits = one.code == ItemCode::NotOverdue || one.released_on.is_some();
     let due = one.effective_due.filter(|_| waits)?;
+    let is_own = |stage: &&Stage| is_plan_stage(&stage.name) == one.item.part_of_plan.is_some();
     let first = |before_due: bool| {
         let stages = q.ladder.stages.iter().filter(|stage| stage.enabled && stage.is_before_due() == before_due);
-        stages.map(|stage| items::add_days(due, stage.days)).min()
+        stages.filter(is_own).map(|stage| items::add_days(due, ladder::days_of(stage, one))).min()
     };
     let announced = if one.code == ItemCode::NotOverdue { one.due_on } else { first(true).filter(|_| due >= q.today) };
     let overdue = first(false).and_then(|first| items::end_of_grace(q.policy, one).max(Some(first)));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::Days;
 
-use crate::model::{Contacting, Demands, ItemCode, ItemId, PastNotice, ReasonCode, Stage};
+use crate::model::{Contacting, Demands, ItemCode, ItemId, PastNotice, ReasonCode, Stage, is_plan_stage};
 
 use super::explain::{Trail, counted};
 use super::gates::{No, Question};
@@ -116,7 +116,10 @@ pub(super) fn write_to(
                 Some((one.item.id.clone(), requisites.clone()))
             })
             .collect(),
-        next_tone: q.ladder.stages.iter().skip(position + 1).find(follows).map(|next| next.tone),
+        next_tone: {
+            let later = q.ladder.stages.iter().skip(position + 1).filter(|next| !is_plan_stage(&next.name));
+            later.into_iter().find(follows).map(|next| next.tone)
+        },
         escalated,
         references: earlier.into_iter().map(|notice| notice.message_id.clone()).collect(),
     })

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::codes::codes;
 use super::{
-    AccountId, Bucket, CancelReason, Channel, ContactId, CreditorId, EmailAddress, ItemId, Language, Money, NoticeId,
-    Requisites, StageName, Tone,
+    AccountId, Bucket, CancelReason, Channel, ContactId, CreditorId, EmailAddress, EventKind, ItemId, Language, Money,
+    NoticeId, Requisites, StageName, Tone,
 };
 
 codes! {
@@ -242,67 +242,63 @@ impl DecisionKind {
     }
 }
 
-/// Something for a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskKind {
-    FindAddress,
-    AddBankAccount,
-    WriteTemplate,
-    AddCalendar,
-    ResolveNotice,
-    SharedMailbox,
-    FixData,
-    AfterLastStage,
-    FormalTooSoon,
-    MakeCall,
-    PostLetter,
-    HandOver,
-    /// The relay keeps refusing what a letter says.
-    CheckLetter,
+codes! {
+    /// Something for a person.
+    TaskKind {
+        FindAddress = "find_address", "No contact has a usable address.";
+        AddBankAccount = "add_bank_account", "The creditor has no bank account in a currency.";
+        WriteTemplate = "write_template", "A letter is missing or cannot be made.";
+        AddCalendar = "add_calendar", "A calendar of a year is missing.";
+        ResolveNotice = "resolve_notice", "Nobody knows, or has said, what became of a notice.";
+        SharedMailbox = "shared_mailbox", "Too many accounts use one mailbox.";
+        FixData = "fix_data", "A row of the ledger or a key of the policy has to be mended.";
+        AfterLastStage = "after_last_stage", "Every stage is complete; somebody decides what follows.";
+        FormalTooSoon = "formal_too_soon", "More items reached the formal stage soon after a formal notice.";
+        MakeCall = "make_call", "Call the debtor; `dunningd task show` has the script.";
+        PostLetter = "post_letter", "Print and post the letter.";
+        HandOver = "hand_over", "Hand the account over.";
+        CheckLetter = "check_letter", "The relay keeps refusing what a letter says.";
+        SendCopy = "send_copy", "Send a copy of the invoice.";
+        CorrectInvoice = "correct_invoice", "Find out what is wrong with the invoice and correct it.";
+        SettleDispute = "settle_dispute", "Settle the dispute before anything is demanded again.";
+        ProposePlan = "propose_plan", "Agree on instalments or a later day.";
+        FindPayment = "find_payment", "Look for the payment that the debtor says was made.";
+        LookInto = "look_into", "Look into the account and decide how it goes on.";
+        PromiseBroken = "promise_broken", "A promise was not kept; ask why.";
+        PaymentAfterHandover = "payment_after_handover", "Money came in on an account that was handed over; tell whoever pursues it.";
+    }
 }
 
 impl TaskKind {
-    /// Every kind.
-    pub const ALL: &'static [Self] = &[
-        Self::FindAddress,
-        Self::AddBankAccount,
-        Self::WriteTemplate,
-        Self::AddCalendar,
-        Self::ResolveNotice,
-        Self::SharedMailbox,
-        Self::FixData,
-        Self::AfterLastStage,
-        Self::FormalTooSoon,
-        Self::MakeCall,
-        Self::PostLetter,
-        Self::HandOver,
-    ];
-
-    /// The kind of that text form, if there is one.
+    /// Whether it is opened once for its subject and never again, also after a person has closed it.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
+    pub fn is_opened_once(self) -> bool {
+        matches!(self, Self::AfterLastStage | Self::PromiseBroken | Self::PaymentAfterHandover)
+            || self.is_about_a_cause()
     }
 
-    /// The one text form.
+    /// What the log calls it when it is opened.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn event(self) -> EventKind {
         match self {
-            Self::FindAddress => "find_address",
-            Self::AddBankAccount => "add_bank_account",
-            Self::WriteTemplate => "write_template",
-            Self::AddCalendar => "add_calendar",
-            Self::ResolveNotice => "resolve_notice",
-            Self::SharedMailbox => "shared_mailbox",
-            Self::FixData => "fix_data",
-            Self::AfterLastStage => "after_last_stage",
-            Self::FormalTooSoon => "formal_too_soon",
-            Self::MakeCall => "make_call",
-            Self::PostLetter => "post_letter",
-            Self::HandOver => "hand_over",
-            Self::CheckLetter => "check_letter",
+            Self::PromiseBroken => EventKind::PromiseBroken,
+            Self::PaymentAfterHandover => EventKind::PaymentAfterHandover,
+            _ => EventKind::TaskOpened,
         }
+    }
+
+    /// Whether the policy may open it for a cause.
+    #[must_use]
+    pub fn is_about_a_cause(self) -> bool {
+        matches!(
+            self,
+            Self::SendCopy
+                | Self::CorrectInvoice
+                | Self::SettleDispute
+                | Self::ProposePlan
+                | Self::FindPayment
+                | Self::LookInto
+        )
     }
 }
 
@@ -372,10 +368,14 @@ pub struct ItemDecision {
 
 impl ItemDecision {
     /// Whether it counts as overdue debt: a debit, open, past the due date that its document names. The totals of a run
-    /// agree with any count by due dates, also where a law gives the debtor more time.
+    /// agree with any count by due dates, also where a law gives the debtor more time. Of a plan its instalments count,
+    /// not the items behind them.
     #[must_use]
     pub fn is_overdue_debit(&self) -> bool {
-        !self.is_credit && self.open.amount > Decimal::ZERO && self.past_contractual_due
+        !self.is_credit
+            && self.code != ItemCode::InPlan
+            && self.open.amount > Decimal::ZERO
+            && self.past_contractual_due
     }
 
     /// Open less what credits cover.

@@ -17,6 +17,7 @@ mod mail;
 mod merkle;
 mod money;
 mod notice;
+mod plan;
 mod policy;
 mod promise;
 mod register;
@@ -46,12 +47,18 @@ pub use mail::{Attachment, Mail, Mailbox, Rendered};
 pub use merkle::{Edge, Hash, Prover, extends, includes, node_hash};
 pub use money::{Amounts, Currency, Money};
 pub use notice::{EnhancedStatus, Fault, NoticeState, Outcome, Phase, Reply};
+pub use plan::{
+    Every, OnMissed, PLAN_ITEM_PREFIX, PLAN_STAGE, PartOfPlan, Plan, PlanInstalment, PlanStanding, PlanState,
+    equal_parts, is_plan_stage, open_after_credit_notes,
+};
 pub use policy::{
-    Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Retention, Stage, StageCondition,
-    TemplateCatalog, Tone,
+    CauseHold, CauseRule, Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Retention,
+    Stage, StageCondition, TemplateCatalog, Tone,
 };
 pub use promise::{Promise, PromiseState, PromisedItem, Standing};
-pub use register::{CallOutcome, Cause, Handover, Hold, HoldTarget};
+pub use register::{
+    CallOutcome, Cause, ContactEntry, Handover, HandoverItem, Hold, HoldTarget, RecordedCause, WriteOff,
+};
 pub use release::{
     ApprovalCause, ApprovalPolicy, BrakeCode, BrakePolicy, Braked, ChangedAccount, LastRamp, Mode, Release,
     ReleaseState, Released, RunFigures,

@@ -6,7 +6,9 @@
 mod attempts;
 mod breakers;
 mod bundle;
+mod causes;
 mod checkpoints;
+mod contacts;
 mod decisions;
 mod dossier;
 mod erasure;
@@ -17,9 +19,11 @@ mod journal;
 mod known;
 mod migrate;
 mod notices;
+mod opening;
 mod outbox;
 mod past;
 mod people;
+mod plans;
 mod promises;
 mod proof;
 mod register;
@@ -33,7 +37,9 @@ pub use attempts::{
 };
 pub use breakers::{OpenBreaker, ask_about_letter, breaker, close_breaker, keep_breaker, open_breakers};
 pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};
+pub use causes::{NewCause, clear_causes, record_cause, undo_write_off, write_off};
 pub use checkpoints::{CheckpointError, CheckpointRow, checkpoint_is_due, checkpoints, make_checkpoint};
+pub use contacts::{enter_contact, remove_contact};
 pub use decisions::{PageWrite, Planned, PlannedCopy, write_page};
 pub use digest::{
     DigestFacts, OperatorMail, OperatorMailKey, WaitingSince, digest_facts, first_scheduled_run,
@@ -47,16 +53,18 @@ pub use export::{
     AttemptLine, EventLine, Message, Note, attempt_lines, event_lines, export_line, message_file, message_line,
     message_of, note_line, notes, notices_made,
 };
-pub use journal::{JournalRow, NoteText, add_note, journal, log_call};
+pub use journal::{Call, JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{ApprovedNotice, NoticeRow, Renewal, approved_notice, notices_of, renew};
+pub use opening::{Opening, accounts_of, import_opening};
 pub use outbox::{
     AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, Windowed, attempts_of, not_before, open_tasks, outbox,
     resolve, waiting, windowed,
 };
 pub use past::{Past, PastReader, mailboxes};
 pub use people::{TaskDetail, TaskEnd, TaskEntry, TaskError, TaskNotice, task_detail, task_done, task_drop};
+pub use plans::{agree_plan, end_plan, lock_register};
 pub use promises::{promise, withdraw_promise};
 pub use proof::{Proof, Proved, ProvedEvent, prove, verify_proof};
 pub use register::{

@@ -56,6 +56,28 @@ pub enum RegisterError {
     NoSuchLadder { name: LadderName, known: String },
     #[error("account {account} climbs ladder {name} already, with the stages of today's policy")]
     ClimbsAlready { account: String, name: LadderName },
+    #[error("account {account} has no {which}")]
+    NoSuchPlan { account: String, which: String },
+    #[error("several plans are running; say which one: {0}")]
+    WhichPlan(String),
+    #[error("item {item} is in plan {number} already; end or restructure that one")]
+    AlreadyPlanned { item: ItemId, number: i64 },
+    #[error("{0}")]
+    UnfitPlan(String),
+    #[error("cause {} is recorded already", .0.as_str())]
+    CauseKnown(Cause),
+    #[error("there is no such cause to clear on {0}")]
+    NoCause(String),
+    #[error("item {0} is written off already")]
+    AlreadyWrittenOff(ItemId),
+    #[error("item {0} has no write-off of ours; what the ledger says is undone there")]
+    NotWrittenOff(ItemId),
+    #[error("account {account} has no contact {contact}")]
+    NoSuchContact { account: String, contact: String },
+    #[error("nothing of ours was entered about contact {0}")]
+    NoContactEntry(String),
+    #[error("{0} is the creditor's own domain; a letter would come back to ourselves")]
+    OwnDomain(String),
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -316,6 +338,15 @@ pub async fn hand_over(
     .fetch_optional(&mut *connection)
     .await?
     .ok_or_else(|| RegisterError::AlreadyHandedOver(account.to_string()))?;
+    sqlx::query!(
+        "INSERT INTO dunning.handover_item (handover_id, item_id, currency, open_then)
+         SELECT $1, item_id::text, currency::text, open_amount::numeric FROM ledger.item
+         WHERE account_id::text = $2 AND open_amount::numeric <> 0",
+        id,
+        account.as_str()
+    )
+    .execute(&mut *connection)
+    .await?;
     let facts = json!({ "handover": id.to_string(), "to": handover.to, "reason": handover.reason });
     append(connection, &[account_event(EventKind::AccountHandedOver, &creditor, account, actor, facts)]).await?;
     Ok(id)

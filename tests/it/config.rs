@@ -8,7 +8,8 @@ use dunningd::config::{
     FindingCode, Findings, FreshnessRule, Loaded, Mail, Part, Secret, Security, Service, Source, load, load_from,
 };
 use dunningd::model::{
-    BankAccount, CreditorId, Currency, Demands, LadderName, OnUnknown, PartyKind, Policy, Retention, Tone,
+    BankAccount, Cause, CauseRule, CreditorId, Currency, Demands, LadderName, OnUnknown, PartyKind, Policy, Retention,
+    Tone,
 };
 use rust_decimal::Decimal;
 use secrecy::ExposeSecret as _;
@@ -133,6 +134,52 @@ fn an_explanation_finds_the_line_of_every_key_and_stage() {
 }
 
 #[test]
+fn the_shipped_causes_are_those_of_a_policy_that_says_nothing_about_them() {
+    let policy = policy(&[]);
+    for cause in Cause::ALL {
+        assert_eq!(policy.causes[cause], CauseRule::shipped(*cause), "{}", cause.as_str());
+    }
+    assert_eq!(policy.causes[&Cause::SaysPaid].hold_working_days, Some(5));
+    assert_eq!(policy.causes[&Cause::Unwilling].gap_percent, 50);
+}
+
+#[test]
+fn a_cause_can_be_given_another_path() {
+    let policy = policy(&[("policy.toml", "hold_working_days = 5", "hold_working_days = 0")]);
+    assert_eq!(policy.cause(Cause::SaysPaid).hold_working_days, None);
+}
+
+#[test]
+fn causes_that_do_not_exist_and_paths_that_make_no_sense_are_refused() {
+    let said = read(
+        &[
+            ("policy.toml", "[cause.says_paid]\nhold = \"item\"", "[cause.say_paid]\nhold = \"none\""),
+            ("policy.toml", "gap_percent = 50", "gap_percent = 5"),
+            ("policy.toml", "task = \"propose_plan\"", "task = \"fix_data\""),
+            ("policy.toml", "[cause.dissatisfied]\nhold = \"item\"", "[cause.dissatisfied]\nhold = \"none\""),
+        ],
+        &[],
+    );
+    let said = said.unwrap_err().to_string();
+    for words in [
+        "`say_paid` is no cause; known are not_received, ",
+        "did you mean `says_paid`?",
+        "`cause.unwilling.gap_percent` must be a whole number from 10 to 100",
+        "fix_data",
+        "`cause.dissatisfied.hold_working_days` without a hold: set `hold`, or remove it",
+    ] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+}
+
+#[test]
+fn no_stage_of_a_ladder_has_the_name_of_missed_instalments() {
+    let said = read(&[("policy.toml", "name = \"firm\"\n", "name = \"plan_missed\"\ntone = \"firm\"\n")], &[]);
+    let said = said.unwrap_err().to_string();
+    assert!(said.contains("`plan_missed` is the stage of missed instalments: give this one another name"), "{said}");
+}
+
+#[test]
 fn a_currency_without_a_minimum_takes_the_base_times_its_rate() {
     let minimums = policy(&[]).minimums;
     assert_eq!(minimums.of(Currency::parse("CZK").unwrap()), Some(Decimal::from(250)));
@@ -219,7 +266,7 @@ fn an_unknown_key_is_an_error_in_every_section_of_every_file() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 41);
+    assert_eq!(tried, 54);
 }
 
 #[test]

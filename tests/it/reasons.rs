@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use dunningd::model::{
-    ApprovalCause, BrakeCode, CallOutcome, CancelReason, Cause, ItemCode, Mode, PromiseState, ReasonCode, RefusalCode,
-    ReleaseState,
+    ApprovalCause, BrakeCode, CallOutcome, CancelReason, Cause, ItemCode, Mode, PlanState, PromiseState, ReasonCode,
+    RefusalCode, ReleaseState, TaskKind,
 };
 
 fn table(out: &mut String, title: &str, intro: &str, rows: impl Iterator<Item = (String, &'static str)>) {
@@ -84,7 +84,7 @@ fn generated() -> String {
     table(
         &mut out,
         "Causes",
-        "Why something is unpaid, as far as a person knows: `dunningd dispute --cause`.",
+        "Why something is unpaid, as far as a person knows: `dunningd cause` and `dunningd dispute`. What follows stands in `policy.toml`.",
         Cause::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
     );
     table(
@@ -92,6 +92,18 @@ fn generated() -> String {
         "Promises",
         "What became of a promise, from what was paid since: `dunningd promise --list`.",
         PromiseState::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Plans",
+        "What became of an instalment plan, from what was paid since: `dunningd plan --list`.",
+        PlanState::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Tasks",
+        "What a person has to do: `dunningd task list`.",
+        TaskKind::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
     );
     table(
         &mut out,

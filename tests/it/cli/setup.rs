@@ -74,7 +74,7 @@ async fn init_writes_nothing_over_what_is_there() {
            creditors  tre_aquiloni, trzy_latawce\n  \
            languages  en, it, pl, ru\n  \
            ladder     default: courtesy -3 (off), friendly +5, firm +14, call +21 (off), final +28, formal +42, handover +75\n  \
-           templates  28 letters\n"
+           templates  32 letters\n"
     );
 }
 

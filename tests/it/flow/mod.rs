@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what tests call fails like a test")]
 
+mod agreements;
 mod as_of;
 mod calendar;
 mod channels;

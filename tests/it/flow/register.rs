@@ -2,7 +2,7 @@
 
 use dunningd::daemon::{self, EntryError, PromiseRequest};
 use dunningd::model::{AccountId, Actor, CallOutcome, Cause, Currency, Handover, ItemId, Money, StageName};
-use dunningd::record::{self, NoteText, RegisterError};
+use dunningd::record::{self, Call, NoteText, RegisterError};
 
 use crate::support::shell::{Office, Setup, day, day_plus};
 use crate::support::smtp::{Phase, Reply};
@@ -141,7 +141,13 @@ async fn a_dispute_of_ours_in_the_meantime_stops_the_notice() {
 }
 
 async fn hand_over(office: &Office) -> Result<i64, RegisterError> {
-    let handover = Handover { to: "Recupero S.r.l.".to_owned(), reason: "moroso".to_owned(), since: day() };
+    let handover = Handover {
+        to: "Recupero S.r.l.".to_owned(),
+        reason: "moroso".to_owned(),
+        since: day(),
+        number: 0,
+        items: Vec::new(),
+    };
     let mut transaction = office.shell.pool.begin().await.unwrap();
     let id = record::hand_over(&mut transaction, &account("A01"), &handover, &clerk()).await?;
     transaction.commit().await.unwrap();
@@ -299,15 +305,15 @@ async fn a_call_counts_for_the_contact_cap_and_its_words_stay_out_of_the_log() {
     let mut office = one().await;
     let words = NoteText { body: "Ada è in ferie fino al 15", salt: [7; 32] };
     let mut transaction = office.shell.pool.begin().await.unwrap();
-    let outcome = CallOutcome::NotReceived;
-    record::log_call(&mut transaction, &account("A01"), outcome, Some(words), day(), &clerk()).await.unwrap();
+    let made = Call { outcome: CallOutcome::NotReceived, text: Some(words), item: None, cause: None, called_on: day() };
+    record::log_call(&mut transaction, &account("A01"), &made, &clerk()).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(office.verdicts().await, ["A01 contact_cap"]);
     let mut connection = office.shell.pool.acquire().await.unwrap();
     let second = NoteText { body: "richiamare", salt: [8; 32] };
     record::add_note(&mut connection, &account("A01"), second, day(), &clerk()).await.unwrap();
-    let no_note = CallOutcome::NoAnswer;
-    record::log_call(&mut connection, &account("A01"), no_note, None, day(), &clerk()).await.unwrap();
+    let no_note = Call { outcome: CallOutcome::NoAnswer, text: None, ..made };
+    record::log_call(&mut connection, &account("A01"), &no_note, &clerk()).await.unwrap();
     let unknown = record::add_note(&mut connection, &account("B01"), second, day(), &clerk()).await;
     assert!(matches!(unknown, Err(RegisterError::NoSuchAccount(_))));
     let journal = record::journal(&mut connection, &account("A01")).await.unwrap();

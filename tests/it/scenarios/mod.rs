@@ -7,6 +7,7 @@ mod days;
 mod holds;
 mod items;
 mod lives;
+mod plans;
 mod properties;
 mod register;
 mod remedies;
