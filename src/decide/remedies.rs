@@ -7,13 +7,13 @@ use chrono::{Days, NaiveDate};
 use rust_decimal::Decimal;
 
 use crate::model::{
-    CalendarMissing, ContactCap, ContactLaw, Currency, EmailAddress, HoldTarget, ItemCode, ItemId, Money, NoticeState,
-    ReasonCode, Remedy, Tone, Verdict,
+    CalendarMissing, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, ItemId, Money,
+    NoticeState, ReasonCode, RecordedCause, Remedy, Tone, Verdict,
 };
 
 use super::gates::{self, Question};
 use super::items::{self, Assessed};
-use super::{notice, recipient};
+use super::{notice, recipient, register};
 
 /// A way out: the day on which it comes about by itself, where one is known, and the sentence.
 type Way = (Option<NaiveDate>, String);
@@ -31,7 +31,10 @@ pub(super) fn remedies(
     };
     let mut remedies = Vec::new();
     if let Some(code) = code {
-        let ways = of_account(q, assessed, code, next_date, missing);
+        let ways = match (code, missing) {
+            (ReasonCode::CalendarMissing, Some(missing)) => vec![(None, add_calendar(missing))],
+            _ => of_account(q, assessed, code, next_date),
+        };
         let remedy = |(on, text)| Remedy { code: code.as_str().to_owned(), item: None, on, text };
         remedies.extend(ways.into_iter().map(remedy));
         // Items that are out speak for themselves below.
@@ -45,7 +48,9 @@ pub(super) fn remedies(
     }
     let told_above = code.map_or("", ReasonCode::as_str);
     for one in assessed.iter().filter(|one| one.is_debit() && (one.is_overdue() || one.days.is_none())) {
-        if one.code.as_str() == told_above {
+        // What stops an instalment is said of the item behind it.
+        let stopped_behind = one.code.is_out() && one.item.part_of_plan.is_some();
+        if one.code.as_str() == told_above || stopped_behind {
             continue;
         }
         let id = &one.item.id;
@@ -63,7 +68,6 @@ fn of_account(
     assessed: &[Assessed<'_>],
     code: ReasonCode,
     next_date: Option<NaiveDate>,
-    missing: Option<&CalendarMissing>,
 ) -> Vec<Way> {
     let account = &q.snapshot.account;
     match code {
@@ -72,10 +76,9 @@ fn of_account(
             vec![(None, format!("`dunningd handover {} --back --reason …`, once it is ours again.", account.id))]
         }
         ReasonCode::AccountHold => {
-            let ours = |target: &HoldTarget| matches!(target, HoldTarget::Account(id) if *id == account.id);
-            let ours = q.snapshot.holds.iter().any(|hold| ours(&hold.target) && hold.covers(q.today));
+            let on_account = |hold: &Hold| matches!(&hold.target, HoldTarget::Account(id) if *id == account.id);
             let by_ledger = (account.hold_until, account.hold_reason.as_deref());
-            of_hold(q.today, ours, by_ledger, next_date, &format!("dunningd release {}", account.id), "account")
+            of_hold(q, on_account, by_ledger, next_date, &format!("dunningd release {}", account.id), "account")
         }
         ReasonCode::NoticePending => pending(q),
         ReasonCode::PreviousStageIncomplete => unresolved(q, assessed),
@@ -125,19 +128,24 @@ fn of_account(
         }
         ReasonCode::LadderExhausted => exhausted(q),
         ReasonCode::ContactCap => contact_cap(q, assessed),
-        ReasonCode::CalendarMissing => calendar_missing(missing),
         ReasonCode::SharedMailbox => next_date
             .map(|day| (Some(day), format!("On {}: the mailbox already has its notice of today.", weekday(day))))
             .into_iter()
             .collect(),
         ReasonCode::OutsideSendDays => next_date
-            .map(|day| (Some(day), format!("On {}, the next sending day{}.", weekday(day), at(q, "send_days"))))
+            .map(|day| {
+                let tone = notice::stage(q, assessed, &BTreeSet::new()).tone;
+                let (_, key) = gates::why_no_sending_day(q, tone);
+                (Some(day), format!("On {}, the next sending day{}.", weekday(day), at(q, key)))
+            })
             .into_iter()
             .collect(),
         ReasonCode::NoAddress => vec![(None, no_address(q))],
         ReasonCode::NoPaymentAccount => no_payment_account(q, assessed),
         ReasonCode::NoTemplate => no_template(q, assessed).map(|text| (None, text)).into_iter().collect(),
-        ReasonCode::NothingOpen | ReasonCode::ApprovalLimit | ReasonCode::NotRecorded => Vec::new(),
+        ReasonCode::NothingOpen | ReasonCode::CalendarMissing | ReasonCode::ApprovalLimit | ReasonCode::NotRecorded => {
+            Vec::new()
+        }
     }
 }
 
@@ -145,20 +153,40 @@ fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> V
     let (account, item) = (&q.snapshot.account.id, one.item);
     let general = || one.code.remedy().map(|text| (None, lower(text))).into_iter().collect();
     match one.code {
+        ItemCode::WrittenOff if item.written_off_on.is_none_or(|day| day > q.today) => {
+            vec![(None, format!("`dunningd write-off {account} --item {} --undo --reason …` takes it back.", item.id))]
+        }
         ItemCode::Disputed => match (&item.dispute, items::dispute(q.snapshot, item)) {
             (Some(_), _) => vec![(None, "the ledger ends the dispute (`ledger.item.disputed_since`).".to_owned())],
-            (None, Some(_)) => vec![(
-                None,
-                format!("`dunningd dispute {account} --item {} --resolved --reason …`, once it is settled.", item.id),
-            )],
+            (None, Some((_, dispute))) => match told_by(q, dispute) {
+                Some(cause) => vec![(None, format!("{}, once it is settled.", clear(q, cause)))],
+                None => vec![(
+                    None,
+                    format!(
+                        "`dunningd dispute {account} --item {} --resolved --reason …`, once it is settled.",
+                        item.id
+                    ),
+                )],
+            },
             (None, None) => general(),
         },
         ItemCode::ItemHold => {
-            let ours = items::holds_on(q.snapshot, item).any(|hold| hold.cause.is_none() && hold.covers(q.today));
+            let on_item =
+                |hold: &Hold| matches!(&hold.target, HoldTarget::Item(id) if *id == item.id) && hold.cause.is_none();
             let by_ledger = (item.hold_until, item.hold_reason.as_deref());
             let release = format!("dunningd release {account} --item {}", item.id);
-            let ways = of_hold(q.today, ours, by_ledger, one.released_on, &release, "item");
+            let ways = of_hold(q, on_item, by_ledger, one.released_on, &release, "item");
             ways.into_iter().map(|(on, text)| (on, lower(&text))).collect()
+        }
+        ItemCode::InPlan => {
+            let plans = q.plans.iter().filter(|(plan, standing)| {
+                register::is_alive(standing) && plan.items.iter().any(|planned| planned.item == item.id)
+            });
+            let way = |number| format!("`dunningd plan {account} --end {number} --reason …` ends the plan it is in.");
+            plans.map(|(plan, _)| (None, way(plan.number))).collect()
+        }
+        ItemCode::CalendarMissing => {
+            one.calendar_missing.iter().map(|missing| (None, lower(&add_calendar(missing)))).collect()
         }
         ItemCode::DirectDebit => one
             .released_on
@@ -199,10 +227,11 @@ fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> V
     }
 }
 
-/// A hold of a person is released by a command, one of the ledger there; either ends by itself after its last day.
+/// A hold of a person is released by a command, the hold of a cause with the cause, and one of the ledger there; each
+/// ends by itself after its last day.
 fn of_hold(
-    today: NaiveDate,
-    ours: bool,
+    q: &Question<'_>,
+    is_on_target: impl Fn(&Hold) -> bool,
     by_ledger: (Option<NaiveDate>, Option<&str>),
     ends: Option<NaiveDate>,
     release: &str,
@@ -210,13 +239,40 @@ fn of_hold(
 ) -> Vec<Way> {
     let mut ways: Vec<Way> =
         ends.map(|day| (Some(day), format!("The hold is over on {}.", weekday(day)))).into_iter().collect();
-    if ours {
+    let ours: Vec<&Hold> = q.snapshot.holds.iter().filter(|hold| is_on_target(hold) && hold.covers(q.today)).collect();
+    if ours.iter().any(|hold| told_by(q, hold).is_none()) {
         ways.push((None, format!("`{release} --reason …` lifts what people placed.")));
     }
-    if by_ledger.0.map_or(by_ledger.1.is_some(), |last| today <= last) {
+    for cause in ours.iter().filter_map(|hold| told_by(q, hold)) {
+        ways.push((None, format!("{}, once that is settled.", clear(q, cause))));
+        if let Err(missing) = register::last_day(q.policy, q.snapshot, cause) {
+            ways.push((None, add_calendar(&missing)));
+        }
+    }
+    if by_ledger.0.map_or(by_ledger.1.is_some(), |last| q.today <= last) {
         ways.push((None, format!("The ledger lifts its own hold (`ledger.{table}.hold_until` and `hold_reason`).")));
     }
     ways
+}
+
+/// The recorded cause that a hold comes from.
+fn told_by<'a>(q: &Question<'a>, hold: &Hold) -> Option<&'a RecordedCause> {
+    let snapshot = q.snapshot;
+    snapshot.causes.iter().find(|cause| register::hold(q.policy, snapshot, cause, q.today).as_ref() == Some(hold))
+}
+
+fn clear(q: &Question<'_>, cause: &RecordedCause) -> String {
+    let item = cause.item.as_ref().map_or(String::new(), |item| format!(" --item {item}"));
+    let (account, name) = (&q.snapshot.account.id, cause.cause.as_str());
+    format!("`dunningd cause {account}{item} --cause {name} --clear --reason …`")
+}
+
+fn add_calendar(missing: &CalendarMissing) -> String {
+    let CalendarMissing { country, year, calendar } = missing;
+    match calendar {
+        Some(name) => format!("The calendar of {country} gets the days of {year} (`calendars/{name}.csv`)."),
+        None => format!("{country} gets a calendar that covers {year} (`[calendars]` in policy.toml)."),
+    }
 }
 
 fn pending(q: &Question<'_>) -> Vec<Way> {
@@ -347,8 +403,8 @@ fn contact_cap(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
 
     let policy = q.policy.contact_caps.iter().enumerate().map(|(n, cap)| (*cap, cap_at(q, n)));
     let account = &q.snapshot.account;
-    let legal = ContactLaw::of(account.party_kind, account.country)
-        .flat_map(|law| law.caps.iter().map(|cap| (*cap, " to a natural person".to_owned())));
+    let legal = ContactLaw::of(account.party_kind, account.country).flat_map(|law| law.caps);
+    let legal = legal.map(|cap| (*cap, " to a natural person".to_owned()));
     let caps: Vec<(ContactCap, String)> = policy.chain(legal).collect();
 
     let mut longest: Option<(NaiveDate, String)> = None;
@@ -385,10 +441,6 @@ fn no_template(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<String> {
     Some(format!(
         "The letter {template} is written in {language} (templates/{template}/{language}.md), then `dunningd check`."
     ))
-}
-
-fn calendar_missing(missing: Option<&CalendarMissing>) -> Vec<Way> {
-    missing.map(|missing| (None, format!("The calendar is added: {missing}."))).into_iter().collect()
 }
 
 fn no_address(q: &Question<'_>) -> String {
