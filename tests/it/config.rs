@@ -229,7 +229,7 @@ fn whoever_is_told_about_runs_has_an_address_and_stands_in_the_list_once() {
     let told =
         read(&[list("to = [\"desk@example.com\", \"boss@example.com\"]")], &[]).unwrap().config.service.digest.to;
     assert_eq!(
-        told.iter().map(|address| address.as_str()).collect::<Vec<_>>(),
+        told.iter().map(dunningd::model::EmailAddress::as_str).collect::<Vec<_>>(),
         ["desk@example.com", "boss@example.com"]
     );
     assert!(read(&[], &[]).unwrap().config.service.digest.to.is_empty());

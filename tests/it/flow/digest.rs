@@ -1,6 +1,7 @@
 //! What the operator is told: the exact words, once each, over a real relay, and never in the way of a letter.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use dunningd::config::Schedule;
@@ -92,7 +93,7 @@ fn an_alarm_says_what_happened_and_what_to_do() {
     let mut told = String::new();
     for (n, alarm) in alarms.iter().enumerate() {
         let text = alarm_text(&creditor, day(), alarm, (n > 0).then(|| day_plus(0) - chrono::Duration::days(1)));
-        told += &format!("{}\n\n{}\n", text.subject, text.text);
+        writeln!(told, "{}\n\n{}", text.subject, text.text).unwrap();
     }
     shows("alarms", &told);
 }

@@ -1,9 +1,11 @@
 //! What would change the answer: a sentence with the account's own values for every reason.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use dunningd::model::{
-    Calendars, Cause, Dispute, HoldTarget, ItemCode, LadderName, MailboxUse, NoticeState, ReasonCode, Weekdays,
+    Calendars, Cause, Dispute, HoldTarget, ItemCode, LadderName, MailboxUse, NoticeState, OnMissed, ReasonCode,
+    Weekdays,
 };
 
 use crate::support::world::{World, email, item_id, t, t_plus};
@@ -70,6 +72,7 @@ fn worlds() -> Vec<(ReasonCode, World)> {
             world
         }),
         (ReasonCode::OutsideSendDays, weekdays(one()).on(3)),
+        (ReasonCode::CalendarMissing, one().policy(|p| p.calendars.elsewhere = None)),
         (ReasonCode::NoAddress, one().contact(0, |contact| contact.no_email = true)),
         (
             ReasonCode::NoPaymentAccount,
@@ -92,9 +95,9 @@ fn every_reason_says_what_would_change_it() {
             "{}",
             code.as_str()
         );
-        told += &format!("{}\n", code.as_str());
+        writeln!(told, "{}", code.as_str()).unwrap();
         for line in remedies(&world) {
-            told += &format!("  {line}\n");
+            writeln!(told, "  {line}").unwrap();
         }
     }
     insta::with_settings!({ snapshot_path => "../../data/remedies", prepend_module_to_snapshot => false, omit_expression => true }, {
@@ -103,10 +106,10 @@ fn every_reason_says_what_would_change_it() {
     for code in ReasonCode::ALL {
         assert!(code.remedy().ends_with('.'), "{}", code.as_str());
     }
-    // What no world above shows comes about elsewhere: with calendars, with approvals, or while a run is written.
+    // What no world above shows comes about elsewhere: with approvals, or while a run is written.
     let shown: BTreeSet<ReasonCode> = worlds().into_iter().map(|(code, _)| code).collect();
     let others: Vec<&str> = ReasonCode::ALL.iter().filter(|code| !shown.contains(code)).map(|c| c.as_str()).collect();
-    assert_eq!(others, ["approval_limit", "calendar_missing", "not_recorded"]);
+    assert_eq!(others, ["approval_limit", "not_recorded"]);
 }
 
 /// The item `A` in that state beside one that is demanded.
@@ -123,12 +126,16 @@ fn every_item_that_is_out_says_what_would_bring_it_back() {
         (ItemCode::DataDueDateMissing, ledger(|item| item.due_date = None)),
         (ItemCode::Assigned, ledger(|item| item.payee = Some("Factor".into()))),
         (ItemCode::WrittenOff, ledger(|item| item.written_off_on = Some(t()))),
+        (ItemCode::WrittenOff, beside(|world| world.written_off("A"))),
         (ItemCode::Disputed, ledger(|item| item.dispute = Some(Dispute { since: t(), reason: None }))),
         (ItemCode::Disputed, beside(|world| world.disputed("A", Cause::Dispute))),
+        (ItemCode::Disputed, beside(|world| world.cause(Cause::Dispute, Some("A"), 0))),
         (ItemCode::ItemHold, ledger(|item| item.hold_until = Some(t_plus(2)))),
         (ItemCode::ItemHold, beside(|world| world.hold(HoldTarget::Item(item_id("A")), Some(3)))),
+        (ItemCode::ItemHold, beside(|world| world.cause(Cause::SaysPaid, Some("A"), 0))),
         (ItemCode::DirectDebit, ledger(|item| item.direct_debit_on = Some(t()))),
         (ItemCode::PromiseRunning, beside(|world| world.promised("100 EUR", 5, 2, &["A"]))),
+        (ItemCode::InPlan, beside(|world| world.planned(&[(5, "100 EUR")], 0, OnMissed::Instalment, &["A"]))),
         (ItemCode::BelowMinimum, World::new().owes("A", 4, "4 USD").owes("B", 4, "50 EUR")),
         (
             ItemCode::NoPaymentAccount,
@@ -146,7 +153,7 @@ fn every_item_that_is_out_says_what_would_bring_it_back() {
         assert_eq!(of_a.code, code);
         assert!(!decision.remedies.is_empty(), "{}", code.as_str());
         for line in remedies(&world) {
-            told += &format!("{line}\n");
+            writeln!(told, "{line}").unwrap();
         }
     }
     insta::with_settings!({ snapshot_path => "../../data/remedies", prepend_module_to_snapshot => false, omit_expression => true }, {
@@ -202,5 +209,16 @@ fn what_stops_an_account_is_said_alone() {
             "account_hold from T+3: The hold is over on Saturday 2026-03-21.",
             "account_hold: `dunningd release K-1 --reason …` lifts what people placed.",
         ],
+    );
+}
+
+#[test]
+fn what_a_cause_holds_is_let_go_by_clearing_the_cause() {
+    let world = one().cause(Cause::SaysPaid, None, 0);
+    let clear = "account_hold: `dunningd cause K-1 --cause says_paid --clear --reason …`, once that is settled.";
+    check(&world, &["account_hold from T+6: The hold is over on Tuesday 2026-03-24.", clear]);
+    check(
+        &world.policy(|p| p.calendars.elsewhere = None),
+        &[clear, "account_hold: PL gets a calendar that covers 2026 (`[calendars]` in policy.toml)."],
     );
 }
