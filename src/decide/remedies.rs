@@ -153,7 +153,10 @@ fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> V
     let (account, item) = (&q.snapshot.account.id, one.item);
     let general = || one.code.remedy().map(|text| (None, lower(text))).into_iter().collect();
     match one.code {
-        ItemCode::WrittenOff if item.written_off_on.is_none_or(|day| day > q.today) => {
+        ItemCode::WrittenOff if item.written_off_on.is_some_and(|day| day <= q.today) => {
+            vec![(None, "the ledger takes the write-off back (`ledger.item.written_off_on`).".to_owned())]
+        }
+        ItemCode::WrittenOff => {
             vec![(None, format!("`dunningd write-off {account} --item {} --undo --reason …` takes it back.", item.id))]
         }
         ItemCode::Disputed => match (&item.dispute, items::dispute(q.snapshot, item)) {
