@@ -390,23 +390,12 @@ fn sending_day(q: &Question<'_>, stage: &Stage, trail: &mut Trail<'_>) -> Result
     let calendars = &q.policy.calendars;
     let countries: Vec<_> =
         q.creditor().map(|creditor| creditor.country).into_iter().chain(q.snapshot.account.country).collect();
-    let quiet = |day: NaiveDate| {
-        stage.tone >= Tone::Final && q.debtor_country().is_some_and(|country| calendars.is_quiet(country, day))
-    };
+    let quiet = |day: NaiveDate| is_quiet(q, stage.tone, day);
     let today = match calendars.is_sending_day(&countries, q.today) {
         Ok(today) => today,
         Err(missing) => return Err(calendar_missing(&missing, &q.today.to_string(), trail)),
     };
-    let (why, key) = match (today, quiet(q.today)) {
-        (true, true) => (format!(", in a quiet period: nothing in the tone {}", stage.tone.as_str()), "quiet_period"),
-        (true, false) => (String::new(), "send_days"),
-        (false, _) if !calendars.send_days.contains(q.today.weekday()) => (String::new(), "send_days"),
-        (false, _) => {
-            let off = countries.iter().filter(|country| calendars.is_working_day(**country, q.today) == Ok(false));
-            let off: BTreeSet<&str> = off.map(Country::as_str).collect();
-            (format!(", not a working day in {}", off.into_iter().collect::<Vec<_>>().join(" and ")), "calendars")
-        }
-    };
+    let (why, key) = why_no_sending_day(q, stage.tone);
     let passed = today && !quiet(q.today);
     let inputs = format!("{} is a {}{why}", q.today, q.today.format("%A"));
     trail.note(ReasonCode::OutsideSendDays.as_str(), passed, inputs, Some(key));
@@ -415,6 +404,29 @@ fn sending_day(q: &Question<'_>, stage: &Stage, trail: &mut Trail<'_>) -> Result
     }
     let free = |day: NaiveDate| calendars.is_sending_day(&countries, day) == Ok(true) && !quiet(day);
     Err(No { code: ReasonCode::OutsideSendDays, next_date: next_such_day(q.today, free) })
+}
+
+/// Nothing in the tone final or later goes out in a quiet period.
+fn is_quiet(q: &Question<'_>, tone: Tone, day: NaiveDate) -> bool {
+    tone >= Tone::Final && q.debtor_country().is_some_and(|country| q.policy.calendars.is_quiet(country, day))
+}
+
+/// What makes today no sending day, in words, and the key of the policy that says so; the words are empty when the
+/// weekday says it all.
+pub(super) fn why_no_sending_day(q: &Question<'_>, tone: Tone) -> (String, &'static str) {
+    let calendars = &q.policy.calendars;
+    let countries = q.creditor().map(|creditor| creditor.country).into_iter().chain(q.snapshot.account.country);
+    let off = countries.filter(|country| calendars.is_working_day(*country, q.today) == Ok(false));
+    let off: BTreeSet<String> = off.map(|country| country.to_string()).collect();
+    if !calendars.send_days.contains(q.today.weekday()) {
+        (String::new(), "send_days")
+    } else if !off.is_empty() {
+        (format!(", not a working day in {}", off.into_iter().collect::<Vec<_>>().join(" and ")), "calendars")
+    } else if is_quiet(q, tone, q.today) {
+        (format!(", in a quiet period: nothing in the tone {}", tone.as_str()), "quiet_period")
+    } else {
+        (String::new(), "send_days")
+    }
 }
 
 /// The first sending day from that day on, itself included.

@@ -13,11 +13,7 @@ use crate::model::{
 use super::{promises, register};
 
 /// One item on its way through the rule.
-<<<<<<< HEAD
 #[expect(clippy::struct_excessive_bools, reason = "four independent findings about one item")]
-=======
-#[expect(clippy::struct_excessive_bools, reason = "each is a finding of its own")]
->>>>>>> cc401ad (Remedies know plans, causes, write-offs and calendars; clippy's wishes after the merges)
 pub(super) struct Assessed<'a> {
     pub(super) item: &'a Item,
     pub(super) code: ItemCode,

@@ -49,7 +49,7 @@ pub fn seen<'a>(policy: &Policy, snapshot: &'a Snapshot, today: NaiveDate) -> Co
 }
 
 /// What a cause stops that day, if anything.
-fn hold(policy: &Policy, snapshot: &Snapshot, recorded: &RecordedCause, today: NaiveDate) -> Option<Hold> {
+pub(super) fn hold(policy: &Policy, snapshot: &Snapshot, recorded: &RecordedCause, today: NaiveDate) -> Option<Hold> {
     let rule = policy.cause(recorded.cause);
     let target = match (rule.hold, &recorded.item) {
         (CauseHold::None, _) => return None,

@@ -63,12 +63,7 @@ pub(super) fn remedies(
     remedies
 }
 
-fn of_account(
-    q: &Question<'_>,
-    assessed: &[Assessed<'_>],
-    code: ReasonCode,
-    next_date: Option<NaiveDate>,
-) -> Vec<Way> {
+fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, next_date: Option<NaiveDate>) -> Vec<Way> {
     let account = &q.snapshot.account;
     match code {
         ReasonCode::Paused => vec![(None, "`dunningd resume --reason …` ends the pause for everybody.".to_owned())],

@@ -41,11 +41,7 @@ pub struct PastReader {
 }
 
 /// The tables that hold anything at all.
-<<<<<<< HEAD
 #[expect(clippy::struct_excessive_bools, reason = "each table is empty or not, independently of the others")]
-=======
-#[expect(clippy::struct_excessive_bools, reason = "one for each table")]
->>>>>>> cc401ad (Remedies know plans, causes, write-offs and calendars; clippy's wishes after the merges)
 struct Recorded {
     waivers: bool,
     holds: bool,

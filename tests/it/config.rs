@@ -266,11 +266,7 @@ fn an_unknown_key_is_an_error_in_every_section_of_every_file() {
             tried += 1;
         }
     }
-<<<<<<< HEAD
     assert_eq!(tried, 54);
-=======
-    assert_eq!(tried, 46);
->>>>>>> 98ee6d9 (Expected texts after the merge: letters of missed instalments, reason codes, remedies)
 }
 
 #[test]
@@ -1209,15 +1205,9 @@ fn calendars_are_read_and_their_mistakes_have_a_row_and_a_column() {
         &said,
         r#"
 error[C014 unknown_value]: `calendars.PL`: there is no calendars/pol.csv: add it, or write "weekdays" when Monday to Friday are worked and no holiday is to be known
-<<<<<<< HEAD
-   --> config/policy.toml:181:6
+   --> config/policy.toml:247:6
     |
-181 | PL = "pol"
-=======
-   --> config/policy.toml:199:6
-    |
-199 | PL = "pol"
->>>>>>> 98ee6d9 (Expected texts after the merge: letters of missed instalments, reason codes, remedies)
+247 | PL = "pol"
     |      ^^^^^ did you mean `pl`?
 
 error[C014 unknown_value]: `kind` must be "holiday" or "working"

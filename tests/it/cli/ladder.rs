@@ -77,7 +77,7 @@ async fn a_simulation_is_printed_for_people_for_tables_and_for_machines() {
     shows("simulate_by_day", &run(&["--csv", "--by", "day"]).await);
     shows("simulate_compare", &run(&["--compare", &patient]).await);
     let json: serde_json::Value = serde_json::from_str(&run(&["--json", "--compare", &patient]).await).unwrap();
-    assert_eq!(json["base"]["stages"], serde_json::json!(["friendly", "firm", "final"]));
+    assert_eq!(json["base"]["stages"], serde_json::json!(["friendly", "firm", "final", "formal", "handover"]));
     assert_eq!(json["accounts_differ"], 2);
     assert_eq!(json["base"]["reasons"]["ladder_exhausted"]["accounts"], 1);
 }

@@ -92,13 +92,8 @@ async fn office() -> (Office, Program) {
     let weekends =
         (year - 1..=year + 1).flat_map(|year| NaiveDate::from_ymd_opt(year, 1, 1).unwrap().iter_days().take(365));
     let weekends = weekends.filter(|day| !Weekdays::MONDAY_TO_FRIDAY.contains(day.weekday()));
-<<<<<<< HEAD
     let rows: Vec<String> = weekends.map(|day| format!("{day},working,,\n")).collect();
     let calendar = format!("# years: {}-{}\ndate,kind,name,source\n{}", year - 1, year + 1, rows.concat());
-=======
-    let rows = weekends.map(|day| format!("{day},working,,\n")).collect::<Vec<_>>().concat();
-    let calendar = format!("# years: {}-{}\ndate,kind,name,source\n{rows}", year - 1, year + 1);
->>>>>>> cc401ad (Remedies know plans, causes, write-offs and calendars; clippy's wishes after the merges)
     program.write("config/calendars/every-day.csv", &calendar);
     program.replace(
         "policy.toml",

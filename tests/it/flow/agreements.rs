@@ -263,11 +263,11 @@ async fn enter(office: &Office, entry: ContactEntry, is_new: bool) -> Result<Str
 async fn a_corrected_address_stops_the_letter_to_the_old_one_and_stays_out_of_the_log_and_the_ledger() {
     let office = queued().await;
     let contact = office.lines("SELECT contact_id FROM ledger.contact").await.remove(0);
-    enter(&office, entry(&contact, "nuovo@debitore.example"), false).await.unwrap();
+    enter(&office, entry(&contact, "nuovo@debitore.test"), false).await.unwrap();
     is_stopped(&office, "friendly", "contact_before_send").await;
     office.scan().await;
     assert_eq!(office.deliver().await.accepted, 1);
-    assert_eq!(office.lines("SELECT recipient FROM dunning.message m JOIN dunning.notice n USING (notice_id) WHERE n.state = 'accepted'").await, ["nuovo@debitore.example"]);
+    assert_eq!(office.lines("SELECT recipient FROM dunning.message m JOIN dunning.notice n USING (notice_id) WHERE n.state = 'accepted'").await, ["nuovo@debitore.test"]);
     assert_eq!(office.count("dunning.event WHERE convert_from(bytes, 'UTF8') LIKE '%nuovo@%'").await, 0);
     assert_eq!(office.count("ledger.contact WHERE email LIKE 'nuovo@%'").await, 0);
     assert_eq!(enter(&office, entry("Z", "a@b.example"), false).await.unwrap_err(), "account A01 has no contact Z");
@@ -280,7 +280,7 @@ async fn a_contact_of_ours_is_written_to_and_one_entry_keeps_what_another_said()
     let office = one().await;
     office.sql("DELETE FROM ledger.contact").await;
     assert_eq!(office.verdicts().await, ["A01 no_address"]);
-    let new = ContactEntry { role: Some(ContactRole::Dunning), ..entry("new", "ada@debitore.example") };
+    let new = ContactEntry { role: Some(ContactRole::Dunning), ..entry("new", "ada@debitore.test") };
     assert_eq!(enter(&office, new, true).await.unwrap(), "own:1");
     assert_eq!(office.verdicts().await, ["A01 contact"]);
     let language = ContactEntry { email: None, language: Some("pl".to_owned()), ..entry("own:1", "a@b.example") };
@@ -289,7 +289,7 @@ async fn a_contact_of_ours_is_written_to_and_one_entry_keeps_what_another_said()
     let contact = &snapshot.contacts[0];
     assert_eq!(
         (contact.email.as_ref().map(EmailAddress::as_str), contact.language.as_deref()),
-        (Some("ada@debitore.example"), Some("pl"))
+        (Some("ada@debitore.test"), Some("pl"))
     );
     let mut connection = office.shell.pool.acquire().await.unwrap();
     let id = ContactId::parse("own:1").unwrap();
@@ -330,7 +330,7 @@ async fn a_file_of_stages_with_one_wrong_row_imports_nothing() {
         "nothing was imported, 3 findings\n\
          line 3, column item_id: the ledger has no item I09\n\
          line 4, column done_on: 2099-01-01 lies in the future\n\
-         line 5, column stage: ladder default has no stage last, only friendly, firm, final"
+         line 5, column stage: ladder default has no stage last, only courtesy, friendly, firm, call, final, formal, handover"
     });
     assert_eq!(import(&office, "I01,firm,2026-03-09,Anna\n").await.unwrap_err(), {
         "nothing was imported, 1 finding\n\
