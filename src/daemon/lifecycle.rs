@@ -9,9 +9,11 @@ use tokio::sync::Notify;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 
+use crate::deliver::Transport;
 use crate::record::{self, RecordError, SchemaState};
 
 use super::live::{Live, LoadError, TransportError, destination, transport};
+use super::replies::{StateError, journal};
 use super::schedule::{Due, run_due};
 use super::upkeep::{anchor_after_run, anchor_when_due, end_retention};
 use super::{ScanError, ScanRequest, Shell, dispatch, scan, standing};
@@ -27,6 +29,8 @@ pub enum ServeError {
     Record(#[from] RecordError),
     #[error(transparent)]
     Transport(#[from] TransportError),
+    #[error(transparent)]
+    State(#[from] StateError),
     #[error("the schedule: {0}")]
     Schedule(#[from] JobSchedulerError),
     #[error("signals: {0}")]
@@ -54,7 +58,8 @@ const UPKEEP_EVERY: Duration = Duration::from_mins(10);
 /// `load` reads the configuration anew; it is put in force only when all of it is valid.
 ///
 /// # Errors
-/// When the schema is not current, the transport cannot be made, or the database is gone at the start.
+/// When the schema is not current, the transport cannot be made, the database is gone at the start, replies cannot be
+/// kept, or the contact log is not the one that this machine last saw.
 pub async fn serve(
     shell: Arc<Shell>,
     load: impl Fn() -> Result<Live, LoadError> + Send,
@@ -67,8 +72,10 @@ pub async fn serve(
         SchemaState::Current => {}
         other => return Err(ServeError::Schema(other)),
     }
+    if let Transport::Smtp(_) = transport(&shell.live().config.service.mail)? {
+        journal(&shell, &mut connection).await?;
+    }
     drop(connection);
-    transport(&shell.live().config.service.mail)?;
 
     let stop = CancellationToken::new();
     let bell = Arc::new(Notify::new());
@@ -215,6 +222,10 @@ async fn dispatch_loop(shell: &Shell, queued: &Notify, stop: &CancellationToken)
             Ok(done) => {
                 if let Some(why) = &done.not_adopted {
                     tracing::error!(why, "NOTHING IS SENT from this database");
+                    wait = AFTER_FAILURE;
+                }
+                if let Some(why) = &done.stopped {
+                    tracing::error!(why, "NOTHING IS SENT");
                     wait = AFTER_FAILURE;
                 }
                 if let Some(error) = &done.relay_error {
