@@ -6,6 +6,7 @@ mod as_of;
 mod calendar;
 mod channels;
 mod crash;
+mod killed_delivery;
 mod killed_scan;
 mod last_check;
 mod ledger;
