@@ -370,7 +370,6 @@ fn shortened(mut ending: Ending) -> Ending {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a temporary folder that cannot be written fails the test")]
 mod tests {
     use super::*;
     use crate::model::Reply;

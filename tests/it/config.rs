@@ -256,6 +256,21 @@ fn the_timeouts_shown_at_rest_are_the_defaults() {
 }
 
 #[test]
+fn the_state_directory_is_the_one_that_is_named_else_the_one_that_systemd_gives() {
+    let given = ("STATE_DIRECTORY", "/run/state/dunningd:/run/state/other");
+    let named = ("DUNNINGD__STATE__DIRECTORY", "state");
+    for (env, expected) in [
+        (&[][..], "/var/lib/dunningd"),
+        (&[given][..], "/run/state/dunningd"),
+        (&[given, named][..], "/etc/dunningd/state"),
+    ] {
+        let read = load_from(&edited(&[]), Path::new("/etc/dunningd"), variables(env), None);
+        let config = read.unwrap_or_else(|findings| panic!("{findings}")).config;
+        assert_eq!(config.service.state.directory, Path::new(expected));
+    }
+}
+
+#[test]
 fn three_mistakes_in_two_files_are_reported_in_one_go() {
     refused(
         &[

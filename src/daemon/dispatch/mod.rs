@@ -157,9 +157,10 @@ pub async fn dispatch(
     let (endings, asked_endings) = mpsc::channel(UNSETTLED);
     let worker = Worker { desk: &desk, stop, claims, checks, endings };
     // The desk closes when the last worker has gone.
-    let work = async move { worker.deliver(transport, connections).await };
-    let (done, (), (), ()) =
-        tokio::join!(work, desk.claims(asked_claims), desk.checks(asked_checks), desk.settlements(asked_endings));
+    let work = Box::pin(async move { worker.deliver(transport, connections).await });
+    let claims = Box::pin(desk.claims(asked_claims));
+    let checks = Box::pin(desk.checks(asked_checks));
+    let (done, (), (), ()) = tokio::join!(work, claims, checks, Box::pin(desk.settlements(asked_endings)));
     if let Some(journal) = &journal
         && let Err(error) = journal.tidy()
     {

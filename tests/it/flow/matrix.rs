@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunningd::daemon::{self, Dispatched, Live};
-use dunningd::deliver::{Ending, Journal};
+use dunningd::deliver::{Ending, Journal, LogHead};
 use dunningd::model::{self, Actor, Fault, Outcome};
 use dunningd::record::{self, ClaimedNotice, LastCheck};
 use dunningd::render::TemplateSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::command::Program;
 use crate::support::shell::{Office, Setup, day, day_plus, deliver};
 use crate::support::smtp::{Options, Phase, Reply, SmtpServer};
 
@@ -604,6 +605,24 @@ async fn p30_a_database_that_was_restored_from_yesterday_sends_nothing_until_a_p
     assert_eq!(fact(&office, "database_accepted", "seen_events").await, [after.to_string()]);
     assert_eq!(office.deliver().await.accepted, 1);
     office.verified().await;
+}
+
+#[tokio::test]
+async fn p30_the_command_line_ends_with_5_until_the_database_is_accepted() {
+    let office = queued(1).await;
+    let program = Program::new(&office.database, office.smtp.address.port()).await;
+    let state = Journal::open(&program.path("state")).unwrap();
+    state.saw(LogHead { events: 1_000, chain_hash: "ab".repeat(32) }).unwrap();
+    drop(state);
+    let said = program.run(&["run"]).await;
+    assert_eq!(said.exit, 5, "{}", said.err);
+    assert!(said.err.contains("Seen: 1000 events") && said.err.contains("--accept-database --reason"), "{}", said.err);
+    let said = program.run(&["scan", "--deliver"]).await;
+    assert_eq!(said.exit, 5, "{}", said.err);
+    assert_eq!(office.smtp.connections(), 0);
+    let accepted = ["scan", "--deliver", "--accept-database", "--reason", "restored, and looked through"];
+    assert!(!program.run(&accepted).await.out.contains("NOTHING MORE WAS SENT"));
+    assert_eq!(fact(&office, "database_accepted", "reason").await, ["restored, and looked through"]);
 }
 
 #[tokio::test]
