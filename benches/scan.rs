@@ -239,8 +239,8 @@ async fn bench(items: u64) {
     println!("  {:<28} {}", "", PHASES.map(|phase| format!("{phase:>12}")).concat());
     for (what, all) in &phases {
         let at = |n: usize| median(&all.iter().map(|spent| spent[n]).collect::<Vec<_>>());
-        let line: String = (0..PHASES.len()).map(|n| format!("{:>12.0}", at(n))).collect();
-        println!("  {what:<28} {line}");
+        let line: Vec<String> = (0..PHASES.len()).map(|n| format!("{:>12.0}", at(n))).collect();
+        println!("  {what:<28} {}", line.concat());
     }
     let peak = peaks.values().copied().max().unwrap_or_default() as f64 / 1024.0;
     println!("  peak memory {peak:.0} MiB (bar {PEAK_BAR_MIB})");

@@ -80,6 +80,7 @@ fn row(item: &Item, decided: &ItemDecision) -> Option<LetterRow> {
         contract_no: item.contract_no.clone(),
         pay_url: item.pay_url.clone(),
         document_url: item.document_url.clone(),
+        plan_agreed_on: item.part_of_plan.as_ref().map(|part| part.agreed_on),
         reminded_on: decided.reminded_on,
     })
 }

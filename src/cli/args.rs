@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use rust_decimal::Decimal;
 
-use crate::model::{CallOutcome, Cause, Mode, TaskKind};
+use crate::model::{CallOutcome, Cause, ContactRole, Every, Mode, OnMissed, TaskKind};
 
 /// Chases overdue invoices, and can prove every contact and every decision not to make one.
 #[derive(Debug, Parser)]
@@ -64,12 +64,22 @@ pub(super) enum Command {
     Handover(HandoverArgs),
     /// Record what the debtor promised to pay by a day; or list promises, or take one back
     Promise(PromiseArgs),
+    /// Record an instalment plan, a new version of one, or its end; or list plans
+    Plan(PlanArgs),
+    /// Record why an account or an item is unpaid, or that this is settled
+    Cause(CauseArgs),
+    /// Say more about a contact than the ledger does, or add one
+    Contact(ContactArgs),
+    /// Write an item off: it is not demanded any more
+    WriteOff(WriteOffArgs),
     /// Record a call that was made; it counts as a contact
     Call(CallArgs),
     /// Write something down about an account; no letter ever says it
     Note(NoteArgs),
     /// Declare the next stage of an item done without a contact
     Waive(WaiveArgs),
+    /// Move an account's open case to another ladder of the policy; says first what that changes
+    Ladder(LadderArgs),
     /// Stop everything at once
     Pause(ReasonArgs),
     /// Go on after a pause
@@ -171,6 +181,9 @@ pub(super) struct ExplainArgs {
     /// What the runs up to that day concluded and recorded, instead of what would be concluded now
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(super) on: Option<NaiveDate>,
+    /// What that run concluded and recorded; `dunningd log show` names runs
+    #[arg(long, value_name = "ID", conflicts_with_all = ["as_of", "on"])]
+    pub(super) run: Option<uuid::Uuid>,
 }
 
 #[derive(Debug, Args)]
@@ -193,9 +206,19 @@ pub(super) struct SimulateArgs {
     /// Count contacts about items that were paid so many days later anyway
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     pub(super) paid_within: u32,
-    /// Print contacts per month and stage as CSV
+    /// Rows of the table and of the CSV
+    #[arg(long, value_enum, default_value_t = SimulateBy::Month)]
+    pub(super) by: SimulateBy,
+    /// Print contacts per month (or day) and stage as CSV
     #[arg(long, conflicts_with = "json")]
     pub(super) csv: bool,
+}
+
+/// What a row of a simulation's table stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum SimulateBy {
+    Month,
+    Day,
 }
 
 #[derive(Debug, Args)]
@@ -311,15 +334,155 @@ pub(super) struct PromiseArgs {
     pub(super) by: Option<String>,
 }
 
+/// A day with its amount: `2026-05-31=100.00`.
+fn instalment(text: &str) -> Result<(NaiveDate, Decimal), String> {
+    let wrong = || format!("{text:?} is not a day and an amount such as 2026-05-31=100.00");
+    let (day, amount) = text.split_once('=').ok_or_else(wrong)?;
+    Ok((day.parse().map_err(|_| wrong())?, amount.parse().map_err(|_| wrong())?))
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["instalment", "parts", "list", "end"]))]
+pub(super) struct PlanArgs {
+    pub(super) account: String,
+    #[arg(long, value_name = "CODE")]
+    pub(super) currency: Option<String>,
+    /// The items it is about; may be given several times [default: everything overdue in that currency]
+    #[arg(long)]
+    pub(super) item: Vec<String>,
+    /// One instalment, as a day and an amount; may be given several times
+    #[arg(long, value_name = "YYYY-MM-DD=AMOUNT", value_parser = instalment, requires_all = ["currency", "reason"])]
+    pub(super) instalment: Vec<(NaiveDate, Decimal)>,
+    /// So many equal parts; what cannot be divided is in the last one
+    #[arg(long, value_name = "N", requires_all = ["currency", "every", "from", "reason"],
+        value_parser = clap::value_parser!(u32).range(1..=120))]
+    pub(super) parts: Option<u32>,
+    /// month or quarter
+    #[arg(long, requires = "parts", value_parser = codes(Every::ALL, Every::as_str, Every::parse))]
+    pub(super) every: Option<Every>,
+    /// The day of the first part
+    #[arg(long, value_name = "YYYY-MM-DD", requires = "parts")]
+    pub(super) from: Option<NaiveDate>,
+    /// So many days after an instalment's day we still wait
+    #[arg(long, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=90))]
+    pub(super) tolerance: u32,
+    /// What a missed instalment makes due: itself, or all the rest
+    #[arg(long, default_value = "instalment", value_parser = codes(OnMissed::ALL, OnMissed::as_str, OnMissed::parse))]
+    pub(super) on_missed: OnMissed,
+    /// A new version of that plan, over what is open now
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) restructure: Option<i64>,
+    /// Show every version of every plan of the account and what became of it
+    #[arg(long)]
+    pub(super) list: bool,
+    /// End a running plan, the only one or that number: its items go on where they stood
+    #[arg(long, value_name = "NUMBER", num_args = 0..=1, requires = "reason")]
+    #[expect(clippy::option_option, reason = "clap tells a flag without its value like this")]
+    pub(super) end: Option<Option<i64>>,
+    /// Kept in the log for ever; no names of debtors' people
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) reason: Option<String>,
+    /// Who decided it [default: your login name]
+    #[arg(long, value_name = "PERSON")]
+    pub(super) by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["cause", "clear"]))]
+pub(super) struct CauseArgs {
+    pub(super) account: String,
+    /// Only this item
+    #[arg(long)]
+    pub(super) item: Option<String>,
+    /// Why it is unpaid; docs/reason-codes.md tells what each means, policy.toml what follows
+    #[arg(long, value_parser = codes(Cause::ALL, Cause::as_str, Cause::parse))]
+    pub(super) cause: Option<Cause>,
+    /// It is settled: clears that cause, or every one recorded there
+    #[arg(long)]
+    pub(super) clear: bool,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["contact", "add", "list"]))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(super) struct ContactArgs {
+    pub(super) account: String,
+    /// The contact, as the ledger or --list names it
+    #[arg(long, value_name = "ID", requires = "reason")]
+    pub(super) contact: Option<String>,
+    /// A contact that the ledger does not have
+    #[arg(long, requires_all = ["role", "email", "reason"])]
+    pub(super) add: bool,
+    /// Show the contacts of the account, the ledger's and ours
+    #[arg(long)]
+    pub(super) list: bool,
+    /// Take back what was entered about the contact
+    #[arg(long, requires = "contact", conflicts_with_all = ["email", "no_email", "language", "phone", "name"])]
+    pub(super) remove: bool,
+    /// dunning, billing, decision, general or legal
+    #[arg(long, requires = "add", value_parser = codes(&ContactRole::ALL, ContactRole::as_str, ContactRole::parse))]
+    pub(super) role: Option<ContactRole>,
+    /// One address
+    #[arg(long)]
+    pub(super) email: Option<String>,
+    /// The person wants no e-mail
+    #[arg(long, conflicts_with = "email")]
+    pub(super) no_email: bool,
+    /// en, it, pl or ru
+    #[arg(long)]
+    pub(super) language: Option<String>,
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) phone: Option<String>,
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) name: Option<String>,
+    /// Kept in the log for ever; no names of debtors' people
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) reason: Option<String>,
+    /// Who decided it [default: your login name]
+    #[arg(long, value_name = "PERSON")]
+    pub(super) by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WriteOffArgs {
+    pub(super) account: String,
+    #[arg(long)]
+    pub(super) item: String,
+    /// It is demanded again
+    #[arg(long)]
+    pub(super) undo: bool,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OpeningArgs {
+    pub(super) file: PathBuf,
+    /// Check everything, write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Who imports it [default: your login name]
+    #[arg(long, value_name = "PERSON")]
+    pub(super) by: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct CallArgs {
     pub(super) account: String,
-    /// What came of it; a promise or a dispute is recorded by its own command as well
+    /// What came of it; the cause that it tells is recorded as well, a promise by its own command
     #[arg(long, value_parser = codes(CallOutcome::ALL, CallOutcome::as_str, CallOutcome::parse))]
     pub(super) outcome: CallOutcome,
     /// What was said; kept apart from the log, so that it can be erased
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) note: Option<String>,
+    /// What it was about, for the cause [default: the whole account]
+    #[arg(long)]
+    pub(super) item: Option<String>,
+    /// Leave out the cause that the outcome tells
+    #[arg(long)]
+    pub(super) no_cause: bool,
     /// Who called [default: your login name]
     #[arg(long, value_name = "PERSON")]
     pub(super) by: Option<String>,
@@ -354,6 +517,19 @@ pub(super) struct WaiveArgs {
     /// The item's next stage, such as `friendly`; `dunningd explain` names it
     #[arg(long)]
     pub(super) stage: String,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LadderArgs {
+    pub(super) account: String,
+    /// A ladder of today's policy; the same name takes the stages that it has today
+    #[arg(long, value_name = "NAME")]
+    pub(super) to: String,
+    /// Only say what would change
+    #[arg(long)]
+    pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) why: ReasonArgs,
 }
@@ -501,6 +677,8 @@ pub(super) struct ResolveArgs {
 pub(super) enum ImportCommand {
     /// From a CSV file, by a profile
     Csv(ImportArgs),
+    /// Stages reached elsewhere, from a CSV file with the columns item_id,stage,done_on,by
+    Opening(OpeningArgs),
 }
 
 #[derive(Debug, Args)]

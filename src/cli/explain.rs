@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
+use chrono::NaiveDate;
 use serde_json::json;
 
 use crate::daemon;
-use crate::decide::standings;
-use crate::model::{AccountId, Channel, Decision, Money, Promise, ReasonCode, Standing, Verdict};
-use crate::record::{self, JournalRow, NoticeRow};
+use crate::decide::{plan_standings, standings};
+use crate::model::{AccountId, Channel, Decision, Money, Promise, Snapshot, Standing, Verdict};
+use crate::record::{self, DecisionRow, JournalRow, NoticeRow};
 
 use super::args::{Cli, ExplainArgs};
 use super::connect;
@@ -19,46 +20,97 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
     let account = parsed(Some(&args.account), AccountId::parse)?
         .ok_or_else(|| Failure::new(Exit::USAGE, "an account is needed"))?;
     let shell = connect::shell(cli, None).await?;
-    let (snapshot, decision) = daemon::look_at(&shell, &account, args.as_of).await?;
     let mut connection = shell.pool.acquire().await?;
     let notices = record::notices_of(&mut connection, account.as_str()).await?;
-    let journal = record::journal(&mut connection, &account).await?;
-    let name = &snapshot.account.name;
-    let Some(day) = args.on else {
-        let promises = standings(&snapshot, decision.business_date);
+    if let Some((recorded, said, day)) = recorded(&mut connection, args, &account).await? {
+        // Whoever has left the ledger since is explained all the same.
+        let now = match daemon::look_at(&shell, &account, None).await {
+            Ok((snapshot, _)) => Some(snapshot),
+            Err(daemon::ScanError::UnknownAccount(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let name = now.as_ref().map_or("no longer in the ledger", |snapshot| snapshot.account.name.as_str());
+        let promises = now.as_ref().map_or(Vec::new(), |snapshot| standings(snapshot, day));
+        let notices: Vec<NoticeRow> = notices.into_iter().filter(|notice| notice.business_date <= day).collect();
         if cli.json {
-            say!("{}", json!({ "decision": decision, "notices": notices, "promises": promises, "journal": journal }));
+            let told = json!({ "recorded": recorded, "said": said, "notices": notices, "promises": promises });
+            say!("{told}");
         } else {
-            say_part!("{}", human(name, &decision, &promises, &notices));
-            say_part!("{}", calls_and_notes(&journal));
+            say!("{said}");
+            match &recorded.decision {
+                Some(decision) => say_part!("{}", human(name, decision, &promises, &notices)),
+                None => say!("What it was based on was erased; `dunningd log show` has the event that says so."),
+            }
         }
         return Ok(Exit::DONE);
-    };
-    let recorded = record::decision_on(&mut connection, &account, day).await?.ok_or_else(|| {
-        Failure::new(Exit::NO_SUCH_THING, format!("no run up to {day} has looked at account {account}"))
-    })?;
-    let notices: Vec<NoticeRow> = notices.into_iter().filter(|notice| notice.business_date <= day).collect();
-    let promises = standings(&snapshot, day);
+    }
+    let (snapshot, decision) = daemon::look_at(&shell, &account, args.as_of).await?;
+    let journal = record::journal(&mut connection, &account).await?;
+    let promises = standings(&snapshot, decision.business_date);
     if cli.json {
-        say!("{}", json!({ "recorded": recorded, "notices": notices, "promises": promises }));
-    } else {
+        let plans = plan_standings(&snapshot, decision.business_date);
         say!(
-            "Recorded by run {} on {}; no later run up to {day} concluded anything else.",
-            recorded.run_id,
-            recorded.business_date
+            "{}",
+            json!({
+                "decision": decision, "notices": notices, "promises": promises, "journal": journal, "plans": plans,
+                "causes": snapshot.causes, "write_offs": snapshot.write_offs, "waivers": snapshot.history.waivers,
+            })
         );
-        match &recorded.decision {
-            Some(decision) => say_part!("{}", human(name, decision, &promises, &notices)),
-            None => say!("What it was based on was erased; `dunningd log show` has the event that says so."),
-        }
+    } else {
+        say_part!("{}", human(&snapshot.account.name, &decision, &promises, &notices));
+        say_part!("{}", recorded_by_people(&snapshot, &decision));
+        say_part!("{}", calls_and_notes(&journal));
     }
     Ok(Exit::DONE)
+}
+
+/// The recorded decision that was asked for, where it comes from in words, and the day it is told for; none when the
+/// question is what would be decided.
+async fn recorded(
+    connection: &mut sqlx::PgConnection,
+    args: &ExplainArgs,
+    account: &AccountId,
+) -> Result<Option<(DecisionRow, String, NaiveDate)>, Failure> {
+    if let Some(day) = args.on {
+        let row = record::decision_on(connection, account, day).await?.ok_or_else(|| {
+            Failure::new(Exit::NO_SUCH_THING, format!("no run up to {day} has looked at account {account}"))
+        })?;
+        let said = format!(
+            "Recorded by run {} on {}; no later run up to {day} concluded anything else.",
+            row.run_id, row.business_date
+        );
+        return Ok(Some((row, said, day)));
+    }
+    let Some(id) = args.run else { return Ok(None) };
+    let run = record::run(connection, id)
+        .await?
+        .ok_or_else(|| Failure::new(Exit::NO_SUCH_THING, format!("there is no run {id}")))?;
+    let what = format!("run {id} of creditor {} for {}", run.creditor, run.business_date);
+    if run.state != "completed" {
+        let why = run.reason.map_or(String::new(), |reason| format!(" ({reason})"));
+        return Err(Failure::new(Exit::NO_SUCH_THING, format!("{what} is {}{why}; it concluded nothing", run.state)));
+    }
+    let row = record::decision_in(connection, account, id).await?.ok_or_else(|| {
+        Failure::new(Exit::NO_SUCH_THING, format!("neither {what} nor a run before it has looked at account {account}"))
+    })?;
+    let said = if row.run_id == id {
+        format!("Recorded by {what}.")
+    } else {
+        format!(
+            "{} left no row for this account: it concluded the same as the one before, or did not look at it. Recorded \
+             by run {} on {}:",
+            capital(&what),
+            row.run_id,
+            row.business_date
+        )
+    };
+    Ok(Some((row, said, run.business_date)))
 }
 
 fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], notices: &[NoticeRow]) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "Account {} ({name}), creditor {}", decision.account, decision.creditor);
-    let _ = write!(out, "On {}: ", decision.business_date);
+    let _ = write!(out, "On {}: ", decision.business_date.format("%A %Y-%m-%d"));
     match &decision.verdict {
         Verdict::Contact(contacting) => {
             let copy = contacting.recipient.as_ref().map(|to| format!(", with a copy to {to}")).unwrap_or_default();
@@ -78,16 +130,16 @@ fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], not
         }
         Verdict::No { code, next_date } => {
             let _ = writeln!(out, "no notice, `{}`. {}", code.as_str(), code.meaning());
-            match (next_date, code.kind()) {
-                (Some(day), _) => {
-                    let _ = writeln!(out, "By itself the answer can change on {day}.");
-                }
-                (None, crate::model::DecisionKind::Hold) => {
-                    let _ = writeln!(out, "The answer changes when a person acts: {}", remedy(*code));
-                }
-                (None, _) => {}
+            if let Some(day) = next_date {
+                let _ = writeln!(out, "Next date: {}.", day.format("%A %Y-%m-%d"));
             }
         }
+    }
+    if !decision.remedies.is_empty() {
+        let _ = writeln!(out, "\nWhat would change the answer:");
+    }
+    for remedy in &decision.remedies {
+        let _ = writeln!(out, "  - {}", remedy.text);
     }
     let _ = writeln!(out, "\nWhat was asked, in order:");
     for check in &decision.checks {
@@ -96,34 +148,7 @@ fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], not
         let (mark, name) = if check.passed { ("ok", about(&check.rule)) } else { ("no", check.rule.as_str()) };
         let _ = writeln!(out, "  {mark}  {name:<26} {}{location}", check.inputs);
     }
-    if !decision.items.is_empty() {
-        let _ = writeln!(out, "\nItems:");
-    }
-    for item in &decision.items {
-        let late = item.days_past_due.map_or("no due date".to_owned(), |days| match days {
-            d if d > 0 => format!("{d} days late"),
-            0 => "due today".to_owned(),
-            d => format!("due in {} days", -d),
-        });
-        let by: Vec<&str> =
-            decision.netted.iter().filter(|one| one.item == item.item).map(|one| one.credit.as_str()).collect();
-        let credited = if by.is_empty() {
-            String::new()
-        } else {
-            format!(", {} covered by {}", Money::new(item.credited, item.open.currency), by.join(", "))
-        };
-        let next = match (&item.next_stage, item.due_on) {
-            (Some(stage), Some(day)) => format!(", next stage {stage} due on {day}"),
-            _ => String::new(),
-        };
-        let _ = writeln!(
-            out,
-            "  {:<20} {:>14} open{credited}, {late}: {}{next}",
-            item.item.as_str(),
-            item.open.to_string(),
-            item.code.as_str()
-        );
-    }
+    items(&mut out, decision);
     if !promises.is_empty() {
         let _ = writeln!(out, "\nPromises:");
     }
@@ -146,6 +171,71 @@ fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], not
         );
     }
     out
+}
+
+fn items(out: &mut String, decision: &Decision) {
+    if !decision.items.is_empty() {
+        let _ = writeln!(out, "\nItems:");
+    }
+    for item in &decision.items {
+        let days = |days: i64| if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
+        let late = item.days_past_due.map_or("no due date".to_owned(), |late| match late {
+            d if d > 0 => format!("{} late", days(d)),
+            0 => "due today".to_owned(),
+            d => format!("due in {}", days(-d)),
+        });
+        let by: Vec<&str> =
+            decision.netted.iter().filter(|one| one.item == item.item).map(|one| one.credit.as_str()).collect();
+        let credited = if by.is_empty() {
+            String::new()
+        } else {
+            format!(", {} covered by {}", Money::new(item.credited, item.open.currency), by.join(", "))
+        };
+        let next = match (&item.next_stage, item.due_on) {
+            (Some(stage), Some(day)) => format!(", next stage {stage} due on {day}"),
+            _ => String::new(),
+        };
+        let _ = writeln!(
+            out,
+            "  {:<20} {:>14} open{credited}, {late}: {}{next}",
+            item.item.as_str(),
+            item.open.to_string(),
+            item.code.as_str()
+        );
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn recorded_by_people(snapshot: &Snapshot, decision: &Decision) -> String {
+    let mut out = String::new();
+    let plans = plan_standings(snapshot, decision.business_date);
+    let plans = plans.iter().map(|(plan, now)| {
+        let items: Vec<&str> = plan.items.iter().map(|one| one.item.as_str()).collect();
+        format!("{}.{}  {}, items {}", plan.number, plan.version, plan.tell(now), items.join(", "))
+    });
+    section(&mut out, "Instalment plans", plans);
+    section(&mut out, "Causes", snapshot.causes.iter().map(crate::model::RecordedCause::tell));
+    let write_offs = snapshot.write_offs.iter().map(|off| format!("{}  item {}: {}", off.since, off.item, off.reason));
+    section(&mut out, "Write-offs", write_offs);
+    let stages = snapshot.history.waivers.iter().map(|one| match &one.elsewhere {
+        Some(by) => format!("{} of item {}: done elsewhere on {}, by {by}", one.stage, one.item, one.on),
+        None => format!("{} of item {}: waived as of {}: {}", one.stage, one.item, one.on, one.reason),
+    });
+    section(&mut out, "Stages done without a notice", stages);
+    out
+}
+
+fn section(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+    for (n, line) in lines.enumerate() {
+        if n == 0 {
+            let _ = writeln!(out, "\n{title}:");
+        }
+        let _ = writeln!(out, "  {line}");
+    }
 }
 
 fn calls_and_notes(journal: &[JournalRow]) -> String {
@@ -185,22 +275,5 @@ fn about(rule: &str) -> &str {
         "no_payment_account" => "bank account",
         "no_template" => "letter",
         other => other,
-    }
-}
-
-/// What a person can do about a reason that does not go away by itself.
-fn remedy(code: ReasonCode) -> &'static str {
-    match code {
-        ReasonCode::Paused => "`dunningd resume`.",
-        ReasonCode::HandedOver => "`dunningd handover --back`, when it is ours again.",
-        ReasonCode::AccountHold => "`dunningd release`, or the ledger's own hold is lifted.",
-        ReasonCode::NoAddress => {
-            "the ledger gets what the stage needs: one usable e-mail address, a telephone number or a postal address."
-        }
-        ReasonCode::NoPaymentAccount => "creditors.toml gets a bank account in that currency.",
-        ReasonCode::NoTemplate => "the letter is written or mended, then `dunningd check`.",
-        ReasonCode::CalendarMissing => "the calendar of that year is added.",
-        ReasonCode::PreviousStageIncomplete => "`dunningd outbox resolve`, once it is known what became of the notice.",
-        _ => "see the task that was opened for it.",
     }
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::output::say;
-use crate::daemon::{EntryError, LoadError, ScanError, StateError, TransportError};
+use crate::daemon::{EntryError, LoadError, OpeningError, ScanError, StateError, TransportError};
 use crate::record::{RecordError, RegisterError, TaskError};
 
 /// An exit code; the list is in the README.
@@ -136,8 +136,17 @@ impl From<RegisterError> for Failure {
             | RegisterError::NothingToRelease(_)
             | RegisterError::NoDispute(_)
             | RegisterError::NotHandedOver(_)
+            | RegisterError::NoOpenCase(_)
+            | RegisterError::NoSuchLadder { .. }
+            | RegisterError::NoSuchPlan { .. }
+            | RegisterError::NoCause(_)
+            | RegisterError::NotWrittenOff(_)
+            | RegisterError::NoSuchContact { .. }
+            | RegisterError::NoContactEntry(_)
             | RegisterError::NoSuchPromise { .. } => Self::new(Exit::NO_SUCH_THING, error.to_string()),
-            RegisterError::DayIsOver(_) | RegisterError::WhichPromise(_) => Self::new(Exit::USAGE, error.to_string()),
+            RegisterError::DayIsOver(_) | RegisterError::WhichPromise(_) | RegisterError::WhichPlan(_) => {
+                Self::new(Exit::USAGE, error.to_string())
+            }
             refused => Self::new(Exit::REFUSED, refused.to_string()),
         }
     }
@@ -161,6 +170,15 @@ impl From<EntryError> for Failure {
         match error {
             EntryError::Look(error) => error.into(),
             EntryError::Record(error) => error.into(),
+        }
+    }
+}
+
+impl From<OpeningError> for Failure {
+    fn from(error: OpeningError) -> Self {
+        match error {
+            OpeningError::Look(error) => error.into(),
+            wrong @ OpeningError::Problems(_) => Self::new(Exit::FINDINGS, wrong.to_string()),
         }
     }
 }

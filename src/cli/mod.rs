@@ -1,5 +1,6 @@
 //! The command line: one file per family of commands. The only place that prints.
 
+mod agreements;
 mod args;
 mod connect;
 mod evidence;
@@ -73,14 +74,20 @@ async fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Dispute(args) => register::dispute(cli, args).await,
         Command::Handover(args) => register::handover(cli, args).await,
         Command::Promise(args) => register::promise(cli, args).await,
+        Command::Plan(args) => agreements::plan(cli, args).await,
+        Command::Cause(args) => agreements::cause(cli, args).await,
+        Command::Contact(args) => agreements::contact(cli, args).await,
+        Command::WriteOff(args) => agreements::write_off(cli, args).await,
         Command::Call(args) => register::call(cli, args).await,
         Command::Note(args) => register::note(cli, args).await,
         Command::Waive(args) => register::waive(cli, args).await,
+        Command::Ladder(args) => register::ladder(cli, args).await,
         Command::Pause(args) => register::pause(cli, args).await,
         Command::Resume(args) => register::resume(cli, args).await,
         Command::Mode(args) => release::mode(cli, args).await,
         Command::Adopt(args) => release::adopt(cli, args).await,
         Command::Import { command: args::ImportCommand::Csv(args) } => ledger::import(cli, args).await,
+        Command::Import { command: args::ImportCommand::Opening(args) } => agreements::opening(cli, args).await,
         Command::Ledger { command: LedgerCommand::Check } => ledger::check(cli).await,
         Command::Ledger { command: LedgerCommand::Contract } => Ok(ledger::contract(cli)),
         Command::Outbox { command: OutboxCommand::List } => outbox::list(cli).await,

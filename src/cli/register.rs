@@ -1,34 +1,44 @@
-//! What people record: hold, release, dispute, hand-over, promise, call, note, waive, pause, resume.
+//! What people record: hold, release, dispute, hand-over, promise, call, note, waive, ladder, pause, resume.
+
+use std::fmt::Write as _;
 
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::daemon::Shell;
-use crate::model::{AccountId, CreditorId, Currency, Handover, ItemId, Money, StageName};
+use crate::daemon::{LadderMove, Shell};
+use crate::model::{
+    AccountId, CreditorId, Currency, Decision, Handover, ItemDecision, ItemId, Ladder, LadderName, Money, ReasonCode,
+    StageName, Verdict,
+};
 use crate::record::NoteText;
 use crate::{daemon, ledger, record};
 
 use super::args::{
-    CallArgs, Cli, DisputeArgs, HandoverArgs, HoldArgs, NoteArgs, PromiseArgs, ReasonArgs, ReleaseArgs, WaiveArgs,
+    CallArgs, Cli, DisputeArgs, HandoverArgs, HoldArgs, LadderArgs, NoteArgs, PromiseArgs, ReasonArgs, ReleaseArgs,
+    WaiveArgs,
 };
 use super::connect;
 use super::failure::{Exit, Failure};
-use super::output::say;
+use super::output::{say, say_part};
 use super::scan::parsed;
 
 /// A name that has to be given.
-fn name<T, E: std::fmt::Display>(text: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Failure> {
+pub(super) fn name<T, E: std::fmt::Display>(text: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Failure> {
     parse(text).map_err(|error| Failure::new(Exit::USAGE, error.to_string()))
 }
 
-fn account(text: &str) -> Result<AccountId, Failure> {
+pub(super) fn account(text: &str) -> Result<AccountId, Failure> {
     name(text, AccountId::parse)
 }
 
 /// Today, where the account's creditor is.
-async fn today(shell: &Shell, connection: &mut PgConnection, account: &AccountId) -> Result<NaiveDate, Failure> {
+pub(super) async fn today(
+    shell: &Shell,
+    connection: &mut PgConnection,
+    account: &AccountId,
+) -> Result<NaiveDate, Failure> {
     let creditor = ledger::creditor_of(connection, account).await?;
     let zone = creditor
         .and_then(|id| CreditorId::parse(&id).ok())
@@ -99,7 +109,7 @@ pub(super) async fn handover(cli: &Cli, args: &HandoverArgs) -> Result<Exit, Fai
     let mut transaction = connection.begin().await?;
     let (reason, actor) = (&args.why.reason, &shell.actor);
     let (json, text) = if let Some(to) = &args.to {
-        let handover = Handover { to: to.clone(), reason: reason.clone(), since };
+        let handover = Handover { to: to.clone(), reason: reason.clone(), since, number: 0, items: Vec::new() };
         let id = record::hand_over(&mut transaction, &account, &handover, actor).await?;
         let text = format!("Account {account} is handed over to {to}; dunningd does not write to it any more.");
         (json!({ "handover": id, "account": account, "to": to }), text)
@@ -156,12 +166,20 @@ pub(super) async fn call(cli: &Cli, args: &CallArgs) -> Result<Exit, Failure> {
     let account = account(&args.account)?;
     let mut connection = shell.pool.acquire().await?;
     let today = today(&shell, &mut connection, &account).await?;
-    let text = args.note.as_deref().map(|body| NoteText { body, salt: rand::random() });
-    let mut transaction = connection.begin().await?;
-    let call = record::log_call(&mut transaction, &account, args.outcome, text, today, &shell.actor).await?;
-    transaction.commit().await?;
-    let json = json!({ "call": call, "account": account, "outcome": args.outcome });
-    tell(cli, &json, &format!("Call {call} to account {account} is recorded; it counts as a contact of {today}."));
+    let request = daemon::CallRequest {
+        outcome: args.outcome,
+        note: args.note.clone(),
+        item: parsed(args.item.as_deref(), ItemId::parse)?,
+        no_cause: args.no_cause,
+        called_on: today,
+    };
+    let (call, cause) = daemon::call(&shell, &account, &request).await?;
+    let json = json!({ "call": call, "account": account, "outcome": args.outcome, "cause": cause });
+    let recorded = cause.map_or(String::new(), |cause| {
+        format!("\nCause {} is recorded with it; --no-cause leaves it out.", cause.as_str())
+    });
+    let text = format!("Call {call} to account {account} is recorded; it counts as a contact of {today}.{recorded}");
+    tell(cli, &json, &text);
     Ok(Exit::DONE)
 }
 
@@ -187,6 +205,55 @@ pub(super) async fn waive(cli: &Cli, args: &WaiveArgs) -> Result<Exit, Failure> 
     let text = format!("Stage {stage} of item {item} counts as done on {}, the day it was due.", waiver.on);
     tell(cli, &serde_json::to_value(&waiver).unwrap_or_default(), &text);
     Ok(Exit::DONE)
+}
+
+pub(super) async fn ladder(cli: &Cli, args: &LadderArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
+    let (account, to) = (account(&args.account)?, name(&args.to, LadderName::parse)?);
+    let change = daemon::ladder_move(&shell, &account, &to).await?;
+    if !cli.json {
+        say_part!("{}", in_words(&account, &change));
+    }
+    if !args.dry_run {
+        daemon::move_ladder(&shell, &account, &change, &args.why.reason).await?;
+    }
+    let text =
+        if args.dry_run { "Nothing was changed." } else { "The case is moved; the log says so, with the reason." };
+    tell(cli, &json!({ "account": account, "moved": !args.dry_run, "change": change }), text);
+    Ok(Exit::DONE)
+}
+
+/// What moving a case changes: the stages, each item's next one, and today's answer.
+fn in_words(account: &AccountId, change: &LadderMove) -> String {
+    let stages = |ladder: &Ladder| {
+        let enabled = ladder.stages.iter().filter(|stage| stage.enabled);
+        enabled.map(|stage| format!("{} {:+}", stage.name, stage.days)).collect::<Vec<_>>().join(", ")
+    };
+    let (from, to) = (&change.from, &change.to);
+    let mut out =
+        format!("Account {account}, case of {}: from ladder {} to {}.\n", change.opened_on, from.name, to.name);
+    let _ = writeln!(out, "  until now: {}", stages(from));
+    let _ = writeln!(out, "  from now:  {}", stages(to));
+    let next = |item: &ItemDecision| match (&item.next_stage, item.due_on) {
+        (Some(stage), Some(day)) => format!("{stage} on {day}"),
+        _ => "no further stage".to_owned(),
+    };
+    let items = change.before.items.iter().zip(&change.after.items);
+    for (before, after) in items.filter(|(before, _)| before.is_overdue_debit() && !before.code.is_out()) {
+        let _ = writeln!(out, "  item {}: {}, now {}", before.item, next(before), next(after));
+    }
+    let answer = |decision: &Decision| match &decision.verdict {
+        Verdict::Contact(contacting) => format!("a {} notice is due", contacting.stage),
+        Verdict::No { code, next_date } => {
+            let until = next_date.map_or(String::new(), |day| format!(", next date {day}"));
+            format!("no notice, {}{until}", code.as_str())
+        }
+    };
+    let _ = writeln!(out, "  today: {}, now {}", answer(&change.before), answer(&change.after));
+    if change.before.code() == ReasonCode::NoticePending.as_str() {
+        let _ = writeln!(out, "  The notice that is on its way still goes out.");
+    }
+    out
 }
 
 pub(super) async fn pause(cli: &Cli, args: &ReasonArgs) -> Result<Exit, Failure> {
@@ -215,6 +282,6 @@ pub(super) async fn resume(cli: &Cli, args: &ReasonArgs) -> Result<Exit, Failure
     Ok(Exit::DONE)
 }
 
-fn tell(cli: &Cli, json: &serde_json::Value, text: &str) {
+pub(super) fn tell(cli: &Cli, json: &serde_json::Value, text: &str) {
     if cli.json { say!("{json}") } else { say!("{text}") }
 }

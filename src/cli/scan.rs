@@ -121,7 +121,7 @@ pub(super) fn why_line(decision: &Decision) -> String {
             let inputs = decision.checks.last().map_or("", |check| check.inputs.as_str());
             let _ = write!(line, "{}: {inputs}", code.as_str());
             if let Some(day) = next_date {
-                let _ = write!(line, "; next look {day}");
+                let _ = write!(line, "; next date {day}");
             }
         }
     }
@@ -136,7 +136,7 @@ fn why_json(decision: &Decision) -> serde_json::Value {
     json!({
         "account": decision.account, "creditor": decision.creditor, "kind": decision.kind().as_str(),
         "code": decision.code(), "stage": stage, "next_date": next_date, "items": decision.items,
-        "reason": decision.checks.last().map(|check| &check.inputs),
+        "reason": decision.checks.last().map(|check| &check.inputs), "remedies": decision.remedies,
     })
 }
 

@@ -7,8 +7,8 @@ use super::findings::FindingCode;
 use super::section::{Field, Notes, Section};
 use super::tree::Origin;
 use crate::model::{
-    Amounts, Channel, Country, Demands, Ladder, LadderName, Money, OnUnknown, PartyKind, Stage, StageCondition,
-    StageName, Tone,
+    Amounts, Channel, Country, Demands, Ladder, LadderName, Money, OnUnknown, PLAN_STAGE, PartyKind, Stage,
+    StageCondition, StageName, Tone, is_plan_stage,
 };
 
 /// Working days after which a call that nobody made lapses, unless the policy says otherwise.
@@ -56,6 +56,10 @@ fn read_ladder(field: &Field<'_>) -> Option<Ladder> {
         } else {
             seen.insert(&stage.name, stage.location.clone());
         }
+    }
+    if let Some(reserved) = read.iter().find(|read| is_plan_stage(&read.stage.name)) {
+        let message = format!("`{PLAN_STAGE}` is the stage of missed instalments: give this one another name");
+        notes.add(FindingCode::Conflict, reserved.name_at, message);
     }
     for pair in read.windows(2) {
         let [before, after] = pair else { continue };

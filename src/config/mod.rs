@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 pub use findings::{Finding, FindingCode, Findings, Place, Severity};
 pub use mail::{Mail, Recipients, Security, Smtp, Timeouts};
 pub use service::{
-    Database, Dispatch, Environment, FreshnessRule, Log, LogFormat, Schedule, Secret, SecretError, Service, State,
+    Database, Digest, Dispatch, Environment, FreshnessRule, Log, LogFormat, Schedule, Secret, SecretError, Service,
+    State,
 };
 pub use source::{Part, Source};
 

@@ -12,8 +12,9 @@ use super::section::{Field, Section};
 use super::service;
 use super::suggest::closest;
 use crate::model::{
-    ApprovalPolicy, BrakePolicy, Calendar, Calendars, ContactCap, Country, CreditNetting, Currency, DueDateRule, Hours,
-    Language, Minimums, ParseError, Policy, QuietPeriod, Retention, TemplateCatalog, Weekdays,
+    ApprovalPolicy, BrakePolicy, Calendar, Calendars, Cause, CauseHold, CauseRule, ContactCap, Country, CreditNetting,
+    Currency, DueDateRule, Hours, Language, Minimums, ParseError, Policy, QuietPeriod, Retention, TaskKind,
+    TemplateCatalog, Weekdays,
 };
 
 /// Reads the policy document, without creditors and templates. Whatever could not be read has its default, and a
@@ -25,6 +26,7 @@ pub(super) fn read(mut root: Section<'_>, known: &BTreeMap<String, Calendar>) ->
     let ladders = root.section("ladder");
     let ladders = ladder::read(ladders, &root);
     let minimums = minimums(&mut root);
+    let causes = causes(&mut root);
     let contact_caps = contact_caps(&mut root);
     let retention = retention(&mut root);
     let calendars = calendars(&mut root, known);
@@ -40,6 +42,7 @@ pub(super) fn read(mut root: Section<'_>, known: &BTreeMap<String, Calendar>) ->
         country_languages,
         ladders,
         minimums,
+        causes,
         item_grace_days: root.number("item_grace_days", 0..=365, 0),
         account_min_arrears_days: root.number("account_min_arrears_days", 0..=365, 0),
         contact_caps,
@@ -135,6 +138,48 @@ fn minimums(root: &mut Section<'_>) -> Minimums {
         }
     }
     Minimums { by_currency, base, rates }
+}
+
+/// `[cause.<cause>]`: what follows from a recorded cause. A key that is not given keeps its shipped value.
+fn causes(root: &mut Section<'_>) -> BTreeMap<Cause, CauseRule> {
+    let mut rules = BTreeMap::new();
+    let names: Vec<&str> = Cause::ALL.iter().map(|cause| cause.as_str()).collect();
+    for field in root.section("cause").map(Section::rest).unwrap_or_default() {
+        let Some(cause) = Cause::parse(field.key) else {
+            let message = format!("`{}` is no cause; known are {}", field.key, names.join(", "));
+            let near = super::suggest::closest(field.key, names.iter().copied()).map(str::to_owned);
+            root.notes.add_with(FindingCode::UnknownKey, field.key_at, message, near);
+            continue;
+        };
+        let Some(mut section) = field.section() else { continue };
+        let shipped = CauseRule::shipped(cause);
+        let holds: Vec<(&str, CauseHold)> = CauseHold::ALL.iter().map(|hold| (hold.as_str(), *hold)).collect();
+        let tasks = TaskKind::ALL.iter().filter(|task| task.is_about_a_cause());
+        let mut tasks: Vec<(&str, Option<TaskKind>)> = tasks.map(|task| (task.as_str(), Some(*task))).collect();
+        tasks.push(("none", None));
+        let hold = section.choice("hold", &holds, shipped.hold);
+        // Another hold is another rule: the shipped length belongs to the shipped hold.
+        let shipped_days = shipped.hold_working_days.filter(|_| hold == shipped.hold);
+        let days_field = section.get("hold_working_days");
+        if let Some(field) = days_field.as_ref().filter(|_| hold == CauseHold::None) {
+            field.note(FindingCode::Conflict, format!("`{}` without a hold: set `hold`, or remove it", field.path));
+        }
+        let rule = CauseRule {
+            hold,
+            // 0 says: without end.
+            hold_working_days: match days_field.and_then(|field| field.number(0..=250)) {
+                Some(0) => None,
+                Some(days) => Some(days),
+                None => shipped_days,
+            },
+            task: section.choice("task", &tasks, shipped.task),
+            restart_wait: section.flag("restart_wait", shipped.restart_wait),
+            gap_percent: section.number("gap_percent", 10..=100, shipped.gap_percent),
+        };
+        section.close();
+        rules.insert(cause, rule);
+    }
+    rules
 }
 
 fn contact_caps(root: &mut Section<'_>) -> Vec<ContactCap> {

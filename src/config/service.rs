@@ -10,7 +10,7 @@ use super::findings::FindingCode;
 use super::mail::{self, Mail};
 use super::section::{Field, Notes, Section};
 use super::tree::Origin;
-use crate::model::ParseError;
+use crate::model::{EmailAddress, ParseError};
 
 /// Whether letters may reach debtors at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,6 +40,8 @@ pub struct Service {
     pub freshness: FreshnessRule,
     /// `[log]`
     pub log: Log,
+    /// `[digest]`
+    pub digest: Digest,
 }
 
 /// `[database]`: the one Postgres database that holds the ledger and our own tables.
@@ -113,6 +115,13 @@ pub struct Log {
     /// `signing_key_file` or `signing_key_credential`: the key that signs checkpoints of the contact log, as `dunningd
     /// log keygen` writes it. Default: none, and no checkpoints are made.
     pub signing_key: Option<Secret>,
+}
+
+/// `[digest]`: who is told about each run, and alarmed when none completes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Digest {
+    /// `to`: addresses. Default: none, and nobody is told.
+    pub to: Vec<EmailAddress>,
 }
 
 /// The form of the log.
@@ -245,6 +254,7 @@ pub(super) fn read(mut root: Section<'_>, around: Surroundings<'_>) -> Option<Se
     let schedule = root.section("schedule").map_or_else(Schedule::default, Schedule::read);
     let freshness = root.section("freshness").map_or(Some(FreshnessRule::PreviousWorkingDay), FreshnessRule::read);
     let log = root.section("log").map_or_else(Log::default, |section| Log::read(section, around));
+    let digest = root.section("digest").map_or_else(Digest::default, Digest::read);
     root.close();
     Some(Service {
         environment: environment?,
@@ -255,6 +265,7 @@ pub(super) fn read(mut root: Section<'_>, around: Surroundings<'_>) -> Option<Se
         schedule,
         freshness: freshness?,
         log,
+        digest,
     })
 }
 
@@ -411,6 +422,23 @@ impl Log {
         let signing_key = around.secret(&mut section, "signing_key_file", "signing_key_credential");
         section.close();
         Self { format, filter, signing_key }
+    }
+}
+
+impl Digest {
+    fn read(mut section: Section<'_>) -> Self {
+        let mut to: Vec<EmailAddress> = Vec::new();
+        let fields = section.get("to").and_then(|field| field.list()).unwrap_or_default();
+        for field in &fields {
+            let Some(address) = field.parsed(EmailAddress::parse) else { continue };
+            if to.contains(&address) {
+                field.note(FindingCode::Conflict, format!("`{address}` stands in the list twice: remove one"));
+            } else {
+                to.push(address);
+            }
+        }
+        section.close();
+        Self { to }
     }
 }
 

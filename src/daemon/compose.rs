@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use crate::claim;
 use crate::model::{
     ContactRole, Contacting, Creditor, Decision, EmailAddress, ItemCode, Language, Letter, Mail, Mailbox, Policy,
     Snapshot,
 };
+use crate::{claim, decide};
 
 /// The letter that a decision asks for.
 #[must_use]
@@ -18,6 +18,7 @@ pub fn letter(
     contacting: &Contacting,
     payments_as_of: DateTime<Utc>,
 ) -> Letter {
+    let snapshot = &*decide::seen(policy, snapshot, decision.business_date);
     let account = &snapshot.account;
     let contact = snapshot.contacts.iter().find(|contact| contacting.contact.as_ref() == Some(&contact.id));
     // The operator's words are used only where they are in the letter's language.

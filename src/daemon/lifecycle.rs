@@ -10,8 +10,10 @@ use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 
 use crate::deliver::Transport;
+use crate::model::Creditor;
 use crate::record::{self, RecordError, SchemaState};
 
+use super::digest::{send_operator_mails, write_alarms, write_digest};
 use super::live::{Live, LoadError, TransportError, destination, transport};
 use super::replies::{StateError, journal};
 use super::schedule::{Due, run_due};
@@ -94,11 +96,13 @@ pub async fn serve(
         tracing::error!(why, "NOTHING IS SENT from this database");
     }
 
-    let scans = scan_loop(&shell, &bell, &queued, &stop);
+    let told = Notify::new();
+    let scans = Box::pin(scan_loop(&shell, &bell, &queued, &told, &stop));
+    let digests = Box::pin(digest_loop(&shell, &told, &stop));
     let deliveries = dispatch_loop(&shell, &queued, &stop);
     let signals = signal_loop(&shell, &stop, awaited, load, on_reload);
     let upkeep = Box::pin(upkeep_loop(&shell, &stop));
-    tokio::join!(scans, deliveries, signals, upkeep);
+    tokio::join!(scans, deliveries, digests, signals, upkeep);
     scheduler.shutdown().await?;
     tracing::info!("stopped");
     Ok(())
@@ -122,7 +126,7 @@ async fn ring(bell: &Arc<Notify>, every: Duration) -> Result<JobScheduler, JobSc
     Ok(scheduler)
 }
 
-async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, stop: &CancellationToken) {
+async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, told: &Notify, stop: &CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -141,7 +145,10 @@ async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, stop: &Cancell
             };
             match due.await {
                 Ok(Due::Now(_)) => {}
-                Ok(Due::Later(_)) => continue,
+                Ok(Due::Later(_)) => {
+                    tell(shell, creditor, told, None, false).await;
+                    continue;
+                }
                 Err(error) => {
                     tracing::error!(%error, "the schedule cannot be read");
                     tokio::select! {
@@ -153,8 +160,10 @@ async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, stop: &Cancell
             }
             let request =
                 ScanRequest { creditor: Some(creditor.id.clone()), scheduled: true, ..ScanRequest::default() };
+            let (mut quarantined, mut contract) = (None, false);
             match scan(shell, &request, &mut |_| {}).await {
                 Ok(report) => {
+                    quarantined = Some(report.quarantined);
                     for run in &report.runs {
                         tracing::info!(creditor = %run.creditor, business_date = %run.business_date,
                             considered = run.totals.considered, contacted = run.totals.contacted,
@@ -170,8 +179,57 @@ async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, stop: &Cancell
                     }
                 }
                 Err(ScanError::LockHeld(_)) => {}
-                Err(error) => tracing::error!(creditor = %creditor.id, %error, "run did not happen"),
+                Err(error) => {
+                    contract = matches!(error, ScanError::Contract(_));
+                    tracing::error!(creditor = %creditor.id, %error, "run did not happen");
+                }
             }
+            tell(shell, creditor, told, quarantined, contract).await;
+        }
+    }
+}
+
+/// Writes what the operator is to be told. Whatever keeps it from being written is told to the service log only: no
+/// letter waits for it.
+async fn tell(shell: &Shell, creditor: &Creditor, told: &Notify, quarantined: Option<u64>, contract: bool) {
+    let written = async {
+        write_digest(shell, creditor, quarantined).await?;
+        write_alarms(shell, creditor, contract).await
+    };
+    match written.await {
+        Ok(()) => told.notify_one(),
+        Err(error) => tracing::error!(creditor = %creditor.id, %error, "the operator cannot be told"),
+    }
+}
+
+async fn digest_loop(shell: &Shell, told: &Notify, stop: &CancellationToken) {
+    let mut refused = false;
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = told.notified(), if !refused => {}
+            () = tokio::time::sleep(if refused { AFTER_REFUSED_LOGIN } else { AFTER_FAILURE }) => {}
+        }
+        refused = false;
+        let live = shell.live();
+        if live.config.service.digest.to.is_empty() {
+            continue;
+        }
+        let transport = match transport(&live.config.service.mail) {
+            Ok(transport) => transport,
+            Err(error) => {
+                tracing::error!(%error, "mails to the operator stay queued");
+                continue;
+            }
+        };
+        match send_operator_mails(shell, &transport).await {
+            Ok(done) => {
+                if let Some(error) = &done.relay_error {
+                    tracing::error!(error, "mails to the operator stay queued");
+                }
+                refused = done.credentials_refused;
+            }
+            Err(error) => tracing::error!(%error, "mails to the operator stay queued"),
         }
     }
 }

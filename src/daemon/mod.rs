@@ -2,18 +2,20 @@
 //!
 //! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision
 //! into a letter, `register` records what people say, `approval` is what they let out, `dispatch` delivers, `breakers`
-//! stop it and `replies` remembers what relays said, `schedule` says when a run is due, `window` at which hours a notice may leave, `simulate` tries a policy on
-//! the past, `upkeep` signs checkpoints and ends retention, `dossier` tells all about one account, `lifecycle` is the
-//! service: signals, reload, drain.
+//! stop it, `replies` remembers what relays said, `schedule` says when a run is due, `window` at which hours a notice may leave, `simulate` tries a policy on
+//! the past, `upkeep` signs checkpoints and ends retention, `dossier` tells all about one account, `digest` tells the
+//! operator, `lifecycle` is the service: signals, reload, drain.
 
 mod approval;
 mod breakers;
 mod compose;
+mod digest;
 mod dispatch;
 mod dossier;
 mod host;
 mod lifecycle;
 mod live;
+mod opening;
 mod register;
 mod replies;
 mod run;
@@ -34,18 +36,23 @@ use crate::model::Actor;
 
 pub use approval::{Approved, approve, drop_waiting};
 pub use compose::{letter, mail};
+pub use digest::{Alarm, OperatorText, alarm_text, digest_text, send_operator_mails, write_alarms, write_digest};
 pub use dispatch::{Dispatched, dispatch};
 pub use dossier::{DossierError, dossier};
 pub use host::host_id;
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
-pub use register::{EntryError, PromiseRequest, promise, promises, waive, withdraw_promise};
+pub use opening::{OpeningError, import_opening};
+pub use register::{
+    CallRequest, ContactRequest, EntryError, LadderMove, Parts, PlanRequest, PromiseRequest, agree_plan, call,
+    end_plan, enter_contact, ladder_move, move_ladder, plans, promise, promises, waive, withdraw_promise,
+};
 pub use replies::{StateError, accept_database, journal};
 pub use scan::{Page, RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan, standing};
-pub use schedule::{Due, payments_needed, run_due};
+pub use schedule::{Due, payments_needed, run_due, runs_missing};
 pub use simulate::{
-    Difference, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals, accounts_to_simulate,
-    replay, simulate,
+    Difference, ReasonDays, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals,
+    accounts_to_simulate, replay, simulate,
 };
 pub use upkeep::{AnchorError, anchor, anchor_after_run, end_retention, signing_key};
 pub use window::{SendWindow, send_windows};

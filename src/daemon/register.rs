@@ -2,13 +2,16 @@
 
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
+use serde::Serialize;
 use sqlx::Connection as _;
 
-use crate::decide::standings;
+use crate::decide::{decide, plan_standings, standings};
 use crate::model::{
-    AccountId, Decision, ItemId, Money, Promise, PromiseState, PromisedItem, Snapshot, StageName, Standing, Waiver,
+    AccountId, CallOutcome, Cause, ContactEntry, ContactId, Currency, Decision, Every, ItemCode, ItemId, Ladder,
+    LadderName, Money, OnMissed, PLAN_ITEM_PREFIX, Plan, PlanInstalment, PlanStanding, PlanState, Promise,
+    PromiseState, PromisedItem, Snapshot, StageName, Standing, Waiver, equal_parts, open_after_credit_notes,
 };
-use crate::record::{self, RecordError, RegisterError};
+use crate::record::{self, Call, NoteText, PastReader, RecordError, RegisterError};
 
 use super::Shell;
 use super::scan::{ScanError, look_at};
@@ -20,6 +23,12 @@ pub enum EntryError {
     Look(#[from] ScanError),
     #[error(transparent)]
     Record(#[from] RegisterError),
+}
+
+impl From<RecordError> for EntryError {
+    fn from(error: RecordError) -> Self {
+        Self::Record(error.into())
+    }
 }
 
 impl From<sqlx::Error> for EntryError {
@@ -54,11 +63,69 @@ pub async fn waive(
         (None, Some(one)) => return Err(refused(one.code.meaning().to_owned())),
         (None, None) => return Err(refused("Nothing is open on it.".to_owned())),
     };
-    let waiver = Waiver { item: item.clone(), stage: stage.clone(), on, reason: reason.to_owned() };
+    let waiver = Waiver { item: item.clone(), stage: stage.clone(), on, reason: reason.to_owned(), elsewhere: None };
     let mut transaction = connection.begin().await?;
     record::waive(&mut transaction, account, &waiver, decision.business_date, &shell.actor).await?;
     transaction.commit().await?;
     Ok(waiver)
+}
+
+/// What moving an open case to another ladder changes.
+#[derive(Debug, Clone, Serialize)]
+pub struct LadderMove {
+    pub opened_on: NaiveDate,
+    pub from: Ladder,
+    pub to: Ladder,
+    /// What is decided today on the one ladder, and on the other.
+    pub before: Decision,
+    pub after: Decision,
+}
+
+/// Says what moving the account's open case would change. Writes nothing.
+///
+/// # Errors
+/// When the policy has no such ladder, the account has no open case or climbs that ladder already, or as [`look_at`].
+pub async fn ladder_move(shell: &Shell, account: &AccountId, to: &LadderName) -> Result<LadderMove, EntryError> {
+    let (mut snapshot, before) = look_at(shell, account, None).await?;
+    let live = shell.live();
+    let policy = &live.config.policy;
+    let ladder = policy.ladders.get(to).ok_or_else(|| {
+        let known = policy.ladders.keys().map(LadderName::as_str).collect::<Vec<_>>().join(", ");
+        EntryError::from(RegisterError::NoSuchLadder { name: to.clone(), known })
+    })?;
+    let Some(case) = snapshot.case.as_mut() else {
+        return Err(RegisterError::NoOpenCase(account.to_string()).into());
+    };
+    // Where a stage stands in the file is no difference.
+    let unplaced = |ladder: &Ladder| {
+        let mut ladder = ladder.clone();
+        ladder.stages.iter_mut().for_each(|stage| stage.location.clear());
+        ladder
+    };
+    if unplaced(&case.ladder) == unplaced(ladder) {
+        return Err(RegisterError::ClimbsAlready { account: account.to_string(), name: to.clone() }.into());
+    }
+    let opened_on = case.opened_on;
+    let from = std::mem::replace(&mut case.ladder, ladder.clone());
+    let after = decide(policy, &snapshot, before.business_date);
+    Ok(LadderMove { opened_on, from, to: ladder.clone(), before, after })
+}
+
+/// Moves the account's open case, as [`ladder_move`] said.
+///
+/// # Errors
+/// When the case was closed meanwhile, or the database refuses.
+pub async fn move_ladder(
+    shell: &Shell,
+    account: &AccountId,
+    change: &LadderMove,
+    reason: &str,
+) -> Result<(), EntryError> {
+    let mut connection = shell.pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    record::move_case(&mut transaction, account, (&change.from.name, &change.to), reason, &shell.actor).await?;
+    transaction.commit().await?;
+    Ok(())
 }
 
 /// What a debtor promised.
@@ -77,14 +144,17 @@ pub struct PromiseRequest {
 /// # Errors
 /// When an item cannot be promised or is promised already, when more is promised than is open, or as [`look_at`].
 pub async fn promise(shell: &Shell, account: &AccountId, request: &PromiseRequest) -> Result<Promise, EntryError> {
+    let mut connection = shell.pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    // Two people at once: the second waits here, and then sees the promise of the first.
+    record::lock_register(&mut transaction, account).await.map_err(RegisterError::from)?;
     let (snapshot, decision) = look_at(shell, account, None).await?;
     let today = decision.business_date;
     if request.by_day < today {
         return Err(RegisterError::DayIsOver(today).into());
     }
-    let mut connection = shell.pool.acquire().await?;
     for item in &request.items {
-        record::known(&mut connection, account, Some(item)).await?;
+        record::known(&mut transaction, account, Some(item)).await?;
     }
     let items = promised_items(&snapshot, &decision, request)?;
     let open = Money::new(items.iter().map(|one| one.open_then).sum(), request.amount.currency);
@@ -101,7 +171,6 @@ pub async fn promise(shell: &Shell, account: &AccountId, request: &PromiseReques
         reason: request.reason.clone(),
         withdrawn: false,
     };
-    let mut transaction = connection.begin().await?;
     promise.number = record::promise(&mut transaction, account, &promise, &shell.actor).await?;
     transaction.commit().await?;
     Ok(promise)
@@ -115,6 +184,7 @@ fn promised_items(
     let currency = request.amount.currency;
     let chosen: Vec<&ItemId> = if request.items.is_empty() {
         let overdue = decision.items.iter().filter(|one| one.is_overdue_debit() && !one.code.is_out());
+        let overdue = overdue.filter(|one| !one.item.as_str().starts_with(PLAN_ITEM_PREFIX));
         overdue.filter(|one| one.open.currency == currency).map(|one| &one.item).collect()
     } else {
         request.items.iter().collect()
@@ -122,11 +192,15 @@ fn promised_items(
     if chosen.is_empty() {
         return Err(RegisterError::NothingToPromise(format!("an account without overdue items in {currency}")));
     }
+    let planned = running_plans(snapshot, decision.business_date);
     let running = standings(snapshot, decision.business_date);
     let running: Vec<&Promise> =
         running.iter().filter(|(_, now)| now.state == PromiseState::Running).map(|(promise, _)| *promise).collect();
     let mut items: Vec<PromisedItem> = Vec::new();
     for id in chosen {
+        if let Some(plan) = planned.iter().find(|(plan, _)| plan.items.iter().any(|one| one.item == *id)) {
+            return Err(RegisterError::AlreadyPlanned { item: id.clone(), number: plan.0.number });
+        }
         if let Some(other) = running.iter().find(|promise| promise.items.iter().any(|one| one.item == *id)) {
             return Err(RegisterError::AlreadyPromised { item: id.clone(), number: other.number });
         }
@@ -187,4 +261,278 @@ pub async fn withdraw_promise(
     record::withdraw_promise(&mut transaction, account, number, reason, &shell.actor).await?;
     transaction.commit().await?;
     Ok(number)
+}
+
+/// What was agreed: in words of its own, or in equal parts.
+#[derive(Debug, Clone)]
+pub enum Parts {
+    Each(Vec<(NaiveDate, Decimal)>),
+    Equal { parts: u32, every: Every, from: NaiveDate },
+}
+
+/// An instalment plan as a person asks for it.
+#[derive(Debug, Clone)]
+pub struct PlanRequest {
+    pub currency: Currency,
+    /// Empty for everything in that currency that is overdue, or for the items of the version before.
+    pub items: Vec<ItemId>,
+    pub parts: Parts,
+    pub tolerance_days: u32,
+    pub on_missed: OnMissed,
+    /// The plan that this is a new version of.
+    pub restructure: Option<i64>,
+    pub reason: String,
+}
+
+fn running_plans(snapshot: &Snapshot, today: NaiveDate) -> Vec<(&Plan, PlanStanding)> {
+    let is_running = |now: &PlanStanding| !matches!(now.state, PlanState::Ended | PlanState::Kept);
+    plan_standings(snapshot, today).into_iter().filter(|(_, now)| is_running(now)).collect()
+}
+
+/// Records a plan, or a new version of one, over what is open on its items today.
+///
+/// # Errors
+/// When an item cannot be in it or is in another, the instalments do not add up to what is open, or as [`look_at`].
+pub async fn agree_plan(shell: &Shell, account: &AccountId, request: &PlanRequest) -> Result<Plan, EntryError> {
+    let mut connection = shell.pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    record::lock_register(&mut transaction, account).await.map_err(RegisterError::from)?;
+    let (snapshot, decision) = look_at(shell, account, None).await?;
+    let today = decision.business_date;
+    for item in &request.items {
+        record::known(&mut transaction, account, Some(item)).await?;
+    }
+    let running = running_plans(&snapshot, today);
+    let before = match request.restructure {
+        None => None,
+        Some(number) => {
+            Some(running.iter().map(|(plan, _)| *plan).find(|plan| plan.number == number).ok_or_else(|| {
+                RegisterError::NoSuchPlan { account: account.to_string(), which: format!("running plan {number}") }
+            })?)
+        }
+    };
+    let items = planned_items(&snapshot, &decision, request, before, &running)?;
+    let open = Money::new(items.iter().map(|one| one.open_then).sum(), request.currency);
+    let instalments = instalments(&request.parts, open, today)?;
+    let mut plan = Plan {
+        number: before.map_or(0, |plan| plan.number),
+        version: before.map_or(1, |plan| plan.version + 1),
+        currency: request.currency,
+        agreed_on: today,
+        tolerance_days: request.tolerance_days,
+        on_missed: request.on_missed,
+        items,
+        instalments,
+        reason: request.reason.clone(),
+        ended: false,
+    };
+    plan.number = record::agree_plan(&mut transaction, account, &plan, &shell.actor).await?;
+    transaction.commit().await?;
+    Ok(plan)
+}
+
+fn planned_items(
+    snapshot: &Snapshot,
+    decision: &Decision,
+    request: &PlanRequest,
+    before: Option<&Plan>,
+    running: &[(&Plan, PlanStanding)],
+) -> Result<Vec<PromisedItem>, RegisterError> {
+    let (currency, today) = (request.currency, decision.business_date);
+    let open = open_after_credit_notes(&snapshot.items);
+    let is_open = |id: &ItemId| open.get(id).is_some_and(|open| *open > Decimal::ZERO);
+    let chosen: Vec<ItemId> = match before {
+        _ if !request.items.is_empty() => request.items.clone(),
+        Some(plan) => plan.items.iter().map(|one| one.item.clone()).filter(is_open).collect(),
+        None => decision
+            .items
+            .iter()
+            .filter(|one| one.is_overdue_debit() && !one.code.is_out() && one.open.currency == currency)
+            .map(|one| one.item.clone())
+            .filter(|id| open.contains_key(id))
+            .collect(),
+    };
+    if chosen.is_empty() {
+        return Err(RegisterError::UnfitPlan(format!("nothing in {currency} is overdue that a plan could be made of")));
+    }
+    let promised = standings(snapshot, today);
+    let mut items: Vec<PromisedItem> = Vec::new();
+    for id in chosen {
+        let others = running.iter().filter(|(plan, _)| before.is_none_or(|before| before.number != plan.number));
+        if let Some((plan, _)) = others.into_iter().find(|(plan, _)| plan.items.iter().any(|one| one.item == id)) {
+            return Err(RegisterError::AlreadyPlanned { item: id, number: plan.number });
+        }
+        let mut promised = promised.iter().filter(|(_, now)| now.state == PromiseState::Running);
+        if let Some((promise, _)) = promised.find(|(promise, _)| promise.items.iter().any(|one| one.item == id)) {
+            return Err(RegisterError::AlreadyPromised { item: id, number: promise.number });
+        }
+        let code = decision.items.iter().find(|one| one.item == id).map(|one| one.code);
+        if let Some(code) = code.filter(|code| code.is_out() && *code != ItemCode::InPlan) {
+            return Err(RegisterError::UnfitPlan(format!("item {id} cannot be in a plan: {}", code.meaning())));
+        }
+        let found = snapshot.items.iter().find(|item| item.id == id && item.currency == currency && is_open(&item.id));
+        let open_then = found.and_then(|item| open.get(&item.id)).copied().ok_or_else(|| {
+            RegisterError::UnfitPlan(format!("item {id} cannot be in a plan: nothing is open on it in {currency}"))
+        })?;
+        if items.iter().all(|one| one.item != id) {
+            items.push(PromisedItem { item: id, open_then, vanished: false });
+        }
+    }
+    Ok(items)
+}
+
+fn instalments(parts: &Parts, open: Money, today: NaiveDate) -> Result<Vec<PlanInstalment>, RegisterError> {
+    let unfit = |text: String| Err(RegisterError::UnfitPlan(text));
+    let instalments = match parts {
+        Parts::Equal { parts, every, from } => equal_parts(open, *parts, *every, *from),
+        Parts::Each(each) => {
+            let mut each = each.clone();
+            each.sort_by_key(|(day, _)| *day);
+            (1..).zip(each).map(|(number, (due_on, amount))| PlanInstalment { number, due_on, amount }).collect()
+        }
+    };
+    if let Some(early) = instalments.iter().find(|one| one.due_on < today) {
+        return unfit(format!("the day {} of instalment {} lies before today, {today}", early.due_on, early.number));
+    }
+    if let Some(twice) = instalments.windows(2).find(|pair| matches!(pair, [a, b] if a.due_on == b.due_on)) {
+        let day = twice.first().map(|one| one.due_on.to_string()).unwrap_or_default();
+        return unfit(format!("two instalments are due on {day}; make them one"));
+    }
+    let fits =
+        |one: &PlanInstalment| one.amount > Decimal::ZERO && one.amount.normalize().scale() <= open.currency.decimals();
+    if let Some(wrong) = instalments.iter().find(|one| !fits(one)) {
+        return unfit(format!("instalment {}: {} {} is no amount of money", wrong.number, wrong.amount, open.currency));
+    }
+    let sum = Money::new(instalments.iter().map(|one| one.amount).sum(), open.currency);
+    if sum.amount != open.amount {
+        let difference = Money::new((sum.amount - open.amount).abs(), open.currency);
+        let which = if sum.amount > open.amount { "more" } else { "less" };
+        return unfit(format!("the instalments add up to {sum}, {difference} {which} than the {open} that is open"));
+    }
+    Ok(instalments)
+}
+
+/// Every version of every plan of an account, with how it stands today.
+///
+/// # Errors
+/// As [`look_at`].
+pub async fn plans(shell: &Shell, account: &AccountId) -> Result<Vec<(Plan, PlanStanding)>, EntryError> {
+    let (snapshot, decision) = look_at(shell, account, None).await?;
+    let all = plan_standings(&snapshot, decision.business_date);
+    Ok(all.into_iter().map(|(plan, standing)| (plan.clone(), standing)).collect())
+}
+
+/// Ends a plan; without a number, the only running one. Its items go on where they stood. Returns its number.
+///
+/// # Errors
+/// When there is no such plan, or several are running and none was named, or as [`look_at`].
+pub async fn end_plan(
+    shell: &Shell,
+    account: &AccountId,
+    number: Option<i64>,
+    reason: &str,
+) -> Result<i64, EntryError> {
+    let (snapshot, decision) = look_at(shell, account, None).await?;
+    let running: Vec<i64> =
+        running_plans(&snapshot, decision.business_date).iter().map(|(plan, _)| plan.number).collect();
+    let number = match (number, running.as_slice()) {
+        (Some(number), _) => number,
+        (None, [only]) => *only,
+        (None, []) => {
+            let (account, which) = (account.to_string(), "running plan".to_owned());
+            return Err(RegisterError::NoSuchPlan { account, which }.into());
+        }
+        (None, several) => {
+            let several: Vec<String> = several.iter().map(ToString::to_string).collect();
+            return Err(RegisterError::WhichPlan(several.join(", ")).into());
+        }
+    };
+    let mut connection = shell.pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    record::end_plan(&mut transaction, account, number, decision.business_date, reason, &shell.actor).await?;
+    transaction.commit().await?;
+    Ok(number)
+}
+
+/// What is entered about a contact.
+#[derive(Debug, Clone)]
+pub struct ContactRequest {
+    /// Its contact's id counts only for one that is known already.
+    pub entry: ContactEntry,
+    pub is_new: bool,
+    pub reason: String,
+}
+
+/// Enters what a person knows about a contact, over the ledger's words and over what was entered before.
+///
+/// # Errors
+/// When the account has no such contact, the address is the creditor's own, or as [`look_at`].
+pub async fn enter_contact(
+    shell: &Shell,
+    account: &AccountId,
+    request: &ContactRequest,
+) -> Result<ContactId, EntryError> {
+    let mut connection = shell.pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    record::lock_register(&mut transaction, account).await.map_err(RegisterError::from)?;
+    let (snapshot, decision) = look_at(shell, account, None).await?;
+    let today = decision.business_date;
+    let id = &request.entry.contact;
+    if !request.is_new && snapshot.contacts.iter().all(|contact| contact.id != *id) {
+        return Err(RegisterError::NoSuchContact { account: account.to_string(), contact: id.to_string() }.into());
+    }
+    let own = shell.live().config.policy.creditors.get(&decision.creditor).map(|one| one.sender.domain().to_owned());
+    if let Some(email) = request.entry.email.as_ref().filter(|email| Some(email.domain()) == own.as_deref()) {
+        return Err(RegisterError::OwnDomain(email.domain().to_owned()).into());
+    }
+    let mut pasts = PastReader::open(&mut transaction).await?;
+    let pasts = pasts.page(&mut transaction, std::slice::from_ref(account), today).await?;
+    let before = pasts.get(account).and_then(|past| past.contacts.iter().find(|entry| entry.contact == *id).cloned());
+    let entry = match before.filter(|_| !request.is_new) {
+        Some(before) => request.entry.clone().over(before),
+        None => request.entry.clone(),
+    };
+    let why = (request.reason.as_str(), today);
+    let id =
+        record::enter_contact(&mut transaction, account, &entry, request.is_new, rand::random(), why, &shell.actor)
+            .await?;
+    transaction.commit().await?;
+    Ok(id)
+}
+
+/// A call that a person made.
+#[derive(Debug, Clone)]
+pub struct CallRequest {
+    pub outcome: CallOutcome,
+    pub note: Option<String>,
+    /// What it was about, for the cause.
+    pub item: Option<ItemId>,
+    /// Leaves the cause out that the outcome tells.
+    pub no_cause: bool,
+    pub called_on: NaiveDate,
+}
+
+/// Records a call and the cause that it told, unless that one is recorded already. Returns the call's number and the
+/// cause.
+///
+/// # Errors
+/// When the ledger does not know account or item, or the database refuses.
+pub async fn call(
+    shell: &Shell,
+    account: &AccountId,
+    request: &CallRequest,
+) -> Result<(i64, Option<Cause>), EntryError> {
+    let mut connection = shell.pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    let cause = request.outcome.cause().filter(|_| !request.no_cause);
+    let made = Call {
+        outcome: request.outcome,
+        text: request.note.as_deref().map(|body| NoteText { body, salt: rand::random() }),
+        item: request.item.as_ref(),
+        cause,
+        called_on: request.called_on,
+    };
+    let number = record::log_call(&mut transaction, account, &made, &shell.actor).await?;
+    transaction.commit().await?;
+    Ok((number, cause))
 }

@@ -443,11 +443,17 @@ impl<'a> Run<'a> {
     async fn snapshots(
         &self,
         read: &mut PgConnection,
-        page: Vec<LedgerAccount>,
+        mut page: Vec<LedgerAccount>,
         known: &mut Known<'_>,
     ) -> Result<Vec<Snapshot>, ScanError> {
         let ids: Vec<AccountId> = page.iter().map(|one| one.account.id.clone()).collect();
         let mut pasts = known.pasts.page(read, &ids, self.today).await?;
+        for one in &mut page {
+            let entries = pasts.get(&one.account.id).map(|past| past.contacts.as_slice()).unwrap_or_default();
+            for entry in entries {
+                entry.apply(&mut one.contacts);
+            }
+        }
         let keys: Vec<String> = page
             .iter()
             .flat_map(|one| &one.contacts)
@@ -752,8 +758,13 @@ fn snapshot(one: LedgerAccount, mut past: Past, uses: &BTreeMap<String, MailboxU
     for item in &mut items {
         item.withdrawn = past.withdrawn.contains(&item.id) && !seen.restored.contains(item.id.as_str());
     }
-    for one in past.promises.iter_mut().flat_map(|promise| &mut promise.items) {
-        one.vanished = past.withdrawn.contains(&one.item) || seen.vanished.contains(one.item.as_str());
+    let vanished = |item: &ItemId| past.withdrawn.contains(item) || seen.vanished.contains(item.as_str());
+    let promised = past.promises.iter_mut().flat_map(|promise| &mut promise.items);
+    for one in promised.chain(past.plans.iter_mut().flat_map(|plan| &mut plan.items)) {
+        one.vanished = vanished(&one.item);
+    }
+    for one in past.handover.iter_mut().flat_map(|handover| &mut handover.items) {
+        one.vanished = vanished(&one.item);
     }
     for notice in &mut past.history.notices {
         let gone = |id: &ItemId| past.withdrawn.contains(id) || seen.vanished.contains(id.as_str());
@@ -778,6 +789,9 @@ fn snapshot(one: LedgerAccount, mut past: Past, uses: &BTreeMap<String, MailboxU
         holds: past.holds,
         handover: past.handover,
         promises: past.promises,
+        plans: past.plans,
+        causes: past.causes,
+        write_offs: past.write_offs,
         mailboxes,
         paused: known.stops.paused.clone(),
         freshness: known.freshness,

@@ -31,6 +31,24 @@ pub fn run_due(last_completed: Option<NaiveDate>, now: DateTime<Utc>, zone: Tz, 
     Due::Later(instant(zone, day, schedule.earliest))
 }
 
+/// Whether two working days have gone by without a completed run, `last` being the day of the last one. A day has gone
+/// by when it is over, or its hours for a run are.
+#[must_use]
+pub fn runs_missing(
+    last: NaiveDate,
+    now: DateTime<Utc>,
+    creditor: &Creditor,
+    calendars: &Calendars,
+    schedule: &Schedule,
+) -> bool {
+    let local = now.with_timezone(&creditor.time_zone);
+    let today = local.date_naive();
+    let gone_by = if local.time() > schedule.latest { Some(today) } else { today.pred_opt() };
+    // Without a calendar two days are two days: rather one alarm too many.
+    let second = calendars.add_working_days(creditor.country, last, 2).unwrap_or(last + Days::new(2));
+    gone_by.is_some_and(|day| second <= day)
+}
+
 /// Up to when payments must be known for a run at that moment: never dun a customer who may have paid on the
 /// previous working day of the creditor's bank.
 ///

@@ -44,11 +44,19 @@ pub struct SimulatedContact {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replay {
     pub contacts: Vec<SimulatedContact>,
-    /// Days from the first overdue day of a case to its first contact. A case that was overdue on the first day of the
-    /// span has none: nobody knows since when.
-    pub days_to_contact: Vec<i64>,
-    /// Days on which only the contact cap stood between the account and a notice.
-    pub cap_days: u64,
+    /// Days past due of the oldest demanded item at the first contact of each case. A case that was overdue on the first
+    /// day of the span has none: it may have begun long before.
+    pub first_contacts: Vec<i64>,
+    /// Days per reason on which there was no contact; days with nothing open and no case are not looked at.
+    pub reasons: BTreeMap<ReasonCode, u64>,
+}
+
+/// How often a reason kept a contact back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ReasonDays {
+    pub accounts: u64,
+    /// Over all accounts.
+    pub days: u64,
 }
 
 /// What a policy would have done, added up.
@@ -57,8 +65,12 @@ pub struct SimulationTotals {
     pub accounts: u64,
     pub contacted_accounts: u64,
     pub contacts: u64,
+    /// The enabled stages of the policy in the order of their days, ladders together.
+    pub stages: Vec<StageName>,
     /// Contacts per month (`2013-07`) and stage.
-    pub by_month: BTreeMap<String, BTreeMap<String, u64>>,
+    pub by_month: BTreeMap<String, BTreeMap<StageName, u64>>,
+    /// Contacts per day and stage.
+    pub by_day: BTreeMap<NaiveDate, BTreeMap<StageName, u64>>,
     /// Contacts with a demanded item that was paid in full within the asked days anyway.
     pub paid_anyway: u64,
     /// Demanded items that were settled already; must be 0.
@@ -67,13 +79,15 @@ pub struct SimulationTotals {
     pub disputed_demanded: u64,
     /// Items demanded twice for one stage; must be 0.
     pub doubled: u64,
-    /// Median of the days from the first overdue day of a case to its first contact.
-    pub median_days_to_contact: Option<i64>,
-    pub cap_days: u64,
-    pub cap_accounts: u64,
-    /// For the median, in bounded memory.
+    /// Days past due of the oldest demanded item at the first contact of a case: half of the cases had theirs by then.
+    pub median_days_past_due: Option<i64>,
+    /// The same, for nine of ten cases.
+    pub p90_days_past_due: Option<i64>,
+    /// Why there was no contact, by the text form of the code. `contact_cap` counts what the cap held back.
+    pub reasons: BTreeMap<String, ReasonDays>,
+    /// For the quantiles, in bounded memory.
     #[serde(skip)]
-    days_to_contact: BTreeMap<i64, u64>,
+    first_contacts: BTreeMap<i64, u64>,
 }
 
 /// An account that two policies treat differently.
@@ -121,8 +135,8 @@ pub async fn simulate(
         from: request.from,
         to: request.to,
         paid_within_days: request.paid_within_days,
-        base: SimulationTotals::default(),
-        other: other.map(|_| SimulationTotals::default()),
+        base: SimulationTotals::of(base),
+        other: other.map(SimulationTotals::of),
         accounts_differ: 0,
         differences: Vec::new(),
     };
@@ -168,60 +182,85 @@ pub async fn accounts_to_simulate(shell: &Shell, request: &SimulationRequest) ->
 #[must_use]
 pub fn replay(policy: &Policy, history: &AccountHistory, from: NaiveDate, to: NaiveDate) -> Replay {
     let changes = history.changes();
-    let mut done = Replay::default();
-    let mut snapshot = Snapshot {
-        account: history.account.clone(),
-        contacts: history.contacts.clone(),
-        items: Vec::new(),
-        case: None,
-        history: History::default(),
-        holds: Vec::new(),
-        handover: None,
-        promises: Vec::new(),
-        mailboxes: BTreeMap::new(),
-        paused: None,
-        freshness: None,
-        approvals: Approvals::default(),
-    };
-    for email in history.contacts.iter().filter_map(|contact| contact.email.as_ref()) {
-        snapshot.mailboxes.insert(email.mailbox_key(), MailboxUse { accounts: 1, ..MailboxUse::default() });
-    }
-    // The first overdue day of a case that has had no contact yet.
-    let mut waiting_since = None;
+    let mut replaying = Replaying::new(policy, history, from);
     for today in from.iter_days().take_while(|day| *day <= to) {
         if today == from || changes.contains(&today) {
-            snapshot.items = history.items_on(today);
+            replaying.snapshot.items = history.items_on(today);
         }
+        replaying.live(today);
+    }
+    replaying.done
+}
+
+/// One account on its way through the days.
+struct Replaying<'a> {
+    policy: &'a Policy,
+    snapshot: Snapshot,
+    from: NaiveDate,
+    /// The case began within the span and has had no contact yet.
+    awaits_first_contact: bool,
+    done: Replay,
+}
+
+impl<'a> Replaying<'a> {
+    fn new(policy: &'a Policy, history: &AccountHistory, from: NaiveDate) -> Self {
+        let mut snapshot = Snapshot {
+            account: history.account.clone(),
+            contacts: history.contacts.clone(),
+            items: Vec::new(),
+            case: None,
+            history: History::default(),
+            holds: Vec::new(),
+            handover: None,
+            plans: Vec::new(),
+            causes: Vec::new(),
+            write_offs: Vec::new(),
+            promises: Vec::new(),
+            approvals: Approvals::default(),
+            mailboxes: BTreeMap::new(),
+            paused: None,
+            freshness: None,
+        };
+        for email in history.contacts.iter().filter_map(|contact| contact.email.as_ref()) {
+            snapshot.mailboxes.insert(email.mailbox_key(), MailboxUse { accounts: 1, ..MailboxUse::default() });
+        }
+        Self { policy, snapshot, from, awaits_first_contact: false, done: Replay::default() }
+    }
+
+    /// One day with what the ledger shows on it: decided, and a notice accepted at once.
+    fn live(&mut self, today: NaiveDate) {
         // Nothing open and no case to close: the answer is known.
-        if snapshot.items.is_empty() && snapshot.case.is_none() {
-            continue;
+        if self.snapshot.items.is_empty() && self.snapshot.case.is_none() {
+            return;
         }
         let end = end_of(today);
-        snapshot.freshness = Some(Freshness { invoices_as_of: end, payments_as_of: end });
-        let decision = decide(policy, &snapshot, today);
+        self.snapshot.freshness = Some(Freshness { invoices_as_of: end, payments_as_of: end });
+        let decision = decide(self.policy, &self.snapshot, today);
         match decision.case {
             CaseChange::Open => {
-                snapshot.case = Some(Case { ladder: ladder_of(policy, &snapshot), opened_on: today });
-                waiting_since = (today > from).then_some(today);
+                let ladder = ladder_of(self.policy, &self.snapshot);
+                self.snapshot.case = Some(Case { ladder, opened_on: today });
+                self.awaits_first_contact = today > self.from;
             }
             CaseChange::Close => {
-                snapshot.case = None;
-                waiting_since = None;
+                self.snapshot.case = None;
+                self.awaits_first_contact = false;
             }
             CaseChange::None => {}
         }
         match &decision.verdict {
             Verdict::Contact(contacting) => {
+                if std::mem::take(&mut self.awaits_first_contact) {
+                    let demanded = decision.items.iter().filter(|one| one.code == ItemCode::Demanded);
+                    self.done.first_contacts.extend(demanded.filter_map(|one| one.days_past_due).max());
+                }
                 let items = demanded(&decision);
-                done.days_to_contact.extend(waiting_since.take().map(|since| (today - since).num_days()));
-                accept(&mut snapshot, contacting, &items, today);
-                done.contacts.push(SimulatedContact { on: today, stage: contacting.stage.clone(), items });
+                accept(&mut self.snapshot, contacting, &items, today);
+                self.done.contacts.push(SimulatedContact { on: today, stage: contacting.stage.clone(), items });
             }
-            Verdict::No { code: ReasonCode::ContactCap, .. } => done.cap_days += 1,
-            Verdict::No { .. } => {}
+            Verdict::No { code, .. } => *self.done.reasons.entry(*code).or_default() += 1,
         }
     }
-    done
 }
 
 fn end_of(day: NaiveDate) -> DateTime<Utc> {
@@ -260,6 +299,19 @@ fn accept(snapshot: &mut Snapshot, contacting: &Contacting, items: &[(ItemId, St
 }
 
 impl SimulationTotals {
+    fn of(policy: &Policy) -> Self {
+        let stages = policy.ladders.values().flat_map(|ladder| &ladder.stages).filter(|stage| stage.enabled);
+        let mut stages: Vec<_> = stages.map(|stage| (stage.days, stage.tone, &stage.name)).collect();
+        stages.sort();
+        let mut order: Vec<StageName> = Vec::new();
+        for (.., name) in stages {
+            if !order.contains(name) {
+                order.push(name.clone());
+            }
+        }
+        Self { stages: order, ..Self::default() }
+    }
+
     /// Whether nobody was demanded what he had paid or disputes, and nothing twice.
     #[must_use]
     pub fn keeps_its_word(&self) -> bool {
@@ -272,15 +324,19 @@ impl SimulationTotals {
         self.accounts += 1;
         self.contacted_accounts += u64::from(!replay.contacts.is_empty());
         self.contacts += replay.contacts.len() as u64;
-        self.cap_days += replay.cap_days;
-        self.cap_accounts += u64::from(replay.cap_days > 0);
-        for days in &replay.days_to_contact {
-            *self.days_to_contact.entry(*days).or_default() += 1;
+        for (code, days) in &replay.reasons {
+            let counted = self.reasons.entry(code.as_str().to_owned()).or_default();
+            counted.accounts += 1;
+            counted.days += days;
+        }
+        for days in &replay.first_contacts {
+            *self.first_contacts.entry(*days).or_default() += 1;
         }
         let mut seen = HashSet::new();
         for contact in &replay.contacts {
             let month = format!("{:04}-{:02}", contact.on.year(), contact.on.month());
-            *self.by_month.entry(month).or_default().entry(contact.stage.to_string()).or_default() += 1;
+            *self.by_month.entry(month).or_default().entry(contact.stage.clone()).or_default() += 1;
+            *self.by_day.entry(contact.on).or_default().entry(contact.stage.clone()).or_default() += 1;
             let named: BTreeSet<&ItemId> = contact.items.iter().map(|(item, _)| item).collect();
             let items = || history.items.iter().filter(|one| named.contains(&one.item.id));
             let settled =
@@ -295,11 +351,17 @@ impl SimulationTotals {
     }
 
     fn finish(&mut self) {
-        let count: u64 = self.days_to_contact.values().sum();
-        let mut before = 0;
-        self.median_days_to_contact = self.days_to_contact.iter().find_map(|(days, more)| {
-            before += more;
-            (before * 2 >= count).then_some(*days)
-        });
+        self.median_days_past_due = self.first_contacts_within(1, 2);
+        self.p90_days_past_due = self.first_contacts_within(9, 10);
+    }
+
+    /// The least number of days within which that part of the cases had their first contact.
+    fn first_contacts_within(&self, part: u64, of: u64) -> Option<i64> {
+        let count: u64 = self.first_contacts.values().sum();
+        let mut so_far = 0;
+        self.first_contacts.iter().find_map(|(days, more)| {
+            so_far += more;
+            (so_far * of >= count * part).then_some(*days)
+        })
     }
 }

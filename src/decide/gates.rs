@@ -7,14 +7,15 @@ use rust_decimal::Decimal;
 
 use crate::model::{
     CalendarMissing, Channel, ContactCap, ContactLaw, Contacting, Country, Creditor, EmailAddress, ItemCode, ItemId,
-    Ladder, MailboxUse, Money, PastNotice, Policy, Promise, PromiseState, ReasonCode, Snapshot, Stage, Standing, Tone,
+    Ladder, MailboxUse, Money, PastNotice, Plan, PlanStanding, PlanState, Policy, Promise, PromiseState, ReasonCode,
+    Snapshot, Stage, Standing, Tone, is_plan_stage,
 };
 
-use super::explain::Trail;
+use super::explain::{Trail, counted};
 use super::items::{self, Assessed};
 use super::ladder::{PassedOver, Past};
 use super::recipient::Reach;
-use super::{notice, recipient};
+use super::{ladder, notice, recipient};
 
 /// What is asked about.
 pub(super) struct Question<'a> {
@@ -23,6 +24,7 @@ pub(super) struct Question<'a> {
     pub(super) ladder: &'a Ladder,
     pub(super) past: &'a Past<'a>,
     pub(super) promises: &'a [(&'a Promise, Standing)],
+    pub(super) plans: &'a [(&'a Plan, PlanStanding)],
     pub(super) passed_over: &'a BTreeSet<PassedOver>,
     pub(super) today: NaiveDate,
 }
@@ -143,14 +145,14 @@ fn is_owed(assessed: &[Assessed<'_>], item: &ItemId) -> bool {
         .is_some_and(|one| one.is_debit() && !one.code.is_out() && one.remaining() > Decimal::ZERO)
 }
 
-fn still_owed(assessed: &[Assessed<'_>], item: &ItemId) -> bool {
+pub(super) fn still_owed(assessed: &[Assessed<'_>], item: &ItemId) -> bool {
     position(assessed, item).is_some_and(|n| assessed[n].keeps_case_open())
 }
 
 /// Whether anything is owed, late and worth a letter, and whether a stage is due for it.
 fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> Result<(), No> {
     let open = assessed.iter().filter(|one| one.code != ItemCode::Settled).count();
-    gate(trail, ReasonCode::NothingOpen, open > 0, format!("{open} open items"), None)?;
+    gate(trail, ReasonCode::NothingOpen, open > 0, counted(open, "open item"), None)?;
 
     let concerns = |promise: &Promise| promise.items.iter().any(|one| position(assessed, &one.item).is_some());
     for (promise, standing) in q.promises.iter().filter(|(promise, _)| !promise.withdrawn && concerns(promise)) {
@@ -158,6 +160,13 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
         trail.note("promise", standing.state != PromiseState::Running, inputs, None);
     }
 
+    for cause in &q.snapshot.causes {
+        trail.note("cause", true, cause.tell(), Some(&format!("cause.{}", cause.cause.as_str())));
+    }
+    for (plan, standing) in q.plans.iter().filter(|(_, standing)| standing.state != PlanState::Ended) {
+        let on_time = matches!(standing.state, PlanState::Running | PlanState::Kept);
+        trail.note("plan", on_time, format!("plan {}: {}", plan.number, plan.tell(standing)), None);
+    }
     due_dates(assessed, trail)?;
     let coming = assessed.iter().find(|one| one.code == ItemCode::Reached && !one.is_overdue());
     if let Some((position, stage)) = coming.and_then(|one| one.next_stage.as_ref()) {
@@ -194,7 +203,7 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
             format!("{money} overdue, minimum {}", Money::new(minimum, money.currency))
         })
         .collect();
-    let key = remainder.iter().next().map(|money| format!("minimum.{}", money.currency));
+    let key = remainder.iter().next().map(|money| items::minimum_key(q.policy, money.currency));
     let passed = !worth.is_empty();
     trail.note(ReasonCode::BelowMinimum.as_str(), passed, minimums.join("; "), key.as_deref());
     if !passed {
@@ -253,12 +262,13 @@ pub(super) fn calendar_missing(missing: &CalendarMissing, asked_for: &str, trail
 }
 
 /// The first day on which an item that is not overdue yet, or out for a time, can be demanded.
-fn first_demand(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate> {
+pub(super) fn first_demand(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate> {
     let waits = one.code == ItemCode::NotOverdue || one.released_on.is_some();
     let due = one.effective_due.filter(|_| waits)?;
+    let is_own = |stage: &&Stage| is_plan_stage(&stage.name) == one.item.part_of_plan.is_some();
     let first = |before_due: bool| {
         let stages = q.ladder.stages.iter().filter(|stage| stage.enabled && stage.is_before_due() == before_due);
-        stages.map(|stage| items::add_days(due, stage.days)).min()
+        stages.filter(is_own).map(|stage| items::add_days(due, ladder::days_of(stage, one))).min()
     };
     let announced = if one.code == ItemCode::NotOverdue { one.due_on } else { first(true).filter(|_| due >= q.today) };
     let overdue = first(false).and_then(|first| items::end_of_grace(q.policy, one).max(Some(first)));
@@ -380,23 +390,12 @@ fn sending_day(q: &Question<'_>, stage: &Stage, trail: &mut Trail<'_>) -> Result
     let calendars = &q.policy.calendars;
     let countries: Vec<_> =
         q.creditor().map(|creditor| creditor.country).into_iter().chain(q.snapshot.account.country).collect();
-    let quiet = |day: NaiveDate| {
-        stage.tone >= Tone::Final && q.debtor_country().is_some_and(|country| calendars.is_quiet(country, day))
-    };
+    let quiet = |day: NaiveDate| is_quiet(q, stage.tone, day);
     let today = match calendars.is_sending_day(&countries, q.today) {
         Ok(today) => today,
         Err(missing) => return Err(calendar_missing(&missing, &q.today.to_string(), trail)),
     };
-    let (why, key) = match (today, quiet(q.today)) {
-        (true, true) => (format!(", in a quiet period: nothing in the tone {}", stage.tone.as_str()), "quiet_period"),
-        (true, false) => (String::new(), "send_days"),
-        (false, _) if !calendars.send_days.contains(q.today.weekday()) => (String::new(), "send_days"),
-        (false, _) => {
-            let off = countries.iter().filter(|country| calendars.is_working_day(**country, q.today) == Ok(false));
-            let off: BTreeSet<&str> = off.map(Country::as_str).collect();
-            (format!(", not a working day in {}", off.into_iter().collect::<Vec<_>>().join(" and ")), "calendars")
-        }
-    };
+    let (why, key) = why_no_sending_day(q, stage.tone);
     let passed = today && !quiet(q.today);
     let inputs = format!("{} is a {}{why}", q.today, q.today.format("%A"));
     trail.note(ReasonCode::OutsideSendDays.as_str(), passed, inputs, Some(key));
@@ -405,6 +404,37 @@ fn sending_day(q: &Question<'_>, stage: &Stage, trail: &mut Trail<'_>) -> Result
     }
     let free = |day: NaiveDate| calendars.is_sending_day(&countries, day) == Ok(true) && !quiet(day);
     Err(No { code: ReasonCode::OutsideSendDays, next_date: next_such_day(q.today, free) })
+}
+
+/// Nothing in the tone final or later goes out in a quiet period.
+fn is_quiet(q: &Question<'_>, tone: Tone, day: NaiveDate) -> bool {
+    tone >= Tone::Final && q.debtor_country().is_some_and(|country| q.policy.calendars.is_quiet(country, day))
+}
+
+/// What makes today no sending day, in words, and the key of the policy that says so; the words are empty when the
+/// weekday says it all.
+pub(super) fn why_no_sending_day(q: &Question<'_>, tone: Tone) -> (String, &'static str) {
+    let calendars = &q.policy.calendars;
+    let countries = q.creditor().map(|creditor| creditor.country).into_iter().chain(q.snapshot.account.country);
+    let off = countries.filter(|country| calendars.is_working_day(*country, q.today) == Ok(false));
+    let off: BTreeSet<String> = off.map(|country| country.to_string()).collect();
+    if !calendars.send_days.contains(q.today.weekday()) {
+        (String::new(), "send_days")
+    } else if !off.is_empty() {
+        (format!(", not a working day in {}", off.into_iter().collect::<Vec<_>>().join(" and ")), "calendars")
+    } else if is_quiet(q, tone, q.today) {
+        (format!(", in a quiet period: nothing in the tone {}", tone.as_str()), "quiet_period")
+    } else {
+        (String::new(), "send_days")
+    }
+}
+
+/// The first sending day from that day on, itself included.
+pub(super) fn next_sending_day(q: &Question<'_>, from: NaiveDate) -> Option<NaiveDate> {
+    let countries: Vec<_> =
+        q.creditor().map(|creditor| creditor.country).into_iter().chain(q.snapshot.account.country).collect();
+    let sends = |day| q.policy.calendars.is_sending_day(&countries, day) == Ok(true);
+    if sends(from) { Some(from) } else { next_such_day(from, sends) }
 }
 
 /// Where the stage's channel reaches the debtor: a mailbox, a number to call, an address to post to.
@@ -425,8 +455,8 @@ fn address(q: &Question<'_>, stage: &Stage, reach: &Reach<'_>, trail: &mut Trail
         None if channel == Channel::Call => format!("none of {} contacts has a telephone number", contacts.len()),
         None if contacts.is_empty() => "the account has no contact at all".to_owned(),
         None => format!(
-            "{} contacts: {} want no e-mail, {} hold something that is not one usable address",
-            contacts.len(),
+            "{}: {} want no e-mail, {} hold something that is not one usable address",
+            counted(contacts.len(), "contact"),
             contacts.iter().filter(|c| c.no_email).count(),
             contacts.iter().filter(|c| c.unusable_email).count()
         ),

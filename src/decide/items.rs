@@ -7,10 +7,10 @@ use rust_decimal::Decimal;
 
 use crate::model::{
     Amounts, CalendarMissing, Cause, CreditNetting, Currency, Hold, HoldTarget, Item, ItemCode, ItemDecision, ItemId,
-    Money, Netted, Policy, Promise, Snapshot, StageName, Standing,
+    Money, Netted, Plan, PlanStanding, Policy, Promise, Snapshot, StageName, Standing,
 };
 
-use super::promises;
+use super::{promises, register};
 
 /// One item on its way through the rule.
 #[expect(clippy::struct_excessive_bools, reason = "four independent findings about one item")]
@@ -97,9 +97,11 @@ pub(super) fn assess<'a>(
     policy: &Policy,
     snapshot: &'a Snapshot,
     promises: &[(&Promise, Standing)],
+    plans: &[(&Plan, PlanStanding)],
     today: NaiveDate,
 ) -> (Vec<Assessed<'a>>, Vec<Netted>) {
     let promised = promises::running(promises);
+    let planned = register::in_plans(plans);
     let mut assessed: Vec<Assessed<'a>> = snapshot
         .items
         .iter()
@@ -107,7 +109,8 @@ pub(super) fn assess<'a>(
             let past_contractual_due = item.due_date.is_some_and(|due| due < today);
             let country = snapshot.account.country;
             let moved = item.due_date.map(|due| policy.calendars.effective_due_date(country, due)).transpose();
-            let out = out(policy, snapshot, item, promised.get(&item.id).copied(), today);
+            let agreed = (planned.get(&item.id).copied(), promised.get(&item.id).copied());
+            let out = out(policy, snapshot, item, agreed, today);
             // No rule moves a due date forward: before the contractual one nothing is overdue under any calendar.
             let due_unknown = moved.as_ref().err().filter(|_| past_contractual_due).cloned();
             let effective_due = moved.unwrap_or(item.due_date);
@@ -132,6 +135,7 @@ pub(super) fn assess<'a>(
         .collect();
     assessed.sort_by(|a, b| a.item.id.cmp(&b.item.id));
 
+    stop_instalments(&mut assessed, plans);
     let netted = net(policy, &mut assessed);
     for one in assessed.iter_mut().filter(|one| one.code == ItemCode::Reached) {
         if one.calendar_missing.is_some() && one.past_contractual_due {
@@ -148,11 +152,37 @@ pub(super) fn assess<'a>(
         one.code = match policy.minimums.of(currency) {
             None => ItemCode::BadData,
             Some(minimum) if remainder.get(currency) < minimum => ItemCode::BelowMinimum,
-            Some(_) if one.days.is_some_and(|days| days <= i64::from(policy.item_grace_days)) => ItemCode::InGrace,
+            // A plan has a tolerance of its own.
+            Some(_)
+                if one.item.part_of_plan.is_none()
+                    && one.days.is_some_and(|days| days <= i64::from(policy.item_grace_days)) =>
+            {
+                ItemCode::InGrace
+            }
             Some(_) => ItemCode::Reached,
         };
     }
     (assessed, netted)
+}
+
+/// Whatever stops an item of a plan, other than the plan itself, stops its instalments too: nobody can say which part of
+/// them it is.
+fn stop_instalments(assessed: &mut [Assessed<'_>], plans: &[(&Plan, PlanStanding)]) {
+    for (plan, _) in plans.iter().filter(|(_, standing)| register::is_alive(standing)) {
+        let stopped = assessed
+            .iter()
+            .filter(|one| one.code.is_out() && !matches!(one.code, ItemCode::InPlan | ItemCode::Settled))
+            .find(|one| plan.items.iter().any(|item| item.item == one.item.id));
+        let Some(stopped) = stopped else { continue };
+        let (code, released_on) = (stopped.code, stopped.released_on);
+        let because = stopped.because.as_ref().map_or(String::new(), |because| format!(", {because}"));
+        let because = format!("item {} of the plan{because}", stopped.item.id);
+        let instalments = assessed.iter_mut().filter(|one| one.code == ItemCode::Reached);
+        for one in instalments.filter(|one| one.item.part_of_plan.as_ref().is_some_and(|part| part.plan == plan.number))
+        {
+            (one.code, one.released_on, one.because) = (code, released_on, Some(because.clone()));
+        }
+    }
 }
 
 /// What is overdue and not out, less credits, per currency.
@@ -172,15 +202,12 @@ struct Out {
     calendar_missing: Option<CalendarMissing>,
 }
 
+/// The plan that an item is in, and the promise that was made about it.
+type Agreed<'a> = (Option<&'a (&'a Plan, PlanStanding)>, Option<(&'a Promise, Standing)>);
+
 /// Step 1: the first reason that takes an item out, and the first day without it where that is known. A credit carries
 /// `Credit`, since nothing is demanded for it.
-fn out(
-    policy: &Policy,
-    snapshot: &Snapshot,
-    item: &Item,
-    promised: Option<(&Promise, Standing)>,
-    today: NaiveDate,
-) -> Out {
+fn out(policy: &Policy, snapshot: &Snapshot, item: &Item, (planned, promised): Agreed<'_>, today: NaiveDate) -> Out {
     let by_person = holds_on(snapshot, item).filter(|hold| hold.cause.is_none());
     let hold = held(today, (item.hold_until, item.hold_reason.as_deref()), by_person);
     let (collecting, wait_unknown) = match direct_debit(policy, snapshot, item) {
@@ -199,6 +226,8 @@ fn out(
         ItemCode::Assigned
     } else if item.written_off_on.is_some_and(|day| day <= today) {
         ItemCode::WrittenOff
+    } else if let Some(off) = snapshot.write_offs.iter().find(|off| off.item == item.id) {
+        return Out::because(ItemCode::WrittenOff, None, format!("since {}: {}", off.since, off.reason));
     } else if item.kind.is_credit() {
         ItemCode::Credit
     } else if let Some(by_ledger) = &item.dispute {
@@ -211,6 +240,8 @@ fn out(
         return Out::because(ItemCode::ItemHold, last, format!("{}: {reason}", until(last)));
     } else if let Some(last) = collecting {
         return Out::because(ItemCode::DirectDebit, Some(last), until(Some(last)));
+    } else if let Some((plan, standing)) = planned {
+        return Out::because(ItemCode::InPlan, None, format!("plan {}: {}", plan.number, plan.tell(standing)));
     } else if let Some((promise, standing)) = promised {
         return Out::because(ItemCode::PromiseRunning, Some(promise.last_day()), promise.tell(standing));
     } else {
@@ -237,7 +268,7 @@ fn until(last: Option<NaiveDate>) -> String {
     last.map_or("until it is released".to_owned(), |last| format!("up to and including {last}"))
 }
 
-fn holds_on<'a>(snapshot: &'a Snapshot, item: &'a Item) -> impl Iterator<Item = &'a Hold> {
+pub(super) fn holds_on<'a>(snapshot: &'a Snapshot, item: &'a Item) -> impl Iterator<Item = &'a Hold> {
     snapshot.holds.iter().filter(|hold| matches!(&hold.target, HoldTarget::Item(id) if *id == item.id))
 }
 
@@ -250,7 +281,7 @@ pub(super) fn account_hold(snapshot: &Snapshot, today: NaiveDate) -> Option<(Opt
 }
 
 /// The dispute that a person of ours recorded. There is one at a time; of several the first counts.
-fn dispute<'a>(snapshot: &'a Snapshot, item: &'a Item) -> Option<(Cause, &'a Hold)> {
+pub(super) fn dispute<'a>(snapshot: &'a Snapshot, item: &'a Item) -> Option<(Cause, &'a Hold)> {
     let disputes = holds_on(snapshot, item).filter_map(|hold| Some((hold.cause?, hold)));
     disputes.min_by_key(|(cause, hold)| (hold.since, *cause, &hold.reason))
 }
@@ -336,6 +367,12 @@ pub(super) fn currencies_without_minimum(policy: &Policy, assessed: &[Assessed<'
         .map(|one| one.item.currency)
         .filter(|currency| policy.minimums.of(*currency).is_none())
         .collect()
+}
+
+/// The key of the policy that the minimum of a currency comes from.
+pub(super) fn minimum_key(policy: &Policy, currency: Currency) -> String {
+    let own_row = format!("minimum.{currency}");
+    if policy.minimums.by_currency.contains_key(&currency) { own_row } else { "minimum.base".to_owned() }
 }
 
 /// The first day on which an item counts.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{Days, NaiveDate};
 
 use crate::model::{
-    Amounts, Channel, ItemCode, ItemId, Ladder, Money, PartyKind, Policy, Snapshot, Stage, StageName, Tone, Waiver,
+    Amounts, CauseRule, Channel, ItemCode, ItemId, Ladder, Money, PartyKind, Policy, Snapshot, Stage, StageName, Tone,
+    Waiver, is_plan_stage,
 };
 
 use super::items::{self, Assessed};
@@ -99,7 +100,8 @@ pub(super) fn climb(
             ladder.stages.iter().map(|stage| past.completed(id, &stage.name)).collect();
         let open = |(n, stage): &(usize, &Stage)| {
             // A stage before the due day lapses once that day has passed, and only overdue items get here.
-            completed[*n].is_none() && stage.enabled && !stage.is_before_due()
+            let own = is_plan_stage(&stage.name) == one.item.part_of_plan.is_some();
+            own && completed[*n].is_none() && stage.enabled && !stage.is_before_due()
         };
         let next = ladder.stages.iter().enumerate().filter(open).find(|(position, stage)| {
             let unmet = unmet(stage, snapshot, &overdue, one);
@@ -114,7 +116,9 @@ pub(super) fn climb(
             }
             continue;
         };
-        let (due_on, is_first) = due_on(policy, ladder, &completed, position, one.effective_due.unwrap_or(today));
+        let causes = causes(policy, snapshot, one);
+        let effective_due = one.effective_due.unwrap_or(today);
+        let (due_on, is_first) = due_on(policy, ladder, &completed, position, one, &causes, effective_due);
         one.next_stage = Some((position, stage.name.clone()));
         one.due_on = Some(due_on);
         if in_grace {
@@ -140,14 +144,25 @@ fn due_on(
     ladder: &Ladder,
     completed: &[Option<&Completed>],
     position: usize,
+    one: &Assessed<'_>,
+    causes: &[(NaiveDate, CauseRule)],
     effective_due: NaiveDate,
 ) -> (NaiveDate, bool) {
     let stage = &ladder.stages[position];
     let previous = (0..position).rev().find_map(|n| completed[n].map(|done| (n, done)));
-    let mut due_on = items::add_days(effective_due, stage.days);
-    if let Some((n, done)) = previous {
-        let by_days = u32::try_from(stage.days - ladder.stages[n].days).unwrap_or(0);
-        due_on = due_on.max(done.on + Days::new(u64::from(stage.gap.unwrap_or(by_days))));
+    let days = days_of(stage, one);
+    let mut due_on = items::add_days(effective_due, days);
+    let by_days = days - previous.as_ref().map_or(0, |(n, _)| ladder.stages[*n].days);
+    let gap = stage.gap.filter(|_| previous.is_some()).unwrap_or_else(|| u32::try_from(by_days).unwrap_or(0));
+    if let Some((_, done)) = previous {
+        due_on = due_on.max(done.on + Days::new(u64::from(gap)));
+        let hurried = causes.iter().map(|(_, rule)| rule.gap_percent).filter(|percent| *percent < 100).min();
+        if let Some(percent) = hurried {
+            due_on = due_on.min(done.on + Days::new((u64::from(gap) * u64::from(percent)).div_ceil(100)));
+        }
+    }
+    for (since, _) in causes.iter().filter(|(_, rule)| rule.restart_wait) {
+        due_on = due_on.max(*since + Days::new(u64::from(gap)));
     }
     for done in completed.iter().flatten() {
         if let Some(deadline) = done.respond_by {
@@ -186,7 +201,7 @@ pub(super) fn announce(
         let completed: Vec<Option<&Completed>> =
             ladder.stages.iter().map(|stage| past.completed(&one.item.id, &stage.name)).collect();
         let Some((position, stage)) = stages().find(|(n, _)| completed[*n].is_none()) else { continue };
-        let (day, _) = due_on(policy, ladder, &completed, position, due);
+        let (day, _) = due_on(policy, ladder, &completed, position, one, &[], due);
         if day > due {
             continue;
         }
@@ -202,6 +217,20 @@ pub(super) fn announce(
         }
         one.next_stage = Some((position, stage.name.clone()));
     }
+}
+
+/// The days past due from which a stage is due for an item: an instalment waits for as long as its plan says.
+pub(super) fn days_of(stage: &Stage, one: &Assessed<'_>) -> i32 {
+    let tolerance =
+        one.item.part_of_plan.as_ref().map(|part| i32::try_from(part.tolerance_days).unwrap_or(i32::MAX - 1));
+    tolerance.map_or(stage.days, |days| days + 1)
+}
+
+/// The causes about an item, each with its day and what follows from it. An instalment has its own pace.
+fn causes(policy: &Policy, snapshot: &Snapshot, one: &Assessed<'_>) -> Vec<(NaiveDate, CauseRule)> {
+    let concerning = snapshot.causes.iter().filter(|cause| cause.concerns(&one.item.id));
+    let rules = concerning.map(|cause| (cause.since, policy.cause(cause.cause)));
+    rules.filter(|_| one.item.part_of_plan.is_none()).collect()
 }
 
 /// Whether a stage may follow for that item: enabled, and its conditions met as things stand.

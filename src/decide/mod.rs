@@ -4,12 +4,11 @@
 //! account at a time; the notice speaks in the tone of the item that is furthest along among those whose next stage is
 //! due.
 //!
-//! `items` takes items out and nets credits, `promises` says which of them were promised, `ladder` finds each item's next stage, `gates` asks the questions in their
-//! fixed order, `recipient` finds the person, language and bank account, `notice` says what is demanded, `tasks` what a
-//! person has to look at, and `explain` writes down every answer. `brake` says what of a whole run may go out by itself.
-//! `items` takes items out and nets credits, `promises` says which of them were promised, `people` what became of the
-//! tasks of people, `ladder` finds each item's next stage, `gates` asks the questions in their fixed order, `recipient` finds the person, language and bank account, `notice` says what is demanded, `tasks` what a
-//! person has to look at, and `explain` writes down every answer.
+//! `register` puts what people recorded into the terms of the rule, `items` takes items out and nets credits, `promises`
+//! says which of them were promised, `people` what became of the tasks of people, `ladder` finds each item's next stage,
+//! `gates` asks the questions in their fixed order, `recipient` finds the person, language and bank account, `notice`
+//! says what is demanded, `tasks` what a person has to look at, `remedies` what would change the answer, and `explain`
+//! writes down every answer. `brake` says what of a whole run may go out by itself.
 
 mod brake;
 mod explain;
@@ -20,6 +19,8 @@ mod notice;
 mod people;
 mod promises;
 mod recipient;
+mod register;
+mod remedies;
 mod tasks;
 
 use chrono::NaiveDate;
@@ -32,15 +33,21 @@ use ladder::Past;
 
 pub use brake::{brake, expected_by, needs_approval};
 pub use promises::standings;
+pub use register::{plan_standings, seen};
 
 /// Decides what is due for one account on one business date.
 ///
 /// The same inputs always give the same decision; the order of rows in the snapshot does not matter.
 #[must_use]
 pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decision {
-    let ladder = ladder_of(policy, snapshot);
+    let snapshot = &*register::seen(policy, snapshot, today);
+    let mut ladder = ladder_of(policy, snapshot);
+    if snapshot.items.iter().any(|item| item.part_of_plan.is_some()) {
+        ladder.stages.extend(register::plan_stage());
+    }
+    let plans = register::plan_standings(snapshot, today);
     let promises = promises::standings(snapshot, today);
-    let (mut assessed, netted) = items::assess(policy, snapshot, &promises, today);
+    let (mut assessed, netted) = items::assess(policy, snapshot, &promises, &plans, today);
     let taken_back = people::taken_back(snapshot, &assessed, today);
     let snapshot = &*people::afterwards(snapshot, &taken_back);
     let past = Past::of(snapshot);
@@ -54,6 +61,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         ladder: &ladder,
         past: &past,
         promises: &promises,
+        plans: &plans,
         passed_over: &passed_over,
         today,
     };
@@ -69,6 +77,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         _ => CaseChange::None,
     };
     let tasks = tasks::tasks(&question, &assessed, &verdict, trail.calendar_missing());
+    let remedies = remedies::remedies(&question, &assessed, &verdict, trail.calendar_missing());
     Decision {
         account: snapshot.account.id.clone(),
         creditor: snapshot.account.creditor.clone(),
@@ -80,6 +89,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         taken_back,
         tasks,
         checks: trail.into_checks(),
+        remedies,
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use chrono::Days;
 
-use crate::model::{Contacting, Demands, ItemCode, ItemId, PastNotice, ReasonCode, Stage};
+use crate::model::{Contacting, Demands, ItemCode, ItemId, PastNotice, ReasonCode, Stage, is_plan_stage};
 
-use super::explain::Trail;
+use super::explain::{Trail, counted};
 use super::gates::{No, Question};
 use super::items::{self, Assessed};
 use super::recipient::{self, Reach};
@@ -85,7 +85,7 @@ pub(super) fn write_to(
     trail.note_at(
         "contact",
         true,
-        format!("stage {}, anchor item {anchor}, {} items demanded", stage.name, demanded.len()),
+        format!("stage {}, anchor item {anchor}, {} demanded", stage.name, counted(demanded.len(), "item")),
         &stage.location,
     );
     let accepted = || q.snapshot.history.notices.iter().filter(|notice| notice.state.completes_stage());
@@ -116,7 +116,10 @@ pub(super) fn write_to(
                 Some((one.item.id.clone(), requisites.clone()))
             })
             .collect(),
-        next_tone: q.ladder.stages.iter().skip(position + 1).find(follows).map(|next| next.tone),
+        next_tone: {
+            let later = q.ladder.stages.iter().skip(position + 1).filter(|next| !is_plan_stage(&next.name));
+            later.into_iter().find(follows).map(|next| next.tone)
+        },
         escalated,
         references: earlier.into_iter().map(|notice| notice.message_id.clone()).collect(),
     })

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
 
-use crate::model::{CalendarMissing, EmailAddress, ItemCode, ReasonCode, TaskKind, TaskRequest, Tone, Verdict};
+use crate::model::{
+    CalendarMissing, EmailAddress, ItemCode, PromiseState, ReasonCode, TaskKind, TaskRequest, Tone, Verdict,
+};
 
 use super::gates::{self, Question};
 use super::items::{self, Assessed};
-use super::recipient;
+use super::{recipient, register};
 
 /// The tasks that should exist after this decision; recording them twice makes one.
 pub(super) fn tasks(
@@ -29,11 +31,7 @@ pub(super) fn tasks(
             tasks.sort();
         }
         Verdict::No { code: ReasonCode::CalendarMissing, .. } => {
-            tasks.extend(calendar_missing.map(|missing| TaskRequest {
-                kind: TaskKind::AddCalendar,
-                subject: format!("{} {}", missing.country, missing.year),
-                text: missing.to_string(),
-            }));
+            tasks.extend(calendar_missing.map(add_calendar));
         }
         // These two have a currency or a mailbox for a subject and follow below.
         Verdict::No { code: ReasonCode::NoPaymentAccount | ReasonCode::SharedMailbox, .. } | Verdict::Contact(_) => {}
@@ -87,6 +85,7 @@ pub(super) fn tasks(
             });
         }
     }
+    tasks.extend(recorded(q, assessed));
     let email = recipient::recipient(q.snapshot, q.creditor(), Tone::Friendly).and_then(|c| c.email.as_ref());
     if let Some(usage) = gates::mailbox_use(q, email).filter(|usage| usage.accounts > q.policy.accounts_per_mailbox) {
         let key = email.map(EmailAddress::mailbox_key);
@@ -95,6 +94,52 @@ pub(super) fn tasks(
             subject: key.unwrap_or_default(),
             text: format!("{} accounts share one mailbox", usage.accounts),
         });
+    }
+    tasks
+}
+
+fn add_calendar(missing: &CalendarMissing) -> TaskRequest {
+    TaskRequest {
+        kind: TaskKind::AddCalendar,
+        subject: format!("{} {}", missing.country, missing.year),
+        text: missing.to_string(),
+    }
+}
+
+/// Tasks about what people recorded. Each is opened once.
+fn recorded(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<TaskRequest> {
+    let owed = |one: &Assessed<'_>| one.is_debit() && one.item.open_amount > Decimal::ZERO;
+    let mut tasks = Vec::new();
+    for cause in &q.snapshot.causes {
+        let kind = q.policy.cause(cause.cause).task;
+        // Without the calendar it would stop for ever.
+        tasks.extend(register::last_day(q.policy, q.snapshot, cause).err().as_ref().map(add_calendar));
+        let concerned = assessed.iter().any(|one| owed(one) && cause.concerns(&one.item.id));
+        tasks.extend(kind.filter(|_| concerned).map(|kind| TaskRequest {
+            kind,
+            subject: format!("cause {}", cause.number),
+            text: format!("{} {}", kind.meaning(), cause.tell()),
+        }));
+    }
+    for (promise, standing) in q.promises {
+        let is_broken = matches!(standing.state, PromiseState::Broken | PromiseState::Partly);
+        let is_owed = assessed.iter().any(|one| owed(one) && promise.items.iter().any(|item| item.item == one.item.id));
+        if is_broken && is_owed {
+            tasks.push(TaskRequest {
+                kind: TaskKind::PromiseBroken,
+                subject: format!("promise {}", promise.number),
+                text: promise.tell(*standing),
+            });
+        }
+    }
+    if let Some(handover) = &q.snapshot.handover {
+        for paid in register::paid_since(handover, q.snapshot).iter().filter(|paid| paid.amount > Decimal::ZERO) {
+            tasks.push(TaskRequest {
+                kind: TaskKind::PaymentAfterHandover,
+                subject: format!("handover {}: {paid}", handover.number),
+                text: format!("{paid} came in since the account was handed over to {}", handover.to),
+            });
+        }
     }
     tasks
 }

@@ -46,7 +46,7 @@ pub enum BuildError {
     NotAscii,
 }
 
-/// Makes the message: text first, then HTML, attachments after both. Reads no clock and draws no lots: the same input
+/// Makes the message: text first, then HTML, attachments after both; the text alone when there is no HTML. Reads no clock and draws no lots: the same input
 /// gives the same bytes, and the boundaries between parts follow from the Message-ID.
 ///
 /// Headers are ASCII, encoded where needed (RFC 2047). The one exception is a recipient whose local part is not ASCII:
@@ -97,6 +97,10 @@ pub fn build(mail: &Mail, rendered: &Rendered) -> Result<Vec<u8>, BuildError> {
     if boundary.is_in(&rendered.text) || boundary.is_in(&rendered.html) {
         return Err(BuildError::Boundary);
     }
+    if rendered.html.is_empty() && rendered.attachments.is_empty() {
+        let message = builder.singlepart(SinglePart::plain(rendered.text.clone()));
+        return finish(message.map_err(|_| BuildError::Address("the recipient"))?, &date, mail);
+    }
     let alternative = MultiPart::alternative()
         .boundary(boundary.name("alternative"))
         .singlepart(SinglePart::plain(rendered.text.clone()))
@@ -110,8 +114,12 @@ pub fn build(mail: &Mail, rendered: &Rendered) -> Result<Vec<u8>, BuildError> {
         }
         mixed
     };
-    let mut message = builder.multipart(content).map_err(|_| BuildError::Address("the recipient"))?;
-    message.headers_mut().insert_raw(verbatim("Date", &date));
+    let message = builder.multipart(content).map_err(|_| BuildError::Address("the recipient"))?;
+    finish(message, &date, mail)
+}
+
+fn finish(mut message: Message, date: &str, mail: &Mail) -> Result<Vec<u8>, BuildError> {
+    message.headers_mut().insert_raw(verbatim("Date", date));
 
     let bytes = message.formatted();
     verify(&bytes)?;

@@ -12,8 +12,8 @@ pub use contract::{
 };
 pub use history::{AccountHistory, HistoryReader, ItemHistory};
 pub use import::{
-    Counts, Covered, ImportError, ImportOptions, ImportReport, Reject, StructureError, import_csv,
-    import_csv_with_progress,
+    Counts, Covered, ImportError, ImportOptions, ImportReport, OpeningProblem, OpeningRow, Reject, StructureError,
+    import_csv, import_csv_with_progress, read_opening,
 };
 pub use profile::{Profile, ProfileError, SHIPPED_PROFILES, Scope};
 pub use snapshots::{

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row as _, Transaction}
 
 use crate::model::{
     Account, AccountId, Contact, ContactId, ContactRole, Country, CreditorId, Currency, Dispute, EmailAddress,
-    EmailKind, Freshness, Instalment, Item, ItemId, ItemKind, LadderName, PartyKind, Requisites,
+    EmailKind, Freshness, Instalment, Item, ItemId, ItemKind, LadderName, PLAN_ITEM_PREFIX, PartyKind, Requisites,
 };
 
 use super::contract::{RawItem, amount_sql, date_sql, row_problem};
@@ -375,7 +375,12 @@ pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::
         // A missing due date has a code of its own.
         due_date: due_date.or(issue_date),
     };
-    let bad_data = row_problem(&raw).or_else(|| requisites.as_ref().err().cloned());
+    let reserved = || {
+        id.as_str().starts_with(PLAN_ITEM_PREFIX).then(|| {
+            format!("item_id begins with {PLAN_ITEM_PREFIX:?}, which is how instalments of plans are named here")
+        })
+    };
+    let bad_data = row_problem(&raw).or_else(|| requisites.as_ref().err().cloned()).or_else(reserved);
     let instalment = match (
         row.try_get::<Option<i32>, _>(item_at::INSTALMENT_NO)?,
         row.try_get::<Option<i32>, _>(item_at::INSTALMENT_COUNT)?,
@@ -418,6 +423,7 @@ pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::
         requisites: requisites.ok().flatten(),
         withdrawn: false,
         bad_data,
+        part_of_plan: None,
     }))
 }
 

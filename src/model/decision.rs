@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::codes::codes;
 use super::{
-    AccountId, Bucket, CancelReason, Channel, ContactId, CreditorId, EmailAddress, ItemId, Language, Money, NoticeId,
-    Requisites, StageName, Tone,
+    AccountId, Bucket, CancelReason, Channel, ContactId, CreditorId, EmailAddress, EventKind, ItemId, Language, Money,
+    NoticeId, Requisites, StageName, Tone,
 };
 
 codes! {
@@ -94,6 +94,40 @@ impl ItemCode {
 }
 
 impl ItemCode {
+    /// What would bring the item back into play, in general; none when nothing stands in its way. A decision says it
+    /// with the item's own values ([`Remedy`]).
+    #[must_use]
+    pub fn remedy(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Settled | Self::Credit | Self::Reached | Self::Demanded | Self::Information => return None,
+            Self::Withdrawn => "The ledger lists the claim under a new id; under this one it is not demanded again.",
+            Self::BadData => "Its row in the ledger is mended; `dunningd ledger check` names the fault.",
+            Self::DataDueDateMissing => "The ledger gives it a due date.",
+            Self::Assigned => "The ledger removes its payee, when it is ours again.",
+            Self::WrittenOff => "The ledger takes the write-off back.",
+            Self::Disputed => {
+                "`dunningd dispute ACCOUNT --item ITEM --resolved` ends a dispute of ours, the ledger ends its own."
+            }
+            Self::ItemHold => {
+                "The hold ends after its last day; `dunningd release ACCOUNT --item ITEM` lifts one of ours, the ledger \
+                 lifts its own."
+            }
+            Self::DirectDebit => "The days in which a failed debit is booked are over, and it is still open.",
+            Self::PromiseRunning => {
+                "The promise runs out unpaid, or is taken back: `dunningd promise ACCOUNT --withdraw NUMBER`."
+            }
+            Self::InPlan => "The plan ends.",
+            Self::CalendarMissing => "The calendar of that country and year is added under calendars/.",
+            Self::NotOverdue => "It passes its due date.",
+            Self::Covered => "The credits that cover it are used elsewhere.",
+            Self::BelowMinimum => "More falls overdue in its currency, up to the minimum of the policy.",
+            Self::InGrace => "Its days of grace are over.",
+            Self::BeforeFirstStage | Self::TooSoon | Self::FormalTooSoon => "The day of its next stage comes.",
+            Self::LadderExhausted => "A person decides what follows.",
+            Self::NoPaymentAccount => "creditors.toml gets a bank account in its currency.",
+        })
+    }
+
     /// Whether it says by itself why nothing is demanded; else the account's reason does.
     fn has_own_reason(self) -> bool {
         self.is_out() || matches!(self, Self::NotOverdue | Self::Covered | Self::BelowMinimum | Self::NoPaymentAccount)
@@ -130,6 +164,43 @@ impl ReasonCode {
             | Self::AccountInCredit
             | Self::BelowMinimum
             | Self::LadderExhausted => DecisionKind::Skip,
+        }
+    }
+
+    /// What would change the answer, in general; a decision says it with the account's own values ([`Remedy`]).
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Paused => "`dunningd resume` ends the pause.",
+            Self::HandedOver => "`dunningd handover ACCOUNT --back` takes it back, when it is ours again.",
+            Self::AccountHold => {
+                "The hold ends after its last day; `dunningd release ACCOUNT` lifts one of ours, the ledger lifts its own."
+            }
+            Self::NoticePending => "The notice comes to its end.",
+            Self::PreviousStageIncomplete => {
+                "`dunningd outbox resolve NOTICE`, once it is known what became of the notice."
+            }
+            Self::DeadlineRunning => "The deadline passes, or what the notice demanded is paid.",
+            Self::NothingOpen => "A new item is open.",
+            Self::NotOverdue => "An open item passes its due date.",
+            Self::AllItemsOut => "One of the items is no longer out; each says what that takes.",
+            Self::AccountInCredit => "More falls overdue than the credits cover.",
+            Self::BelowMinimum => "More falls overdue, up to the minimum of the policy.",
+            Self::InGrace => "The days of grace are over.",
+            Self::AccountMinArrears => "The oldest item is as late as the policy asks for.",
+            Self::BeforeFirstStage | Self::TooSoon => "The day of the next stage comes.",
+            Self::LadderExhausted => {
+                "A person decides: `dunningd handover ACCOUNT --to WHOM`, or `dunningd ladder ACCOUNT --to NAME`."
+            }
+            Self::ApprovalLimit => "Somebody decides about the notices that wait for approval.",
+            Self::ContactCap => "The last contacts are long enough ago.",
+            Self::SharedMailbox => "The next day comes, or the accounts get mailboxes of their own in the ledger.",
+            Self::OutsideSendDays => "The next sending day comes.",
+            Self::CalendarMissing => "The calendar of that year is added.",
+            Self::NoAddress => "The ledger gets a contact with one usable e-mail address that wants e-mail.",
+            Self::NoPaymentAccount => "creditors.toml gets a bank account in that currency.",
+            Self::NoTemplate => "The letter is written or mended, then `dunningd check`.",
+            Self::NotRecorded => "What the run's warning names is mended; the next run decides anew.",
         }
     }
 
@@ -171,67 +242,63 @@ impl DecisionKind {
     }
 }
 
-/// Something for a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskKind {
-    FindAddress,
-    AddBankAccount,
-    WriteTemplate,
-    AddCalendar,
-    ResolveNotice,
-    SharedMailbox,
-    FixData,
-    AfterLastStage,
-    FormalTooSoon,
-    MakeCall,
-    PostLetter,
-    HandOver,
-    /// The relay keeps refusing what a letter says.
-    CheckLetter,
+codes! {
+    /// Something for a person.
+    TaskKind {
+        FindAddress = "find_address", "No contact has a usable address.";
+        AddBankAccount = "add_bank_account", "The creditor has no bank account in a currency.";
+        WriteTemplate = "write_template", "A letter is missing or cannot be made.";
+        AddCalendar = "add_calendar", "A calendar of a year is missing.";
+        ResolveNotice = "resolve_notice", "Nobody knows, or has said, what became of a notice.";
+        SharedMailbox = "shared_mailbox", "Too many accounts use one mailbox.";
+        FixData = "fix_data", "A row of the ledger or a key of the policy has to be mended.";
+        AfterLastStage = "after_last_stage", "Every stage is complete; somebody decides what follows.";
+        FormalTooSoon = "formal_too_soon", "More items reached the formal stage soon after a formal notice.";
+        MakeCall = "make_call", "Call the debtor; `dunningd task show` has the script.";
+        PostLetter = "post_letter", "Print and post the letter.";
+        HandOver = "hand_over", "Hand the account over.";
+        CheckLetter = "check_letter", "The relay keeps refusing what a letter says.";
+        SendCopy = "send_copy", "Send a copy of the invoice.";
+        CorrectInvoice = "correct_invoice", "Find out what is wrong with the invoice and correct it.";
+        SettleDispute = "settle_dispute", "Settle the dispute before anything is demanded again.";
+        ProposePlan = "propose_plan", "Agree on instalments or a later day.";
+        FindPayment = "find_payment", "Look for the payment that the debtor says was made.";
+        LookInto = "look_into", "Look into the account and decide how it goes on.";
+        PromiseBroken = "promise_broken", "A promise was not kept; ask why.";
+        PaymentAfterHandover = "payment_after_handover", "Money came in on an account that was handed over; tell whoever pursues it.";
+    }
 }
 
 impl TaskKind {
-    /// Every kind.
-    pub const ALL: &'static [Self] = &[
-        Self::FindAddress,
-        Self::AddBankAccount,
-        Self::WriteTemplate,
-        Self::AddCalendar,
-        Self::ResolveNotice,
-        Self::SharedMailbox,
-        Self::FixData,
-        Self::AfterLastStage,
-        Self::FormalTooSoon,
-        Self::MakeCall,
-        Self::PostLetter,
-        Self::HandOver,
-    ];
-
-    /// The kind of that text form, if there is one.
+    /// Whether it is opened once for its subject and never again, also after a person has closed it.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
+    pub fn is_opened_once(self) -> bool {
+        matches!(self, Self::AfterLastStage | Self::PromiseBroken | Self::PaymentAfterHandover)
+            || self.is_about_a_cause()
     }
 
-    /// The one text form.
+    /// What the log calls it when it is opened.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn event(self) -> EventKind {
         match self {
-            Self::FindAddress => "find_address",
-            Self::AddBankAccount => "add_bank_account",
-            Self::WriteTemplate => "write_template",
-            Self::AddCalendar => "add_calendar",
-            Self::ResolveNotice => "resolve_notice",
-            Self::SharedMailbox => "shared_mailbox",
-            Self::FixData => "fix_data",
-            Self::AfterLastStage => "after_last_stage",
-            Self::FormalTooSoon => "formal_too_soon",
-            Self::MakeCall => "make_call",
-            Self::PostLetter => "post_letter",
-            Self::HandOver => "hand_over",
-            Self::CheckLetter => "check_letter",
+            Self::PromiseBroken => EventKind::PromiseBroken,
+            Self::PaymentAfterHandover => EventKind::PaymentAfterHandover,
+            _ => EventKind::TaskOpened,
         }
+    }
+
+    /// Whether the policy may open it for a cause.
+    #[must_use]
+    pub fn is_about_a_cause(self) -> bool {
+        matches!(
+            self,
+            Self::SendCopy
+                | Self::CorrectInvoice
+                | Self::SettleDispute
+                | Self::ProposePlan
+                | Self::FindPayment
+                | Self::LookInto
+        )
     }
 }
 
@@ -254,6 +321,19 @@ pub struct Check {
     pub inputs: String,
     /// `policy.toml:12`.
     pub location: Option<String>,
+}
+
+/// What would change the answer, with the values of this account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remedy {
+    /// The reason code, of the account or of the item, that it would lift.
+    pub code: String,
+    /// The item that it is about; none for the account.
+    pub item: Option<ItemId>,
+    /// The day on which it comes about by itself, where one is known.
+    pub on: Option<NaiveDate>,
+    /// `6.00 EUR more overdue would reach the minimum of 10.00 EUR (policy.toml:75).`
+    pub text: String,
 }
 
 /// An amount by which a credit reduces an item.
@@ -288,10 +368,14 @@ pub struct ItemDecision {
 
 impl ItemDecision {
     /// Whether it counts as overdue debt: a debit, open, past the due date that its document names. The totals of a run
-    /// agree with any count by due dates, also where a law gives the debtor more time.
+    /// agree with any count by due dates, also where a law gives the debtor more time. Of a plan its instalments count,
+    /// not the items behind them.
     #[must_use]
     pub fn is_overdue_debit(&self) -> bool {
-        !self.is_credit && self.open.amount > Decimal::ZERO && self.past_contractual_due
+        !self.is_credit
+            && self.code != ItemCode::InPlan
+            && self.open.amount > Decimal::ZERO
+            && self.past_contractual_due
     }
 
     /// Open less what credits cover.
@@ -378,6 +462,10 @@ pub struct Decision {
     pub taken_back: Vec<(NoticeId, TakenBack)>,
     pub tasks: Vec<TaskRequest>,
     pub checks: Vec<Check>,
+    /// What would change the answer: the account's own reason first, then items. Empty for decisions of versions that
+    /// did not say it.
+    #[serde(default)]
+    pub remedies: Vec<Remedy>,
 }
 
 impl Decision {
@@ -413,6 +501,8 @@ impl Decision {
     /// Takes a contact back because its letter could not be made: nothing is sent, and a person gets a task.
     pub fn withdraw(&mut self, code: ReasonCode, problem: &str) {
         self.verdict = Verdict::No { code, next_date: None };
+        let (name, text) = (code.as_str().to_owned(), code.remedy().to_owned());
+        self.remedies.insert(0, Remedy { code: name, item: None, on: None, text });
         for item in &mut self.items {
             if item.code == ItemCode::Demanded {
                 item.code = ItemCode::Reached;

@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::{Currency, ItemId, Money, Requisites};
+use super::{Currency, ItemId, Money, PartOfPlan, Requisites};
 
 /// What an item is. Credit notes and payments carry negative amounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,9 +97,17 @@ pub struct Item {
     pub withdrawn: bool,
     /// The row breaks the contract; says how. Such an item is quarantined.
     pub bad_data: Option<String>,
+    /// It is an instalment of a plan of ours and stands for the items of that plan; no row of the ledger.
+    #[serde(default)]
+    pub part_of_plan: Option<PartOfPlan>,
 }
 
 impl Item {
+    /// Whether its row can be believed and is ours.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.withdrawn && self.bad_data.is_none() && self.payee.is_none() && self.written_off_on.is_none()
+    }
+
     /// What is still open.
     #[must_use]
     pub fn open(&self) -> Money {

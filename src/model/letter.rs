@@ -31,6 +31,8 @@ pub struct LetterRow {
     pub contract_no: Option<String>,
     pub pay_url: Option<String>,
     pub document_url: Option<String>,
+    /// It is an instalment of a plan that was agreed on that day.
+    pub plan_agreed_on: Option<NaiveDate>,
     /// The day of the last accepted notice that named this very item.
     pub reminded_on: Option<NaiveDate>,
 }

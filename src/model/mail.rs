@@ -21,6 +21,7 @@ pub struct Rendered {
     pub subject: String,
     /// Complete: every fact of the HTML is in it. Lines end in LF.
     pub text: String,
+    /// Empty for a message that is text alone.
     pub html: String,
     pub attachments: Vec<Attachment>,
 }

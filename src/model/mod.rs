@@ -17,6 +17,7 @@ mod mail;
 mod merkle;
 mod money;
 mod notice;
+mod plan;
 mod policy;
 mod promise;
 mod register;
@@ -31,8 +32,8 @@ pub use checkpoint::{Checkpoint, CheckpointKey, VerifierKey};
 pub use conduct::{ContactLaw, Hours, zone_of};
 pub use creditor::{BankAccount, Creditor, Requisites};
 pub use decision::{
-    CaseChange, Check, Contacting, Decision, DecisionKind, ItemCode, ItemDecision, Netted, ReasonCode, TakenBack,
-    TaskKind, TaskRequest, Verdict,
+    CaseChange, Check, Contacting, Decision, DecisionKind, ItemCode, ItemDecision, Netted, ReasonCode, Remedy,
+    TakenBack, TaskKind, TaskRequest, Verdict,
 };
 pub use event::{Actor, Event, EventKind, GENESIS, canonical, chain_hash, leaf_hash};
 pub use guard::{CancelReason, RefusalCode};
@@ -46,12 +47,18 @@ pub use mail::{Attachment, Mail, Mailbox, Rendered};
 pub use merkle::{Edge, Hash, Prover, extends, includes, node_hash};
 pub use money::{Amounts, Currency, Money};
 pub use notice::{EnhancedStatus, Fault, NoticeState, Outcome, Phase, Reply};
+pub use plan::{
+    Every, OnMissed, PLAN_ITEM_PREFIX, PLAN_STAGE, PartOfPlan, Plan, PlanInstalment, PlanStanding, PlanState,
+    equal_parts, is_plan_stage, open_after_credit_notes,
+};
 pub use policy::{
-    Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Retention, Stage, StageCondition,
-    TemplateCatalog, Tone,
+    CauseHold, CauseRule, Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Retention,
+    Stage, StageCondition, TemplateCatalog, Tone,
 };
 pub use promise::{Promise, PromiseState, PromisedItem, Standing};
-pub use register::{CallOutcome, Cause, Handover, Hold, HoldTarget};
+pub use register::{
+    CallOutcome, Cause, ContactEntry, Handover, HandoverItem, Hold, HoldTarget, RecordedCause, WriteOff,
+};
 pub use release::{
     ApprovalCause, ApprovalPolicy, BrakeCode, BrakePolicy, Braked, ChangedAccount, LastRamp, Mode, Release,
     ReleaseState, Released, RunFigures,

@@ -6,8 +6,9 @@ use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use super::codes::codes;
 use super::{
-    Amounts, ApprovalPolicy, BrakePolicy, Calendars, Country, Creditor, CreditorId, Currency, Hours, LadderName,
+    Amounts, ApprovalPolicy, BrakePolicy, Calendars, Cause, Country, Creditor, CreditorId, Currency, Hours, LadderName,
     Language, PartyKind, StageName, TaskKind,
 };
 
@@ -268,6 +269,54 @@ pub struct Retention {
     pub smtp_months: Option<u32>,
 }
 
+codes! {
+    /// What a recorded cause stops.
+    CauseHold {
+        None = "none", "Nothing.";
+        Item = "item", "What it was recorded on: the item, or the account when no item was named.";
+        Account = "account", "The whole account, also when it was recorded on an item.";
+    }
+}
+
+/// What follows from a recorded cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CauseRule {
+    pub hold: CauseHold,
+    /// Working days for which it holds; without them, until the cause is cleared.
+    pub hold_working_days: Option<u32>,
+    pub task: Option<TaskKind>,
+    /// The wait for the next stage begins anew on the day on which the cause was recorded.
+    pub restart_wait: bool,
+    /// The next stage comes after this part of its gap; below 100 the days past due of the stage are not waited for
+    /// either.
+    pub gap_percent: u32,
+}
+
+impl CauseRule {
+    /// A cause from which nothing follows.
+    pub const NOTHING: Self =
+        Self { hold: CauseHold::None, hold_working_days: None, task: None, restart_wait: false, gap_percent: 100 };
+
+    /// What follows from a cause about which the policy says nothing.
+    #[must_use]
+    pub fn shipped(cause: Cause) -> Self {
+        let task = |task| Self { task: Some(task), ..Self::NOTHING };
+        let held = |kind| Self { hold: CauseHold::Item, ..task(kind) };
+        match cause {
+            Cause::NotReceived => Self { restart_wait: true, ..task(TaskKind::SendCopy) },
+            Cause::CashProblem => task(TaskKind::ProposePlan),
+            Cause::WrongDetails => held(TaskKind::CorrectInvoice),
+            Cause::Dispute => held(TaskKind::SettleDispute),
+            Cause::SaysPaid => Self { hold_working_days: Some(5), ..held(TaskKind::FindPayment) },
+            Cause::Dissatisfied => Self { hold_working_days: Some(10), ..held(TaskKind::LookInto) },
+            Cause::Withholding => task(TaskKind::LookInto),
+            Cause::Insolvency | Cause::Represented | Cause::WrongParty | Cause::Deceased => held(TaskKind::LookInto),
+            Cause::Unwilling => Self { gap_percent: 50, ..Self::NOTHING },
+            Cause::Unknown => Self::NOTHING,
+        }
+    }
+}
+
 /// Everything a decision depends on besides the snapshot and the day.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
@@ -281,6 +330,9 @@ pub struct Policy {
     /// Always holds `default`.
     pub ladders: BTreeMap<LadderName, Ladder>,
     pub minimums: Minimums,
+    /// A cause without a row has its shipped rule.
+    #[serde(default)]
+    pub causes: BTreeMap<Cause, CauseRule>,
     /// Days past due up to which an item is not demanded; from the next day on it counts with its full days.
     pub item_grace_days: u32,
     /// Days past due that the oldest item must have reached before the account is contacted.
@@ -319,6 +371,12 @@ impl Policy {
     #[must_use]
     pub fn ladder(&self, name: Option<&LadderName>) -> Option<&Ladder> {
         name.and_then(|name| self.ladders.get(name)).or_else(|| self.ladders.get(&LadderName::default()))
+    }
+
+    /// What follows from a cause.
+    #[must_use]
+    pub fn cause(&self, cause: Cause) -> CauseRule {
+        self.causes.get(&cause).copied().unwrap_or_else(|| CauseRule::shipped(cause))
     }
 
     /// Where a key stands in the configuration, for explanations: `policy.toml:12`.

@@ -6,7 +6,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Account, Channel, Contact, Handover, Hold, Item, ItemId, Ladder, NoticeId, NoticeState, Promise, StageName, Tone,
+    Account, Channel, Contact, Handover, Hold, Item, ItemId, Ladder, NoticeId, NoticeState, Plan, Promise,
+    RecordedCause, StageName, Tone, WriteOff,
 };
 
 /// How current the ledger is.
@@ -70,9 +71,12 @@ impl PastNotice {
 pub struct Waiver {
     pub item: ItemId,
     pub stage: StageName,
-    /// The date the stage was due.
+    /// The date the stage was due, or on which it was done elsewhere.
     pub on: NaiveDate,
     pub reason: String,
+    /// Who did it, for a stage that was not waived but done elsewhere.
+    #[serde(default)]
+    pub elsewhere: Option<String>,
 }
 
 /// What was done about this account before.
@@ -109,6 +113,12 @@ pub struct Snapshot {
     pub handover: Option<Handover>,
     #[serde(default)]
     pub promises: Vec<Promise>,
+    #[serde(default)]
+    pub plans: Vec<Plan>,
+    #[serde(default)]
+    pub causes: Vec<RecordedCause>,
+    #[serde(default)]
+    pub write_offs: Vec<WriteOff>,
     /// By `EmailAddress::mailbox_key`.
     pub mailboxes: BTreeMap<String, MailboxUse>,
     /// Everything is stopped, with this reason.

@@ -215,7 +215,6 @@ pub async fn anything_due(connection: &mut PgConnection, waiting_domains: &[Stri
                SELECT FROM dunning.notice
                WHERE state IN ('queued', 'deferred', 'claimed')
                  AND (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
-                          AND coalesce(not_before, '-infinity') <= clock_timestamp()
                       OR state = 'claimed' AND lease_until < clock_timestamp())
                  AND coalesce(not_before, '-infinity') <= clock_timestamp()
                  AND (send_windows IS NULL OR send_windows @> clock_timestamp()
@@ -319,36 +318,56 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                n.valid_until >= $3 AND coalesce(upper(n.send_windows), 'infinity') > clock_timestamp() AS "valid!",
                $4::timestamptz IS NULL OR coalesce((SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
                    WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= $4, false) AS "fresh!",
-               EXISTS (SELECT FROM dunning.notice_item i WHERE i.notice_id = n.notice_id
+               EXISTS (SELECT FROM unnest(c.items) AS i (item_id) WHERE NOT starts_with(i.item_id, 'plan:')
                          AND NOT EXISTS (SELECT FROM ledger.item l WHERE l.item_id::text = i.item_id)) AS "gone!",
                EXISTS (SELECT FROM dunning.notice_item i JOIN ledger.item l ON l.item_id::text = i.item_id
-                       WHERE i.notice_id = n.notice_id AND l.open_amount::numeric < i.to_pay) AS "paid!",
+                       WHERE i.notice_id = n.notice_id AND l.open_amount::numeric < i.to_pay)
+               OR EXISTS (SELECT FROM dunning.message m
+                       CROSS JOIN LATERAL jsonb_array_elements(m.snapshot -> 'items') AS s (item)
+                       JOIN ledger.item l ON l.item_id::text = s.item ->> 'id'
+                       WHERE m.notice_id = n.notice_id AND l.item_id::text = ANY (c.items)
+                         AND l.open_amount::numeric < (s.item ->> 'open_amount')::numeric)
+                   AS "paid!",
                EXISTS (SELECT FROM dunning.handover o WHERE o.account_id = n.account_id AND o.back_at IS NULL)
                    AS "handed_over!",
                EXISTS (SELECT FROM dunning.hold h WHERE h.account_id = n.account_id AND h.released_at IS NULL
                          AND h.cause IS NULL
                          AND (h.until IS NULL OR h.until >= $3)
-                         AND (h.item_id IS NULL OR h.item_id IN
-                              (SELECT item_id FROM dunning.notice_item i WHERE i.notice_id = n.notice_id)))
+                         AND (h.item_id IS NULL OR h.item_id = ANY (c.items)))
                OR EXISTS (SELECT FROM ledger.account a WHERE a.account_id::text = n.account_id
                          AND (a.hold_until >= $3 OR a.hold_until IS NULL AND a.hold_reason IS NOT NULL))
-               OR EXISTS (SELECT FROM dunning.notice_item i JOIN ledger.item l ON l.item_id::text = i.item_id
-                         WHERE i.notice_id = n.notice_id
+               OR EXISTS (SELECT FROM ledger.item l WHERE l.item_id::text = ANY (c.items)
                            AND (l.hold_until >= $3 OR l.hold_until IS NULL AND l.hold_reason IS NOT NULL))
                    AS "held!",
-               EXISTS (SELECT FROM dunning.notice_item i JOIN ledger.item l ON l.item_id::text = i.item_id
-                       WHERE i.notice_id = n.notice_id AND l.disputed_since IS NOT NULL)
-               OR EXISTS (SELECT FROM dunning.notice_item i JOIN dunning.hold h USING (item_id)
-                       WHERE i.notice_id = n.notice_id AND h.cause IS NOT NULL AND h.released_at IS NULL)
+               EXISTS (SELECT FROM ledger.item l
+                       WHERE l.item_id::text = ANY (c.items) AND l.disputed_since IS NOT NULL)
+               OR EXISTS (SELECT FROM dunning.hold h WHERE h.item_id = ANY (c.items) AND h.cause IS NOT NULL
+                         AND h.released_at IS NULL)
                    AS "disputed!",
+               EXISTS (SELECT FROM dunning.write_off w WHERE w.item_id = ANY (c.items) AND w.undone_at IS NULL)
+               OR EXISTS (SELECT FROM ledger.item l
+                       WHERE l.item_id::text = ANY (c.items) AND l.written_off_on IS NOT NULL)
+                   AS "written_off!",
+               EXISTS (SELECT FROM dunning.plan p JOIN dunning.plan_item i USING (plan_id, version)
+                       WHERE i.item_id = ANY (c.items) AND greatest(p.agreed_at, p.ended_at) > r.started_at)
+                   AS "planned!",
+               EXISTS (SELECT FROM dunning.cause k
+                       WHERE k.account_id = n.account_id AND (k.item_id IS NULL OR k.item_id = ANY (c.items))
+                         AND greatest(k.recorded_at, k.cleared_at) > r.started_at) AS "cause!",
+               EXISTS (SELECT FROM dunning.contact_entry e
+                       WHERE e.account_id = n.account_id AND greatest(e.entered_at, e.ended_at) > r.started_at)
+                   AS "contact!",
                EXISTS (SELECT FROM dunning.notice_item i JOIN dunning.waiver w USING (item_id, stage)
                        WHERE i.notice_id = n.notice_id) AS "waived!",
                EXISTS (SELECT FROM dunning.notice_item i JOIN dunning.promise_item j USING (item_id)
                        JOIN dunning.promise p USING (promise_id)
                        WHERE i.notice_id = n.notice_id AND p.withdrawn_at IS NULL
-                         AND p.made_at > (SELECT started_at FROM dunning.run r WHERE r.run_id = n.run_id))
+                         AND p.made_at > r.started_at)
                    AS "promised!"
-           FROM dunning.notice n WHERE n.notice_id = $1"#,
+           FROM dunning.notice n JOIN dunning.run r USING (run_id)
+           CROSS JOIN LATERAL (SELECT dunning.behind(n.account_id,
+               ARRAY(SELECT item_id FROM dunning.notice_item i WHERE i.notice_id = n.notice_id)) AS items) c
+           WHERE n.notice_id = $1"#,
         claimed.notice,
         claimed.token,
         check.today,
@@ -376,6 +395,14 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
         Some(CancelReason::DisputedBeforeSend)
     } else if row.promised {
         Some(CancelReason::PromisedBeforeSend)
+    } else if row.written_off {
+        Some(CancelReason::WrittenOffBeforeSend)
+    } else if row.planned {
+        Some(CancelReason::PlannedBeforeSend)
+    } else if row.cause {
+        Some(CancelReason::CauseBeforeSend)
+    } else if row.contact {
+        Some(CancelReason::ContactBeforeSend)
     } else if row.waived {
         Some(CancelReason::WaivedBeforeSend)
     } else {

@@ -113,7 +113,7 @@ pub async fn write_page(
             // The subject of a shared mailbox is an address: it stays out of the log.
             let subject = if task.kind == TaskKind::SharedMailbox { "" } else { task.subject.as_str() };
             let facts = json!({ "task": id.to_string(), "task_kind": task.kind.as_str(), "subject": subject });
-            add(EventKind::TaskOpened, None, facts);
+            add(task.kind.event(), None, facts);
         }
         if let Some((id, facts)) = one.planned.and_then(|planned| notices.remove_entry(&planned.notice)) {
             add(EventKind::NoticePlanned, Some(id), facts);
@@ -266,8 +266,7 @@ fn task_key(decision: &Decision, task: &TaskRequest) -> TaskKey {
     (account.to_owned(), task.kind.as_str(), task.subject.clone())
 }
 
-/// Opens tasks unless one with the same cause is open; what follows the last stage is asked once and never again.
-/// Returns the numbers of those that are new.
+/// Opens tasks unless one with the same cause is open; some are opened once and never again. Returns the numbers of those that are new.
 async fn open_tasks(
     connection: &mut PgConnection,
     run: &RunStart,
@@ -277,6 +276,7 @@ async fn open_tasks(
     let mut kinds = Vec::new();
     let mut subjects = Vec::new();
     let mut texts = Vec::new();
+    let mut once = Vec::new();
     let mut names = BTreeMap::new();
     for (decision, task) in page.iter().flat_map(|one| one.decision.tasks.iter().map(|task| (one.decision, task))) {
         let (account, kind, subject) = task_key(decision, task);
@@ -285,6 +285,7 @@ async fn open_tasks(
         kinds.push(kind);
         subjects.push(subject);
         texts.push(task.text.as_str());
+        once.push(task.kind.is_opened_once());
     }
     if accounts.is_empty() {
         return Ok(BTreeMap::new());
@@ -292,10 +293,10 @@ async fn open_tasks(
     let opened = sqlx::query!(
         "INSERT INTO dunning.task (creditor, account_id, kind, subject, text, opened_on)
          SELECT $1, row.account_id, row.kind, row.subject, row.text, $2
-         FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY
-             AS row (account_id, kind, subject, text, n)
-         WHERE NOT (row.kind = $7 AND EXISTS (SELECT FROM dunning.task t WHERE t.account_id = row.account_id
-                                              AND t.kind = row.kind AND t.subject = row.subject))
+         FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[]) WITH ORDINALITY
+             AS row (account_id, kind, subject, text, once, n)
+         WHERE NOT (row.once AND EXISTS (SELECT FROM dunning.task t WHERE t.account_id = row.account_id
+                                           AND t.kind = row.kind AND t.subject = row.subject))
          ORDER BY row.n
          ON CONFLICT (creditor, account_id, kind, subject) WHERE closed_at IS NULL DO NOTHING
          RETURNING task_id, account_id, kind, subject",
@@ -305,7 +306,7 @@ async fn open_tasks(
         &kinds as _,
         &subjects,
         &texts as _,
-        TaskKind::AfterLastStage.as_str()
+        &once
     )
     .fetch_all(connection)
     .await?;

@@ -6,8 +6,9 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{AccountId, Actor, CallOutcome, EventKind};
+use crate::model::{AccountId, Actor, CallOutcome, Cause, EventKind, ItemId};
 
+use super::causes::{NewCause, take_down};
 use super::notices::commitment;
 use super::register::{RegisterError, account_event, known};
 use super::{RecordError, append};
@@ -20,32 +21,42 @@ pub struct NoteText<'a> {
     pub salt: [u8; 32],
 }
 
-/// Records a call that a person made by himself; it counts as a contact of that day. Returns its number.
+/// A call that a person made.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    pub outcome: CallOutcome,
+    pub text: Option<NoteText<'a>>,
+    /// What it was about.
+    pub item: Option<&'a ItemId>,
+    /// Why nothing is paid, as the call told.
+    pub cause: Option<Cause>,
+    pub called_on: NaiveDate,
+}
+
+/// Records a call; it counts as a contact of that day. Its cause is recorded with it, unless that one stands already.
+/// Returns the call's number.
 ///
 /// # Errors
-/// When the ledger does not know the account, or the database refuses.
+/// When the ledger does not know the account or item, or the database refuses.
 pub async fn log_call(
     connection: &mut PgConnection,
     account: &AccountId,
-    outcome: CallOutcome,
-    text: Option<NoteText<'_>>,
-    called_on: NaiveDate,
+    made: &Call<'_>,
     actor: &Actor,
 ) -> Result<i64, RegisterError> {
-    record_call(connection, account, outcome, text, called_on, None, actor).await
+    record_call(connection, account, made, None, actor).await
 }
 
 /// Records a call that a person made, by himself or because a notice asked for it.
 pub(super) async fn record_call(
     connection: &mut PgConnection,
     account: &AccountId,
-    outcome: CallOutcome,
-    text: Option<NoteText<'_>>,
-    called_on: NaiveDate,
+    made: &Call<'_>,
     notice: Option<Uuid>,
     actor: &Actor,
 ) -> Result<i64, RegisterError> {
-    let creditor = known(connection, account, None).await?;
+    let Call { outcome, called_on, .. } = *made;
+    let creditor = known(connection, account, made.item).await?;
     let call = sqlx::query_scalar!(
         "INSERT INTO dunning.call (creditor, account_id, outcome, called_on, called_by, notice_id)
          VALUES ($1, $2, $3, $4, $5, $6) RETURNING call_id",
@@ -59,12 +70,18 @@ pub(super) async fn record_call(
     .fetch_one(&mut *connection)
     .await?;
     let mut facts = json!({ "call": call.to_string(), "outcome": outcome, "called_on": called_on.to_string() });
-    if let Some(text) = text {
+    if let Some(text) = made.text {
         let note = write_down(connection, &creditor, account, Some(call), text, called_on, actor).await?;
         facts["note"] = note.to_string().into();
         facts["note_commitment"] = commitment(&text.salt, text.body.as_bytes()).into();
     }
-    append(connection, &[account_event(EventKind::CallLogged, &creditor, account, actor, facts)]).await?;
+    let mut events = vec![account_event(EventKind::CallLogged, &creditor, account, actor, facts)];
+    if let Some(cause) = made.cause {
+        let reason = format!("call {call}");
+        let told = NewCause { item: made.item, cause, reason: &reason, since: called_on };
+        events.extend(take_down(connection, &creditor, account, &told, actor).await?.map(|(_, event)| event));
+    }
+    append(connection, &events).await?;
     Ok(call)
 }
 

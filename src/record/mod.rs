@@ -6,19 +6,24 @@
 mod attempts;
 mod breakers;
 mod bundle;
+mod causes;
 mod checkpoints;
+mod contacts;
 mod decisions;
 mod dossier;
 mod erasure;
+mod digest;
 mod events;
 mod export;
 mod journal;
 mod known;
 mod migrate;
 mod notices;
+mod opening;
 mod outbox;
 mod past;
 mod people;
+mod plans;
 mod promises;
 mod proof;
 mod register;
@@ -33,8 +38,15 @@ pub use attempts::{
 };
 pub use breakers::{OpenBreaker, any_breaker, ask_about_letter, breaker, close_breaker, keep_breaker, open_breakers};
 pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};
+pub use causes::{NewCause, clear_causes, record_cause, undo_write_off, write_off};
 pub use checkpoints::{CheckpointError, CheckpointRow, checkpoint_is_due, checkpoints, make_checkpoint};
+pub use contacts::{enter_contact, remove_contact};
 pub use decisions::{PageWrite, Planned, PlannedCopy, write_page};
+pub use digest::{
+    DigestFacts, OperatorMail, OperatorMailKey, WaitingSince, digest_facts, first_scheduled_run,
+    is_operator_mail_written, operator_mails_due, runs_in_trouble, runs_to_tell, settle_operator_mail,
+    take_operator_mail, write_operator_mail,
+};
 pub use dossier::{DecisionLine, Recorded, RegisterLine, recorded, text_of};
 pub use erasure::{EraseError, Erasure, erase, expired, lift_legal_hold, place_legal_hold};
 pub use events::{append, chain_hash_at, head, texts_stored};
@@ -42,21 +54,23 @@ pub use export::{
     AttemptLine, EventLine, Message, Note, attempt_lines, event_lines, export_line, message_file, message_line,
     message_of, note_line, notes, notices_made,
 };
-pub use journal::{JournalRow, NoteText, add_note, journal, log_call};
+pub use journal::{Call, JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{ApprovedNotice, NoticeRow, Renewal, approved_notice, notices_of, renew};
+pub use opening::{Opening, accounts_of, import_opening};
 pub use outbox::{
     AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, Windowed, attempts_of, not_before, open_tasks, outbox,
     resolve, waiting, windowed,
 };
 pub use past::{Past, PastReader, mailboxes};
 pub use people::{TaskDetail, TaskEnd, TaskEntry, TaskError, TaskNotice, task_detail, task_done, task_drop};
+pub use plans::{agree_plan, end_plan, lock_register};
 pub use promises::{promise, withdraw_promise};
 pub use proof::{Proof, Proved, ProvedEvent, prove, verify_proof};
 pub use register::{
-    PauseState, RegisterError, dispute, end_dispute, hand_over, known, pause, pause_state, place_hold, release_holds,
-    resume, take_back, waive,
+    PauseState, RegisterError, dispute, end_dispute, hand_over, known, move_case, pause, pause_state, place_hold,
+    release_holds, resume, take_back, waive,
 };
 pub use release::{
     ApprovalError, Identity, ModeState, ReleaseOrder, WaitingNotice, Which, adopt, adopt_new, approve, cancel_notice,
@@ -64,10 +78,10 @@ pub use release::{
     waiting_notices,
 };
 pub use runs::{
-    LeaderLock, RunEnd, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, run_start,
-    scheduled_run, start, still_running,
+    LeaderLock, RunEnd, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, run,
+    run_start, scheduled_run, start, still_running,
 };
-pub use status::{DecisionRow, Status, decision_on, status};
+pub use status::{DecisionRow, Status, decision_in, decision_on, status};
 pub use verify::{
     Chain, Contents, ContentsCheck, Problem, Verified, Vouched, read_checkpoints, verify_against_notices,
     verify_contents, verify_lines, verify_look_ups,

@@ -8,8 +8,10 @@ use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
 use crate::model::{
-    AccountId, Case, Cause, Channel, CreditorId, Currency, Handover, History, Hold, HoldTarget, ItemId, Ladder,
-    MailboxUse, Money, NoticeId, NoticeState, PastNotice, Promise, PromisedItem, StageName, Tone, Waiver,
+    AccountId, Case, Cause, Channel, ContactEntry, ContactId, ContactRole, CreditorId, Currency, EmailAddress,
+    Handover, HandoverItem, History, Hold, HoldTarget, ItemId, Ladder, MailboxUse, Money, NoticeId, NoticeState,
+    OnMissed, PastNotice, Plan, PlanInstalment, Promise, PromisedItem, RecordedCause, StageName, Tone, Waiver,
+    WriteOff,
 };
 
 use super::{RecordError, inconsistent};
@@ -22,6 +24,11 @@ pub struct Past {
     pub holds: Vec<Hold>,
     pub handover: Option<Handover>,
     pub promises: Vec<Promise>,
+    pub plans: Vec<Plan>,
+    pub causes: Vec<RecordedCause>,
+    pub write_offs: Vec<WriteOff>,
+    /// In the order in which they were entered.
+    pub contacts: Vec<ContactEntry>,
     /// Items that vanished while open and are not taken up again by themselves.
     pub withdrawn: BTreeSet<ItemId>,
 }
@@ -34,11 +41,16 @@ pub struct PastReader {
 }
 
 /// The tables that hold anything at all.
+#[expect(clippy::struct_excessive_bools, reason = "each table is empty or not, independently of the others")]
 struct Recorded {
     waivers: bool,
     holds: bool,
     handovers: bool,
     promises: bool,
+    plans: bool,
+    causes: bool,
+    write_offs: bool,
+    contacts: bool,
     calls: bool,
     withdrawn: bool,
 }
@@ -53,6 +65,10 @@ impl PastReader {
                    EXISTS (SELECT FROM dunning.hold WHERE released_at IS NULL) AS "holds!",
                    EXISTS (SELECT FROM dunning.handover WHERE back_at IS NULL) AS "handovers!",
                    EXISTS (SELECT FROM dunning.promise) AS "promises!",
+                   EXISTS (SELECT FROM dunning.plan) AS "plans!",
+                   EXISTS (SELECT FROM dunning.cause WHERE cleared_at IS NULL) AS "causes!",
+                   EXISTS (SELECT FROM dunning.write_off WHERE undone_at IS NULL) AS "write_offs!",
+                   EXISTS (SELECT FROM dunning.contact_entry WHERE ended_at IS NULL) AS "contacts!",
                    EXISTS (SELECT FROM dunning.call) AS "calls!",
                    EXISTS (SELECT FROM dunning.known_item WHERE state = 'withdrawn') AS "withdrawn!""#
         )
@@ -192,6 +208,18 @@ async fn register(
     if recorded.promises {
         promises(connection, ids, today, pasts).await?;
     }
+    if recorded.plans {
+        plans(connection, ids, today, pasts).await?;
+    }
+    if recorded.causes {
+        causes(connection, ids, today, pasts).await?;
+    }
+    if recorded.write_offs {
+        write_offs(connection, ids, today, pasts).await?;
+    }
+    if recorded.contacts {
+        contacts(connection, ids, today, pasts).await?;
+    }
     if recorded.calls {
         calls(connection, ids, today, pasts).await?;
     }
@@ -208,7 +236,7 @@ async fn waivers(
     pasts: &mut BTreeMap<AccountId, Past>,
 ) -> Result<(), RecordError> {
     let waivers = sqlx::query!(
-        "SELECT account_id, item_id, stage, waived_on, reason FROM dunning.waiver
+        "SELECT account_id, item_id, stage, waived_on, reason, waived_by, elsewhere FROM dunning.waiver
          WHERE account_id = ANY ($1) AND since <= $2",
         ids,
         today
@@ -221,6 +249,7 @@ async fn waivers(
             stage: stage_name(&row.stage)?,
             on: row.waived_on,
             reason: row.reason,
+            elsewhere: row.elsewhere.then_some(row.waived_by),
         };
         if let Some(past) = of(pasts, &row.account_id) {
             past.history.waivers.push(waiver);
@@ -263,15 +292,35 @@ async fn handovers(
     pasts: &mut BTreeMap<AccountId, Past>,
 ) -> Result<(), RecordError> {
     let handovers = sqlx::query!(
-        r#"SELECT account_id, handed_to, reason, since FROM dunning.handover
-           WHERE account_id COLLATE "C" = ANY ($1) AND back_at IS NULL"#,
+        r#"SELECT h.handover_id, h.account_id, h.handed_to, h.reason, h.since,
+               array_remove(array_agg(i.item_id ORDER BY i.item_id), NULL) AS "items!",
+               array_remove(array_agg(i.currency ORDER BY i.item_id), NULL) AS "currencies!",
+               array_remove(array_agg(i.open_then ORDER BY i.item_id), NULL) AS "open!: Vec<Decimal>"
+           FROM dunning.handover h LEFT JOIN dunning.handover_item i USING (handover_id)
+           WHERE h.account_id COLLATE "C" = ANY ($1) AND h.back_at IS NULL GROUP BY h.handover_id"#,
         ids
     )
     .fetch_all(connection)
     .await?;
     for row in handovers {
+        let items: Result<Vec<HandoverItem>, RecordError> = row
+            .items
+            .iter()
+            .zip(&row.currencies)
+            .zip(row.open)
+            .map(|((item, code), open_then)| {
+                Ok(HandoverItem { item: item_id(item)?, currency: currency(code)?, open_then, vanished: false })
+            })
+            .collect();
+        let handover = Handover {
+            to: row.handed_to,
+            reason: row.reason,
+            since: row.since,
+            number: row.handover_id,
+            items: items?,
+        };
         if let Some(past) = of(pasts, &row.account_id) {
-            past.handover = Some(Handover { to: row.handed_to, reason: row.reason, since: row.since });
+            past.handover = Some(handover);
         }
     }
     Ok(())
@@ -297,8 +346,7 @@ async fn promises(
     .fetch_all(connection)
     .await?;
     for row in promises {
-        let currency =
-            Currency::parse(&row.currency).map_err(|_| inconsistent("dunning.promise", "currency", &row.currency))?;
+        let currency = currency(&row.currency)?;
         let items: Result<Vec<PromisedItem>, RecordError> = row
             .items
             .iter()
@@ -361,6 +409,164 @@ async fn withdrawn(
         }
     }
     Ok(())
+}
+
+async fn plans(
+    connection: &mut PgConnection,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
+    let rows = sqlx::query!(
+        r#"SELECT p.plan_id, p.version, p.account_id, p.currency, p.agreed_on, p.tolerance_days, p.on_missed, p.reason,
+               coalesce(p.ended_on <= $2, false) AS "ended!", items.ids AS "items!",
+               items.open AS "open!: Vec<Decimal>", parts.numbers AS "numbers!", parts.days AS "days!",
+               parts.amounts AS "amounts!: Vec<Decimal>"
+           FROM dunning.plan p
+           CROSS JOIN LATERAL (SELECT array_agg(i.item_id ORDER BY i.item_id) AS ids,
+                                   array_agg(i.open_then ORDER BY i.item_id) AS open
+                               FROM dunning.plan_item i
+                               WHERE i.plan_id = p.plan_id AND i.version = p.version) items
+           CROSS JOIN LATERAL (SELECT array_agg(i.number ORDER BY i.number) AS numbers,
+                                   array_agg(i.due_on ORDER BY i.number) AS days,
+                                   array_agg(i.amount ORDER BY i.number) AS amounts
+                               FROM dunning.plan_instalment i
+                               WHERE i.plan_id = p.plan_id AND i.version = p.version) parts
+           WHERE p.account_id COLLATE "C" = ANY ($1) AND p.agreed_on <= $2"#,
+        ids,
+        today
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in rows {
+        let items: Result<Vec<PromisedItem>, RecordError> = row
+            .items
+            .iter()
+            .zip(row.open)
+            .map(|(item, open_then)| Ok(PromisedItem { item: item_id(item)?, open_then, vanished: false }))
+            .collect();
+        let instalments = row.numbers.iter().zip(row.days).zip(row.amounts);
+        let plan = Plan {
+            number: row.plan_id,
+            version: u32::try_from(row.version).unwrap_or(0),
+            currency: currency(&row.currency)?,
+            agreed_on: row.agreed_on,
+            tolerance_days: u32::try_from(row.tolerance_days).unwrap_or(0),
+            on_missed: OnMissed::parse(&row.on_missed)
+                .ok_or_else(|| inconsistent("dunning.plan", "on_missed", &row.on_missed))?,
+            items: items?,
+            instalments: instalments
+                .map(|((number, due_on), amount)| PlanInstalment {
+                    number: u32::try_from(*number).unwrap_or(0),
+                    due_on,
+                    amount,
+                })
+                .collect(),
+            reason: row.reason,
+            ended: row.ended,
+        };
+        if let Some(past) = of(pasts, &row.account_id) {
+            past.plans.push(plan);
+        }
+    }
+    Ok(())
+}
+
+async fn causes(
+    connection: &mut PgConnection,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
+    let causes = sqlx::query!(
+        r#"SELECT cause_id, account_id, item_id, cause, reason, since FROM dunning.cause
+           WHERE account_id COLLATE "C" = ANY ($1) AND since <= $2 AND cleared_at IS NULL ORDER BY cause_id"#,
+        ids,
+        today
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in causes {
+        let recorded = RecordedCause {
+            number: row.cause_id,
+            cause: Cause::parse(&row.cause).ok_or_else(|| inconsistent("dunning.cause", "cause", &row.cause))?,
+            item: row.item_id.as_deref().map(item_id).transpose()?,
+            reason: row.reason,
+            since: row.since,
+        };
+        if let Some(past) = of(pasts, &row.account_id) {
+            past.causes.push(recorded);
+        }
+    }
+    Ok(())
+}
+
+async fn write_offs(
+    connection: &mut PgConnection,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
+    let write_offs = sqlx::query!(
+        r#"SELECT account_id, item_id, reason, since FROM dunning.write_off
+           WHERE account_id COLLATE "C" = ANY ($1) AND since <= $2 AND undone_at IS NULL ORDER BY write_off_id"#,
+        ids,
+        today
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in write_offs {
+        let write_off = WriteOff { item: item_id(&row.item_id)?, reason: row.reason, since: row.since };
+        if let Some(past) = of(pasts, &row.account_id) {
+            past.write_offs.push(write_off);
+        }
+    }
+    Ok(())
+}
+
+async fn contacts(
+    connection: &mut PgConnection,
+    ids: &[String],
+    today: NaiveDate,
+    pasts: &mut BTreeMap<AccountId, Past>,
+) -> Result<(), RecordError> {
+    let rows = sqlx::query!(
+        r#"SELECT e.account_id, e.contact_id, e.role, e.no_email, e.language, d.email AS "email?", d.phone AS "phone?",
+               d.name AS "name?"
+           FROM dunning.contact_entry e LEFT JOIN dunning.contact_data d USING (entry_id)
+           WHERE e.account_id COLLATE "C" = ANY ($1) AND e.since <= $2 AND e.ended_at IS NULL ORDER BY e.entry_id"#,
+        ids,
+        today
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in rows {
+        let role = |text: String| {
+            ContactRole::parse(&text).ok_or_else(|| inconsistent("dunning.contact_entry", "role", &text))
+        };
+        let entry = ContactEntry {
+            contact: ContactId::parse(&row.contact_id)
+                .map_err(|_| inconsistent("dunning.contact_entry", "contact_id", &row.contact_id))?,
+            role: row.role.map(role).transpose()?,
+            email: row
+                .email
+                .map(|text| EmailAddress::parse(&text))
+                .transpose()
+                .map_err(|_| inconsistent("dunning.contact_data", "email", "an address that does not parse"))?,
+            no_email: row.no_email,
+            language: row.language,
+            phone: row.phone,
+            name: row.name,
+        };
+        if let Some(past) = of(pasts, &row.account_id) {
+            past.contacts.push(entry);
+        }
+    }
+    Ok(())
+}
+
+fn currency(text: &str) -> Result<Currency, RecordError> {
+    Currency::parse(text).map_err(|_| inconsistent("dunning.promise", "currency", text))
 }
 
 /// What is known about those mailboxes over all accounts and creditors.

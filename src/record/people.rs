@@ -15,7 +15,7 @@ use crate::model::{
 };
 
 use super::decisions::Planned;
-use super::journal::{NoteText, record_call};
+use super::journal::{Call, NoteText, record_call};
 use super::notices::commitment;
 use super::register::{RegisterError, hand_over};
 use super::{RecordError, append, inconsistent};
@@ -324,7 +324,8 @@ pub async fn task_done(
     };
     if let Some(outcome) = entry.outcome {
         let account = locked.account()?;
-        record_call(connection, &account, outcome, entry.note, entry.on, Some(notice.id), actor).await?;
+        let made = Call { outcome, text: entry.note, item: None, cause: None, called_on: entry.on };
+        record_call(connection, &account, &made, Some(notice.id), actor).await?;
         if outcome == CallOutcome::NoAnswer {
             let tried =
                 sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM dunning.call WHERE notice_id = $1"#, notice.id)
@@ -336,7 +337,8 @@ pub async fn task_done(
         }
     }
     if let (Some(to), Some(reason)) = (entry.to, entry.reason) {
-        let handover = Handover { to: to.to_owned(), reason: reason.to_owned(), since: entry.on };
+        let (to, reason) = (to.to_owned(), reason.to_owned());
+        let handover = Handover { to, reason, since: entry.on, number: 0, items: Vec::new() };
         hand_over(connection, &locked.account()?, &handover, actor).await?;
     }
     sqlx::query!(

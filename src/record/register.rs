@@ -8,11 +8,12 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::model::{
-    AccountId, Actor, Cause, Event, EventKind, Handover, ItemId, Money, NoticeState, PromiseState, StageName, Waiver,
+    AccountId, Actor, Cause, Event, EventKind, Handover, ItemId, Ladder, LadderName, Money, NoticeState, PromiseState,
+    StageName, Waiver,
 };
 
 use super::breakers::close_all_breakers;
-use super::{RecordError, append, inconsistent};
+use super::{RecordError, append, inconsistent, texts_stored};
 
 /// Why something could not be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,34 @@ pub enum RegisterError {
     OnItsWay { item: ItemId, stage: StageName, notice: Uuid, state: &'static str },
     #[error("stage {stage} is not the next one of item {item}: {instead}")]
     NotTheNextStage { item: ItemId, stage: StageName, instead: String },
+    #[error("account {0} has no open case, so it climbs no ladder; its next case takes the one that the ledger names")]
+    NoOpenCase(String),
+    #[error("the policy has no ladder {name}; it has {known}")]
+    NoSuchLadder { name: LadderName, known: String },
+    #[error("account {account} climbs ladder {name} already, with the stages of today's policy")]
+    ClimbsAlready { account: String, name: LadderName },
+    #[error("account {account} has no {which}")]
+    NoSuchPlan { account: String, which: String },
+    #[error("several plans are running; say which one: {0}")]
+    WhichPlan(String),
+    #[error("item {item} is in plan {number} already; end or restructure that one")]
+    AlreadyPlanned { item: ItemId, number: i64 },
+    #[error("{0}")]
+    UnfitPlan(String),
+    #[error("cause {} is recorded already", .0.as_str())]
+    CauseKnown(Cause),
+    #[error("there is no such cause to clear on {0}")]
+    NoCause(String),
+    #[error("item {0} is written off already")]
+    AlreadyWrittenOff(ItemId),
+    #[error("item {0} has no write-off of ours; what the ledger says is undone there")]
+    NotWrittenOff(ItemId),
+    #[error("account {account} has no contact {contact}")]
+    NoSuchContact { account: String, contact: String },
+    #[error("nothing of ours was entered about contact {0}")]
+    NoContactEntry(String),
+    #[error("{0} is the creditor's own domain; a letter would come back to ourselves")]
+    OwnDomain(String),
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -136,6 +165,37 @@ async fn end_holds(
     .fetch_all(connection)
     .await?;
     Ok(ended.iter().map(ToString::to_string).collect())
+}
+
+/// Moves the open case of an account to another ladder. What was completed stays so, by the names of the stages.
+///
+/// # Errors
+/// When the account has no open case, or the database refuses.
+pub async fn move_case(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    (from, to): (&LadderName, &Ladder),
+    reason: &str,
+    actor: &Actor,
+) -> Result<(), RegisterError> {
+    let creditor = known(connection, account, None).await?;
+    let body = serde_json::to_string(to).unwrap_or_default();
+    let sha256 = texts_stored(connection, "ladder", &body).await?;
+    let case = sqlx::query!(
+        "SELECT case_id, ladder_sha256 FROM dunning.debt_case WHERE account_id = $1 AND closed_on IS NULL FOR UPDATE",
+        account.as_str()
+    )
+    .fetch_optional(&mut *connection)
+    .await?
+    .ok_or_else(|| RegisterError::NoOpenCase(account.to_string()))?;
+    sqlx::query!("UPDATE dunning.debt_case SET ladder_sha256 = $2 WHERE case_id = $1", case.case_id, sha256)
+        .execute(&mut *connection)
+        .await?;
+    let facts = json!({
+        "from": from, "from_sha256": case.ladder_sha256, "to": to.name, "to_sha256": sha256, "reason": reason,
+    });
+    append(connection, &[account_event(EventKind::CaseMoved, &creditor, account, actor, facts)]).await?;
+    Ok(())
 }
 
 /// Records that the debtor disputes an item: a hold with a cause, until a person ends it.
@@ -278,6 +338,15 @@ pub async fn hand_over(
     .fetch_optional(&mut *connection)
     .await?
     .ok_or_else(|| RegisterError::AlreadyHandedOver(account.to_string()))?;
+    sqlx::query!(
+        "INSERT INTO dunning.handover_item (handover_id, item_id, currency, open_then)
+         SELECT $1, item_id::text, currency::text, open_amount::numeric FROM ledger.item
+         WHERE account_id::text = $2 AND open_amount::numeric <> 0",
+        id,
+        account.as_str()
+    )
+    .execute(&mut *connection)
+    .await?;
     let facts = json!({ "handover": id.to_string(), "to": handover.to, "reason": handover.reason });
     append(connection, &[account_event(EventKind::AccountHandedOver, &creditor, account, actor, facts)]).await?;
     Ok(id)

@@ -341,6 +341,24 @@ pub async fn latest_runs(connection: &mut PgConnection) -> Result<Vec<RunRow>, R
     Ok(rows)
 }
 
+/// That run, if there is one.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn run(connection: &mut PgConnection, run: Uuid) -> Result<Option<RunRow>, RecordError> {
+    let row = sqlx::query_as!(
+        RunRow,
+        r#"SELECT run_id, creditor, business_date, state, reason, payments_as_of, started_at, totals, release, brakes,
+               (SELECT count(*) FROM dunning.notice n
+                WHERE n.run_id = r.run_id AND n.state = 'awaiting_approval') AS "awaiting!"
+           FROM dunning.run r WHERE run_id = $1"#,
+        run
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row)
+}
+
 /// Clears up after a run that died: its row is marked failed, and its notices, which were never released, are
 /// cancelled. The caller holds the leader's lock, so no such run is alive.
 ///

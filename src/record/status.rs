@@ -113,10 +113,39 @@ pub async fn decision_on(
     )
     .fetch_optional(connection)
     .await?;
-    row.map(|row| {
-        let decision = row.detail.map(serde_json::from_value).transpose();
-        let decision = decision.map_err(|_| inconsistent("dunning.decision", "detail", account.as_str()))?;
-        Ok(DecisionRow { run_id: row.run_id, business_date: row.business_date, decision })
-    })
-    .transpose()
+    row.map(|row| decision_row(account, row.run_id, row.business_date, row.detail)).transpose()
+}
+
+/// What a run concluded about an account: its own row, or the last one that a run before it left, since a decision
+/// equal to the previous one leaves none.
+///
+/// # Errors
+/// When the database refuses or holds a decision that does not parse.
+pub async fn decision_in(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    run: Uuid,
+) -> Result<Option<DecisionRow>, RecordError> {
+    let row = sqlx::query!(
+        "SELECT d.run_id, d.business_date, d.detail
+         FROM dunning.decision d JOIN dunning.run r USING (run_id) JOIN dunning.run asked ON asked.run_id = $2
+         WHERE d.account_id = $1 AND d.creditor = asked.creditor AND r.started_at <= asked.started_at
+         ORDER BY d.decision_id DESC LIMIT 1",
+        account.as_str(),
+        run
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| decision_row(account, row.run_id, row.business_date, row.detail)).transpose()
+}
+
+fn decision_row(
+    account: &AccountId,
+    run_id: Uuid,
+    business_date: NaiveDate,
+    detail: Option<serde_json::Value>,
+) -> Result<DecisionRow, RecordError> {
+    let decision = detail.map(serde_json::from_value).transpose();
+    let decision = decision.map_err(|_| inconsistent("dunning.decision", "detail", account.as_str()))?;
+    Ok(DecisionRow { run_id, business_date, decision })
 }

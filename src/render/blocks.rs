@@ -78,7 +78,8 @@ impl Speaker<'_> {
     }
 
     pub(super) fn title(&self, row: &LetterRow) -> String {
-        self.labels.title(row, &clean::line(&row.document_no))
+        let agreed_on = row.plan_agreed_on.map(|day| self.date(day));
+        self.labels.title(row, &clean::line(&row.document_no), agreed_on.as_deref())
     }
 
     fn demands(&self) -> Block {
@@ -233,8 +234,12 @@ impl Speaker<'_> {
         html.push_str("</tbody>\n</table>\n");
     }
 
-    /// What the debtor writes into his transfer: the documents, or his number when they do not fit.
+    /// What the debtor writes into his transfer: the documents, or his number when they do not fit, and for an
+    /// instalment of a plan, whose number no bookkeeper looks for.
     fn reference(&self, demand: &Demand) -> String {
+        if demand.rows.iter().any(|row| row.plan_agreed_on.is_some()) {
+            return fill(&self.labels.reference_many, &[("{account}", &clean::line(&self.letter.account_id))]);
+        }
         let mut references: Vec<String> = Vec::new();
         for row in &demand.rows {
             let reference = clean::line(row.payment_reference.as_deref().unwrap_or(&row.document_no));

@@ -40,6 +40,7 @@ pub const FILES: &[(&str, &str)] = files![
     "fixtures/one_item.toml",
     "fixtures/part_paid.toml",
     "fixtures/parties.toml",
+    "fixtures/plan.toml",
     "fixtures/two_currencies.toml",
     "fixtures/two_payees.toml",
     "formal/en.md",
@@ -67,6 +68,10 @@ pub const FILES: &[(&str, &str)] = files![
     "partials/pl/salutation.md",
     "partials/ru/closing.md",
     "partials/ru/salutation.md",
+    "plan_missed/en.md",
+    "plan_missed/it.md",
+    "plan_missed/pl.md",
+    "plan_missed/ru.md",
 ];
 
 /// Folders inside folders: `partials/en/closing.md` and no deeper.

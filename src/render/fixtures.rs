@@ -88,6 +88,7 @@ struct SampleItem {
     document_no: String,
     instalment_no: Option<u32>,
     instalment_count: Option<u32>,
+    plan_agreed_on: Option<NaiveDate>,
     issue_date: NaiveDate,
     due_date: NaiveDate,
     amount: Decimal,
@@ -253,6 +254,7 @@ impl SampleItem {
                 contract_no: self.contract_no.clone(),
                 pay_url: self.pay_url.clone(),
                 document_url: self.document_url.clone(),
+                plan_agreed_on: self.plan_agreed_on,
                 reminded_on: None,
             };
             (self.payee, row)

@@ -41,6 +41,8 @@ pub(super) struct Labels {
     pub(super) email: String,
     /// `{no}`, `{count}`.
     pub(super) instalment: String,
+    /// `{no}`, `{count}`, `{date}`: an instalment of an agreed plan.
+    pub(super) plan: String,
     /// `{no}` each.
     pub(super) kinds: Kinds,
     pub(super) csv: Csv,
@@ -78,6 +80,7 @@ impl Labels {
             ("more", &labels.more, ["{shown}", "{count}", "{file}"].as_slice()),
             ("reference_many", &labels.reference_many, &["{account}"]),
             ("instalment", &labels.instalment, &["{no}", "{count}"]),
+            ("plan", &labels.plan, &["{no}", "{count}", "{date}"]),
             ("invoice", &labels.kinds.invoice, &["{no}"]),
             ("debit_note", &labels.kinds.debit_note, &["{no}"]),
             ("fee", &labels.kinds.fee, &["{no}"]),
@@ -96,8 +99,13 @@ impl Labels {
         if findings.is_empty() { Ok(labels) } else { Err(findings) }
     }
 
-    /// `invoice 2026/113`, `faktura nr 15, rata 2 z 4`; the document number is made harmless by the caller.
-    pub(super) fn title(&self, row: &LetterRow, document_no: &str) -> String {
+    /// `invoice 2026/113`, `faktura nr 15, rata 2 z 4`, `instalment 2 of 4 of the plan agreed on 1 March 2026`; the
+    /// document number is made harmless and the day of the plan written out by the caller.
+    pub(super) fn title(&self, row: &LetterRow, document_no: &str, agreed_on: Option<&str>) -> String {
+        if let (Some(day), Some(no), Some(count)) = (agreed_on, row.instalment_no, row.instalment_count) {
+            let places = [("{no}", &*no.to_string()), ("{count}", &*count.to_string()), ("{date}", day)];
+            return fill(&self.plan, &places);
+        }
         let kind = match row.kind {
             ItemKind::Invoice => &self.kinds.invoice,
             ItemKind::DebitNote => &self.kinds.debit_note,

@@ -8,7 +8,8 @@ use dunningd::config::{
     FindingCode, Findings, FreshnessRule, Loaded, Mail, Part, Secret, Security, Service, Source, load, load_from,
 };
 use dunningd::model::{
-    BankAccount, CreditorId, Currency, Demands, LadderName, OnUnknown, PartyKind, Policy, Retention, Tone,
+    BankAccount, Cause, CauseRule, CreditorId, Currency, Demands, LadderName, OnUnknown, PartyKind, Policy, Retention,
+    Tone,
 };
 use rust_decimal::Decimal;
 use secrecy::ExposeSecret as _;
@@ -133,6 +134,52 @@ fn an_explanation_finds_the_line_of_every_key_and_stage() {
 }
 
 #[test]
+fn the_shipped_causes_are_those_of_a_policy_that_says_nothing_about_them() {
+    let policy = policy(&[]);
+    for cause in Cause::ALL {
+        assert_eq!(policy.causes[cause], CauseRule::shipped(*cause), "{}", cause.as_str());
+    }
+    assert_eq!(policy.causes[&Cause::SaysPaid].hold_working_days, Some(5));
+    assert_eq!(policy.causes[&Cause::Unwilling].gap_percent, 50);
+}
+
+#[test]
+fn a_cause_can_be_given_another_path() {
+    let policy = policy(&[("policy.toml", "hold_working_days = 5", "hold_working_days = 0")]);
+    assert_eq!(policy.cause(Cause::SaysPaid).hold_working_days, None);
+}
+
+#[test]
+fn causes_that_do_not_exist_and_paths_that_make_no_sense_are_refused() {
+    let said = read(
+        &[
+            ("policy.toml", "[cause.says_paid]\nhold = \"item\"", "[cause.say_paid]\nhold = \"none\""),
+            ("policy.toml", "gap_percent = 50", "gap_percent = 5"),
+            ("policy.toml", "task = \"propose_plan\"", "task = \"fix_data\""),
+            ("policy.toml", "[cause.dissatisfied]\nhold = \"item\"", "[cause.dissatisfied]\nhold = \"none\""),
+        ],
+        &[],
+    );
+    let said = said.unwrap_err().to_string();
+    for words in [
+        "`say_paid` is no cause; known are not_received, ",
+        "did you mean `says_paid`?",
+        "`cause.unwilling.gap_percent` must be a whole number from 10 to 100",
+        "fix_data",
+        "`cause.dissatisfied.hold_working_days` without a hold: set `hold`, or remove it",
+    ] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+}
+
+#[test]
+fn no_stage_of_a_ladder_has_the_name_of_missed_instalments() {
+    let said = read(&[("policy.toml", "name = \"firm\"\n", "name = \"plan_missed\"\ntone = \"firm\"\n")], &[]);
+    let said = said.unwrap_err().to_string();
+    assert!(said.contains("`plan_missed` is the stage of missed instalments: give this one another name"), "{said}");
+}
+
+#[test]
 fn a_currency_without_a_minimum_takes_the_base_times_its_rate() {
     let minimums = policy(&[]).minimums;
     assert_eq!(minimums.of(Currency::parse("CZK").unwrap()), Some(Decimal::from(250)));
@@ -173,7 +220,23 @@ fn every_key_at_rest_in_the_shipped_files_is_known() {
         assert!(findings.iter().all(|finding| finding.id != "C012" && finding.id != "C003"), "{key}: {findings}");
         woken.push(key);
     }
-    assert_eq!(woken.len(), 20, "{woken:?}");
+    assert_eq!(woken.len(), 24, "{woken:?}");
+}
+
+#[test]
+fn whoever_is_told_about_runs_has_an_address_and_stands_in_the_list_once() {
+    let list = |to: &'static str| ("dunningd.toml", "# to = [\"receivables@example.com\"]", to);
+    let told =
+        read(&[list("to = [\"desk@example.com\", \"boss@example.com\"]")], &[]).unwrap().config.service.digest.to;
+    assert_eq!(
+        told.iter().map(dunningd::model::EmailAddress::as_str).collect::<Vec<_>>(),
+        ["desk@example.com", "boss@example.com"]
+    );
+    assert!(read(&[], &[]).unwrap().config.service.digest.to.is_empty());
+    let wrong =
+        read(&[list("to = [\"desk@example.com\", \"desk@example.com\", \"nobody\"]")], &[]).err().unwrap().to_string();
+    assert!(wrong.contains("`desk@example.com` stands in the list twice: remove one"), "{wrong}");
+    assert!(wrong.contains("`digest.to`") && wrong.contains("nobody"), "{wrong}");
 }
 
 #[test]
@@ -203,7 +266,7 @@ fn an_unknown_key_is_an_error_in_every_section_of_every_file() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 39);
+    assert_eq!(tried, 54);
 }
 
 #[test]
@@ -280,15 +343,15 @@ fn three_mistakes_in_two_files_are_reported_in_one_go() {
         ],
         r#"
 error[C012 unknown_key]: `dispatch.lease_second` is not a key of this version: correct or remove it
-   --> dunningd.toml:106:1
+   --> dunningd.toml:116:1
     |
-106 | lease_second = 150
+116 | lease_second = 150
     | ^^^^^^^^^^^^ did you mean `lease_seconds`?
 
 error[C013 wrong_type]: `dispatch.max_tries` must be a whole number without quotes, not a text
-   --> dunningd.toml:115:13
+   --> dunningd.toml:125:13
     |
-115 | max_tries = "many"
+125 | max_tries = "many"
     |             ^^^^^^
 
 error[C017 money_not_quoted]: `minimum.EUR`: write the number in quotes, so that it stays exact: "10.00"
@@ -371,9 +434,9 @@ error[C014 unknown_value]: `environment` must be "production" or "test"
    |               ^^^^^^^^^^^ did you mean `production`?
 
 error[C014 unknown_value]: `log.format` must be "auto", "text", "json" or "journald"
-   --> dunningd.toml:138:10
+   --> dunningd.toml:148:10
     |
-138 | format = "jurnald"
+148 | format = "jurnald"
     |          ^^^^^^^^^ did you mean `journald`?
 
 error[C014 unknown_value]: `languages` must be "en", "it", "pl" or "ru"
@@ -439,9 +502,9 @@ fn a_key_written_twice_is_named_at_its_second_place() {
         &[("dunningd.toml", "max_tries = 12", "max_tries = 12\nmax_tries = 13")],
         r"
 error[C010 duplicate_key]: this key or section is written a second time in this file: keep one of the two
-   --> dunningd.toml:116:1
+   --> dunningd.toml:126:1
     |
-116 | max_tries = 13
+126 | max_tries = 13
     | ^^^^^^^^^
 ",
     );
@@ -638,9 +701,9 @@ fn a_lease_must_outlast_the_timeouts_it_covers() {
         &[("dunningd.toml", FILE_MAIL, &mail)],
         r"
 error[C022 lease_too_short]: the lease of 150 s must be longer than the timeouts of MAIL FROM and RCPT TO together (200 s) and 5 s for the last check: set `dispatch.lease_seconds` to more than 205, or shorten those timeouts
-   --> dunningd.toml:107:17
+   --> dunningd.toml:117:17
     |
-107 | lease_seconds = 150
+117 | lease_seconds = 150
     |                 ^^^
 ",
     );
@@ -1062,7 +1125,7 @@ fn findings_are_the_same_for_a_program() {
     "name": "unknown_key",
     "severity": "error",
     "file": "dunningd.toml",
-    "line": 115,
+    "line": 125,
     "column": 1,
     "source": "max_tryes = 12",
     "width": 9,
@@ -1157,9 +1220,9 @@ fn calendars_are_read_and_their_mistakes_have_a_row_and_a_column() {
         &said,
         r#"
 error[C014 unknown_value]: `calendars.PL`: there is no calendars/pol.csv: add it, or write "weekdays" when Monday to Friday are worked and no holiday is to be known
-   --> config/policy.toml:181:6
+   --> config/policy.toml:247:6
     |
-181 | PL = "pol"
+247 | PL = "pol"
     |      ^^^^^ did you mean `pl`?
 
 error[C014 unknown_value]: `kind` must be "holiday" or "working"

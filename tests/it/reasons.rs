@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use dunningd::model::{
-    ApprovalCause, BrakeCode, CallOutcome, CancelReason, Cause, ItemCode, Mode, PromiseState, ReasonCode, RefusalCode,
-    ReleaseState,
+    ApprovalCause, BrakeCode, CallOutcome, CancelReason, Cause, ItemCode, Mode, PlanState, PromiseState, ReasonCode,
+    RefusalCode, ReleaseState, TaskKind,
 };
 
 fn table(out: &mut String, title: &str, intro: &str, rows: impl Iterator<Item = (String, &'static str)>) {
@@ -15,32 +15,45 @@ fn table(out: &mut String, title: &str, intro: &str, rows: impl Iterator<Item = 
     }
 }
 
+/// A table of codes that also says what would change the answer.
+fn with_remedies(out: &mut String, title: &str, intro: &str, rows: impl Iterator<Item = [String; 3]>) {
+    let _ = write!(out, "\n## {title}\n\n{intro}\n\n| code | meaning | what would change it |\n|---|---|---|\n");
+    for [code, meaning, remedy] in rows {
+        let _ = writeln!(out, "| {code} | {meaning} | {remedy} |");
+    }
+}
+
 fn generated() -> String {
     let mut out = String::from(
         "# Reason codes\n\nEvery \"no\" of dunningd has a code. This page is generated from the program; \
-         `UPDATE_EXPECT=1 ./dev test reason_codes` writes it anew.\n",
+         `UPDATE_EXPECT=1 ./dev test reason_codes` writes it anew. `dunningd explain ACCOUNT` says what would change the \
+         answer with the account's own days and amounts.\n",
     );
-    table(
+    with_remedies(
         &mut out,
         "Accounts",
         "Why an account was not contacted in a run: the first that applies, in this order.",
-        ReasonCode::ALL.iter().map(|c| (format!("`{}` ({})", c.as_str(), c.kind().as_str()), c.meaning())),
+        ReasonCode::ALL.iter().map(|c| {
+            [format!("`{}` ({})", c.as_str(), c.kind().as_str()), c.meaning().to_owned(), c.remedy().to_owned()]
+        }),
     );
-    table(
+    with_remedies(
         &mut out,
         "Items",
         "What became of one item.",
-        ItemCode::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+        ItemCode::ALL
+            .iter()
+            .map(|c| [format!("`{}`", c.as_str()), c.meaning().to_owned(), c.remedy().unwrap_or_default().to_owned()]),
     );
     table(
         &mut out,
-        "Runs",
+        "Refused runs",
         "Why a whole run was refused (exit code 5); nothing was decided and nothing marked.",
         RefusalCode::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
     );
     table(
         &mut out,
-        "Notices",
+        "Cancelled notices",
         "Why a notice that was recorded did not go out after all.",
         CancelReason::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
     );
@@ -71,7 +84,7 @@ fn generated() -> String {
     table(
         &mut out,
         "Causes",
-        "Why something is unpaid, as far as a person knows: `dunningd dispute --cause`.",
+        "Why something is unpaid, as far as a person knows: `dunningd cause` and `dunningd dispute`. What follows stands in `policy.toml`.",
         Cause::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
     );
     table(
@@ -79,6 +92,18 @@ fn generated() -> String {
         "Promises",
         "What became of a promise, from what was paid since: `dunningd promise --list`.",
         PromiseState::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Plans",
+        "What became of an instalment plan, from what was paid since: `dunningd plan --list`.",
+        PlanState::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
+    );
+    table(
+        &mut out,
+        "Tasks",
+        "What a person has to do: `dunningd task list`.",
+        TaskKind::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
     );
     table(
         &mut out,

@@ -63,6 +63,8 @@ pub(crate) struct Setup {
     /// Variables as the environment would give them.
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) relay: Options,
+    /// Text at the end of `dunningd.toml`.
+    pub(crate) service: &'static str,
 }
 
 impl Setup {
@@ -261,6 +263,9 @@ fn live(database: &Database, smtp: &SmtpServer, state: &tempfile::TempDir, setup
             assert!(source.text.contains(old), "policy.toml has no {old}");
             *source = Source::new(Part::Policy, source.name.clone(), source.text.replace(old, new));
         }
+    }
+    for source in sources.iter_mut().filter(|source| source.part == Part::Service) {
+        source.text += setup.service;
     }
     if let Some(folder) = &setup.files {
         for source in sources.iter_mut().filter(|source| source.part == Part::Service) {

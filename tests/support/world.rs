@@ -12,10 +12,11 @@ use dunningd::decide::decide;
 use dunningd::model::{
     Account, AccountId, ApprovalPolicy, Approvals, BankAccount, BrakePolicy, Calendars, Case, CaseChange, Cause,
     Channel, Contact, ContactCap, ContactId, ContactRole, Contacting, Country, CreditNetting, Creditor, CreditorId,
-    Currency, Decision, Demands, EmailAddress, EmailKind, Handover, History, Hold, HoldTarget, Item, ItemCode, ItemId,
-    ItemKind, Ladder, LadderName, Language, Minimums, Money, NoticeId, NoticeState, OnUnknown, PartyKind, PastNotice,
-    Policy, Promise, PromisedItem, Requisites, Retention, Snapshot, Stage, StageCondition, StageName, TemplateCatalog,
-    Tone, Verdict, Waiver, Weekdays,
+    Currency, Decision, Demands, EmailAddress, EmailKind, Handover, HandoverItem, History, Hold, HoldTarget, Item,
+    ItemCode, ItemId, ItemKind, Ladder, LadderName, Language, Minimums, Money, NoticeId, NoticeState, OnMissed,
+    OnUnknown, PLAN_STAGE, PartyKind, PastNotice, Plan, PlanInstalment, Policy, Promise, PromisedItem, RecordedCause,
+    Requisites, Retention, Snapshot, Stage, StageCondition, StageName, TemplateCatalog, Tone, Verdict, Waiver,
+    Weekdays, WriteOff,
 };
 use rust_decimal::Decimal;
 
@@ -173,6 +174,7 @@ impl World {
             stage: stage_name(stage),
             on: t_plus(-days_ago),
             reason: "agreed by phone".to_owned(),
+            elsewhere: None,
         });
         self
     }
@@ -220,9 +222,59 @@ impl World {
         self
     }
 
+    /// Agreed today, on what is open on those items: instalments by days counted from `T`.
+    pub(crate) fn planned(mut self, parts: &[(i64, &str)], tolerance_days: u32, on: OnMissed, items: &[&str]) -> Self {
+        let open = |id: &str| self.snapshot.items.iter().find(|item| item.id.as_str() == id).map(|i| i.open_amount);
+        let items: Vec<PromisedItem> = items
+            .iter()
+            .map(|id| PromisedItem { item: item_id(id), open_then: open(id).unwrap(), vanished: false })
+            .collect();
+        let number = i64::try_from(self.snapshot.plans.len()).unwrap() + 1;
+        let instalments = (1..).zip(parts).map(|(number, (day, amount))| PlanInstalment {
+            number,
+            due_on: t_plus(*day),
+            amount: money(amount).amount,
+        });
+        self.snapshot.plans.push(Plan {
+            number,
+            version: 1,
+            currency: money(parts[0].1).currency,
+            agreed_on: self.today,
+            tolerance_days,
+            on_missed: on,
+            items,
+            instalments: instalments.collect(),
+            reason: "agreed by phone".to_owned(),
+            ended: false,
+        });
+        self
+    }
+
+    /// A cause recorded by a person, so many days before `T`; without an item, for the account.
+    pub(crate) fn cause(mut self, cause: Cause, item: Option<&str>, days_ago: i64) -> Self {
+        let number = i64::try_from(self.snapshot.causes.len()).unwrap() + 1;
+        let (item, since) = (item.map(item_id), t_plus(-days_ago));
+        let reason = "told by phone".to_owned();
+        self.snapshot.causes.push(RecordedCause { number, cause, item, reason, since });
+        self
+    }
+
+    pub(crate) fn written_off(mut self, item: &str) -> Self {
+        let reason = "not worth a lawsuit".to_owned();
+        self.snapshot.write_offs.push(WriteOff { item: item_id(item), reason, since: t() });
+        self
+    }
+
     pub(crate) fn handed_over(mut self) -> Self {
+        let then = |item: &Item| HandoverItem {
+            item: item.id.clone(),
+            currency: item.currency,
+            open_then: item.open_amount,
+            vanished: false,
+        };
+        let items = self.snapshot.items.iter().map(then).collect();
         let (to, reason) = ("Collector".to_owned(), "no answer for months".to_owned());
-        self.snapshot.handover = Some(Handover { to, reason, since: t() });
+        self.snapshot.handover = Some(Handover { to, reason, since: t(), number: 1, items });
         self
     }
 
@@ -415,6 +467,7 @@ fn new_item(id: &str, kind: ItemKind, days_late: i64, money: Money) -> Item {
         requisites: None,
         withdrawn: false,
         bad_data: None,
+        part_of_plan: None,
     }
 }
 
@@ -462,6 +515,9 @@ fn snapshot() -> Snapshot {
         holds: Vec::new(),
         handover: None,
         promises: Vec::new(),
+        plans: Vec::new(),
+        causes: Vec::new(),
+        write_offs: Vec::new(),
         mailboxes: BTreeMap::new(),
         paused: None,
         freshness: None,
@@ -503,7 +559,8 @@ fn policy() -> Policy {
         ],
     };
     let pairs = |stage: &Stage| Language::ALL.map(|language| (stage.template.clone(), language));
-    let templates = TemplateCatalog(ladder.stages.iter().flat_map(pairs).collect());
+    let instalments = Language::ALL.map(|language| (PLAN_STAGE.to_owned(), language));
+    let templates = TemplateCatalog(ladder.stages.iter().flat_map(pairs).chain(instalments).collect());
     let currency = |code: &str| Currency::parse(code).unwrap();
     let bank_accounts = ["EUR", "USD", "PLN", "JPY"].map(|code| (currency(code), requisites(&format!("{code} 1"))));
     let creditor = Creditor {
@@ -557,6 +614,7 @@ fn policy() -> Policy {
         },
         approval: ApprovalPolicy { waiting_limit: 200, valid_days: 5, same_person: false },
         retention: Retention::default(),
+        causes: BTreeMap::new(),
         locations: ["contact_cap", "send_days", "languages", "minimum.EUR", "item_grace_days"]
             .map(|key| (key.to_owned(), format!("policy.toml:{key}")))
             .into(),

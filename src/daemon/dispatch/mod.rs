@@ -56,7 +56,7 @@ impl Dispatched {
         self.deferred + self.refused + self.unknown == 0 && all_tried
     }
 
-    fn unusable(relay: &Relay, error: &DeliveryError) -> Self {
+    pub(super) fn unusable(relay: &Relay, error: &DeliveryError) -> Self {
         Self {
             relay_error: Some(format!("{relay}: {error}")),
             credentials_refused: error.credentials_refused(),
@@ -68,7 +68,7 @@ impl Dispatched {
         self.accepted + self.deferred + self.refused + self.unknown
     }
 
-    fn count(&mut self, outcome: &Outcome) {
+    pub(super) fn count(&mut self, outcome: &Outcome) {
         match outcome {
             Outcome::Accepted { .. } => self.accepted += 1,
             Outcome::Deferred { .. } => self.deferred += 1,

@@ -6,6 +6,7 @@
 //! ```
 
 mod apply;
+mod opening;
 mod report;
 mod row;
 mod source;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, FixedOffset};
 use sqlx::{Connection as _, PgConnection};
 
+pub use opening::{OpeningProblem, OpeningRow, read_opening};
 pub use report::{Counts, Covered, ImportReport, Reject, StructureError};
 
 use self::report::Rejects;

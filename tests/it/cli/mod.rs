@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what tests call fails like a test")]
 
+mod explain;
+mod ladder;
 mod register;
 mod service;
 mod setup;

@@ -30,7 +30,7 @@ async fn a_hold_is_placed_shown_and_released() {
     assert_eq!(said, "Item I02 of account A02 is on hold up to and including 2999-12-31.\n");
     assert_eq!(
         verdict(&program, "A02").await,
-        "A02 skip all_items_out: item I02: item_hold (up to and including 2999-12-31: query); next look 3000-01-01"
+        "A02 skip all_items_out: item I02: item_hold (up to and including 2999-12-31: query); next date 3000-01-01"
     );
 
     let said = program.run(&["release", "A01", "--reason", "settled"]).await.done();
@@ -147,4 +147,102 @@ async fn the_log_is_shown_in_parts() {
         assert_eq!(value["event"]["account"], "A02");
     }
     assert_eq!(json.lines().count(), 3);
+}
+
+#[tokio::test]
+async fn a_plan_is_agreed_listed_explained_and_ended() {
+    let (_office, program) = office().await;
+    let agree = ["plan", "A01", "--currency", "EUR", "--parts", "3", "--every", "month", "--from", "2999-01-31"];
+    let said = program.run(&[&agree[..], &["--reason", "by phone", "--by", "Carla"]].concat()).await.done();
+    assert_eq!(
+        said,
+        "Plan 1, for I01:\n    1  2999-01-31       33.33 EUR\n    2  2999-02-28       33.33 EUR\n    \
+         3  2999-03-31       33.34 EUR\n"
+    );
+    let list = program.run(&["plan", "A01", "--list"]).await.done();
+    assert!(list.starts_with("    1  version 1  3 instalments, 100.00 EUR, agreed on "), "{list}");
+    assert!(list.ends_with("running; instalment 1 open: 33.33 EUR by 2999-01-31\n"), "{list}");
+    let told = program.run(&["explain", "A01"]).await.done();
+    assert!(told.contains("\nInstalment plans:\n  1.1  3 instalments, 100.00 EUR"), "{told}");
+    assert!(told.contains("I01") && told.contains(": in_plan"), "{told}");
+    let twice = program.run(&[&agree[..], &["--reason", "x", "--item", "I01"]].concat()).await.failed(5);
+    assert_eq!(twice, "dunningd: item I01 is in plan 1 already; end or restructure that one\n");
+    let json = program.run(&["plan", "A01", "--list", "--json"]).await.done();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()[0]["now"]["state"], "running");
+    let said = program.run(&["plan", "A01", "--end", "--reason", "broken off"]).await.done();
+    assert_eq!(said, "Plan 1 has ended; what is open on its items goes on where it stood.\n");
+    let none = program.run(&["plan", "A01", "--end", "--reason", "x"]).await.failed(4);
+    assert_eq!(none, "dunningd: account A01 has no running plan\n");
+    let odd = ["plan", "A01", "--currency", "EUR", "--instalment", "2999-01-31=90", "--reason", "x"];
+    assert_eq!(
+        program.run(&odd).await.failed(5),
+        "dunningd: the instalments add up to 90.00 EUR, 10.00 EUR less than the 100.00 EUR that is open\n"
+    );
+    program.run(&["log", "verify"]).await.done();
+}
+
+#[tokio::test]
+async fn a_cause_is_recorded_by_itself_or_with_a_call_shown_and_cleared() {
+    let (_office, program) = office().await;
+    let record = ["cause", "A01", "--item", "I01", "--cause", "says_paid", "--reason", "on Monday"];
+    assert_eq!(
+        program.run(&record).await.done(),
+        "Cause says_paid is recorded for item I01 of account A01. It is held for 5 working days. The next run opens a \
+         task: find_payment.\n"
+    );
+    assert_eq!(program.run(&record).await.failed(5), "dunningd: cause says_paid is recorded already\n");
+    let call = program.run(&["call", "A02", "--outcome", "wants_plan"]).await.done();
+    assert!(call.ends_with("\nCause cash_problem is recorded with it; --no-cause leaves it out.\n"), "{call}");
+    let told = program.run(&["explain", "A01"]).await.done();
+    assert!(told.contains("\nCauses:\n  says_paid since "), "{told}");
+    assert!(told.contains(", item I01: on Monday\n"), "{told}");
+    let clear = ["cause", "A01", "--item", "I01", "--clear", "--reason", "found"];
+    assert_eq!(program.run(&clear).await.done(), "1 cause cleared for item I01 of account A01.\n");
+    assert_eq!(program.run(&clear).await.failed(4), "dunningd: there is no such cause to clear on item I01\n");
+}
+
+#[tokio::test]
+async fn a_contact_is_added_changed_listed_and_removed() {
+    let (_office, program) = office().await;
+    let add = ["contact", "A01", "--add", "--role", "dunning", "--email", "ada@debitore.example", "--reason", "x"];
+    assert_eq!(
+        program.run(&add).await.done(),
+        "Contact own:1 of account A01 is recorded; the ledger stays as it is.\n"
+    );
+    program.run(&["contact", "A01", "--contact", "own:1", "--language", "pl", "--reason", "x"]).await.done();
+    let list = program.run(&["contact", "A01", "--list"]).await.done();
+    assert!(list.ends_with("own:1        dunning   ada@debitore.example, pl\n"), "{list}");
+    for wrong in ["a@x.example; b@x.example", "mailto:a@x.example", "none@none"] {
+        let change = ["contact", "A01", "--contact", "own:1", "--email", wrong, "--reason", "x"];
+        let said = program.run(&change).await.failed(2);
+        assert!(said.ends_with("is not one usable e-mail address such as office@example.com\n"), "{said}");
+    }
+    let nothing = program.run(&["contact", "A01", "--contact", "own:1", "--reason", "x"]).await.failed(2);
+    assert!(nothing.contains("say what is to change"), "{nothing}");
+    let remove = ["contact", "A01", "--contact", "own:1", "--remove", "--reason", "left"];
+    assert_eq!(program.run(&remove).await.done(), "What was entered about contact own:1 is gone.\n");
+    assert_eq!(program.run(&remove).await.failed(4), "dunningd: nothing of ours was entered about contact own:1\n");
+}
+
+#[tokio::test]
+async fn an_item_is_written_off_and_stages_are_brought_in_from_a_file() {
+    let (_office, program) = office().await;
+    let off = ["write-off", "A01", "--item", "I01", "--reason", "bankrupt"];
+    assert_eq!(program.run(&off).await.done(), "Item I01 is written off and not demanded any more.\n");
+    assert_eq!(program.run(&off).await.failed(5), "dunningd: item I01 is written off already\n");
+    let undo = [&off[..], &["--undo"]].concat();
+    assert_eq!(program.run(&undo).await.done(), "Item I01 can be demanded again.\n");
+    assert!(program.run(&undo).await.failed(4).starts_with("dunningd: item I01 has no write-off of ours"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("opening.csv");
+    std::fs::write(&file, "item_id,stage,done_on,by\nI01,friendly,2026-03-09,Anna\n").unwrap();
+    let import = ["import", "opening", file.to_str().unwrap()];
+    let dry = program.run(&[&import[..], &["--dry-run"]].concat()).await.done();
+    assert_eq!(dry, "1 stage on 1 account would count as done elsewhere; nothing was written.\n");
+    assert_eq!(program.run(&import).await.done(), "1 stage on 1 account count as done elsewhere.\n");
+    let told = program.run(&["explain", "A01"]).await.done();
+    assert!(told.contains("  friendly of item I01: done elsewhere on 2026-03-09, by Anna\n"), "{told}");
+    let again = program.run(&import).await.failed(3);
+    assert!(again.starts_with("dunningd: nothing was imported, 1 finding\nline 2, column stage: "), "{again}");
 }

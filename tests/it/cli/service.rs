@@ -92,8 +92,8 @@ async fn office() -> (Office, Program) {
     let weekends =
         (year - 1..=year + 1).flat_map(|year| NaiveDate::from_ymd_opt(year, 1, 1).unwrap().iter_days().take(365));
     let weekends = weekends.filter(|day| !Weekdays::MONDAY_TO_FRIDAY.contains(day.weekday()));
-    let rows: String = weekends.map(|day| format!("{day},working,,\n")).collect();
-    let calendar = format!("# years: {}-{}\ndate,kind,name,source\n{rows}", year - 1, year + 1);
+    let rows: Vec<String> = weekends.map(|day| format!("{day},working,,\n")).collect();
+    let calendar = format!("# years: {}-{}\ndate,kind,name,source\n{}", year - 1, year + 1, rows.concat());
     program.write("config/calendars/every-day.csv", &calendar);
     program.replace(
         "policy.toml",
@@ -139,6 +139,20 @@ async fn the_service_scans_delivers_reloads_and_stops() {
     // The service log knows accounts by their number only.
     assert!(said.contains("A01") && !said.contains("Debitore") && !said.contains("conti@"), "{said}");
     office.verified().await;
+}
+
+#[tokio::test]
+async fn the_service_tells_the_operator_about_each_run() {
+    let (office, program) = office().await;
+    program.replace("dunningd.toml", r#"# to = ["receivables@example.com"]"#, r#"to = ["desk@tre-aquiloni.test"]"#);
+    let mut service = Service::start(&program);
+    service.says("\"ready\"").await;
+    until(async || office.count("dunning.operator_mail WHERE state = 'accepted'").await == 2).await;
+    until(async || office.count("dunning.notice WHERE state = 'accepted'").await == 2).await;
+    service.signal(Signal::SIGTERM);
+    assert_eq!(service.ends().await.0, Some(0));
+    let digests = office.smtp.messages().into_iter().filter(|message| message.to == ["desk@tre-aquiloni.test"]);
+    assert_eq!(digests.count(), 2);
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ async fn a_dispute_in_the_meantime_stops_the_notice() {
 async fn a_write_off_in_the_meantime_stops_the_notice() {
     let office = queued().await;
     office.sql("UPDATE ledger.item SET written_off_on = '2026-03-10'").await;
-    is_stopped(&office, "ledger_changed", "all_items_out").await;
+    is_stopped(&office, "written_off_before_send", "all_items_out").await;
 }
 
 #[tokio::test]

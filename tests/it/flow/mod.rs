@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "what tests call fails like a test")]
 
+mod agreements;
 mod as_of;
 mod calendar;
 mod channels;
 mod crash;
+mod digest;
 mod killed_delivery;
 mod killed_scan;
 mod last_check;

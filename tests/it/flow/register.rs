@@ -2,9 +2,9 @@
 
 use dunningd::daemon::{self, EntryError, PromiseRequest};
 use dunningd::model::{AccountId, Actor, CallOutcome, Cause, Currency, Handover, ItemId, Money, StageName};
-use dunningd::record::{self, NoteText, RegisterError};
+use dunningd::record::{self, Call, NoteText, RegisterError};
 
-use crate::support::shell::{Office, day, day_plus};
+use crate::support::shell::{Office, Setup, day, day_plus};
 use crate::support::smtp::{Phase, Reply};
 
 fn account(id: &str) -> AccountId {
@@ -141,7 +141,13 @@ async fn a_dispute_of_ours_in_the_meantime_stops_the_notice() {
 }
 
 async fn hand_over(office: &Office) -> Result<i64, RegisterError> {
-    let handover = Handover { to: "Recupero S.r.l.".to_owned(), reason: "moroso".to_owned(), since: day() };
+    let handover = Handover {
+        to: "Recupero S.r.l.".to_owned(),
+        reason: "moroso".to_owned(),
+        since: day(),
+        number: 0,
+        items: Vec::new(),
+    };
     let mut transaction = office.shell.pool.begin().await.unwrap();
     let id = record::hand_over(&mut transaction, &account("A01"), &handover, &clerk()).await?;
     transaction.commit().await.unwrap();
@@ -299,15 +305,15 @@ async fn a_call_counts_for_the_contact_cap_and_its_words_stay_out_of_the_log() {
     let mut office = one().await;
     let words = NoteText { body: "Ada è in ferie fino al 15", salt: [7; 32] };
     let mut transaction = office.shell.pool.begin().await.unwrap();
-    let outcome = CallOutcome::NotReceived;
-    record::log_call(&mut transaction, &account("A01"), outcome, Some(words), day(), &clerk()).await.unwrap();
+    let made = Call { outcome: CallOutcome::NotReceived, text: Some(words), item: None, cause: None, called_on: day() };
+    record::log_call(&mut transaction, &account("A01"), &made, &clerk()).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(office.verdicts().await, ["A01 contact_cap"]);
     let mut connection = office.shell.pool.acquire().await.unwrap();
     let second = NoteText { body: "richiamare", salt: [8; 32] };
     record::add_note(&mut connection, &account("A01"), second, day(), &clerk()).await.unwrap();
-    let no_note = CallOutcome::NoAnswer;
-    record::log_call(&mut connection, &account("A01"), no_note, None, day(), &clerk()).await.unwrap();
+    let no_note = Call { outcome: CallOutcome::NoAnswer, text: None, ..made };
+    record::log_call(&mut connection, &account("A01"), &no_note, &clerk()).await.unwrap();
     let unknown = record::add_note(&mut connection, &account("B01"), second, day(), &clerk()).await;
     assert!(matches!(unknown, Err(RegisterError::NoSuchAccount(_))));
     let journal = record::journal(&mut connection, &account("A01")).await.unwrap();
@@ -356,4 +362,37 @@ async fn the_application_can_neither_change_nor_delete_what_people_recorded() {
         let code = refused.as_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned));
         assert_eq!(code.as_deref(), Some("42501"), "{statement}");
     }
+}
+
+// --- ladders -----------------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_moved_case_keeps_its_completed_stages_by_name_and_climbs_on_by_the_other_days() {
+    let marker = "# No reaction: still polite, more definite.";
+    let gentle = "[[ladder.gentle.stage]]\nname = \"friendly\"\ndays = 10\n\n[[ladder.gentle.stage]]\nname = \"final\"\n\
+                  days = 40\n\n# No reaction: still polite, more definite.";
+    let mut office = Office::with(Setup::default().policy(marker, gentle)).await;
+    office.accounts(1).await;
+    office.scan().await;
+    office.deliver().await;
+    let account = AccountId::parse("A01").unwrap();
+    let to = dunningd::model::LadderName::parse("gentle").unwrap();
+    office.go_to(day_plus(7)).await;
+    let change = daemon::ladder_move(&office.shell, &account, &to).await.unwrap();
+    let next = |decision: &dunningd::model::Decision| {
+        let item = &decision.items[0];
+        format!("{} {}", item.next_stage.as_ref().unwrap(), item.due_on.unwrap())
+    };
+    // Six days late on the first day: firm by the one ladder, final thirty days after friendly by the other.
+    let due = (format!("firm {}", day_plus(9)), format!("final {}", day_plus(34)));
+    assert_eq!((next(&change.before), next(&change.after)), due);
+    daemon::move_ladder(&office.shell, &account, &change, "long-standing customer").await.unwrap();
+    assert_eq!(office.events().await.last().map(String::as_str), Some("case_moved"));
+
+    office.go_to(day_plus(9)).await;
+    assert_eq!(office.verdicts().await, ["A01 too_soon"], "firm is no stage of this ladder");
+    office.go_to(day_plus(34)).await;
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    assert_eq!(office.notices().await, ["A01 friendly accepted", "A01 final queued"]);
+    office.verified().await;
 }

@@ -50,7 +50,10 @@ async fn the_past_is_replayed_with_every_notice_accepted() {
     office.go_to(day_plus(180)).await;
     let report = simulate(&office, None, 60).await;
     assert_eq!(table(&report), ["2026-03 firm 2", "2026-03 friendly 4", "2026-04 final 1"], "{:?}", report.base);
+    let stages: Vec<&str> = report.base.stages.iter().map(dunningd::model::StageName::as_str).collect();
+    assert_eq!(stages, ["friendly", "firm", "final", "formal", "handover"], "as they are climbed");
     let base = &report.base;
+    assert_eq!(base.by_day.values().flat_map(|stages| stages.values()).sum::<u64>(), base.contacts);
     assert_eq!((base.accounts, base.contacted_accounts, base.contacts), (5, 4, 7));
     assert_eq!((base.after_settlement, base.disputed_demanded, base.doubled), (0, 0, 0));
 }

@@ -164,8 +164,8 @@ fn date(text: &str) -> NaiveDate {
     text.parse().unwrap()
 }
 
-fn country(code: &str) -> Option<Country> {
-    Some(Country::parse(code).unwrap())
+fn country(code: &str) -> Country {
+    Country::parse(code).unwrap()
 }
 
 fn shipped() -> Calendars {
@@ -174,7 +174,9 @@ fn shipped() -> Calendars {
 
 /// With the shipped calendars; the creditor is Polish, and the debtor lives there.
 fn in_the(debtor: &str) -> World {
-    World::new().policy(|policy| policy.calendars = shipped()).account(|account| account.country = country(debtor))
+    World::new()
+        .policy(|policy| policy.calendars = shipped())
+        .account(|account| account.country = Some(country(debtor)))
 }
 
 /// The decision of that day, with every date told as it stands in the calendar.
@@ -205,7 +207,7 @@ fn a_stage_day_on_a_holiday_of_either_country_waits_for_a_day_that_both_work() {
 #[test]
 fn a_saturday_that_is_worked_is_a_sending_day_when_the_policy_sends_on_it() {
     let calendars = shipped();
-    let ru = country("RU").unwrap();
+    let ru = country("RU");
     assert_eq!(calendars.is_working_day(ru, date("2024-04-27")), Ok(true));
     assert_eq!(calendars.is_sending_day(&[ru], date("2024-04-27")), Ok(false));
     let every_day = Calendars { send_days: Weekdays::EVERY_DAY, ..calendars };
@@ -224,7 +226,11 @@ fn a_due_date_on_a_day_off_moves_where_the_debtors_law_says_so() {
         ("IT", "2026-04-04", "2026-04-04"),
         ("GB", "2026-12-25", "2026-12-25"),
     ] {
-        assert_eq!(calendars.effective_due_date(country(debtor), date(due)), Ok(date(effective)), "{debtor} {due}");
+        assert_eq!(
+            calendars.effective_due_date(Some(country(debtor)), date(due)),
+            Ok(date(effective)),
+            "{debtor} {due}"
+        );
     }
     assert_eq!(calendars.effective_due_date(None, date("2026-04-04")), Ok(date("2026-04-04")));
 }
@@ -285,8 +291,14 @@ fn a_deadline_on_a_holiday_moves_to_the_next_working_day_of_the_debtor() {
     check(&world, "contact friendly by T+20: demands A");
     // Good Friday is worked in Italy; the debtor without a country goes by the creditor's.
     let world = world.stage("friendly", |stage| stage.respond_within = Some(16));
-    check(&world.clone().account(|account| account.country = country("IT")), "contact friendly by T+16: demands A");
-    check(&world.clone().account(|account| account.country = country("GB")), "contact friendly by T+20: demands A");
+    check(
+        &world.clone().account(|account| account.country = Some(country("IT"))),
+        "contact friendly by T+16: demands A",
+    );
+    check(
+        &world.clone().account(|account| account.country = Some(country("GB"))),
+        "contact friendly by T+20: demands A",
+    );
     check(&world.account(|account| account.country = None), "contact friendly by T+16: demands A");
 }
 

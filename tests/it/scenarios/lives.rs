@@ -284,7 +284,13 @@ impl Life {
         for (_, item) in self.waivers.iter().filter(|(on, _)| *on == day) {
             let seen = self.world.decide().items.into_iter().find(|one| one.item == item_id(&format!("I{item}")));
             if let Some((item, Some(stage), Some(on))) = seen.map(|one| (one.item, one.next_stage, one.due_on)) {
-                self.world.snapshot.history.waivers.push(Waiver { item, stage, on, reason: "agreed".to_owned() });
+                self.world.snapshot.history.waivers.push(Waiver {
+                    item,
+                    stage,
+                    on,
+                    reason: "agreed".to_owned(),
+                    elsewhere: None,
+                });
             }
         }
         for notice in &mut self.world.snapshot.history.notices {

@@ -1,10 +1,10 @@
 //! What people record about an account, and what the rule makes of it.
 
-use dunningd::model::Cause;
+use dunningd::model::{Cause, CauseHold, CauseRule, Country};
 
 use rust_decimal::Decimal;
 
-use crate::support::world::{World, check, check_items, item_id, summary};
+use crate::support::world::{World, check, check_items, check_tasks, item_id, summary};
 
 fn one() -> World {
     World::new().owes("A", 30, "100 EUR")
@@ -123,4 +123,112 @@ fn a_promise_that_was_taken_back_stops_nothing_and_of_two_the_longer_one_counts(
     check(&back, "skip all_items_out until T+4");
     back.snapshot.promises[0].withdrawn = true;
     check(&back, "contact friendly: demands A");
+}
+
+#[test]
+fn what_we_wrote_off_is_out_and_says_why() {
+    let world = one().owes("B", 3, "50 EUR").written_off("A");
+    check(&world, "contact friendly: demands B");
+    check_items(&world, "A written_off, B demanded");
+    let only = one().written_off("A");
+    check(&only, "skip all_items_out");
+    assert_eq!(inputs(&only, "all_items_out"), "item A: written_off (since 2026-03-18: not worth a lawsuit)");
+}
+
+#[test]
+fn an_invoice_that_did_not_arrive_is_sent_again_and_the_wait_begins_anew() {
+    let world = one().reminded("friendly", 12, &["A"]).cause(Cause::NotReceived, Some("A"), 0);
+    check(&world, "wait too_soon until T+7");
+    check(&world.on(7), "contact firm: demands A");
+    check_tasks(&world, "send_copy cause 1");
+    check(&one().cause(Cause::NotReceived, None, 0), "wait before_first_stage until T+3");
+    check(
+        &one().owes("B", 3, "50 EUR").cause(Cause::NotReceived, Some("A"), 0),
+        "contact friendly: demands B; also open A",
+    );
+}
+
+#[test]
+fn who_says_it_is_paid_is_left_alone_for_five_working_days() {
+    let world = one().cause(Cause::SaysPaid, Some("A"), 0);
+    // Every day is a working day in this world.
+    let last = world.policy.calendars.add_working_days(Country::parse("PL").unwrap(), world.today, 5).unwrap();
+    let days = (last - world.today).num_days();
+    check_items(&world.on(days), "A item_hold");
+    check(&world.on(days + 1), "contact friendly: demands A");
+    check_tasks(&world, "find_payment cause 1");
+}
+
+#[test]
+fn a_cause_whose_last_day_no_calendar_tells_goes_on_and_asks_for_the_calendar() {
+    let mut world = one().cause(Cause::SaysPaid, Some("A"), 0);
+    world.policy.calendars.elsewhere = None;
+    check_items(&world, "A item_hold");
+    check_tasks(&world, "add_calendar PL 2026, find_payment cause 1");
+    check_items(&world.on(100), "A item_hold");
+}
+
+#[test]
+fn a_cause_holds_what_it_was_recorded_on() {
+    let two = || one().owes("B", 3, "50 EUR");
+    for cause in [Cause::WrongDetails, Cause::Dispute, Cause::Insolvency, Cause::Represented, Cause::WrongParty] {
+        check(&two().cause(cause, Some("A"), 0), "contact friendly: demands B");
+        check(&two().cause(cause, None, 0), "hold account_hold");
+        check(&two().cause(cause, None, 0).on(400), "hold account_hold");
+    }
+    check_items(&two().cause(Cause::Dispute, Some("A"), 0), "A disputed, B demanded");
+    let reason = "item A: item_hold (until it is released: cause wrong_details: told by phone)";
+    assert_eq!(inputs(&one().cause(Cause::WrongDetails, Some("A"), 0), "all_items_out"), reason);
+    for cause in [Cause::CashProblem, Cause::Withholding, Cause::Unknown, Cause::Unwilling] {
+        check(&two().cause(cause, None, 0), "contact friendly: demands A, B");
+    }
+}
+
+#[test]
+fn the_policy_says_what_follows_from_a_cause() {
+    let rule = CauseRule { hold: CauseHold::Account, ..CauseRule::NOTHING };
+    let world = one().owes("B", 3, "50 EUR").cause(Cause::Unknown, Some("A"), 0);
+    check(&world, "contact friendly: demands A, B");
+    check(&world.policy(|policy| policy.causes = [(Cause::Unknown, rule)].into()), "hold account_hold");
+}
+
+#[test]
+fn who_does_not_want_to_pay_waits_half_as_long_between_stages() {
+    let world = World::new().owes("A", 3, "100 EUR").reminded("friendly", 0, &["A"]);
+    check(&world, "wait too_soon until T+7");
+    check(&world.clone().cause(Cause::Unwilling, None, 0), "wait too_soon until T+4");
+    // The caps hold all the same.
+    check(&world.cause(Cause::Unwilling, None, 0).on(4), "wait contact_cap until T+5");
+}
+
+#[test]
+fn a_broken_promise_is_a_task_while_something_of_it_is_owed() {
+    let world = one().promised("100 EUR", 5, 2, &["A"]);
+    check_tasks(&world.on(7), "");
+    check_tasks(&world.on(8), "promise_broken promise 1");
+    check_tasks(&world.paid(&["A"]).on(8), "");
+}
+
+#[test]
+fn money_that_comes_in_after_a_hand_over_is_a_task_for_each_change() {
+    let world = one().owes("B", -20, "50 EUR").handed_over();
+    check_tasks(&world, "");
+    let paid = world.item("A", |item| item.open_amount = Decimal::from(70));
+    check_tasks(&paid, "payment_after_handover handover 1: 30.00 EUR");
+    check(&paid, "hold handed_over");
+    // What somebody allocates later is the same money.
+    let unallocated = paid.unallocated("P", "20 EUR");
+    check_tasks(&unallocated, "payment_after_handover handover 1: 50.00 EUR");
+    let mut allocated = unallocated.item("B", |item| item.open_amount = Decimal::from(30));
+    allocated.snapshot.items.retain(|item| item.id.as_str() != "P");
+    check_tasks(&allocated, "payment_after_handover handover 1: 50.00 EUR");
+    check_tasks(&allocated.owes("F", -1, "40 EUR"), "payment_after_handover handover 1: 50.00 EUR");
+}
+
+#[test]
+fn a_stage_done_elsewhere_counts_from_its_day() {
+    let mut world = one().waived("friendly", 5, "A");
+    world.snapshot.history.waivers[0].elsewhere = Some("old system".to_owned());
+    check(&world, "wait too_soon until T+2");
+    check(&world.on(2), "contact firm: demands A");
 }

@@ -1,0 +1,189 @@
+//! What is agreed and found out: plan, cause, contact, write-off, opening.
+
+use serde_json::json;
+use sqlx::Connection as _;
+
+use crate::daemon::{ContactRequest, Parts, PlanRequest};
+use crate::model::{CauseHold, ContactEntry, ContactId, Currency, EmailAddress, ItemId, Language, Money, Plan};
+use crate::record::NewCause;
+use crate::{daemon, record};
+
+use super::args::{CauseArgs, Cli, ContactArgs, OpeningArgs, PlanArgs, WriteOffArgs};
+use super::connect;
+use super::failure::{Exit, Failure};
+use super::register::{account, name, tell, today};
+use super::scan::parsed;
+
+pub(super) async fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.by.as_deref()).await?;
+    let account = account(&args.account)?;
+    let reason = args.reason.clone().unwrap_or_default();
+    if let Some(number) = args.end {
+        let number = daemon::end_plan(&shell, &account, number, &reason).await?;
+        let text = format!("Plan {number} has ended; what is open on its items goes on where it stood.");
+        tell(cli, &json!({ "plan": number, "ended": true }), &text);
+        return Ok(Exit::DONE);
+    }
+    if args.list {
+        let plans = daemon::plans(&shell, &account).await?;
+        let lines: Vec<String> = plans
+            .iter()
+            .map(|(plan, now)| format!("{:>5}  version {}  {}", plan.number, plan.version, plan.tell(now)))
+            .collect();
+        let rows: Vec<_> = plans.iter().map(|(plan, now)| json!({ "plan": plan, "now": now })).collect();
+        let none = "No plan was recorded.".to_owned();
+        tell(cli, &rows.into(), &if lines.is_empty() { none } else { lines.join("\n") });
+        return Ok(Exit::DONE);
+    }
+    let parts = match (args.parts, args.every, args.from) {
+        (Some(parts), Some(every), Some(from)) => Parts::Equal { parts, every, from },
+        _ => Parts::Each(args.instalment.clone()),
+    };
+    let items: Result<Vec<ItemId>, Failure> = args.item.iter().map(|item| name(item, ItemId::parse)).collect();
+    let request = PlanRequest {
+        currency: name(args.currency.as_deref().unwrap_or_default(), Currency::parse)?,
+        items: items?,
+        parts,
+        tolerance_days: args.tolerance,
+        on_missed: args.on_missed,
+        restructure: args.restructure,
+        reason,
+    };
+    let plan = daemon::agree_plan(&shell, &account, &request).await?;
+    tell(cli, &serde_json::to_value(&plan).unwrap_or_default(), &agreed(&plan));
+    Ok(Exit::DONE)
+}
+
+fn agreed(plan: &Plan) -> String {
+    let items: Vec<&str> = plan.items.iter().map(|one| one.item.as_str()).collect();
+    let version = if plan.version > 1 { format!(", version {}", plan.version) } else { String::new() };
+    let lines: Vec<String> = plan
+        .instalments
+        .iter()
+        .map(|one| {
+            format!("  {:>3}  {}  {:>14}", one.number, one.due_on, Money::new(one.amount, plan.currency).to_string())
+        })
+        .collect();
+    format!("Plan {}{version}, for {}:\n{}", plan.number, items.join(", "), lines.join("\n"))
+}
+
+pub(super) async fn cause(cli: &Cli, args: &CauseArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
+    let (account, item) = (account(&args.account)?, parsed(args.item.as_deref(), ItemId::parse)?);
+    let mut connection = shell.pool.acquire().await?;
+    let today = today(&shell, &mut connection, &account).await?;
+    let mut transaction = connection.begin().await?;
+    let (reason, actor) = (&args.why.reason, &shell.actor);
+    let target = item.as_ref().map_or(format!("account {account}"), |item| format!("item {item} of account {account}"));
+    let (json, text) = if let Some(cause) = args.cause.filter(|_| !args.clear) {
+        let told = NewCause { item: item.as_ref(), cause, reason, since: today };
+        let id = record::record_cause(&mut transaction, &account, &told, actor).await?;
+        let rule = shell.live().config.policy.cause(cause);
+        let held = match (rule.hold, rule.hold_working_days) {
+            (CauseHold::None, _) => String::new(),
+            (_, None) => " It is held until the cause is cleared.".to_owned(),
+            (_, Some(days)) => format!(" It is held for {days} working days."),
+        };
+        let task = rule.task.map_or(String::new(), |task| format!(" The next run opens a task: {}.", task.as_str()));
+        let text = format!("Cause {} is recorded for {target}.{held}{task}", cause.as_str());
+        (json!({ "number": id, "cause": cause, "item": item }), text)
+    } else {
+        let count = record::clear_causes(&mut transaction, &account, item.as_ref(), args.cause, reason, actor).await?;
+        let noun = if count == 1 { "cause" } else { "causes" };
+        (json!({ "cleared": count }), format!("{count} {noun} cleared for {target}."))
+    };
+    transaction.commit().await?;
+    tell(cli, &json, &text);
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn contact(cli: &Cli, args: &ContactArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.by.as_deref()).await?;
+    let account = account(&args.account)?;
+    let reason = args.reason.clone().unwrap_or_default();
+    if args.list {
+        let (snapshot, _) = daemon::look_at(&shell, &account, None).await?;
+        let lines: Vec<String> = snapshot
+            .contacts
+            .iter()
+            .map(|contact| {
+                let email = contact.email.as_ref().map_or("no usable address", EmailAddress::as_str);
+                let refuses = if contact.no_email { ", wants no e-mail" } else { "" };
+                let language = contact.language.as_ref().map_or(String::new(), |language| format!(", {language}"));
+                format!("{:<12} {:<9} {email}{language}{refuses}", contact.id.as_str(), contact.role.as_str())
+            })
+            .collect();
+        let none = "The account has no contact.".to_owned();
+        let text = if lines.is_empty() { none } else { lines.join("\n") };
+        tell(cli, &serde_json::to_value(&snapshot.contacts).unwrap_or_default(), &text);
+        return Ok(Exit::DONE);
+    }
+    let id = name(args.contact.as_deref().unwrap_or("new"), ContactId::parse)?;
+    if args.remove {
+        let mut connection = shell.pool.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        record::remove_contact(&mut transaction, &account, &id, &reason, &shell.actor).await?;
+        transaction.commit().await?;
+        tell(cli, &json!({ "contact": id, "removed": true }), &format!("What was entered about contact {id} is gone."));
+        return Ok(Exit::DONE);
+    }
+    let email = args.email.as_deref().map(|text| name(text, EmailAddress::parse)).transpose()?;
+    let language = args.language.as_deref().map(|text| name(text, Language::parse)).transpose()?;
+    let nothing = email.is_none() && language.is_none() && args.phone.is_none() && args.name.is_none();
+    if nothing && !args.no_email {
+        let what = "say what is to change: --email, --no-email, --language, --phone or --name";
+        return Err(Failure::new(Exit::USAGE, what));
+    }
+    let request = ContactRequest {
+        entry: ContactEntry {
+            contact: id,
+            role: args.role,
+            // Whoever gives an address wants to be written to.
+            no_email: if args.no_email { Some(true) } else { email.as_ref().map(|_| false) },
+            email,
+            language: language.map(|language| language.code().to_owned()),
+            phone: args.phone.clone(),
+            name: args.name.clone(),
+        },
+        is_new: args.add,
+        reason,
+    };
+    let id = daemon::enter_contact(&shell, &account, &request).await?;
+    let text = format!("Contact {id} of account {account} is recorded; the ledger stays as it is.");
+    tell(cli, &json!({ "contact": id, "account": account }), &text);
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn write_off(cli: &Cli, args: &WriteOffArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
+    let (account, item) = (account(&args.account)?, name(&args.item, ItemId::parse)?);
+    let mut connection = shell.pool.acquire().await?;
+    let today = today(&shell, &mut connection, &account).await?;
+    let mut transaction = connection.begin().await?;
+    let (reason, actor) = (&args.why.reason, &shell.actor);
+    let (json, text) = if args.undo {
+        record::undo_write_off(&mut transaction, &account, &item, reason, actor).await?;
+        (json!({ "item": item, "undone": true }), format!("Item {item} can be demanded again."))
+    } else {
+        let id = record::write_off(&mut transaction, &account, &item, reason, today, actor).await?;
+        (json!({ "write_off": id, "item": item }), format!("Item {item} is written off and not demanded any more."))
+    };
+    transaction.commit().await?;
+    tell(cli, &json, &text);
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn opening(cli: &Cli, args: &OpeningArgs) -> Result<Exit, Failure> {
+    let shell = connect::shell(cli, args.by.as_deref()).await?;
+    let file = std::fs::read(&args.file).map_err(|error| {
+        Failure::new(Exit::NO_SUCH_THING, format!("{}: {error}; nothing was imported", args.file.display()))
+    })?;
+    let (stages, accounts) = daemon::import_opening(&shell, &file, args.dry_run).await?;
+    let done =
+        if args.dry_run { "would count as done elsewhere; nothing was written" } else { "count as done elsewhere" };
+    let (stage, account) =
+        (if stages == 1 { "stage" } else { "stages" }, if accounts == 1 { "account" } else { "accounts" });
+    let text = format!("{stages} {stage} on {accounts} {account} {done}.");
+    tell(cli, &json!({ "stages": stages, "accounts": accounts, "dry_run": args.dry_run }), &text);
+    Ok(Exit::DONE)
+}

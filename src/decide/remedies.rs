@@ -1,0 +1,518 @@
+//! What would change the answer, with the values of this account. Said for the reason that decided, and for every
+//! overdue item that has a reason of its own.
+
+use std::collections::BTreeSet;
+
+use chrono::{Days, NaiveDate};
+use rust_decimal::Decimal;
+
+use crate::model::{
+    CalendarMissing, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, ItemId, Money,
+    NoticeState, ReasonCode, RecordedCause, Remedy, Tone, Verdict,
+};
+
+use super::gates::{self, Question};
+use super::items::{self, Assessed};
+use super::{notice, recipient, register};
+
+/// A way out: the day on which it comes about by itself, where one is known, and the sentence.
+type Way = (Option<NaiveDate>, String);
+
+/// Every way to another answer; the account's own reason first, then items in the order of their ids.
+pub(super) fn remedies(
+    q: &Question<'_>,
+    assessed: &[Assessed<'_>],
+    verdict: &Verdict,
+    missing: Option<&CalendarMissing>,
+) -> Vec<Remedy> {
+    let (code, next_date) = match verdict {
+        Verdict::Contact(_) => (None, None),
+        Verdict::No { code, next_date } => (Some(*code), *next_date),
+    };
+    let mut remedies = Vec::new();
+    if let Some(code) = code {
+        let ways = match (code, missing) {
+            (ReasonCode::CalendarMissing, Some(missing)) => vec![(None, add_calendar(missing))],
+            _ => of_account(q, assessed, code, next_date),
+        };
+        let remedy = |(on, text)| Remedy { code: code.as_str().to_owned(), item: None, on, text };
+        remedies.extend(ways.into_iter().map(remedy));
+        // Items that are out speak for themselves below.
+        if remedies.is_empty() && code != ReasonCode::AllItemsOut {
+            remedies.push(remedy((next_date, code.remedy().to_owned())));
+        }
+    }
+    // What stops an account whatever it owes comes first: its items do not matter until that is over.
+    if code.is_some_and(|code| code <= ReasonCode::DeadlineRunning) {
+        return remedies;
+    }
+    let told_above = code.map_or("", ReasonCode::as_str);
+    for one in assessed.iter().filter(|one| one.is_debit() && (one.is_overdue() || one.days.is_none())) {
+        // What stops an instalment is said of the item behind it.
+        let stopped_behind = one.code.is_out() && one.item.part_of_plan.is_some();
+        if one.code.as_str() == told_above || stopped_behind {
+            continue;
+        }
+        let id = &one.item.id;
+        let remedy = |(on, text): Way| {
+            let code = one.code.as_str().to_owned();
+            Remedy { code, item: Some(id.clone()), on, text: format!("Item {id}: {text}") }
+        };
+        remedies.extend(of_item(q, assessed, one).into_iter().map(remedy));
+    }
+    remedies
+}
+
+fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, next_date: Option<NaiveDate>) -> Vec<Way> {
+    let account = &q.snapshot.account;
+    match code {
+        ReasonCode::Paused => vec![(None, "`dunningd resume --reason …` ends the pause for everybody.".to_owned())],
+        ReasonCode::HandedOver => {
+            vec![(None, format!("`dunningd handover {} --back --reason …`, once it is ours again.", account.id))]
+        }
+        ReasonCode::AccountHold => {
+            let on_account = |hold: &Hold| matches!(&hold.target, HoldTarget::Account(id) if *id == account.id);
+            let by_ledger = (account.hold_until, account.hold_reason.as_deref());
+            of_hold(q, on_account, by_ledger, next_date, &format!("dunningd release {}", account.id), "account")
+        }
+        ReasonCode::NoticePending => pending(q),
+        ReasonCode::PreviousStageIncomplete => unresolved(q, assessed),
+        ReasonCode::DeadlineRunning => deadline(q, assessed, next_date),
+        // What is out has a sentence of its own below.
+        ReasonCode::NotOverdue | ReasonCode::AllItemsOut => {
+            let coming = assessed.iter().filter(|one| one.code == ItemCode::NotOverdue);
+            let first = coming.filter_map(|one| Some((gates::first_demand(q, one)?, &one.item.id))).min();
+            first
+                .map(|(day, id)| (Some(day), format!("Item {id} can first be demanded on {}.", day_of_letter(q, day))))
+                .into_iter()
+                .collect()
+        }
+        ReasonCode::AccountInCredit => in_credit(q, assessed),
+        ReasonCode::BelowMinimum => {
+            let remainder = items::overdue_remainder(assessed);
+            remainder.iter().filter_map(|money| below_minimum(q, money)).map(|text| (None, text)).collect()
+        }
+        ReasonCode::InGrace => {
+            let waiting = assessed.iter().filter(|one| one.code == ItemCode::InGrace);
+            let first = waiting.filter_map(|one| Some((items::end_of_grace(q.policy, one)?, &one.item.id))).min();
+            let days = plural(i64::from(q.policy.item_grace_days), "day");
+            let at = at(q, "item_grace_days");
+            let text = |(day, id)| {
+                (Some(day), format!("Item {id} is past its {days} of grace{at} on {}.", day_of_letter(q, day)))
+            };
+            first.map(text).into_iter().collect()
+        }
+        ReasonCode::AccountMinArrears => {
+            let oldest = assessed.iter().filter(|one| one.keeps_case_open()).max_by_key(|one| (one.days, &one.item.id));
+            let wanted = q.policy.account_min_arrears_days;
+            let day = oldest.and_then(|one| Some((&one.item.id, one.effective_due? + Days::new(u64::from(wanted)))));
+            let at = at(q, "account_min_arrears_days");
+            let text = |(id, day)| {
+                (
+                    Some(day),
+                    format!("Item {id} is {wanted} days late, as the policy asks{at}, on {}.", day_of_letter(q, day)),
+                )
+            };
+            day.map(text).into_iter().collect()
+        }
+        ReasonCode::BeforeFirstStage | ReasonCode::TooSoon => {
+            let due = assessed.iter().filter(|one| one.is_active() && one.code != ItemCode::LadderExhausted);
+            let first =
+                due.filter_map(|one| Some((one.due_on?, &one.item.id, one))).min_by_key(|(day, id, _)| (*day, *id));
+            first.and_then(|(.., one)| stage_due(q, one)).map(|(on, text)| (on, capital(&text))).into_iter().collect()
+        }
+        ReasonCode::LadderExhausted => exhausted(q),
+        ReasonCode::ContactCap => contact_cap(q, assessed),
+        ReasonCode::SharedMailbox => next_date
+            .map(|day| (Some(day), format!("On {}: the mailbox already has its notice of today.", weekday(day))))
+            .into_iter()
+            .collect(),
+        ReasonCode::OutsideSendDays => next_date
+            .map(|day| {
+                let tone = notice::stage(q, assessed, &BTreeSet::new()).tone;
+                let (_, key) = gates::why_no_sending_day(q, tone);
+                (Some(day), format!("On {}, the next sending day{}.", weekday(day), at(q, key)))
+            })
+            .into_iter()
+            .collect(),
+        ReasonCode::NoAddress => vec![(None, no_address(q))],
+        ReasonCode::NoPaymentAccount => no_payment_account(q, assessed),
+        ReasonCode::NoTemplate => no_template(q, assessed).map(|text| (None, text)).into_iter().collect(),
+        ReasonCode::NothingOpen | ReasonCode::CalendarMissing | ReasonCode::ApprovalLimit | ReasonCode::NotRecorded => {
+            Vec::new()
+        }
+    }
+}
+
+fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> Vec<Way> {
+    let (account, item) = (&q.snapshot.account.id, one.item);
+    let general = || one.code.remedy().map(|text| (None, lower(text))).into_iter().collect();
+    match one.code {
+        ItemCode::WrittenOff if item.written_off_on.is_some_and(|day| day <= q.today) => {
+            vec![(None, "the ledger takes the write-off back (`ledger.item.written_off_on`).".to_owned())]
+        }
+        ItemCode::WrittenOff => {
+            vec![(None, format!("`dunningd write-off {account} --item {} --undo --reason …` takes it back.", item.id))]
+        }
+        ItemCode::Disputed => match (&item.dispute, items::dispute(q.snapshot, item)) {
+            (Some(_), _) => vec![(None, "the ledger ends the dispute (`ledger.item.disputed_since`).".to_owned())],
+            (None, Some((_, dispute))) => match told_by(q, dispute) {
+                Some(cause) => vec![(None, format!("{}, once it is settled.", clear(q, cause)))],
+                None => vec![(
+                    None,
+                    format!(
+                        "`dunningd dispute {account} --item {} --resolved --reason …`, once it is settled.",
+                        item.id
+                    ),
+                )],
+            },
+            (None, None) => general(),
+        },
+        ItemCode::ItemHold => {
+            let on_item =
+                |hold: &Hold| matches!(&hold.target, HoldTarget::Item(id) if *id == item.id) && hold.cause.is_none();
+            let by_ledger = (item.hold_until, item.hold_reason.as_deref());
+            let release = format!("dunningd release {account} --item {}", item.id);
+            let ways = of_hold(q, on_item, by_ledger, one.released_on, &release, "item");
+            ways.into_iter().map(|(on, text)| (on, lower(&text))).collect()
+        }
+        ItemCode::InPlan => {
+            let plans = q.plans.iter().filter(|(plan, standing)| {
+                register::is_alive(standing) && plan.items.iter().any(|planned| planned.item == item.id)
+            });
+            let way = |number| format!("`dunningd plan {account} --end {number} --reason …` ends the plan it is in.");
+            plans.map(|(plan, _)| (None, way(plan.number))).collect()
+        }
+        ItemCode::CalendarMissing => {
+            one.calendar_missing.iter().map(|missing| (None, lower(&add_calendar(missing)))).collect()
+        }
+        ItemCode::DirectDebit => one
+            .released_on
+            .map(|day| {
+                let days = plural(i64::from(q.policy.direct_debit_wait_days), "working day");
+                let at = at(q, "direct_debit_wait_days");
+                (
+                    Some(day),
+                    format!("on {}, {days} after the direct debit{at}, if it is still open.", day_of_letter(q, day)),
+                )
+            })
+            .into_iter()
+            .collect(),
+        ItemCode::PromiseRunning => one
+            .released_on
+            .map(|day| {
+                let numbers = q.promises.iter().filter(|(promise, standing)| {
+                    standing.state == crate::model::PromiseState::Running
+                        && promise.items.iter().any(|promised| promised.item == item.id)
+                });
+                let number = numbers.map(|(promise, _)| promise.number).max().unwrap_or_default();
+                let withdraw = format!("`dunningd promise {account} --withdraw {number} --reason …` takes it back");
+                (Some(day), format!("on {}, if the promise was not kept by then; {withdraw}.", weekday(day)))
+            })
+            .into_iter()
+            .collect(),
+        ItemCode::BadData => vec![(None, bad_data(item.bad_data.as_deref(), item.currency))],
+        ItemCode::BelowMinimum => {
+            let have = items::overdue_remainder(assessed).get(item.currency);
+            below_minimum(q, Money::new(have, item.currency)).map(|text| (None, text)).into_iter().collect()
+        }
+        ItemCode::FormalTooSoon => stage_due(q, one).into_iter().collect(),
+        ItemCode::NoPaymentAccount => {
+            vec![(None, lower(&bank_account(q, &item.currency.to_string())))]
+        }
+        code if code.is_out() && code != ItemCode::Settled => general(),
+        _ => Vec::new(),
+    }
+}
+
+/// A hold of a person is released by a command, the hold of a cause with the cause, and one of the ledger there; each
+/// ends by itself after its last day.
+fn of_hold(
+    q: &Question<'_>,
+    is_on_target: impl Fn(&Hold) -> bool,
+    by_ledger: (Option<NaiveDate>, Option<&str>),
+    ends: Option<NaiveDate>,
+    release: &str,
+    table: &str,
+) -> Vec<Way> {
+    let mut ways: Vec<Way> =
+        ends.map(|day| (Some(day), format!("The hold is over on {}.", weekday(day)))).into_iter().collect();
+    let ours: Vec<&Hold> = q.snapshot.holds.iter().filter(|hold| is_on_target(hold) && hold.covers(q.today)).collect();
+    if ours.iter().any(|hold| told_by(q, hold).is_none()) {
+        ways.push((None, format!("`{release} --reason …` lifts what people placed.")));
+    }
+    for cause in ours.iter().filter_map(|hold| told_by(q, hold)) {
+        ways.push((None, format!("{}, once that is settled.", clear(q, cause))));
+        if let Err(missing) = register::last_day(q.policy, q.snapshot, cause) {
+            ways.push((None, add_calendar(&missing)));
+        }
+    }
+    if by_ledger.0.map_or(by_ledger.1.is_some(), |last| q.today <= last) {
+        ways.push((None, format!("The ledger lifts its own hold (`ledger.{table}.hold_until` and `hold_reason`).")));
+    }
+    ways
+}
+
+/// The recorded cause that a hold comes from.
+fn told_by<'a>(q: &Question<'a>, hold: &Hold) -> Option<&'a RecordedCause> {
+    let snapshot = q.snapshot;
+    snapshot.causes.iter().find(|cause| register::hold(q.policy, snapshot, cause, q.today).as_ref() == Some(hold))
+}
+
+fn clear(q: &Question<'_>, cause: &RecordedCause) -> String {
+    let item = cause.item.as_ref().map_or(String::new(), |item| format!(" --item {item}"));
+    let (account, name) = (&q.snapshot.account.id, cause.cause.as_str());
+    format!("`dunningd cause {account}{item} --cause {name} --clear --reason …`")
+}
+
+fn add_calendar(missing: &CalendarMissing) -> String {
+    let CalendarMissing { country, year, calendar } = missing;
+    match calendar {
+        Some(name) => format!("The calendar of {country} gets the days of {year} (`calendars/{name}.csv`)."),
+        None => format!("{country} gets a calendar that covers {year} (`[calendars]` in policy.toml)."),
+    }
+}
+
+fn pending(q: &Question<'_>) -> Vec<Way> {
+    let pending = q.snapshot.history.notices.iter().filter(|notice| notice.state.is_pending());
+    let text = |notice: &crate::model::PastNotice| {
+        let (id, stage) = (notice.id, &notice.stage);
+        let text = if notice.state == NoticeState::AwaitingApproval {
+            format!("Somebody decides about the {stage} notice, which waits for approval; `dunningd outbox show {id}`.")
+        } else {
+            format!("The {stage} notice that is on its way comes to its end; `dunningd outbox show {id}`.")
+        };
+        (None, text)
+    };
+    pending.min_by_key(|notice| notice.id).map(text).into_iter().collect()
+}
+
+fn unresolved(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
+    let text = |notice: &crate::model::PastNotice| {
+        let resolve = format!("`dunningd outbox resolve {}", notice.id);
+        let text = if notice.state == NoticeState::Refused {
+            format!("{resolve} --not-sent --reason …`, once the address is mended: the stage is then sent again.")
+        } else {
+            format!("{resolve} --accepted --reason …` if it arrived, or `--not-sent` to have it sent again.")
+        };
+        (None, text)
+    };
+    let mut notices: Vec<_> = gates::unresolved(q, assessed).collect();
+    notices.sort_by_key(|notice| notice.id);
+    notices.into_iter().map(text).collect()
+}
+
+fn deadline(q: &Question<'_>, assessed: &[Assessed<'_>], next_date: Option<NaiveDate>) -> Vec<Way> {
+    let named = q.snapshot.history.notices.iter().filter(|notice| {
+        notice.tone >= Tone::Final
+            && notice.state.completes_stage()
+            && notice.items.iter().any(|(item, _)| gates::still_owed(assessed, item))
+    });
+    let Some(notice) = named.filter(|notice| notice.respond_by.is_some()).max_by_key(|notice| notice.respond_by) else {
+        return Vec::new();
+    };
+    let (Some(deadline), Some(day)) = (notice.respond_by, next_date) else { return Vec::new() };
+    let stage = q.ladder.stages.iter().find(|stage| stage.name == notice.stage);
+    let at = stage.map_or(String::new(), |stage| in_brackets(&stage.location));
+    let owed = notice.items.iter().filter(|(item, _)| gates::still_owed(assessed, item));
+    let owed: BTreeSet<&str> = owed.map(|(item, _)| item.as_str()).collect();
+    let owed = owed.into_iter().collect::<Vec<_>>().join(", ");
+    vec![
+        (
+            Some(day),
+            format!(
+                "On {}: the {} notice of {} gave time up to and including {deadline}{at}.",
+                weekday(day),
+                notice.stage,
+                notice.accepted_on.unwrap_or(notice.decided_on)
+            ),
+        ),
+        (None, format!("Once nothing of what it demanded is owed any more ({owed}).")),
+    ]
+}
+
+fn in_credit(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
+    let overdue: BTreeSet<Currency> =
+        assessed.iter().filter(|one| one.code == ItemCode::Covered).map(|one| one.item.currency).collect();
+    let left = |currency: Currency| -> Decimal {
+        let of = |one: &&Assessed<'_>| one.item.currency == currency;
+        let credits = assessed.iter().filter(of).filter(|one| one.code == ItemCode::Credit);
+        let given: Decimal = credits.map(|one| -one.item.open_amount).sum();
+        given - assessed.iter().filter(of).map(|one| one.credited).sum::<Decimal>()
+    };
+    overdue
+        .into_iter()
+        .map(|currency| {
+            let minimum = q.policy.minimums.of(currency).unwrap_or_default();
+            let more = Money::new(left(currency).max(Decimal::ZERO) + minimum, currency);
+            let at = at(q, &items::minimum_key(q.policy, currency));
+            (None, format!("{more} more would have to fall overdue: what is left of the credits, and the minimum{at}."))
+        })
+        .collect()
+}
+
+fn below_minimum(q: &Question<'_>, have: Money) -> Option<String> {
+    let currency = have.currency;
+    let minimum = q.policy.minimums.of(currency).filter(|minimum| have.amount < *minimum)?;
+    let at = at(q, &items::minimum_key(q.policy, currency));
+    let (more, minimum) = (Money::new(minimum - have.amount, currency), Money::new(minimum, currency));
+    Some(format!("{more} more overdue would reach the minimum of {minimum}{at}."))
+}
+
+/// `item I1 reaches stage firm on Monday 2026-11-23 (policy.toml:120).`
+fn stage_due(q: &Question<'_>, one: &Assessed<'_>) -> Option<Way> {
+    let (position, name) = one.next_stage.as_ref()?;
+    let day = one.due_on?;
+    let at = q.ladder.stages.get(*position).map_or(String::new(), |stage| in_brackets(&stage.location));
+    let reminded =
+        one.reminded_on.map_or(String::new(), |last| format!(", {} after the last notice about it", days(last, day)));
+    Some((Some(day), format!("item {} comes to stage {name}{at} on {}{reminded}.", one.item.id, day_of_letter(q, day))))
+}
+
+fn exhausted(q: &Question<'_>) -> Vec<Way> {
+    let account = &q.snapshot.account.id;
+    let mut ways = vec![(
+        None,
+        format!("A person decides what follows, such as `dunningd handover {account} --to … --reason …`."),
+    )];
+    let others: Vec<&str> =
+        q.policy.ladders.keys().filter(|name| **name != q.ladder.name).map(crate::model::LadderName::as_str).collect();
+    if !others.is_empty() {
+        let others = others.join(", ");
+        ways.push((
+            None,
+            format!("`dunningd ladder {account} --to … --reason …` moves it to another ladder: {others}."),
+        ));
+    }
+    ways
+}
+
+/// The cap that holds longest, of the account or of its mailbox.
+fn contact_cap(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
+    let payable = BTreeSet::<ItemId>::new();
+    let tone = notice::stage(q, assessed, &payable).tone;
+    let contact = recipient::recipient(q.snapshot, q.creditor(), tone);
+    let history = &q.snapshot.history;
+    let of_account: Vec<NaiveDate> =
+        history.notices.iter().filter_map(|n| n.counted_on).chain(history.other_contacts.iter().copied()).collect();
+    let key = contact.and_then(|contact| contact.email.as_ref()).map(EmailAddress::mailbox_key);
+    let of_mailbox =
+        key.and_then(|key| q.snapshot.mailboxes.get(&key)).map_or(Vec::new(), |usage| usage.contacts.clone());
+
+    let policy = q.policy.contact_caps.iter().enumerate().map(|(n, cap)| (*cap, cap_at(q, n)));
+    let account = &q.snapshot.account;
+    let legal = ContactLaw::of(account.party_kind, account.country).flat_map(|law| law.caps);
+    let legal = legal.map(|cap| (*cap, " to a natural person".to_owned()));
+    let caps: Vec<(ContactCap, String)> = policy.chain(legal).collect();
+
+    let mut longest: Option<(NaiveDate, String)> = None;
+    for (mut contacts, whom) in [(of_account, ""), (of_mailbox, " to the mailbox")] {
+        contacts.sort_by_key(|day| std::cmp::Reverse(*day));
+        for (cap, from) in &caps {
+            let Some(counts) = (cap.contacts as usize).checked_sub(1).and_then(|n| contacts.get(n)) else { continue };
+            let day = *counts + Days::new(u64::from(cap.days));
+            if day > q.today && longest.as_ref().is_none_or(|(known, _)| day > *known) {
+                let last = contacts.first().unwrap_or(counts);
+                let within = plural(i64::from(cap.days), "day");
+                let text = format!(
+                    "The next contact{whom} is allowed on {}: {} in {within}{from}, the last was on {last}.",
+                    weekday(day),
+                    cap.contacts
+                );
+                longest = Some((day, text));
+            }
+        }
+    }
+    longest.map(|(day, text)| (Some(day), text)).into_iter().collect()
+}
+
+fn cap_at(q: &Question<'_>, number: usize) -> String {
+    let own_row = at(q, &format!("contact_cap.{number}"));
+    if own_row.is_empty() { at(q, "contact_cap") } else { own_row }
+}
+
+fn no_template(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<String> {
+    let stage = notice::stage(q, assessed, &BTreeSet::new());
+    let contact = recipient::reach(q.snapshot, q.creditor(), stage).contact;
+    let template = &stage.template;
+    let (language, _) = recipient::language(q.policy, q.snapshot, stage, contact, q.creditor())?;
+    Some(format!(
+        "The letter {template} is written in {language} (templates/{template}/{language}.md), then `dunningd check`."
+    ))
+}
+
+fn no_address(q: &Question<'_>) -> String {
+    let account = &q.snapshot.account.id;
+    let contacts = &q.snapshot.contacts;
+    if contacts.is_empty() {
+        format!("The ledger gets a contact with an e-mail address for account {account} (`ledger.contact`).")
+    } else if contacts.iter().all(|contact| contact.no_email) {
+        format!("The ledger gets a contact of account {account} that wants e-mail (`ledger.contact.no_email`).")
+    } else {
+        let unusable = contacts.iter().find(|contact| contact.unusable_email && !contact.no_email);
+        let which = unusable.map_or(String::new(), |contact| format!(", such as contact {}", contact.id));
+        format!("The ledger gets one usable e-mail address for account {account}{which} (`ledger.contact.email`).")
+    }
+}
+
+fn no_payment_account(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
+    let currencies: BTreeSet<String> = assessed
+        .iter()
+        .filter(|one| one.code == ItemCode::NoPaymentAccount)
+        .map(|one| one.item.currency.to_string())
+        .collect();
+    currencies.iter().map(|currency| (None, bank_account(q, currency))).collect()
+}
+
+fn bank_account(q: &Question<'_>, currency: &str) -> String {
+    let creditor = &q.snapshot.account.creditor;
+    format!("Creditor {creditor} gets a bank account in {currency} (`[creditor.bank.{currency}]` in creditors.toml).")
+}
+
+fn bad_data(problem: Option<&str>, currency: Currency) -> String {
+    problem.map_or_else(
+        || format!("policy.toml gets a minimum or a rate for {currency}."),
+        |problem| format!("its row in the ledger is mended: {problem}."),
+    )
+}
+
+/// ` (policy.toml:12)`, or nothing when the key is not given.
+fn at(q: &Question<'_>, key: &str) -> String {
+    q.policy.location(key).map_or(String::new(), in_brackets)
+}
+
+fn in_brackets(location: &str) -> String {
+    if location.is_empty() { String::new() } else { format!(" ({location})") }
+}
+
+/// `Monday 2026-11-23`; of a day without letters also the next one with: `Sunday 2026-11-22, and letters go out again on
+/// Monday 2026-11-23`.
+fn day_of_letter(q: &Question<'_>, day: NaiveDate) -> String {
+    match gates::next_sending_day(q, day) {
+        Some(next) if next > day => format!("{}, and letters go out again on {}", weekday(day), weekday(next)),
+        _ => weekday(day),
+    }
+}
+
+/// `Monday 2026-11-23`.
+fn weekday(day: NaiveDate) -> String {
+    day.format("%A %Y-%m-%d").to_string()
+}
+
+fn days(from: NaiveDate, to: NaiveDate) -> String {
+    plural((to - from).num_days(), "day")
+}
+
+fn plural(count: i64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn lower(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}

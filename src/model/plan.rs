@@ -1,0 +1,219 @@
+//! An agreed instalment plan. Its instalments stand for its items: each is an item of its own in the eyes of the rule.
+
+use std::collections::BTreeMap;
+
+use chrono::{Days, Months, NaiveDate};
+use rust_decimal::{Decimal, RoundingStrategy};
+use serde::{Deserialize, Serialize};
+
+use super::codes::codes;
+use super::{Currency, Instalment, Item, ItemId, ItemKind, Money, PromisedItem, StageName};
+
+/// The one stage of an instalment.
+pub const PLAN_STAGE: &str = "plan_missed";
+
+/// Ids of the ledger must not look like those of instalments.
+pub const PLAN_ITEM_PREFIX: &str = "plan:";
+
+codes! {
+    /// What a missed instalment makes due.
+    OnMissed {
+        Instalment = "instalment", "Only the missed instalment is demanded.";
+        All = "all", "The plan is broken: all the rest falls due with the missed instalment.";
+    }
+}
+
+codes! {
+    /// What became of a plan.
+    PlanState {
+        Ended = "ended", "A person ended it, or a newer version took its place.";
+        Kept = "kept", "All its instalments are paid.";
+        Running = "running", "No instalment is missed.";
+        Missed = "missed", "An instalment was not paid in full by its day and the tolerance.";
+        Broken = "broken", "An instalment was missed, and so all the rest fell due.";
+    }
+}
+
+codes! {
+    /// How far apart the parts of a plan are.
+    Every {
+        Month = "month", "A month.";
+        Quarter = "quarter", "Three months.";
+    }
+}
+
+/// One payment of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanInstalment {
+    pub number: u32,
+    pub due_on: NaiveDate,
+    pub amount: Decimal,
+}
+
+/// One version of an instalment plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    pub number: i64,
+    pub version: u32,
+    pub currency: Currency,
+    /// The business date on which this version was agreed.
+    pub agreed_on: NaiveDate,
+    /// So many days after an instalment's day we still wait.
+    pub tolerance_days: u32,
+    pub on_missed: OnMissed,
+    /// What was open on each item when this version was agreed.
+    pub items: Vec<PromisedItem>,
+    /// In the order of their days.
+    pub instalments: Vec<PlanInstalment>,
+    pub reason: String,
+    pub ended: bool,
+}
+
+/// Of which plan an item is an instalment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartOfPlan {
+    pub plan: i64,
+    pub agreed_on: NaiveDate,
+    /// Days past due up to which we wait.
+    pub tolerance_days: u32,
+}
+
+/// A plan as it stands on a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanStanding {
+    pub state: PlanState,
+    /// By how much its items went down since it was agreed.
+    pub paid: Money,
+    /// What is left of each instalment, oldest first; paid ones are not listed.
+    pub left: Vec<PlanInstalment>,
+}
+
+/// What is open on each item, less the credit notes that refer to it.
+#[must_use]
+pub fn open_after_credit_notes(items: &[Item]) -> BTreeMap<&ItemId, Decimal> {
+    let mut open: BTreeMap<&ItemId, Decimal> =
+        items.iter().filter(|item| !item.kind.is_credit()).map(|item| (&item.id, item.open_amount)).collect();
+    let currencies: BTreeMap<&ItemId, Currency> = items.iter().map(|item| (&item.id, item.currency)).collect();
+    for note in items.iter().filter(|item| item.kind.is_credit() && item.is_sound()) {
+        let target = note.refers_to.as_ref().filter(|id| currencies.get(id) == Some(&note.currency));
+        if let Some(left) = target.and_then(|id| open.get_mut(id)) {
+            *left = (*left + note.open_amount).max(Decimal::ZERO);
+        }
+    }
+    open
+}
+
+impl Plan {
+    /// How it stands: what its items went down by is set against the oldest instalments first. An item that is not
+    /// open any more was paid, unless it vanished.
+    #[must_use]
+    pub fn standing(&self, open: &BTreeMap<&ItemId, Decimal>, today: NaiveDate) -> PlanStanding {
+        let paid_on = |one: &PromisedItem| {
+            let unpaid = if one.vanished { one.open_then } else { Decimal::ZERO };
+            (one.open_then - open.get(&one.item).copied().unwrap_or(unpaid)).max(Decimal::ZERO)
+        };
+        let paid: Decimal = self.items.iter().map(paid_on).sum();
+        let mut rest = paid;
+        let mut left = Vec::new();
+        for one in &self.instalments {
+            let covered = rest.min(one.amount);
+            rest -= covered;
+            if covered < one.amount {
+                left.push(PlanInstalment { amount: one.amount - covered, ..one.clone() });
+            }
+        }
+        let missed = left.first().is_some_and(|one| today > one.due_on + Days::new(u64::from(self.tolerance_days)));
+        let state = match (left.is_empty(), missed, self.on_missed) {
+            _ if self.ended => PlanState::Ended,
+            (true, ..) => PlanState::Kept,
+            (false, false, _) => PlanState::Running,
+            (false, true, OnMissed::Instalment) => PlanState::Missed,
+            (false, true, OnMissed::All) => PlanState::Broken,
+        };
+        PlanStanding { state, paid: Money::new(paid, self.currency), left }
+    }
+
+    /// The item that an instalment is in the eyes of the rule. Its id tells plan, version and number, so that each
+    /// instalment is demanded once.
+    #[must_use]
+    pub fn item(&self, left: &PlanInstalment, standing: &PlanStanding) -> Option<Item> {
+        let agreed = self.instalments.iter().find(|one| one.number == left.number)?;
+        // When a missed instalment makes all the rest due, the rest is due since that instalment was.
+        let first = standing.left.first().map(|one| one.due_on);
+        let due_on = if standing.state == PlanState::Broken { first.unwrap_or(left.due_on) } else { left.due_on };
+        Some(Item {
+            id: ItemId::parse(&format!("{PLAN_ITEM_PREFIX}{}:{}:{}", self.number, self.version, left.number)).ok()?,
+            kind: ItemKind::Invoice,
+            document_no: self.number.to_string(),
+            instalment: Some(Instalment {
+                number: left.number,
+                count: u32::try_from(self.instalments.len()).unwrap_or(u32::MAX),
+            }),
+            issue_date: self.agreed_on,
+            due_date: Some(due_on),
+            currency: self.currency,
+            amount: agreed.amount,
+            open_amount: left.amount,
+            written_off_on: None,
+            dispute: None,
+            hold_until: None,
+            hold_reason: None,
+            payment_reference: None,
+            customer_reference: None,
+            contract_no: None,
+            refers_to: None,
+            payee: None,
+            document_url: None,
+            pay_url: None,
+            direct_debit_on: None,
+            requisites: None,
+            withdrawn: false,
+            bad_data: None,
+            part_of_plan: Some(PartOfPlan {
+                plan: self.number,
+                agreed_on: self.agreed_on,
+                tolerance_days: self.tolerance_days,
+            }),
+        })
+    }
+
+    /// `4 instalments, 400.00 EUR, agreed on 2026-05-02; 100.00 EUR paid since, running; next 100.00 EUR on 2026-06-30`.
+    #[must_use]
+    pub fn tell(&self, standing: &PlanStanding) -> String {
+        let total = Money::new(self.instalments.iter().map(|one| one.amount).sum(), self.currency);
+        let next = standing.left.first().filter(|_| standing.state != PlanState::Ended).map_or(String::new(), |one| {
+            format!("; instalment {} open: {} by {}", one.number, Money::new(one.amount, self.currency), one.due_on)
+        });
+        format!(
+            "{} instalments, {total}, agreed on {}; {} paid since, {}{next}",
+            self.instalments.len(),
+            self.agreed_on,
+            standing.paid,
+            standing.state.as_str()
+        )
+    }
+}
+
+/// The name of the stage of an instalment.
+#[must_use]
+pub fn is_plan_stage(stage: &StageName) -> bool {
+    stage.as_str() == PLAN_STAGE
+}
+
+/// Equal parts of an amount, rounded down to the smallest unit of the currency; what is left over is in the last one.
+#[must_use]
+pub fn equal_parts(total: Money, parts: u32, every: Every, from: NaiveDate) -> Vec<PlanInstalment> {
+    let months = match every {
+        Every::Month => 1,
+        Every::Quarter => 3,
+    };
+    let part = (total.amount / Decimal::from(parts.max(1)))
+        .round_dp_with_strategy(total.currency.decimals(), RoundingStrategy::ToZero);
+    (1..=parts)
+        .map(|number| {
+            let last = number == parts;
+            let amount = if last { total.amount - part * Decimal::from(parts - 1) } else { part };
+            PlanInstalment { number, due_on: from + Months::new(months * (number - 1)), amount }
+        })
+        .collect()
+}

@@ -1,0 +1,279 @@
+//! What the operator is told: the exact words, once each, over a real relay, and never in the way of a letter.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use dunningd::config::Schedule;
+use dunningd::daemon::{self, Alarm, Dispatched, ScanRequest, alarm_text, digest_text, runs_missing};
+use dunningd::model::{Amounts, Calendars, Creditor, CreditorId, Currency, Money, OverdueTotals, RunTotals, Weekdays};
+use dunningd::record::{DigestFacts, WaitingSince};
+use mail_parser::MessageParser;
+use rust_decimal::Decimal;
+
+use crate::support::shell::{CREDITOR, Office, Setup, day, day_plus};
+use crate::support::smtp::{Phase, Reply};
+
+fn shows(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/digest"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn sum(items: u64, accounts: u64, amounts: &[(&str, i64)]) -> OverdueTotals {
+    let money =
+        |(currency, cents): &(&str, i64)| Money::new(Decimal::new(*cents, 2), Currency::parse(currency).unwrap());
+    OverdueTotals { items, accounts, amounts: amounts.iter().map(money).collect::<Amounts>() }
+}
+
+/// A busy morning.
+fn facts() -> DigestFacts {
+    let waits = |what: &str, count, days_ago: i64| WaitingSince {
+        what: what.to_owned(),
+        count,
+        since: day() - chrono::Duration::days(days_ago),
+    };
+    DigestFacts {
+        creditor: CreditorId::parse(CREDITOR).unwrap(),
+        run: "01952b0e-0000-7000-8000-000000000001".parse().unwrap(),
+        business_date: day(),
+        started_at: at("2026-03-10T05:00:01Z"),
+        completed_at: at("2026-03-10T05:01:13Z"),
+        payments_as_of: Some(at("2026-03-10T04:30:00Z")),
+        totals: RunTotals {
+            considered: 120,
+            contacted: 17,
+            reasons: BTreeMap::from([("too_soon".to_owned(), 90), ("no_address".to_owned(), 13)]),
+            overdue: sum(140, 120, &[("EUR", 4_512_075), ("GBP", 12_000)]),
+            undisputed: sum(139, 120, &[("EUR", 4_500_000), ("GBP", 12_000)]),
+            by_outcome: BTreeMap::from([
+                ("demanded".to_owned(), sum(20, 17, &[("EUR", 812_075), ("GBP", 12_000)])),
+                ("too_soon".to_owned(), sum(120, 103, &[("EUR", 3_700_000)])),
+            ]),
+        },
+        tasks_opened: BTreeMap::from([("find_address".to_owned(), 2)]),
+        tasks_open: vec![waits("find_address", 13, 40), waits("resolve_notice", 1, 0)],
+        approvals: vec![waits("awaiting_approval", 2, 3), waits("awaiting_approval", 5, 1)],
+        unresolved: vec![waits("unknown", 1, 1)],
+        log_events: 4711,
+        log_head: "ab".repeat(32),
+    }
+}
+
+#[test]
+fn a_digest_says_it_all_in_one_page() {
+    let text = digest_text(&facts(), chrono_tz::Europe::Rome, Some(3));
+    shows("digest", &format!("{}\n\n{}", text.subject, text.text));
+    let quiet = DigestFacts {
+        totals: RunTotals { considered: 1, ..RunTotals::default() },
+        tasks_opened: BTreeMap::new(),
+        tasks_open: Vec::new(),
+        approvals: Vec::new(),
+        unresolved: Vec::new(),
+        payments_as_of: None,
+        ..facts()
+    };
+    let text = digest_text(&quiet, chrono_tz::Europe::Rome, Some(0));
+    shows("digest_quiet", &format!("{}\n\n{}", text.subject, text.text));
+    assert!(
+        digest_text(&quiet, chrono_tz::Europe::Rome, None).text.contains("  not known; `dunningd ledger check` tells")
+    );
+}
+
+#[test]
+fn an_alarm_says_what_happened_and_what_to_do() {
+    let creditor = CreditorId::parse(CREDITOR).unwrap();
+    let alarms = [Alarm::NoRun, Alarm::Refused("stale_ledger".into()), Alarm::Failed, Alarm::Contract];
+    let mut told = String::new();
+    for (n, alarm) in alarms.iter().enumerate() {
+        let text = alarm_text(&creditor, day(), alarm, (n > 0).then(|| day_plus(0) - chrono::Duration::days(1)));
+        writeln!(told, "{}\n\n{}", text.subject, text.text).unwrap();
+    }
+    shows("alarms", &told);
+}
+
+#[test]
+fn two_working_days_without_a_run_are_missing_ones() {
+    let calendars = Calendars::weekly(Weekdays::MONDAY_TO_FRIDAY);
+    let missing = |last: &str, now: &str| {
+        let policy =
+            dunningd::config::load_from(&dunningd::config::Source::shipped(), std::path::Path::new("."), [], None);
+        let creditor = &policy.unwrap().config.policy.creditors[&CreditorId::parse(CREDITOR).unwrap()];
+        runs_missing(last.parse().unwrap(), at(now), creditor, &calendars, &Schedule::default())
+    };
+    // The last run was on Tuesday the 10th: Wednesday and Thursday are gone by on Thursday after six in the evening.
+    assert!(!missing("2026-03-10", "2026-03-11T20:00:00Z"));
+    assert!(!missing("2026-03-10", "2026-03-12T16:00:00Z"));
+    assert!(missing("2026-03-10", "2026-03-12T17:01:00Z"));
+    assert!(missing("2026-03-10", "2026-03-13T05:00:00Z"));
+    // The last run was on a Friday: the weekend does not count.
+    assert!(!missing("2026-03-13", "2026-03-16T20:00:00Z"));
+    assert!(!missing("2026-03-13", "2026-03-17T05:00:00Z"));
+    assert!(missing("2026-03-13", "2026-03-17T17:01:00Z"));
+}
+
+// --- over the relay ----------------------------------------------------------------------------------------------------
+
+async fn office() -> Office {
+    let setup = Setup {
+        service: "[digest]\nto = [\"desk@tre-aquiloni.test\", \"boss@tre-aquiloni.test\"]\n",
+        ..Setup::default()
+    };
+    let office = Office::with(setup).await;
+    office.accounts(2).await;
+    office
+}
+
+fn scheduled() -> ScanRequest {
+    ScanRequest { scheduled: true, ..Office::request() }
+}
+
+fn creditor(office: &Office) -> Creditor {
+    office.shell.live().config.policy.creditors[&CreditorId::parse(CREDITOR).unwrap()].clone()
+}
+
+async fn send(office: &Office) -> Dispatched {
+    let transport = daemon::transport(&office.shell.live().config.service.mail).unwrap();
+    daemon::send_operator_mails(&office.shell, &transport).await.unwrap()
+}
+
+/// Each mail as `digest run_completed desk accepted`.
+async fn mails(office: &Office) -> Vec<String> {
+    office
+        .lines(
+            "SELECT concat_ws(' ', business_date, kind, cause, split_part(recipient, '@', 1), state)
+             FROM dunning.operator_mail ORDER BY business_date, kind, cause, recipient DESC",
+        )
+        .await
+}
+
+#[tokio::test]
+async fn each_run_of_the_schedule_is_told_once_to_everybody_on_the_list() {
+    let office = office().await;
+    office.scan_as(&scheduled()).await.unwrap();
+    for _ in 0..2 {
+        daemon::write_digest(&office.shell, &creditor(&office), Some(0)).await.unwrap();
+        send(&office).await;
+    }
+    assert_eq!(
+        mails(&office).await,
+        ["2026-03-10 digest run_completed desk accepted", "2026-03-10 digest run_completed boss accepted"]
+    );
+    let sent = office.smtp.messages();
+    assert_eq!(sent.len(), 2);
+    let parsed = MessageParser::default().parse(&sent[0].bytes).unwrap();
+    assert_eq!(parsed.subject(), Some("[dunningd] tre_aquiloni 2026-03-10: 2 of 2 accounts contacted, 0 tasks opened"));
+    assert_eq!(sent[0].from, "solleciti@tre-aquiloni.test");
+    let text = parsed.body_text(0).unwrap();
+    let head =
+        office.lines("SELECT concat(seq, ' events, head ', encode(chain_hash, 'hex')) FROM dunning.event_head").await;
+    assert!(text.contains("  considered 2 = contacted 2 + not contacted 0") && text.contains(&head[0]), "{text}");
+    assert_eq!(parsed.html_body_count(), 1, "the text alone");
+    let bytes = String::from_utf8(sent[0].bytes.clone()).unwrap();
+    assert!(!bytes.contains("Debitore") && !bytes.contains("conti@"), "{bytes}");
+    // The letters of the run wait for nobody.
+    assert_eq!(office.deliver().await.accepted, 2);
+}
+
+#[tokio::test]
+async fn a_scan_by_hand_is_told_to_nobody() {
+    let office = office().await;
+    office.scan().await;
+    daemon::write_digest(&office.shell, &creditor(&office), Some(0)).await.unwrap();
+    assert_eq!(mails(&office).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_digest_whose_daemon_died_is_written_by_the_next_one() {
+    let office = office().await;
+    office.scan_as(&scheduled()).await.unwrap();
+    daemon::write_digest(&office.shell, &creditor(&office), None).await.unwrap();
+    assert_eq!(mails(&office).await, Vec::<String>::new(), "its own daemon may still be about to");
+    office.sql("UPDATE dunning.run SET completed_at = completed_at - interval '6 minutes'").await;
+    daemon::write_digest(&office.shell, &creditor(&office), None).await.unwrap();
+    assert_eq!(mails(&office).await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_the_relay_defers_is_tried_until_it_is_accepted() {
+    let office = office().await;
+    office.scan_as(&scheduled()).await.unwrap();
+    daemon::write_digest(&office.shell, &creditor(&office), Some(0)).await.unwrap();
+    office.smtp.once(Phase::RcptTo, Reply::code(451, "4.2.0 later"));
+    let done = send(&office).await;
+    assert_eq!((done.accepted, done.deferred), (1, 1));
+    let first = office.smtp.messages()[0].message_id.clone();
+    assert_eq!(send(&office).await, Dispatched::default(), "not before its time");
+    office.sql("UPDATE dunning.operator_mail SET next_try_at = now()").await;
+    assert_eq!(send(&office).await.accepted, 1);
+    assert_ne!(office.smtp.messages()[1].message_id, first);
+    assert_eq!(office.count("dunning.operator_mail WHERE state = 'accepted'").await, 2);
+}
+
+#[tokio::test]
+async fn a_mail_of_which_nobody_knows_is_never_sent_again() {
+    let office = office().await;
+    office.scan_as(&scheduled()).await.unwrap();
+    daemon::write_digest(&office.shell, &creditor(&office), Some(0)).await.unwrap();
+    // One sender died on the wire, the other is still at it.
+    office
+        .sql(
+            "UPDATE dunning.operator_mail SET state = 'in_flight', changed_at = now() - interval '2 hours'
+             WHERE recipient LIKE 'desk%';
+             UPDATE dunning.operator_mail SET state = 'in_flight', changed_at = now() WHERE recipient LIKE 'boss%'",
+        )
+        .await;
+    assert_eq!(send(&office).await, Dispatched::default());
+    assert_eq!(
+        mails(&office).await,
+        ["2026-03-10 digest run_completed desk unknown", "2026-03-10 digest run_completed boss in_flight"]
+    );
+    assert_eq!(office.smtp.messages().len(), 0);
+}
+
+#[tokio::test]
+async fn a_refused_run_alarms_once_a_day_and_two_missing_days_once_more() {
+    let mut office = office().await;
+    office.scan_as(&scheduled()).await.unwrap();
+    let alarms = async |office: &Office| {
+        // The schedule asks every minute.
+        for _ in 0..2 {
+            let _ = office.scan_as(&scheduled()).await;
+            daemon::write_alarms(&office.shell, &creditor(office), false).await.unwrap();
+        }
+        let mails = mails(office).await;
+        mails.into_iter().filter(|line| line.contains(" desk ")).collect::<Vec<_>>()
+    };
+    assert_eq!(alarms(&office).await, Vec::<String>::new());
+    let rome = chrono_tz::Europe::Rome;
+    // The payments of Tuesday never come; nobody looks on Wednesday, Thursday, Friday.
+    office.shell.clock = dunningd::clock::Clock::fixed_on(day_plus(1), rome);
+    assert_eq!(alarms(&office).await, ["2026-03-11 alarm refused stale_ledger desk queued"]);
+    office.shell.clock = dunningd::clock::Clock::fixed_on(day_plus(3), rome);
+    assert_eq!(
+        alarms(&office).await,
+        [
+            "2026-03-11 alarm refused stale_ledger desk queued",
+            "2026-03-13 alarm no_run desk queued",
+            "2026-03-13 alarm refused stale_ledger desk queued",
+        ]
+    );
+    daemon::write_alarms(&office.shell, &creditor(&office), true).await.unwrap();
+    assert_eq!(office.count("dunning.operator_mail WHERE cause = 'contract'").await, 2);
+    assert_eq!(send(&office).await.accepted, 8);
+}
+
+#[tokio::test]
+async fn without_a_list_nothing_is_written() {
+    let office = Office::new().await;
+    office.scan_as(&scheduled()).await.unwrap();
+    daemon::write_digest(&office.shell, &creditor(&office), Some(0)).await.unwrap();
+    daemon::write_alarms(&office.shell, &creditor(&office), true).await.unwrap();
+    assert_eq!(office.count("dunning.operator_mail").await, 0);
+}

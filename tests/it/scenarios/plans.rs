@@ -1,0 +1,148 @@
+//! Instalment plans: what they stop, what a missed instalment does, and how items return to their ladder.
+
+use dunningd::model::{CaseChange, Cause, Currency, Every, HoldTarget, Money, OnMissed, equal_parts};
+use proptest::prelude::*;
+use rust_decimal::Decimal;
+
+use crate::support::world::{World, check, check_items, check_tasks, item_id, t, t_plus};
+
+const PARTS: [(i64, &str); 4] = [(10, "100 EUR"), (40, "100 EUR"), (70, "100 EUR"), (100, "100 EUR")];
+
+/// 400 EUR, friendly behind it, and a plan of four instalments agreed today with two days of tolerance.
+fn planned(on_missed: OnMissed) -> World {
+    World::new().owes("A", 12, "300 EUR").owes("B", 12, "100 EUR").reminded("friendly", 9, &["A", "B"]).planned(
+        &PARTS,
+        2,
+        on_missed,
+        &["A", "B"],
+    )
+}
+
+fn open(world: World, a: i64, b: i64) -> World {
+    world.item("A", |item| item.open_amount = Decimal::from(a)).item("B", |item| item.open_amount = Decimal::from(b))
+}
+
+#[test]
+fn a_plan_takes_its_items_out_and_nothing_is_sent_while_it_is_kept() {
+    let world = planned(OnMissed::Instalment);
+    check(&world, "skip all_items_out until T+13");
+    check_items(
+        &world,
+        "A in_plan, B in_plan, plan:1:1:1 not_overdue, plan:1:1:2 not_overdue, plan:1:1:3 not_overdue, plan:1:1:4 not_overdue",
+    );
+    assert_eq!(world.decide().case, CaseChange::Close);
+    for days in 0..13 {
+        assert_ne!(world.on(days).decide().code(), "contact", "T+{days}");
+    }
+    // What was paid is set against the oldest instalments first.
+    let paid = open(world, 180, 100);
+    check_items(&paid, "A in_plan, B in_plan, plan:1:1:2 not_overdue, plan:1:1:3 not_overdue, plan:1:1:4 not_overdue");
+    assert_eq!(paid.decide().items[2].open, Money::new(Decimal::from(80), Currency::parse("EUR").unwrap()));
+}
+
+#[test]
+fn a_missed_instalment_is_demanded_alone_on_the_day_after_its_tolerance_and_once() {
+    let mut world = open(planned(OnMissed::Instalment), 200, 100);
+    check(&world.on(42), "wait before_first_stage until T+43");
+    world.today = t_plus(43);
+    check(&world, "contact plan_missed: demands plan:1:1:2");
+    assert_eq!(world.contacting().next_tone, None);
+    let diary = world.live(20);
+    assert_eq!(diary, ["T+43 plan_missed: plan:1:1:2"]);
+    check_tasks(&world, "after_last_stage plan:1:1:2");
+}
+
+#[test]
+fn when_the_plan_says_so_all_the_rest_falls_due_with_a_missed_instalment() {
+    let world = open(planned(OnMissed::All), 200, 100);
+    check(&world.on(42), "wait before_first_stage until T+43");
+    check(&world.on(43), "contact plan_missed: demands plan:1:1:2, plan:1:1:3, plan:1:1:4");
+    assert!(world.on(43).decide().checks.iter().any(|check| check.rule == "plan" && check.inputs.contains("broken")));
+}
+
+#[test]
+fn an_item_of_a_plan_that_ended_or_was_kept_goes_on_where_it_stood() {
+    let mut world = planned(OnMissed::Instalment).on(5);
+    world.snapshot.plans[0].ended = true;
+    check(&world, "contact firm: demands A, B");
+    let kept = open(planned(OnMissed::Instalment), 0, 0);
+    check(&kept, "skip nothing_open");
+    // What the plan was not about is demanded as before.
+    let more = open(planned(OnMissed::Instalment), 0, 0).owes("C", 12, "50 EUR").on(5);
+    check(&more, "contact friendly: demands C");
+}
+
+#[test]
+fn a_missed_instalment_is_written_about_before_other_items_and_does_not_stop_them() {
+    let world = open(planned(OnMissed::Instalment), 200, 100).owes("C", -10, "50 EUR");
+    check(&world.on(13), "contact friendly: demands C");
+    check(&world.on(43), "contact plan_missed: demands plan:1:1:2; also open C");
+    let mut sent = world.on(43);
+    let decision = sent.decide();
+    sent.happen(&decision);
+    sent.today = t_plus(48);
+    check(&sent, "contact friendly in neutral words: demands C; also open plan:1:1:2");
+}
+
+#[test]
+fn whatever_stops_an_item_of_a_plan_stops_its_instalments() {
+    let late = open(planned(OnMissed::Instalment), 200, 100).on(43);
+    check(&late.clone().disputed("A", Cause::WrongDetails), "skip all_items_out");
+    check(&late.clone().hold(HoldTarget::Item(item_id("B")), None), "skip all_items_out");
+    check(&late.clone().written_off("A"), "skip all_items_out");
+    check(&late.clone().cause(Cause::WrongDetails, Some("A"), 0), "skip all_items_out");
+    check(&late.item("A", |item| item.withdrawn = true), "skip all_items_out");
+}
+
+#[test]
+fn a_credit_note_for_an_item_of_a_plan_pays_the_oldest_instalments_and_nothing_twice() {
+    let world = planned(OnMissed::Instalment).credit_note_for("N", "A", "250 EUR").on(43);
+    check(&world, "skip all_items_out until T+73");
+    check(&world.on(73), "contact plan_missed: demands plan:1:1:3");
+    assert_eq!(world.on(73).decide().items[3].to_pay().amount, Decimal::from(50));
+}
+
+#[test]
+fn what_is_overdue_counts_the_instalments_and_not_the_items_behind_them() {
+    let decision = open(planned(OnMissed::Instalment), 200, 100).on(43).decide();
+    let overdue: Vec<&str> =
+        decision.items.iter().filter(|item| item.is_overdue_debit()).map(|item| item.item.as_str()).collect();
+    assert_eq!(overdue, ["plan:1:1:2"]);
+}
+
+proptest! {
+    #[test]
+    fn equal_parts_add_up_to_the_amount(cents in 1000_i64..10_000_000, parts in 1_u32..=36) {
+        for (code, scale) in [("EUR", 2), ("JPY", 0)] {
+            let total = Money::new(Decimal::new(cents, scale), Currency::parse(code).unwrap());
+            let all = equal_parts(total, parts, Every::Month, t());
+            prop_assert_eq!(all.iter().map(|one| one.amount).sum::<Decimal>(), total.amount);
+            prop_assert!(all.iter().all(|one| one.amount > Decimal::ZERO && one.amount.normalize().scale() <= scale));
+            prop_assert!(all.windows(2).all(|pair| pair[0].due_on < pair[1].due_on));
+        }
+    }
+
+    /// Whatever was paid, and whatever the day: what is left of the instalments is what is left of the items, an item
+    /// in a plan is never demanded, and of the instalments only missed ones.
+    #[test]
+    fn instalments_and_items_agree(paid_a in 0_i64..=300, paid_b in 0_i64..=100, days in 0_i64..200, all in any::<bool>()) {
+        let on_missed = if all { OnMissed::All } else { OnMissed::Instalment };
+        let world = open(planned(on_missed), 300 - paid_a, 100 - paid_b).on(days);
+        let decision = world.decide();
+        let left: Decimal =
+            decision.items.iter().filter(|i| i.item.as_str().starts_with("plan:")).map(|i| i.open.amount).sum();
+        prop_assert_eq!(left, Decimal::from(400 - paid_a - paid_b));
+        for item in decision.items.iter().filter(|item| item.code.as_str() == "demanded") {
+            prop_assert!(item.item.as_str().starts_with("plan:"), "{}", item.item);
+            prop_assert!(item.days_past_due > Some(2));
+        }
+    }
+}
+
+#[test]
+fn the_last_of_equal_parts_holds_what_cannot_be_divided() {
+    let total = Money::new(Decimal::new(10_000, 2), Currency::parse("EUR").unwrap());
+    let parts = equal_parts(total, 3, Every::Quarter, t());
+    let told: Vec<String> = parts.iter().map(|one| format!("{} {}", one.due_on, one.amount)).collect();
+    assert_eq!(told, ["2026-03-18 33.33", "2026-06-18 33.33", "2026-09-18 33.34"]);
+}
