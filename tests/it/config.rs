@@ -266,7 +266,7 @@ fn an_unknown_key_is_an_error_in_every_section_of_every_file() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 54);
+    assert_eq!(tried, 55);
 }
 
 #[test]
