@@ -69,3 +69,9 @@ impl Clock {
         Uuid::now_v7()
     }
 }
+
+/// How long this machine has run, the time it slept included: for spans that must not seem short because it slept.
+#[must_use]
+pub fn since_boot() -> std::time::Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(std::time::Duration::MAX, Into::into)
+}

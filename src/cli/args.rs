@@ -42,7 +42,7 @@ pub(super) enum Command {
     /// Check configuration and templates; shows every finding at once
     Check,
     /// Run as a service: scan by schedule, deliver, until SIGTERM
-    Run,
+    Run(AcceptArgs),
     /// Make the running service read its configuration again
     Reload,
     /// Show runs, queue, tasks and the head of the log
@@ -132,6 +132,16 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct AcceptArgs {
+    /// Go on although the contact log is not the one that this machine last saw: the database was restored
+    #[arg(long, requires = "reason")]
+    pub(super) accept_database: bool,
+    /// Why that is right; it goes into the log
+    #[arg(long, value_name = "TEXT", requires = "accept_database")]
+    pub(super) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct DemoArgs {
     /// Where mails and the exported log go [default: a new folder for temporary files]
     #[arg(long, value_name = "DIR")]
@@ -152,6 +162,8 @@ pub(super) struct ScanArgs {
     /// Deliver what is queued as well
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) deliver: bool,
+    #[command(flatten)]
+    pub(super) accept: AcceptArgs,
     /// See the ledger as it stood on that day, and be that day
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(super) as_of: Option<NaiveDate>,

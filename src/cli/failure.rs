@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::output::say;
-use crate::daemon::{EntryError, LoadError, OpeningError, ScanError, TransportError};
+use crate::daemon::{EntryError, LoadError, OpeningError, ScanError, StateError, TransportError};
 use crate::record::{RecordError, RegisterError, TaskError};
 
 /// An exit code; the list is in the README.
@@ -73,6 +73,16 @@ impl From<RecordError> for Failure {
             _ => Exit::UNEXPECTED,
         };
         Self::new(exit, error.to_string())
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Record(error) => error.into(),
+            StateError::LogDiffers { .. } => Self::new(Exit::REFUSED, error.to_string()),
+            StateError::Journal(_) => Self::new(Exit::CONFIG, error.to_string()),
+        }
     }
 }
 

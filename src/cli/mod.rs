@@ -60,7 +60,7 @@ async fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Init { directory } => setup::init(directory),
         Command::Migrate => setup::migrate(cli).await,
         Command::Check => setup::check(cli),
-        Command::Run => service::run(cli).await,
+        Command::Run(args) => service::run(cli, args).await,
         Command::Reload => service::reload(),
         Command::Status => service::status(cli).await,
         Command::Scan(args) => scan::scan(cli, args).await,

@@ -16,6 +16,7 @@ use super::connect;
 use super::failure::{Exit, Failure};
 use super::output::{say, say_part};
 use super::release::in_words;
+use super::service::accept;
 
 pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
     let request = ScanRequest {
@@ -26,6 +27,7 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         ..ScanRequest::default()
     };
     let shell = connect::shell(cli, None).await?;
+    accept(&shell, &args.accept).await?;
     let mut decisions = Vec::new();
     let json = cli.json;
     let report = daemon::scan(&shell, &request, &mut |decision| match (args.why, json) {
@@ -77,8 +79,8 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         || report.quarantined > 0
         || report.runs.iter().any(|run| !run.failures.is_empty())
         || dispatched.as_ref().is_some_and(|done| !done.all_accepted());
-    let not_adopted = dispatched.as_ref().is_some_and(|done| done.not_adopted.is_some());
-    Ok(if !report.refused.is_empty() || not_adopted {
+    let may_not = dispatched.as_ref().is_some_and(|done| done.not_adopted.is_some() || done.stopped.is_some());
+    Ok(if !report.refused.is_empty() || may_not {
         Exit::REFUSED
     } else if relay_down {
         Exit::UNAVAILABLE
@@ -175,6 +177,9 @@ pub(super) fn human(report: &ScanReport, dispatched: Option<&Dispatched>) -> Str
         );
         if let Some(why) = &done.not_adopted {
             let _ = writeln!(out, "NOTHING WAS SENT: {why}");
+        }
+        if let Some(why) = &done.stopped {
+            let _ = writeln!(out, "NOTHING MORE WAS SENT: {why}");
         }
         if let Some(waiting) = &done.waiting {
             let _ = writeln!(out, "the rest waits: {waiting}");

@@ -9,19 +9,20 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
-use crate::daemon::{self, ServeError};
+use crate::daemon::{self, ServeError, Shell};
 use crate::model::ReleaseState;
 use crate::record::{self, RunRow, SchemaState};
 
-use super::args::Cli;
+use super::args::{AcceptArgs, Cli};
 use super::connect;
 use super::failure::{Exit, Failure};
 use super::output::say;
 use super::release::in_words;
 
-pub(super) async fn run(cli: &Cli) -> Result<Exit, Failure> {
+pub(super) async fn run(cli: &Cli, args: &AcceptArgs) -> Result<Exit, Failure> {
     let shell = Arc::new(connect::shell(cli, Some("dunningd run")).await?);
     start_log(&shell.live().config.service.log)?;
+    accept(&shell, args).await?;
     let load = || connect::load(cli);
     let on_reload = |result: Result<&daemon::Live, daemon::LoadError>| {
         if let Err(error) = result {
@@ -32,9 +33,18 @@ pub(super) async fn run(cli: &Cli) -> Result<Exit, Failure> {
         ServeError::Schema(SchemaState::Current) => Failure::unexpected("the schema is current"),
         ServeError::Schema(_) | ServeError::Transport(_) => Failure::new(Exit::CONFIG, error.to_string()),
         ServeError::Record(error) => error.into(),
+        ServeError::State(error) => error.into(),
         other => Failure::unexpected(other.to_string()),
     })?;
     Ok(Exit::DONE)
+}
+
+/// Goes on with a database that was restored, where that is asked for.
+pub(super) async fn accept(shell: &Shell, args: &AcceptArgs) -> Result<(), Failure> {
+    match args.reason.as_deref().filter(|_| args.accept_database) {
+        Some(reason) => Ok(daemon::accept_database(shell, reason).await?),
+        None => Ok(()),
+    }
 }
 
 /// The service log: to journald under systemd, as text on a terminal, else as JSON. No debtor's name or address.

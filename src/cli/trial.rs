@@ -30,7 +30,7 @@ pub(super) async fn demo(cli: &Cli, args: &DemoArgs) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::UNAVAILABLE, error.to_string()))?;
     let sink = Sink::start().await.map_err(|error| Failure::unexpected(error.to_string()))?;
     let (host, port) = relay(args, &sink)?;
-    let shell = world(&cluster, &host, port).await?;
+    let shell = world(&cluster, &output, &host, port).await?;
     tell(
         cli,
         &format!(
@@ -102,7 +102,7 @@ fn relay(args: &DemoArgs, sink: &Sink) -> Result<(String, u16), Failure> {
 }
 
 /// A shell over a fresh database, as the application's role, with a clock that stands still.
-async fn world(cluster: &Cluster, host: &str, port: u16) -> Result<Shell, Failure> {
+async fn world(cluster: &Cluster, output: &Path, host: &str, port: u16) -> Result<Shell, Failure> {
     let cluster_failed = |error: demo::ClusterError| Failure::new(Exit::UNAVAILABLE, error.to_string());
     cluster.create_database("demo").await.map_err(cluster_failed)?;
     cluster.prepare("demo").await.map_err(cluster_failed)?;
@@ -112,7 +112,9 @@ async fn world(cluster: &Cluster, host: &str, port: u16) -> Result<Shell, Failur
     connection.close().await?;
 
     let sources = demo::configuration(&app, &admin, host, port);
-    let loaded = config::load_from(&sources, Path::new("."), BTreeMap::new(), None)
+    let state = output.join("state").display().to_string();
+    let variables = BTreeMap::from([("DUNNINGD__STATE__DIRECTORY".to_owned(), state)]);
+    let loaded = config::load_from(&sources, Path::new("."), variables, None)
         .map_err(|findings| Failure::new(Exit::CONFIG, findings.to_string()))?;
     let templates = TemplateSet::builtin()
         .map_err(|findings| daemon::LoadError { config: config::Findings::default(), templates: findings })?;

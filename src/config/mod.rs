@@ -23,6 +23,7 @@ pub use findings::{Finding, FindingCode, Findings, Place, Severity};
 pub use mail::{Mail, Recipients, Security, Smtp, Timeouts};
 pub use service::{
     Database, Digest, Dispatch, Environment, FreshnessRule, Log, LogFormat, Schedule, Secret, SecretError, Service,
+    State,
 };
 pub use source::{Part, Source};
 
@@ -218,11 +219,15 @@ fn assemble(
 
     let mut document = Document::parse(Part::Service, sources, &mut found);
     document.complete &= !unread.iter().any(|unread| unread.part == Part::Service);
+    let env: Vec<(String, String)> = env.into_iter().collect();
+    // systemd separates several by colons; the first one is ours.
+    let state_dir = env.iter().find(|(key, _)| key == "STATE_DIRECTORY");
+    let state_dir = state_dir.and_then(|(_, value)| value.split(':').next()).map(PathBuf::from);
     for table in tree::variables(env) {
         document.table.merge(table);
     }
     let notes = Notes::new(sources, !document.complete);
-    let around = Surroundings { dir, credentials_dir };
+    let around = Surroundings { dir, credentials_dir, state_dir: state_dir.as_deref() };
     let service = service::read(Section::root(&notes, &document.table), around);
     found.extend(notes.into_findings());
 

@@ -32,6 +32,8 @@ pub struct Service {
     pub mail: Mail,
     /// `[dispatch]`
     pub dispatch: Dispatch,
+    /// `[state]`
+    pub state: State,
     /// `[schedule]`
     pub schedule: Schedule,
     /// `[freshness]`
@@ -70,6 +72,14 @@ pub struct Dispatch {
     pub retry_last: Duration,
     /// `max_tries`: tries that got a reply about the recipient or the content, 1 to 100. Default 12.
     pub max_tries: u32,
+}
+
+/// `[state]`: what the daemon keeps on this machine besides the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// `directory`: where the journal of the relay's replies lies. Default: what systemd names in `STATE_DIRECTORY`,
+    /// else `/var/lib/dunningd`.
+    pub directory: PathBuf,
 }
 
 /// `[schedule]`: the hours of a day in which runs begin, in each creditor's own zone.
@@ -185,6 +195,8 @@ impl Secret {
 pub(super) struct Surroundings<'a> {
     pub(super) dir: &'a Path,
     pub(super) credentials_dir: Option<&'a Path>,
+    /// What systemd names in `STATE_DIRECTORY`.
+    pub(super) state_dir: Option<&'a Path>,
 }
 
 impl Surroundings<'_> {
@@ -238,6 +250,7 @@ pub(super) fn read(mut root: Section<'_>, around: Surroundings<'_>) -> Option<Se
         check_lease(root.notes, Dispatch::default().lease, None, holding);
         Dispatch::default()
     };
+    let state = State::read(root.section("state"), around);
     let schedule = root.section("schedule").map_or_else(Schedule::default, Schedule::read);
     let freshness = root.section("freshness").map_or(Some(FreshnessRule::PreviousWorkingDay), FreshnessRule::read);
     let log = root.section("log").map_or_else(Log::default, |section| Log::read(section, around));
@@ -248,6 +261,7 @@ pub(super) fn read(mut root: Section<'_>, around: Surroundings<'_>) -> Option<Se
         database: database?,
         mail: mail?.mail,
         dispatch,
+        state,
         schedule,
         freshness: freshness?,
         log,
@@ -338,6 +352,18 @@ fn check_lease(notes: &Notes<'_>, lease: Duration, at: Option<Origin>, holding: 
         (holding.timeouts + CHECK).as_secs()
     );
     notes.add(FindingCode::LeaseTooShort, &origin, message);
+}
+
+impl State {
+    fn read(section: Option<Section<'_>>, around: Surroundings<'_>) -> Self {
+        let named = section.and_then(|mut section| {
+            let directory = around.path(&mut section, "directory");
+            section.close();
+            directory
+        });
+        let given = around.state_dir.unwrap_or(Path::new("/var/lib/dunningd"));
+        Self { directory: named.unwrap_or_else(|| given.to_owned()) }
+    }
 }
 
 impl Default for Schedule {

@@ -22,6 +22,12 @@ pub(super) enum Lesson {
     Failed(String),
 }
 
+impl Lesson {
+    pub(super) fn failed(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
+}
+
 /// A breaker that opened or closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Change {

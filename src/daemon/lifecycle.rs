@@ -9,11 +9,13 @@ use tokio::sync::Notify;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 
+use crate::deliver::Transport;
 use crate::model::Creditor;
 use crate::record::{self, RecordError, SchemaState};
 
 use super::digest::{send_operator_mails, write_alarms, write_digest};
 use super::live::{Live, LoadError, TransportError, destination, transport};
+use super::replies::{StateError, journal};
 use super::schedule::{Due, run_due};
 use super::upkeep::{anchor_after_run, anchor_when_due, end_retention};
 use super::{ScanError, ScanRequest, Shell, dispatch, scan, standing};
@@ -29,6 +31,8 @@ pub enum ServeError {
     Record(#[from] RecordError),
     #[error(transparent)]
     Transport(#[from] TransportError),
+    #[error(transparent)]
+    State(#[from] StateError),
     #[error("the schedule: {0}")]
     Schedule(#[from] JobSchedulerError),
     #[error("signals: {0}")]
@@ -56,7 +60,8 @@ const UPKEEP_EVERY: Duration = Duration::from_mins(10);
 /// `load` reads the configuration anew; it is put in force only when all of it is valid.
 ///
 /// # Errors
-/// When the schema is not current, the transport cannot be made, or the database is gone at the start.
+/// When the schema is not current, the transport cannot be made, the database is gone at the start, replies cannot be
+/// kept, or the contact log is not the one that this machine last saw.
 pub async fn serve(
     shell: Arc<Shell>,
     load: impl Fn() -> Result<Live, LoadError> + Send,
@@ -69,8 +74,10 @@ pub async fn serve(
         SchemaState::Current => {}
         other => return Err(ServeError::Schema(other)),
     }
+    if let Transport::Smtp(_) = transport(&shell.live().config.service.mail)? {
+        journal(&shell, &mut connection).await?;
+    }
     drop(connection);
-    transport(&shell.live().config.service.mail)?;
 
     let stop = CancellationToken::new();
     let bell = Arc::new(Notify::new());
@@ -273,6 +280,10 @@ async fn dispatch_loop(shell: &Shell, queued: &Notify, stop: &CancellationToken)
             Ok(done) => {
                 if let Some(why) = &done.not_adopted {
                     tracing::error!(why, "NOTHING IS SENT from this database");
+                    wait = AFTER_FAILURE;
+                }
+                if let Some(why) = &done.stopped {
+                    tracing::error!(why, "NOTHING IS SENT");
                     wait = AFTER_FAILURE;
                 }
                 if let Some(error) = &done.relay_error {

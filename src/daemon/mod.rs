@@ -1,8 +1,8 @@
 //! The shell: the only place that knows all the others.
 //!
 //! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision
-//! into a letter, `register` records what people say, `approval` is what they let out, `dispatch` delivers and `breakers`
-//! stop it, `schedule` says when a run is due, `window` at which hours a notice may leave, `simulate` tries a policy on
+//! into a letter, `register` records what people say, `approval` is what they let out, `dispatch` delivers, `breakers`
+//! stop it, `replies` remembers what relays said, `schedule` says when a run is due, `window` at which hours a notice may leave, `simulate` tries a policy on
 //! the past, `upkeep` signs checkpoints and ends retention, `dossier` tells all about one account, `digest` tells the
 //! operator, `lifecycle` is the service: signals, reload, drain.
 
@@ -17,6 +17,7 @@ mod lifecycle;
 mod live;
 mod opening;
 mod register;
+mod replies;
 mod run;
 mod scan;
 mod schedule;
@@ -30,7 +31,7 @@ use arc_swap::ArcSwap;
 use sqlx::PgPool;
 
 use crate::clock::Clock;
-use crate::deliver::Pace;
+use crate::deliver::{Journal, Pace};
 use crate::model::Actor;
 
 pub use approval::{Approved, approve, drop_waiting};
@@ -46,6 +47,7 @@ pub use register::{
     CallRequest, ContactRequest, EntryError, LadderMove, Parts, PlanRequest, PromiseRequest, agree_plan, call,
     end_plan, enter_contact, ladder_move, move_ladder, plans, promise, promises, waive, withdraw_promise,
 };
+pub use replies::{StateError, accept_database, journal};
 pub use scan::{Page, RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan, standing};
 pub use schedule::{Due, payments_needed, run_due, runs_missing};
 pub use simulate::{
@@ -65,6 +67,8 @@ pub struct Shell {
     pub actor: Actor,
     /// What this process sent lately.
     pace: Mutex<Pace>,
+    /// What relays answered; opened by whoever delivers first.
+    journal: tokio::sync::Mutex<Option<Arc<Journal>>>,
     /// Which machine this is: a database is adopted for it.
     pub host: String,
 }
@@ -73,7 +77,15 @@ impl Shell {
     /// A shell over that database with that configuration.
     #[must_use]
     pub fn new(pool: PgPool, live: Live, clock: Clock, actor: Actor) -> Self {
-        Self { pool, live: ArcSwap::from_pointee(live), clock, actor, pace: Mutex::default(), host: host_id() }
+        Self {
+            pool,
+            live: ArcSwap::from_pointee(live),
+            clock,
+            actor,
+            pace: Mutex::default(),
+            journal: tokio::sync::Mutex::default(),
+            host: host_id(),
+        }
     }
 
     /// The configuration in force; stays the same for whoever holds it.

@@ -10,6 +10,7 @@
 
 mod extensions;
 mod file;
+mod journal;
 mod message;
 mod outcome;
 mod pace;
@@ -20,6 +21,7 @@ mod wire;
 
 pub use extensions::Extensions;
 pub use file::FileTransport;
+pub use journal::{Ending, Journal, JournalError, LogHead};
 pub use message::{BuildError, build, text_of};
 pub use outcome::{DeliveryError, classify};
 pub use pace::{Limits, Pace};

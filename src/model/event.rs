@@ -63,6 +63,8 @@ pub enum EventKind {
     Resumed,
     ModeChanged,
     DatabaseAdopted,
+    /// The log is shorter than, or not the one that, this machine last saw; a person said that it counts.
+    DatabaseAccepted,
     TaskOpened,
     TaskClosed,
     ItemWithdrawn,
@@ -124,6 +126,7 @@ impl EventKind {
             Self::Resumed => "resumed",
             Self::ModeChanged => "mode_changed",
             Self::DatabaseAdopted => "database_adopted",
+            Self::DatabaseAccepted => "database_accepted",
             Self::TaskOpened => "task_opened",
             Self::TaskClosed => "task_closed",
             Self::ItemWithdrawn => "item_withdrawn",

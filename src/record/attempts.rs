@@ -4,14 +4,18 @@
 //! 1. before the claim: a queued notice; the next worker takes it;
 //! 2. after the claim, before the check: a claimed notice whose lease runs out; it is claimed again, one try burnt;
 //! 3. after the check: `in_flight`, which nobody reclaims; the sweep makes it `unknown` when its time is over;
-//! 4. after the relay's reply, before the commit: as 3. What is not known to be accepted is never called so.
+//! 4. after the relay's reply, before the commit: as 3, and the journal of replies on the machine that heard it settles
+//!    the notice once that machine works again, before or after the sweep. Without it, what is not known to be accepted
+//!    is never called so.
+//!
+//! Workers ask in groups: one statement claims, checks or settles for all of them.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, EmailAddress, Event, EventKind, Fault, Outcome, Reply};
+use crate::model::{Actor, CancelReason, EmailAddress, Event, EventKind, Fault, Outcome, Phase, Reply, TaskKind};
 
 use super::notices::commitment;
 use super::{RecordError, append, inconsistent};
@@ -21,7 +25,8 @@ use super::{RecordError, append, inconsistent};
 pub struct ClaimedNotice {
     pub notice: Uuid,
     pub attempt: Uuid,
-    token: Uuid,
+    /// Names the claim; whoever holds another one may neither send nor settle.
+    pub token: Uuid,
     pub creditor: String,
     pub account: String,
     pub stage: String,
@@ -52,88 +57,152 @@ impl ClaimedNotice {
     }
 }
 
-/// Claims the next notice that is due and whose send window is open, with a lease of that many seconds by the database's
-/// clock. Passed over are the domains that have to wait, and what waits behind a breaker; whoever claims when such a wait
-/// is over is the probe, and the others wait on for as long as its lease.
+/// Claims the next notices that are due and whose send window is open, one for each of these attempts, with a lease of
+/// that many seconds by the database's clock. Passed over are the domains that have to wait, and what waits behind a
+/// breaker; when such a wait is over one notice alone is claimed as the probe, and the others wait on for as long as its
+/// lease. In the order in which they were made.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn claim(
     connection: &mut PgConnection,
-    attempt: Uuid,
+    attempts: &[Uuid],
     token: Uuid,
     lease_seconds: u32,
     waiting_domains: &[String],
-) -> Result<Option<ClaimedNotice>, RecordError> {
-    let row = sqlx::query!(
-        "WITH next AS (
-             SELECT notice_id, state FROM dunning.notice
-             WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
-                    OR state = 'claimed' AND lease_until < clock_timestamp())
-               AND coalesce(not_before, '-infinity') <= clock_timestamp()
-               AND (send_windows IS NULL OR send_windows @> clock_timestamp()
-                    OR upper(send_windows) <= clock_timestamp())
+) -> Result<Vec<ClaimedNotice>, RecordError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"WITH due AS (
+             SELECT n.notice_id, n.state, n.created_at FROM dunning.notice n JOIN dunning.message m USING (notice_id)
+             WHERE n.state IN ('queued', 'deferred', 'claimed')
+               AND (n.state IN ('queued', 'deferred') AND coalesce(n.next_try_at, '-infinity') <= clock_timestamp()
+                    OR n.state = 'claimed' AND n.lease_until < clock_timestamp())
+               AND coalesce(n.not_before, '-infinity') <= clock_timestamp()
+               AND (n.send_windows IS NULL OR n.send_windows @> clock_timestamp()
+                    OR upper(n.send_windows) <= clock_timestamp())
                AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
-               AND NOT dunning.waits_for_breaker(creditor, stage, language)
-               AND split_part(recipient_key, '@', 2) <> ALL ($3)
-             ORDER BY created_at, notice_id LIMIT 1 FOR UPDATE SKIP LOCKED)
-         UPDATE dunning.notice n
-         SET state = 'claimed', lease_token = $1, lease_until = clock_timestamp() + make_interval(secs => $2),
-             tries = tries + CASE WHEN next.state = 'claimed' THEN 1 ELSE 0 END, changed_at = clock_timestamp()
-         FROM next, dunning.message m
-         WHERE n.notice_id = next.notice_id AND m.notice_id = n.notice_id
-         RETURNING n.notice_id, n.creditor, n.account_id, n.stage, n.language, n.message_id, n.as_of, n.business_date,
-             n.valid_until, n.tries, n.redirected, n.approved_at IS NOT NULL AS \"approved!\", m.sender, m.recipient,
-             m.bytes, m.salt",
+               AND NOT dunning.waits_for_breaker(n.creditor, n.stage, n.language)
+               AND split_part(n.recipient_key, '@', 2) <> ALL ($4)
+             ORDER BY n.created_at, n.notice_id
+             LIMIT CASE WHEN EXISTS (SELECT FROM dunning.breaker WHERE kind <> 'relay' AND until <= clock_timestamp()) THEN 1
+                        ELSE cardinality($1::uuid[]) END
+             FOR UPDATE OF n SKIP LOCKED),
+         next AS (
+             SELECT due.notice_id, due.state, a.attempt_id
+             FROM (SELECT *, row_number() OVER (ORDER BY created_at, notice_id) AS place FROM due) due
+             JOIN unnest($1::uuid[]) WITH ORDINALITY AS a (attempt_id, place) USING (place)),
+         claimed AS (
+             UPDATE dunning.notice n
+             SET state = 'claimed', lease_token = $2, lease_until = clock_timestamp() + make_interval(secs => $3),
+                 tries = tries + CASE WHEN next.state = 'claimed' THEN 1 ELSE 0 END, changed_at = clock_timestamp()
+             FROM next WHERE n.notice_id = next.notice_id
+             RETURNING n.*, next.attempt_id),
+         attempted AS (
+             INSERT INTO dunning.attempt (attempt_id, notice_id, number, started_at)
+             SELECT next.attempt_id, next.notice_id,
+                 (SELECT count(*) + 1 FROM dunning.attempt a WHERE a.notice_id = next.notice_id), clock_timestamp()
+             FROM next),
+         probing AS (
+             UPDATE dunning.breaker b SET until = clock_timestamp() + make_interval(secs => $3), probing = true
+             FROM claimed c
+             WHERE b.until <= clock_timestamp()
+               AND (b.kind = 'sender' AND b.subject = c.creditor
+                    OR b.kind = 'content' AND b.subject = concat_ws('/', c.creditor, c.stage, c.language)))
+         SELECT c.notice_id, c.attempt_id AS "attempt_id!", c.lease_token AS "token!", c.creditor, c.account_id, c.stage,
+             c.language, c.message_id, c.as_of, c.business_date, c.valid_until, c.tries, c.redirected,
+             c.approved_at IS NOT NULL AS "approved!", m.sender, m.recipient, m.bytes, m.salt
+         FROM claimed c JOIN dunning.message m USING (notice_id)
+         ORDER BY c.created_at, c.notice_id"#,
+        attempts,
         token,
         f64::from(lease_seconds),
         waiting_domains
     )
-    .fetch_optional(&mut *connection)
+    .fetch_all(connection)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    sqlx::query!(
-        "INSERT INTO dunning.attempt (attempt_id, notice_id, number, started_at)
-         SELECT $1, $2, count(*) + 1, clock_timestamp() FROM dunning.attempt WHERE notice_id = $2",
+    rows.into_iter().map(ClaimedNotice::try_from).collect()
+}
+
+/// The claim under which an attempt was made whose end the database was not told; `None` when it says something else by
+/// now.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn open_attempt(
+    connection: &mut PgConnection,
+    attempt: Uuid,
+    token: Uuid,
+) -> Result<Option<ClaimedNotice>, RecordError> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT n.notice_id, a.attempt_id, $2::uuid AS "token!", n.creditor, n.account_id, n.stage, n.language,
+               n.message_id, n.as_of, n.business_date, n.valid_until, n.tries, n.redirected,
+               n.approved_at IS NOT NULL AS "approved!", m.sender, m.recipient, m.bytes, m.salt
+           FROM dunning.attempt a JOIN dunning.notice n USING (notice_id) JOIN dunning.message m USING (notice_id)
+           WHERE a.attempt_id = $1
+             AND (n.lease_token = $2 AND n.state IN ('claimed', 'in_flight')
+                  OR n.state = 'unknown' AND n.reason = 'instance_died' AND NOT n.redirected
+                     AND a.detail = 'instance_died')"#,
         attempt,
-        row.notice_id
+        token
     )
-    .execute(&mut *connection)
+    .fetch_optional(connection)
     .await?;
-    sqlx::query!(
-        "UPDATE dunning.breaker SET until = clock_timestamp() + make_interval(secs => $4), probing = true
-         WHERE until <= clock_timestamp()
-           AND (kind = 'sender' AND subject = $1 OR kind = 'content' AND subject = concat_ws('/', $1, $2::text, $3::text))",
-        row.creditor,
-        row.stage,
-        row.language,
-        f64::from(lease_seconds)
-    )
-    .execute(connection)
-    .await?;
-    let address = |text: &str, column| {
-        EmailAddress::parse(text).map_err(|_| inconsistent("dunning.message", column, "an address that does not parse"))
-    };
-    Ok(Some(ClaimedNotice {
-        notice: row.notice_id,
-        attempt,
-        token,
-        creditor: row.creditor,
-        account: row.account_id,
-        stage: row.stage,
-        language: row.language,
-        message_id: row.message_id,
-        sender: address(&row.sender, "sender")?,
-        recipient: address(&row.recipient, "recipient")?,
-        bytes: row.bytes,
-        salt: row.salt,
-        as_of: row.as_of,
-        business_date: row.business_date,
-        valid_until: row.valid_until,
-        tries: u32::try_from(row.tries).unwrap_or(0),
-        approved: row.approved,
-        redirected: row.redirected,
-    }))
+    row.map(ClaimedNotice::try_from).transpose()
+}
+
+/// As the database gives it.
+struct Row {
+    notice_id: Uuid,
+    attempt_id: Uuid,
+    token: Uuid,
+    creditor: String,
+    account_id: String,
+    stage: String,
+    language: String,
+    message_id: String,
+    as_of: Option<NaiveDate>,
+    business_date: NaiveDate,
+    valid_until: NaiveDate,
+    tries: i32,
+    redirected: bool,
+    approved: bool,
+    sender: String,
+    recipient: String,
+    bytes: Vec<u8>,
+    salt: Vec<u8>,
+}
+
+impl TryFrom<Row> for ClaimedNotice {
+    type Error = RecordError;
+
+    fn try_from(row: Row) -> Result<Self, RecordError> {
+        let address = |text: &str, column| {
+            EmailAddress::parse(text)
+                .map_err(|_| inconsistent("dunning.message", column, "an address that does not parse"))
+        };
+        Ok(Self {
+            notice: row.notice_id,
+            attempt: row.attempt_id,
+            token: row.token,
+            sender: address(&row.sender, "sender")?,
+            recipient: address(&row.recipient, "recipient")?,
+            creditor: row.creditor,
+            account: row.account_id,
+            stage: row.stage,
+            language: row.language,
+            message_id: row.message_id,
+            bytes: row.bytes,
+            salt: row.salt,
+            as_of: row.as_of,
+            business_date: row.business_date,
+            valid_until: row.valid_until,
+            tries: u32::try_from(row.tries).unwrap_or(0),
+            approved: row.approved,
+            redirected: row.redirected,
+        })
+    }
 }
 
 /// Whether a notice could be claimed now.
@@ -144,7 +213,8 @@ pub async fn anything_due(connection: &mut PgConnection, waiting_domains: &[Stri
     let due = sqlx::query_scalar!(
         r#"SELECT EXISTS (
                SELECT FROM dunning.notice
-               WHERE (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
+               WHERE state IN ('queued', 'deferred', 'claimed')
+                 AND (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
                       OR state = 'claimed' AND lease_until < clock_timestamp())
                  AND coalesce(not_before, '-infinity') <= clock_timestamp()
                  AND (send_windows IS NULL OR send_windows @> clock_timestamp()
@@ -180,44 +250,61 @@ pub enum Checked {
     LeaseLost,
 }
 
-/// The last check: one statement that asks everything again and moves the notice to `in_flight`. Called when the
-/// session stands at RCPT-ok; after it the body has to follow within two seconds.
+/// The last check: one statement that asks everything again and moves the notices to `in_flight` that pass. Called when
+/// their sessions stand at RCPT-ok; after it the bodies have to follow within two seconds. The answers come in the order
+/// of the questions; those that did not pass are cancelled, each with its reason.
 ///
 /// # Errors
 /// When the database refuses; then nothing may be sent.
 pub async fn in_flight_check(
     connection: &mut PgConnection,
-    check: &LastCheck<'_>,
+    checks: &[LastCheck<'_>],
     in_flight_seconds: u32,
     actor: &Actor,
-) -> Result<Checked, RecordError> {
-    let claimed = check.claimed;
-    let moved = sqlx::query!(
+) -> Result<Vec<Checked>, RecordError> {
+    let notices: Vec<Uuid> = checks.iter().map(|check| check.claimed.notice).collect();
+    let tokens: Vec<Uuid> = checks.iter().map(|check| check.claimed.token).collect();
+    let days: Vec<NaiveDate> = checks.iter().map(|check| check.today).collect();
+    let needed: Vec<Option<DateTime<Utc>>> = checks.iter().map(|check| check.payments_not_before).collect();
+    let passed = sqlx::query_scalar!(
         "UPDATE dunning.notice n
-         SET state = 'in_flight', counted_on = $3, lease_until = clock_timestamp() + make_interval(secs => $5),
+         SET state = 'in_flight', counted_on = c.today, lease_until = clock_timestamp() + make_interval(secs => $5),
              changed_at = clock_timestamp()
-         WHERE n.notice_id = $1 AND n.lease_token = $2 AND n.state = 'claimed' AND n.lease_until > clock_timestamp()
-           AND n.valid_until >= $3 AND coalesce(upper(n.send_windows), 'infinity') > clock_timestamp()
+         FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::timestamptz[]) AS c (notice_id, token, today, needed)
+         WHERE n.notice_id = c.notice_id AND n.lease_token = c.token AND n.state = 'claimed'
+           AND n.lease_until > clock_timestamp()
+           AND n.valid_until >= c.today AND coalesce(upper(n.send_windows), 'infinity') > clock_timestamp()
            AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
-           AND ($4::timestamptz IS NULL OR (SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
-                                            WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= $4)
+           AND (c.needed IS NULL OR (SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
+                                     WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= c.needed)
            AND n.fingerprint = dunning.ledger_fingerprint(n.account_id,
                    ARRAY(SELECT item_id FROM dunning.notice_item i WHERE i.notice_id = n.notice_id), n.as_of,
-                   n.business_date)",
-        claimed.notice,
-        claimed.token,
-        check.today,
-        check.payments_not_before,
+                   n.business_date)
+         RETURNING n.notice_id",
+        &notices,
+        &tokens,
+        &days,
+        &needed as &[Option<DateTime<Utc>>],
         f64::from(in_flight_seconds)
     )
-    .execute(&mut *connection)
+    .fetch_all(&mut *connection)
     .await?;
-    if moved.rows_affected() == 1 {
-        return Ok(Checked::Send);
+    let mut answers = Vec::with_capacity(checks.len());
+    let mut events = Vec::new();
+    for check in checks {
+        answers.push(if passed.contains(&check.claimed.notice) {
+            Checked::Send
+        } else if let Some(reason) = why_not(connection, check).await? {
+            events.push(cancel(connection, check.claimed, reason, actor).await?);
+            Checked::Cancelled(reason)
+        } else {
+            Checked::LeaseLost
+        });
     }
-    let Some(reason) = why_not(connection, check).await? else { return Ok(Checked::LeaseLost) };
-    cancel(connection, claimed, reason, actor).await?;
-    Ok(Checked::Cancelled(reason))
+    if !events.is_empty() {
+        append(connection, &events).await?;
+    }
+    Ok(answers)
 }
 
 /// Which of the questions of the last check said no; `None` when the lease is lost.
@@ -328,7 +415,7 @@ async fn cancel(
     claimed: &ClaimedNotice,
     reason: CancelReason,
     actor: &Actor,
-) -> Result<(), RecordError> {
+) -> Result<Event, RecordError> {
     let reason = reason.as_str();
     sqlx::query!(
         "UPDATE dunning.notice SET state = 'cancelled', reason = $2, lease_token = NULL, changed_at = clock_timestamp()
@@ -349,8 +436,7 @@ async fn cancel(
     )
     .execute(&mut *connection)
     .await?;
-    append(connection, &[event(EventKind::NoticeCancelled, claimed, actor, json!({ "reason": reason }))]).await?;
-    Ok(())
+    Ok(event(EventKind::NoticeCancelled, claimed, actor, json!({ "reason": reason })))
 }
 
 /// What happens to a notice that was not accepted this time.
@@ -371,95 +457,190 @@ pub enum Settled {
     Overtaken,
 }
 
-/// Records how an attempt ended: attempt, state, liveness and event in the caller's transaction.
+/// The end of an attempt, to be recorded.
+#[derive(Debug, Clone)]
+pub struct Settlement<'a> {
+    pub claimed: &'a ClaimedNotice,
+    pub outcome: &'a Outcome,
+    pub next_try: NextTry,
+    /// The business date on which it is accepted, if it is.
+    pub today: NaiveDate,
+    /// It was in the journal of an instance that died.
+    pub from_journal: bool,
+}
+
+/// What a settlement makes of its notice.
+struct After {
+    state: &'static str,
+    kind: EventKind,
+    next_at: Option<DateTime<Utc>>,
+    reason: Option<&'static str>,
+}
+
+impl Settlement<'_> {
+    fn after(&self) -> After {
+        let plain = |state, kind| After { state, kind, next_at: None, reason: None };
+        match (self.outcome, self.next_try) {
+            (Outcome::Accepted { .. }, _) => plain("accepted", EventKind::NoticeAccepted),
+            (Outcome::Refused { .. }, _) => plain("refused", EventKind::NoticeRefused),
+            (Outcome::Unknown { .. }, _) => plain("unknown", EventKind::NoticeUnknown),
+            (Outcome::Deferred { .. }, NextTry::At(at)) => {
+                After { next_at: Some(at), ..plain("deferred", EventKind::NoticeDeferred) }
+            }
+            (Outcome::Deferred { .. }, NextTry::GiveUp) => {
+                After { reason: Some("gave_up"), ..plain("refused", EventKind::NoticeRefused) }
+            }
+            (Outcome::Deferred { .. }, NextTry::TooLate) => {
+                let reason = Some(CancelReason::Expired.as_str());
+                After { reason, ..plain("cancelled", EventKind::NoticeCancelled) }
+            }
+        }
+    }
+
+    fn phase_and_detail(&self) -> (&'static str, Option<&str>) {
+        match self.outcome {
+            Outcome::Accepted { .. } => (Phase::Dot.as_str(), None),
+            Outcome::Deferred { phase, detail, .. } | Outcome::Unknown { phase, detail } => {
+                (phase.as_str(), Some(detail))
+            }
+            // The relay's own words say it, where it said any.
+            Outcome::Refused { phase, reply, detail, .. } => (phase.as_str(), reply.is_none().then_some(detail)),
+        }
+    }
+
+    /// The words of a reply often hold the address: the log keeps its code and a commitment to the words.
+    fn event(&self, actor: &Actor) -> Event {
+        let After { kind, reason, .. } = self.after();
+        let (claimed, reply) = (self.claimed, self.outcome.reply());
+        let mut facts = json!({
+            "attempt": claimed.attempt.to_string(), "phase": self.phase_and_detail().0, "stage": claimed.stage,
+            "reply_code": reply.map(|reply| reply.code.to_string()),
+            "reply_status": reply.and_then(Reply::status).map(|status| status.to_string()),
+            "fault": self.outcome.fault().map(Fault::as_str), "reason": reason,
+            "reply_commitment": reply.map(|reply| commitment(&claimed.salt, reply.text.as_bytes())),
+            "message_commitment": commitment(&claimed.salt, &claimed.bytes),
+            "message_id": claimed.message_id, "business_date": self.today.to_string(),
+            "gave_up": reason == Some("gave_up"),
+        });
+        if self.from_journal {
+            facts["from_journal"] = true.into();
+        }
+        event(kind, claimed, actor, facts)
+    }
+}
+
+/// Records how attempts ended: attempts, states, liveness and events in the caller's transaction. A notice that the sweep
+/// called `unknown` meanwhile, because its instance was thought dead, is settled as well: now it is known. The answers
+/// come in the order of the settlements.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn settle(
     connection: &mut PgConnection,
-    claimed: &ClaimedNotice,
-    outcome: &Outcome,
-    next_try: NextTry,
-    today: NaiveDate,
+    settlements: &[Settlement<'_>],
     actor: &Actor,
-) -> Result<Settled, RecordError> {
-    let (phase, detail) = match outcome {
-        Outcome::Accepted { .. } => ("dot", None),
-        Outcome::Deferred { phase, detail, .. } | Outcome::Unknown { phase, detail } => (phase.as_str(), Some(detail)),
-        // The relay's own words say it, where it said any.
-        Outcome::Refused { phase, reply, detail, .. } => (phase.as_str(), reply.is_none().then_some(detail)),
-    };
-    let (reply, fault) = (outcome.reply(), outcome.fault());
-    let burns_try = !fault.is_some_and(Fault::is_ours);
-    let gave_up = matches!((outcome, next_try), (Outcome::Deferred { .. }, NextTry::GiveUp));
-    let too_late = matches!((outcome, next_try), (Outcome::Deferred { .. }, NextTry::TooLate));
-    let (state, kind) = match outcome {
-        Outcome::Accepted { .. } => ("accepted", EventKind::NoticeAccepted),
-        Outcome::Refused { .. } => ("refused", EventKind::NoticeRefused),
-        Outcome::Deferred { .. } if gave_up => ("refused", EventKind::NoticeRefused),
-        Outcome::Deferred { .. } if too_late => ("cancelled", EventKind::NoticeCancelled),
-        Outcome::Deferred { .. } => ("deferred", EventKind::NoticeDeferred),
-        Outcome::Unknown { .. } => ("unknown", EventKind::NoticeUnknown),
-    };
-    let next_at = match (outcome, next_try) {
-        (Outcome::Deferred { .. }, NextTry::At(at)) => Some(at),
-        _ => None,
-    };
-    let reason = match outcome {
-        _ if gave_up => Some("gave_up"),
-        _ if too_late => Some(CancelReason::Expired.as_str()),
-        _ => None,
-    };
-    let accepted_on = matches!(outcome, Outcome::Accepted { .. }).then_some(today);
+) -> Result<Vec<Settled>, RecordError> {
+    let mut notices = Vec::new();
+    let (mut tokens, mut attempts, mut states, mut accepted_on) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut next_at, mut burnt, mut reasons, mut outcomes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut phases, mut codes, mut texts, mut details) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for one in settlements {
+        let after = one.after();
+        let (phase, detail) = one.phase_and_detail();
+        let reply = one.outcome.reply();
+        notices.push(one.claimed.notice);
+        tokens.push(one.claimed.token);
+        attempts.push(one.claimed.attempt);
+        states.push(after.state.to_owned());
+        accepted_on.push(matches!(one.outcome, Outcome::Accepted { .. }).then_some(one.today));
+        next_at.push(after.next_at);
+        burnt.push(i32::from(!one.outcome.fault().is_some_and(Fault::is_ours)));
+        reasons.push(after.reason.map(str::to_owned));
+        outcomes.push(one.outcome.state().as_str().to_owned());
+        phases.push(phase.to_owned());
+        codes.push(reply.map(|reply| i32::from(reply.code)));
+        texts.push(reply.map(|reply| reply.text.clone()));
+        details.push(detail.map(str::to_owned));
+    }
     let moved = sqlx::query!(
-        "UPDATE dunning.notice
-         SET state = $3, accepted_on = $4, next_try_at = $5, tries = tries + $6, reason = $7, lease_token = NULL,
-             changed_at = clock_timestamp()
-         WHERE notice_id = $1 AND lease_token = $2 AND state IN ('claimed', 'in_flight')",
-        claimed.notice,
-        claimed.token,
-        state,
-        accepted_on,
-        next_at,
-        i32::from(burns_try),
-        reason
+        r#"WITH e AS (
+             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::date[], $6::timestamptz[], $7::int[],
+                                  $8::text[])
+                 AS e (notice_id, token, attempt_id, state, accepted_on, next_at, burnt, reason)),
+         old AS (
+             SELECT e.*, n.state = 'unknown' AS was_unknown FROM dunning.notice n JOIN e USING (notice_id)
+             WHERE n.lease_token = e.token AND n.state IN ('claimed', 'in_flight')
+                OR n.state = 'unknown' AND n.reason = 'instance_died' AND NOT n.redirected
+                   AND EXISTS (SELECT FROM dunning.attempt a
+                               WHERE a.attempt_id = e.attempt_id AND a.notice_id = n.notice_id
+                                 AND a.detail = 'instance_died')
+             FOR UPDATE OF n)
+         UPDATE dunning.notice n
+         SET state = old.state, accepted_on = old.accepted_on, next_try_at = old.next_at, tries = n.tries + old.burnt,
+             reason = old.reason, lease_token = NULL, changed_at = clock_timestamp()
+         FROM old WHERE n.notice_id = old.notice_id
+         RETURNING n.notice_id, old.was_unknown AS "was_unknown!""#,
+        &notices,
+        &tokens,
+        &attempts,
+        &states,
+        &accepted_on as &[Option<NaiveDate>],
+        &next_at as &[Option<DateTime<Utc>>],
+        &burnt,
+        &reasons as &[Option<String>]
     )
-    .execute(&mut *connection)
+    .fetch_all(&mut *connection)
     .await?;
     sqlx::query!(
-        "UPDATE dunning.attempt
-         SET outcome = $2, phase = $3, reply_code = $4, reply_text = $5, detail = $6, ended_at = clock_timestamp()
-         WHERE attempt_id = $1",
-        claimed.attempt,
-        outcome.state().as_str(),
-        phase,
-        reply.map(|reply| i32::from(reply.code)),
-        reply.map(|reply| reply.text.clone()),
-        detail
+        "UPDATE dunning.attempt a
+         SET outcome = e.outcome, phase = e.phase, reply_code = e.code, reply_text = e.words, detail = e.detail,
+             ended_at = clock_timestamp()
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[])
+             AS e (attempt_id, outcome, phase, code, words, detail)
+         WHERE a.attempt_id = e.attempt_id",
+        &attempts,
+        &outcomes,
+        &phases,
+        &codes as &[Option<i32>],
+        &texts as &[Option<String>],
+        &details as &[Option<String>]
     )
     .execute(&mut *connection)
     .await?;
-    if moved.rows_affected() == 0 {
-        return Ok(Settled::Overtaken);
-    }
+    let recorded = |one: &Settlement<'_>| moved.iter().any(|row| row.notice_id == one.claimed.notice);
     // What went to a mailbox of our own completes no stage: the next run may write again.
-    if matches!(state, "refused" | "cancelled") || claimed.redirected && state != "deferred" {
-        sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = $1", claimed.notice)
+    let dead: Vec<Uuid> = settlements
+        .iter()
+        .filter(|one| {
+            let state = one.after().state;
+            matches!(state, "refused" | "cancelled") || one.claimed.redirected && state != "deferred"
+        })
+        .filter(|one| recorded(one))
+        .map(|one| one.claimed.notice)
+        .collect();
+    if !dead.is_empty() {
+        sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = ANY ($1)", &dead)
             .execute(&mut *connection)
             .await?;
     }
-    // The words of a reply often hold the address: the log keeps its code and a commitment to the words.
-    let facts = json!({
-        "attempt": claimed.attempt.to_string(), "phase": phase, "stage": claimed.stage,
-        "reply_code": reply.map(|reply| reply.code.to_string()),
-        "reply_status": reply.and_then(Reply::status).map(|status| status.to_string()),
-        "fault": fault.map(Fault::as_str), "reason": reason,
-        "reply_commitment": reply.map(|reply| commitment(&claimed.salt, reply.text.as_bytes())),
-        "message_commitment": commitment(&claimed.salt, &claimed.bytes),
-        "message_id": claimed.message_id, "business_date": today.to_string(), "gave_up": gave_up,
-    });
-    append(connection, &[event(kind, claimed, actor, facts)]).await?;
-    Ok(Settled::Recorded)
+    let known_now: Vec<String> =
+        moved.iter().filter(|row| row.was_unknown).map(|row| row.notice_id.to_string()).collect();
+    if !known_now.is_empty() {
+        sqlx::query!(
+            "UPDATE dunning.task SET closed_at = clock_timestamp()
+             WHERE kind = $1 AND subject = ANY ($2) AND closed_at IS NULL",
+            TaskKind::ResolveNotice.as_str(),
+            &known_now
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    let events: Vec<Event> = settlements.iter().filter(|one| recorded(one)).map(|one| one.event(actor)).collect();
+    if !events.is_empty() {
+        append(connection, &events).await?;
+    }
+    let answer = |one| if recorded(one) { Settled::Recorded } else { Settled::Overtaken };
+    Ok(settlements.iter().map(answer).collect())
 }
 
 /// Notices left `in_flight` by an instance that died: nobody knows, so they become `unknown`.

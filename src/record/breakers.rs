@@ -22,6 +22,15 @@ pub struct OpenBreaker {
     pub until: DateTime<Utc>,
 }
 
+/// Whether anything has failed since its last success.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn any_breaker(connection: &mut PgConnection) -> Result<bool, RecordError> {
+    let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM dunning.breaker) AS "any!""#);
+    Ok(any.fetch_one(connection).await?)
+}
+
 /// Reads a breaker, and keeps others from changing it until the transaction ends.
 ///
 /// # Errors

@@ -26,6 +26,15 @@ pub async fn head(connection: &mut PgConnection) -> Result<(i64, Vec<u8>), Recor
     Ok((row.seq, row.chain_hash))
 }
 
+/// The chain hash of the event of that number; `None` when the log is shorter.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn chain_hash_at(connection: &mut PgConnection, seq: i64) -> Result<Option<Vec<u8>>, RecordError> {
+    let hash = sqlx::query_scalar!("SELECT chain_hash FROM dunning.event WHERE seq = $1", seq);
+    Ok(hash.fetch_optional(connection).await?)
+}
+
 /// Keeps the text behind a hash and returns the hash (SHA-256, hex).
 ///
 /// # Errors

@@ -33,9 +33,10 @@ mod status;
 mod verify;
 
 pub use attempts::{
-    Checked, ClaimedNotice, LastCheck, NextTry, Settled, anything_due, claim, in_flight_check, settle, sweep,
+    Checked, ClaimedNotice, LastCheck, NextTry, Settled, Settlement, anything_due, claim, in_flight_check,
+    open_attempt, settle, sweep,
 };
-pub use breakers::{OpenBreaker, ask_about_letter, breaker, close_breaker, keep_breaker, open_breakers};
+pub use breakers::{OpenBreaker, any_breaker, ask_about_letter, breaker, close_breaker, keep_breaker, open_breakers};
 pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};
 pub use causes::{NewCause, clear_causes, record_cause, undo_write_off, write_off};
 pub use checkpoints::{CheckpointError, CheckpointRow, checkpoint_is_due, checkpoints, make_checkpoint};
@@ -48,7 +49,7 @@ pub use digest::{
 };
 pub use dossier::{DecisionLine, Recorded, RegisterLine, recorded, text_of};
 pub use erasure::{EraseError, Erasure, erase, expired, lift_legal_hold, place_legal_hold};
-pub use events::{append, head, texts_stored};
+pub use events::{append, chain_hash_at, head, texts_stored};
 pub use export::{
     AttemptLine, EventLine, Message, Note, attempt_lines, event_lines, export_line, message_file, message_line,
     message_of, note_line, notes, notices_made,

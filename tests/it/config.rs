@@ -220,7 +220,7 @@ fn every_key_at_rest_in_the_shipped_files_is_known() {
         assert!(findings.iter().all(|finding| finding.id != "C012" && finding.id != "C003"), "{key}: {findings}");
         woken.push(key);
     }
-    assert_eq!(woken.len(), 23, "{woken:?}");
+    assert_eq!(woken.len(), 24, "{woken:?}");
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn an_unknown_key_is_an_error_in_every_section_of_every_file() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 54);
+    assert_eq!(tried, 55);
 }
 
 #[test]
@@ -316,6 +316,21 @@ fn the_timeouts_shown_at_rest_are_the_defaults() {
     let table = rest.join("\n");
     let with = service(&[("dunningd.toml", FILE_MAIL, &format!("{SMTP_MAIL}\n{table}"))], &[]);
     assert_eq!(with, service(&[("dunningd.toml", FILE_MAIL, SMTP_MAIL)], &[]));
+}
+
+#[test]
+fn the_state_directory_is_the_one_that_is_named_else_the_one_that_systemd_gives() {
+    let given = ("STATE_DIRECTORY", "/run/state/dunningd:/run/state/other");
+    let named = ("DUNNINGD__STATE__DIRECTORY", "state");
+    for (env, expected) in [
+        (&[][..], "/var/lib/dunningd"),
+        (&[given][..], "/run/state/dunningd"),
+        (&[given, named][..], "/etc/dunningd/state"),
+    ] {
+        let read = load_from(&edited(&[]), Path::new("/etc/dunningd"), variables(env), None);
+        let config = read.unwrap_or_else(|findings| panic!("{findings}")).config;
+        assert_eq!(config.service.state.directory, Path::new(expected));
+    }
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(crate) fn day_plus(days: u64) -> NaiveDate {
 pub(crate) struct Office {
     pub(crate) smtp: SmtpServer,
     pub(crate) shell: Shell,
+    /// The state directory of this machine.
+    pub(crate) state: tempfile::TempDir,
     /// A superuser: what the operator's own systems, time and crashes do to the tables.
     pub(crate) hand: PgPool,
     /// Last, so that the pools are gone before the database is.
@@ -87,11 +89,12 @@ impl Office {
     pub(crate) async fn with(setup: Setup) -> Self {
         let database = Database::new().await;
         let smtp = SmtpServer::with(setup.relay.clone()).await;
-        let live = live(&database, &smtp, &setup);
+        let state = tempfile::tempdir().unwrap();
+        let live = live(&database, &smtp, &state, &setup);
         let pool = database.pool("dunningd_app").await;
         let hand = database.pool("dunning").await;
         let shell = Shell::new(pool, live, Clock::fixed_on(day(), Rome), actor());
-        let office = Self { smtp, shell, hand, database };
+        let office = Self { smtp, shell, state, hand, database };
         office.fresh(day()).await;
         office.adopted().await;
         office.sql("UPDATE dunning.control SET mode = 'live'").await;
@@ -111,7 +114,7 @@ impl Office {
     /// A second daemon on the same database and relay.
     pub(crate) async fn second_shell(&self) -> Shell {
         let pool = self.database.pool("dunningd_app").await;
-        let live = live(&self.database, &self.smtp, &Setup::default());
+        let live = live(&self.database, &self.smtp, &self.state, &Setup::default());
         Shell::new(pool, live, self.shell.clock, actor())
     }
 
@@ -252,7 +255,7 @@ fn actor() -> Actor {
     Actor { os_user: "tester".into(), person: "Tessa".into() }
 }
 
-fn live(database: &Database, smtp: &SmtpServer, setup: &Setup) -> Live {
+fn live(database: &Database, smtp: &SmtpServer, state: &tempfile::TempDir, setup: &Setup) -> Live {
     let (app, admin) = (database.url("dunningd_app"), database.url("dunningd_admin"));
     let mut sources = demo::configuration(&app, &admin, "127.0.0.1", smtp.address.port());
     for source in sources.iter_mut().filter(|source| source.part == Part::Policy) {
@@ -273,7 +276,9 @@ fn live(database: &Database, smtp: &SmtpServer, setup: &Setup) -> Live {
             source.text += &["directory = \"", &folder, "\"\n"].concat();
         }
     }
-    let variables: BTreeMap<String, String> = setup.variables.iter().cloned().collect();
+    let mut variables: BTreeMap<String, String> = setup.variables.iter().cloned().collect();
+    let state = state.path().display().to_string();
+    variables.entry("DUNNINGD__STATE__DIRECTORY".to_owned()).or_insert(state);
     let loaded = config::load_from(&sources, Path::new("."), variables, None).unwrap_or_else(|e| panic!("{e}"));
     Live::new(loaded, TemplateSet::builtin().unwrap()).unwrap_or_else(|e| panic!("{:?}", e.templates))
 }

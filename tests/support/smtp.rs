@@ -274,6 +274,11 @@ impl SmtpServer {
         self.record().received.clone()
     }
 
+    /// How many those are.
+    pub(crate) fn received_count(&self) -> usize {
+        self.record().received.len()
+    }
+
     /// Every command line, of all connections.
     pub(crate) fn commands(&self) -> Vec<String> {
         self.record().commands.clone()

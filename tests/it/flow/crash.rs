@@ -18,14 +18,14 @@ async fn queued() -> Office {
 async fn claim(office: &Office) -> ClaimedNotice {
     let (attempt, token) = (office.shell.clock.new_id(), office.shell.clock.new_id());
     let mut connection = office.shell.pool.acquire().await.unwrap();
-    record::claim(&mut connection, attempt, token, 150, &[]).await.unwrap().unwrap()
+    record::claim(&mut connection, &[attempt], token, 150, &[]).await.unwrap().remove(0)
 }
 
 async fn check(office: &Office, claimed: &ClaimedNotice) -> Checked {
     let check = LastCheck { claimed, today: day(), payments_not_before: None };
     let actor = Actor { os_user: "tester".into(), person: "Tessa".into() };
     let mut connection = office.shell.pool.acquire().await.unwrap();
-    record::in_flight_check(&mut connection, &check, 900, &actor).await.unwrap()
+    record::in_flight_check(&mut connection, &[check], 900, &actor).await.unwrap().remove(0)
 }
 
 async fn time_passes(office: &Office) {

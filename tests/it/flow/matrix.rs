@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunningd::daemon::{self, Dispatched, Live};
-use dunningd::model::Actor;
-use dunningd::record;
+use dunningd::deliver::{Ending, Journal, LogHead};
+use dunningd::model::{self, Actor, Fault, Outcome};
+use dunningd::record::{self, ClaimedNotice, LastCheck};
 use dunningd::render::TemplateSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::shell::{Office, Setup, day_plus};
+use crate::support::command::Program;
+use crate::support::shell::{Office, Setup, day, day_plus, deliver};
 use crate::support::smtp::{Options, Phase, Reply, SmtpServer};
 
 fn one_connection() -> Setup {
@@ -277,6 +279,79 @@ async fn p09_a_link_lost_before_the_text_is_no_loss_and_one_lost_within_it_leave
     }
 }
 
+/// A worker that got as far as the last check and died.
+async fn died_in_flight(office: &Office) -> ClaimedNotice {
+    let (attempt, token) = (office.shell.clock.new_id(), office.shell.clock.new_id());
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let claimed = record::claim(&mut connection, &[attempt], token, 150, &[]).await.unwrap().remove(0);
+    let check = LastCheck { claimed: &claimed, today: day(), payments_not_before: None };
+    record::in_flight_check(&mut connection, &[check], 900, &tessa()).await.unwrap();
+    claimed
+}
+
+/// The time for an answer is over, and another daemon has noticed.
+async fn swept(office: &Office) {
+    office.sql("UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second'").await;
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    assert_eq!(record::sweep(&mut transaction, &tessa()).await.unwrap(), 1);
+    transaction.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn p10_a_reply_that_the_database_was_not_told_is_settled_from_the_journal_before_or_after_the_sweep() {
+    let reply = |code, text: &str| model::Reply { code, text: text.into() };
+    let (phase, detail, fault) = (model::Phase::RcptTo, String::new(), Fault::Recipient);
+    let accepted = Outcome::Accepted { reply: reply(250, "2.0.0 Ok: queued as 7") };
+    let refused = Some(reply(550, "5.1.1 unknown"));
+    let refused = Outcome::Refused { phase, reply: refused, detail: detail.clone(), fault };
+    let deferred = Outcome::Deferred { phase, reply: Some(reply(451, "4.7.1 later")), detail, fault };
+    for (outcome, expected) in [(accepted, "accepted 1"), (refused, "refused 1"), (deferred, "deferred 1")] {
+        for late in [false, true] {
+            let office = queued(1).await;
+            let claimed = died_in_flight(&office).await;
+            let journal = Journal::open(office.state.path()).unwrap();
+            let (attempt, notice, token) = (claimed.attempt, claimed.notice, claimed.token);
+            let at = office.shell.clock.wall();
+            journal.note(Ending { attempt, notice, token, at, outcome: outcome.clone() }).unwrap();
+            drop(journal);
+            if late {
+                swept(&office).await;
+                assert_eq!(notices(&office).await, ["unknown 0 instance_died"]);
+            }
+            assert_eq!(office.deliver().await, Dispatched::default());
+            assert_eq!(notices(&office).await, [expected]);
+            let kind = format!("notice_{}", expected.split(' ').next().unwrap());
+            assert_eq!(fact(&office, &kind, "from_journal").await, ["true"]);
+            assert_eq!(
+                office.lines("SELECT outcome FROM dunning.attempt").await,
+                [expected.split(' ').next().unwrap()]
+            );
+            assert_eq!(office.smtp.received().len(), 0);
+            let events = office.verified().await;
+            office.deliver().await;
+            assert_eq!(office.verified().await, events, "once");
+        }
+    }
+}
+
+#[tokio::test]
+async fn p10_what_was_accepted_after_all_is_no_task_any_more() {
+    let mut office = queued(1).await;
+    let claimed = died_in_flight(&office).await;
+    swept(&office).await;
+    office.go_to(day_plus(1)).await;
+    office.scan().await;
+    assert_eq!(office.tasks().await, ["A01 resolve_notice"]);
+    let journal = Journal::open(office.state.path()).unwrap();
+    let (attempt, notice, token) = (claimed.attempt, claimed.notice, claimed.token);
+    let outcome = Outcome::Accepted { reply: model::Reply { code: 250, text: "2.0.0 Ok".into() } };
+    journal.note(Ending { attempt, notice, token, at: office.shell.clock.wall(), outcome }).unwrap();
+    drop(journal);
+    office.deliver().await;
+    assert_eq!(office.notices().await, ["A01 friendly accepted"]);
+    assert_eq!(office.tasks().await, [""; 0]);
+}
+
 #[tokio::test]
 async fn p11_silence_after_the_final_dot_leaves_unknowns_and_a_relay_that_keeps_silent_is_left_alone() {
     let office = queued_with(5, one_connection().with("MAIL__TIMEOUTS__DOT", "1")).await;
@@ -407,6 +482,147 @@ async fn p15_without_the_database_there_is_no_last_check_and_nothing_is_sent() {
     assert_eq!(office.deliver().await.accepted, 1);
     assert_eq!(office.smtp.received().len(), 1);
     office.verified().await;
+}
+
+/// The application loses its database, and cannot come back.
+async fn database_goes(office: &Office) {
+    let revoke = "DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC, dunningd_app',
+                                             current_database()); END $$";
+    office.sql(revoke).await;
+    office.lines(format!("SELECT terminated::text FROM ({CUT}) AS t (terminated)")).await;
+}
+
+async fn database_comes_back(office: &Office) {
+    let grant = "DO $$ BEGIN EXECUTE format('GRANT CONNECT ON DATABASE %I TO PUBLIC', current_database()); END $$";
+    office.sql(grant).await;
+}
+
+#[tokio::test]
+async fn p16_an_acceptance_that_the_database_is_not_there_to_hear_is_kept_until_it_is() {
+    let office = queued(2).await;
+    office.smtp.on(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(300)));
+    let gone = async {
+        while office.smtp.received().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        database_goes(&office).await;
+    };
+    let transport = daemon::transport(&office.shell.live().config.service.mail).unwrap();
+    let stop = CancellationToken::new();
+    let (done, ()) = tokio::join!(daemon::dispatch(&office.shell, &transport, &stop), gone);
+    assert!(done.is_err());
+    assert_eq!(office.smtp.received().len(), 1, "nothing more is claimed meanwhile");
+    assert_eq!(notices(&office).await, ["in_flight 0", "queued 0"]);
+    database_comes_back(&office).await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    assert_eq!(notices(&office).await, ["accepted 1", "accepted 1"]);
+    assert_eq!(office.smtp.received().len(), 2);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p18_two_daemons_on_one_database_and_one_machine_send_each_notice_once() {
+    let office = queued_with(40, Setup::default().with("MAIL__CONNECTIONS", "4")).await;
+    let other = office.second_shell().await;
+    let (one, two) = tokio::join!(office.deliver(), deliver(&other));
+    assert_eq!(one.accepted + two.accepted, 40);
+    assert_eq!((one.cancelled, two.cancelled), (0, 0));
+    let mut ids: Vec<String> = office.smtp.received().into_iter().map(|message| message.message_id).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!((ids.len(), office.smtp.received().len()), (40, 40));
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p19_who_slept_through_its_lease_may_not_send_any_more() {
+    let office = queued(1).await;
+    let other = office.second_shell().await;
+    office.smtp.once(Phase::RcptTo, Reply::code(250, "2.1.5 Ok").after(Duration::from_millis(800)));
+    let meanwhile = async {
+        while !office.smtp.commands().iter().any(|line| line.starts_with("RCPT")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        office.sql("UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second'").await;
+        deliver(&other).await
+    };
+    let (sleeper, other) = tokio::join!(office.deliver(), meanwhile);
+    assert_eq!((sleeper.accepted, sleeper.cancelled, other.accepted), (0, 1, 1));
+    assert_eq!(office.smtp.received().len(), 1);
+    assert_eq!(office.notices().await, ["A01 friendly accepted"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p19_who_sleeps_on_the_wire_is_called_unknown_and_tells_the_truth_when_it_wakes() {
+    let office = queued(1).await;
+    office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(800)));
+    let meanwhile = async {
+        while office.smtp.received().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        swept(&office).await;
+        assert_eq!(office.notices().await, ["A01 friendly unknown instance_died"]);
+        assert_eq!(deliver(&office.second_shell().await).await, Dispatched::default());
+    };
+    tokio::join!(office.deliver(), meanwhile);
+    assert_eq!(office.notices().await, ["A01 friendly accepted"]);
+    assert_eq!(office.smtp.received().len(), 1);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p22_whoever_cannot_keep_replies_claims_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let office = queued_with(1, one_connection().with("STATE__DIRECTORY", file.to_str().unwrap())).await;
+    let why = office.deliver().await.stopped.unwrap();
+    assert!(why.contains("[state] `directory`"), "{why}");
+    assert_eq!(notices(&office).await, ["queued 0"]);
+    assert_eq!(office.smtp.connections(), 0);
+}
+
+#[tokio::test]
+async fn p30_a_database_that_was_restored_from_yesterday_sends_nothing_until_a_person_accepts_it() {
+    let office = queued(1).await;
+    let before = office.verified().await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    let after = office.verified().await;
+    office
+        .sql(format!(
+            "DELETE FROM dunning.event WHERE seq > {before};
+             UPDATE dunning.event_head h SET seq = e.seq, chain_hash = e.chain_hash FROM dunning.event e
+             WHERE e.seq = {before};
+             DELETE FROM dunning.attempt;
+             UPDATE dunning.notice SET state = 'queued', accepted_on = NULL, counted_on = NULL, tries = 0"
+        ))
+        .await;
+    let why = office.deliver().await.stopped.unwrap();
+    assert!(why.contains(&format!("Seen: {after} events")) && why.contains(&format!("Now: {before} events")), "{why}");
+    assert_eq!(notices(&office).await, ["queued 0"]);
+    daemon::accept_database(&office.shell, "restored after the fire; the outbox was looked through").await.unwrap();
+    assert_eq!(fact(&office, "database_accepted", "seen_events").await, [after.to_string()]);
+    assert_eq!(office.deliver().await.accepted, 1);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p30_the_command_line_ends_with_5_until_the_database_is_accepted() {
+    let office = queued(1).await;
+    let program = Program::new(&office.database, office.smtp.address.port()).await;
+    let state = Journal::open(&program.path("state")).unwrap();
+    state.saw(LogHead { events: 1_000, chain_hash: "ab".repeat(32) }).unwrap();
+    drop(state);
+    let said = program.run(&["run"]).await;
+    assert_eq!(said.exit, 5, "{}", said.err);
+    assert!(said.err.contains("Seen: 1000 events") && said.err.contains("--accept-database --reason"), "{}", said.err);
+    let said = program.run(&["scan", "--deliver"]).await;
+    assert_eq!(said.exit, 5, "{}", said.err);
+    assert_eq!(office.smtp.connections(), 0);
+    let accepted = ["scan", "--deliver", "--accept-database", "--reason", "restored, and looked through"];
+    assert!(!program.run(&accepted).await.out.contains("NOTHING MORE WAS SENT"));
+    assert_eq!(fact(&office, "database_accepted", "reason").await, ["restored, and looked through"]);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod calendar;
 mod channels;
 mod crash;
 mod digest;
+mod killed_delivery;
 mod killed_scan;
 mod last_check;
 mod ledger;

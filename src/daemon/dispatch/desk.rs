@@ -1,0 +1,349 @@
+//! Where workers meet the database: what several ask while one statement runs is asked together by the next.
+
+use std::iter::repeat_with;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::Connection as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::since_boot;
+use crate::deliver::{Journal, Limits, LogHead};
+use crate::model::{CreditorId, Fault, Outcome, backoff};
+use crate::record::{self, Checked, ClaimedNotice, LastCheck, NextTry, RecordError, Settled, Settlement};
+
+use super::super::breakers::{Breakers, Change, lessons};
+use super::super::schedule::payments_needed;
+use super::super::{Live, Shell};
+use super::Dispatched;
+
+/// In one statement.
+const AT_ONCE: usize = 256;
+/// How long ends of attempts that nobody waits for gather for one transaction.
+const GATHER: Duration = Duration::from_millis(10);
+/// How often the ends of attempts are offered to a database that does not answer.
+const SETTLE_TRIES: u32 = 6;
+
+/// A session is free: the answer is its notice. Nothing is due when it is dropped.
+pub(super) type ClaimAsk = oneshot::Sender<Arc<ClaimedNotice>>;
+
+/// A session stands at RCPT-ok: may its message follow?
+pub(super) struct CheckAsk {
+    pub(super) claimed: Arc<ClaimedNotice>,
+    /// The answer, and when it was true at the earliest, by [`since_boot`].
+    pub(super) answer: oneshot::Sender<(Checked, Duration)>,
+}
+
+/// An attempt has ended, and the journal has it.
+pub(super) struct EndAsk {
+    pub(super) claimed: Arc<ClaimedNotice>,
+    pub(super) outcome: Outcome,
+    /// Told when the database knows.
+    pub(super) answer: oneshot::Sender<()>,
+    /// Somebody waits for that.
+    pub(super) awaited: bool,
+}
+
+/// What one round of delivery shares.
+pub(in crate::daemon) struct Desk<'a> {
+    pub(super) shell: &'a Shell,
+    pub(super) live: &'a Live,
+    limits: Limits,
+    pub(super) breakers: Breakers<'a>,
+    pub(super) journal: Option<&'a Arc<Journal>>,
+    in_flight: Duration,
+    /// Nothing more is claimed in this round: the relay failed too often, or the database or the journal did.
+    pub(super) halted: CancellationToken,
+    told: Mutex<Told>,
+}
+
+/// Why a round ends before its time.
+#[derive(Default)]
+struct Told {
+    waiting: Option<String>,
+    stopped: Option<String>,
+    error: Option<RecordError>,
+}
+
+impl<'a> Desk<'a> {
+    pub(super) fn new(
+        shell: &'a Shell,
+        live: &'a Live,
+        limits: Limits,
+        breakers: Breakers<'a>,
+        journal: Option<&'a Arc<Journal>>,
+        in_flight: Duration,
+    ) -> Self {
+        let (halted, told) = (CancellationToken::new(), Mutex::default());
+        Self { shell, live, limits, breakers, journal, in_flight, halted, told }
+    }
+
+    /// What the round did, with why it ended.
+    pub(super) fn concluded(self, mut done: Dispatched) -> Result<Dispatched, RecordError> {
+        let told = self.told.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = told.error {
+            return Err(error);
+        }
+        done.waiting = done.waiting.or(told.waiting);
+        done.stopped = done.stopped.or(told.stopped);
+        Ok(done)
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The database failed: nothing new begins.
+    fn fail(&self, error: RecordError) {
+        self.halted.cancel();
+        self.told().error.get_or_insert(error);
+    }
+
+    /// Replies cannot be kept: nothing new begins.
+    pub(super) fn stop(&self, why: &impl ToString) {
+        self.halted.cancel();
+        self.told().stopped.get_or_insert(why.to_string());
+    }
+
+    pub(super) fn changed(&self, changes: &[Change]) {
+        changes.iter().for_each(Change::log);
+        if changes.iter().any(Change::stops_the_relay) {
+            self.halted.cancel();
+        }
+    }
+
+    /// The domains that have had their share; an error, in words, when nothing may go.
+    pub(super) fn waiting_domains(&self) -> Result<Vec<String>, String> {
+        self.shell.pace().waiting_domains(self.limits, self.shell.clock.wall()).map_err(|at| {
+            format!("the limit of letters an hour is reached; it goes on at {}", at.format("%H:%M:%S UTC"))
+        })
+    }
+
+    /// Claims for as many sessions as are free.
+    pub(super) async fn claims(&self, mut asks: mpsc::Receiver<ClaimAsk>) {
+        let mut free = Vec::new();
+        while asks.recv_many(&mut free, AT_ONCE).await > 0 {
+            match self.claim(free.len()).await {
+                Ok(claimed) => {
+                    for (session, claimed) in free.drain(..).zip(claimed) {
+                        let _ = session.send(Arc::new(claimed));
+                    }
+                }
+                Err(error) => self.fail(error),
+            }
+            free.clear();
+        }
+    }
+
+    async fn claim(&self, wanted: usize) -> Result<Vec<ClaimedNotice>, RecordError> {
+        if let Some(Err(error)) = self.journal.map(|journal| journal.ready()) {
+            self.stop(&error);
+        }
+        let mut claimed = Vec::new();
+        if self.halted.is_cancelled() {
+            return Ok(claimed);
+        }
+        let clock = self.shell.clock;
+        let lease = u32::try_from(self.live.config.service.dispatch.lease.as_secs()).unwrap_or(u32::MAX);
+        // A claim that a crash of the database forgets was not followed by a last check: nothing was sent under it.
+        let mut transaction = self.shell.pool.begin_with("BEGIN; SET LOCAL synchronous_commit TO off").await?;
+        let token = clock.new_id();
+        while claimed.len() < wanted {
+            let waiting_domains = match self.waiting_domains() {
+                Ok(domains) => domains,
+                Err(waiting) => {
+                    self.told().waiting = Some(waiting);
+                    break;
+                }
+            };
+            // Where letters are counted, each one changes who may go next.
+            let at_once = if self.limits == Limits::default() { wanted - claimed.len() } else { 1 };
+            let attempts: Vec<_> = repeat_with(|| clock.new_id()).take(at_once).collect();
+            let found = record::claim(&mut transaction, &attempts, token, lease, &waiting_domains).await?;
+            if found.is_empty() {
+                break;
+            }
+            for one in &found {
+                self.shell.pace().took(&one.recipient.domain().to_lowercase(), self.limits, clock.wall());
+            }
+            claimed.extend(found);
+        }
+        transaction.commit().await?;
+        Ok(claimed)
+    }
+
+    /// Performs the last check for the sessions that wait for it.
+    pub(super) async fn checks(&self, mut asks: mpsc::Receiver<CheckAsk>) {
+        let mut asked = Vec::new();
+        while asks.recv_many(&mut asked, AT_ONCE).await > 0 {
+            let group = std::mem::take(&mut asked);
+            match self.check(&group).await {
+                Ok(answers) => tell(group, answers),
+                Err(error) if group.len() == 1 => self.fail(error),
+                // One account that cannot be asked about must not stop the others.
+                Err(_) => {
+                    for one in group {
+                        let alone = vec![one];
+                        match self.check(&alone).await {
+                            Ok(answers) => tell(alone, answers),
+                            Err(error) => self.fail(error),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn check(&self, asked: &[CheckAsk]) -> Result<(Vec<Checked>, Duration), RecordError> {
+        let began = since_boot();
+        let config = &self.live.config;
+        let checks: Vec<LastCheck<'_>> = asked
+            .iter()
+            .map(|ask| {
+                let claimed = &*ask.claimed;
+                let creditor = CreditorId::parse(&claimed.creditor).ok();
+                let creditor = creditor.and_then(|id| config.policy.creditors.get(&id));
+                let payments_not_before = creditor.filter(|_| claimed.as_of.is_none()).map(|creditor| {
+                    let now = self.shell.clock.now();
+                    // Without a calendar nobody can say that an older moment is enough.
+                    payments_needed(config.service.freshness, &config.policy.calendars, creditor, now).unwrap_or(now)
+                });
+                LastCheck { claimed, today: self.today(claimed), payments_not_before }
+            })
+            .collect();
+        let seconds = u32::try_from(self.in_flight.as_secs()).unwrap_or(u32::MAX);
+        let mut connection = self.shell.pool.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        let answers = record::in_flight_check(&mut transaction, &checks, seconds, &self.shell.actor).await?;
+        transaction.commit().await?;
+        Ok((answers, began))
+    }
+
+    /// The business date that the notice lives on.
+    pub(super) fn today(&self, claimed: &ClaimedNotice) -> NaiveDate {
+        claimed.as_of.unwrap_or_else(|| self.date_of(claimed, self.shell.clock.now()))
+    }
+
+    /// The date at that moment where the creditor is.
+    fn date_of(&self, claimed: &ClaimedNotice, at: DateTime<Utc>) -> NaiveDate {
+        let creditor = CreditorId::parse(&claimed.creditor).ok();
+        let zone = creditor.map_or(chrono_tz::Tz::UTC, |id| self.live.config.policy.zone(&id));
+        at.with_timezone(&zone).date_naive()
+    }
+
+    /// Tells the database how attempts ended, some milliseconds' worth at a time.
+    pub(super) async fn settlements(&self, mut asks: mpsc::Receiver<EndAsk>) {
+        let mut ended = Vec::new();
+        while asks.recv_many(&mut ended, AT_ONCE).await > 0 {
+            if !ended.iter().any(|one| one.awaited) && !asks.is_closed() {
+                tokio::time::sleep(GATHER).await;
+                while ended.len() < AT_ONCE
+                    && let Ok(one) = asks.try_recv()
+                {
+                    ended.push(one);
+                }
+            }
+            self.settle(&ended).await;
+            for one in ended.drain(..) {
+                let _ = one.answer.send(());
+            }
+        }
+    }
+
+    /// A database that is gone is asked again: what is known should not be lost. Meanwhile nothing new begins. What it
+    /// does not take at last stays in the journal.
+    async fn settle(&self, ended: &[EndAsk]) {
+        let mut wait = Duration::from_millis(100);
+        for tried in 1..=SETTLE_TRIES {
+            self.sync().await;
+            let Err(error) = self.settle_once(ended).await else { return };
+            self.halted.cancel();
+            if tried == SETTLE_TRIES {
+                tracing::error!(%error, count = ended.len(), "the ends of attempts could not be recorded");
+                self.fail(error);
+                return;
+            }
+            tracing::warn!(%error, count = ended.len(), "the ends of attempts are not recorded yet");
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+    }
+
+    /// The database must not know what this machine could forget.
+    async fn sync(&self) {
+        let Some(journal) = self.journal else { return };
+        let journal = Arc::clone(journal);
+        match spawn_blocking(move || journal.sync()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.stop(&error),
+            Err(error) => self.stop(&error),
+        }
+    }
+
+    async fn settle_once(&self, ended: &[EndAsk]) -> Result<(), RecordError> {
+        let now = self.shell.clock.wall();
+        let mut connection = self.shell.pool.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        let mut changes = Vec::new();
+        let mut taught = record::any_breaker(&mut transaction).await?;
+        for one in ended {
+            let mut learnt = lessons(&one.outcome);
+            // Where nothing has failed there is nothing to make good.
+            learnt.retain(|(_, lesson)| taught || lesson.failed());
+            taught |= !learnt.is_empty();
+            let about = Some((&*one.claimed, self.today(&one.claimed)));
+            changes.extend(self.breakers.tell(&mut transaction, about, learnt, now).await?);
+        }
+        let settlements: Vec<Settlement<'_>> =
+            ended.iter().map(|one| self.settlement(&one.claimed, &one.outcome, false)).collect();
+        let settled = record::settle(&mut transaction, &settlements, &self.shell.actor).await?;
+        transaction.commit().await?;
+        self.changed(&changes);
+        for (one, _) in ended.iter().zip(settled).filter(|(_, settled)| *settled == Settled::Overtaken) {
+            tracing::warn!(notice.id = %one.claimed.notice, "the notice was taken out of this worker's hands");
+        }
+        if let Some(journal) = self.journal {
+            journal.settled(ended.iter().map(|one| one.claimed.attempt));
+            let (events, chain_hash) = record::head(&mut connection).await?;
+            if let Err(error) = journal.saw(LogHead { events, chain_hash: hex::encode(chain_hash) }) {
+                self.stop(&error);
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::daemon) fn settlement<'b>(
+        &self,
+        claimed: &'b ClaimedNotice,
+        outcome: &'b Outcome,
+        from_journal: bool,
+    ) -> Settlement<'b> {
+        let next_try = self.next_try(claimed, outcome);
+        Settlement { claimed, outcome, next_try, today: self.today(claimed), from_journal }
+    }
+
+    fn next_try(&self, claimed: &ClaimedNotice, outcome: &Outcome) -> NextTry {
+        let dispatch = &self.live.config.service.dispatch;
+        let is_ours = outcome.fault().is_some_and(Fault::is_ours);
+        if !is_ours && claimed.tries + 1 >= dispatch.max_tries {
+            return NextTry::GiveUp;
+        }
+        let jitter = rand::random_range(0..1_000);
+        let wait = backoff(claimed.tries, dispatch.retry_first, dispatch.retry_last, jitter);
+        let wait = chrono::Duration::from_std(wait).unwrap_or_default();
+        // Through `--as-of` the text's days are not those of the wall.
+        if claimed.as_of.is_none() && self.date_of(claimed, self.shell.clock.now() + wait) > claimed.valid_until {
+            return NextTry::TooLate;
+        }
+        NextTry::At(self.shell.clock.wall() + wait)
+    }
+}
+
+fn tell(asked: Vec<CheckAsk>, (answers, at): (Vec<Checked>, Duration)) {
+    for (ask, checked) in asked.into_iter().zip(answers) {
+        let _ = ask.answer.send((checked, at));
+    }
+}

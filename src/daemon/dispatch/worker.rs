@@ -1,0 +1,275 @@
+//! One worker: a session, and one notice after another over it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use sqlx::Connection as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::since_boot;
+use crate::config::Mail;
+use crate::deliver::{DeliveryError, Ending, Envelope, FileTransport, ReadyForData, Relay, Session, Transport};
+use crate::model::{CancelReason, Fault, Outcome, Permit, Phase, Reply};
+use crate::record::{self, Checked, ClaimedNotice, RecordError};
+
+use super::super::approval::{Looked, look_again};
+use super::super::breakers::lessons;
+use super::Dispatched;
+use super::desk::{CheckAsk, ClaimAsk, Desk, EndAsk};
+
+/// A connection is closed after so many messages, or so much time, so that no relay has to close it on us.
+const MESSAGES_PER_SESSION: u32 = 100;
+const SESSION_AGE: Duration = Duration::from_mins(5);
+/// From the last check to DATA.
+const CHECK_STAYS_TRUE: Duration = Duration::from_secs(2);
+
+pub(super) struct Worker<'a> {
+    pub(super) desk: &'a Desk<'a>,
+    pub(super) stop: &'a CancellationToken,
+    pub(super) claims: mpsc::Sender<ClaimAsk>,
+    pub(super) checks: mpsc::Sender<CheckAsk>,
+    pub(super) endings: mpsc::Sender<EndAsk>,
+}
+
+impl Worker<'_> {
+    pub(super) async fn deliver(&self, transport: &Transport, connections: u32) -> Result<Dispatched, RecordError> {
+        let relay = match transport {
+            Transport::File(files) => return self.as_files(files).await,
+            Transport::Smtp(relay) => relay,
+        };
+        let probe = match self.ask_relay(relay).await? {
+            Ok(permit) => permit == Permit::Probe,
+            Err(waiting) => return Ok(Dispatched { waiting: Some(waiting), ..Dispatched::default() }),
+        };
+        // One session is tried before the others: a relay that refuses us is not asked once per worker.
+        let first = match relay.connect().await {
+            Ok(session) => session,
+            Err(error) => {
+                self.tell_of_no_session(&error).await?;
+                return Ok(Dispatched::unusable(relay, &error));
+            }
+        };
+        tracing::debug!(%relay, offered = ?first.extensions(), "session open");
+        let mut done = Dispatched::default();
+        let mut first = Some(first);
+        if probe {
+            done = self.over(relay, first.take(), 1).await?;
+            if self.ask_relay(relay).await? != Ok(Permit::Go) {
+                return Ok(done);
+            }
+        }
+        let kept = std::iter::once(first).chain((1..connections).map(|_| None));
+        let rounds = join_all(kept.map(|kept| self.over(relay, kept, u64::MAX))).await;
+        rounds.into_iter().try_fold(done, |sum, round| Ok(sum.add(round?)))
+    }
+
+    /// Delivers over one connection after another, with at most so many attempts.
+    async fn over(&self, relay: &Relay, mut kept: Option<Session>, at_most: u64) -> Result<Dispatched, RecordError> {
+        let mut done = Dispatched::default();
+        while done.attempts() < at_most && !self.stop.is_cancelled() && !self.desk.halted.is_cancelled() {
+            let session = match self.session(relay, kept.take()).await {
+                Ok(session) => session,
+                Err(error) => {
+                    done = done.add(Dispatched::unusable(relay, &error));
+                    break;
+                }
+            };
+            let Some(claimed) = self.claim().await else {
+                session.quit().await;
+                break;
+            };
+            if self.crashed_too_often(&claimed, &mut done).await || !self.as_approved(&claimed, &mut done).await? {
+                kept = Some(session);
+                continue;
+            }
+            let id = claimed.attempt.to_string();
+            let envelope = Envelope { from: &claimed.sender, to: &claimed.recipient, id: &id, bytes: &claimed.bytes };
+            let (session, outcome) = match session.envelope(&envelope).await {
+                Ok(ready) => self.with_envelope(&claimed, ready, &mut done).await,
+                Err((session, outcome)) => (session, Some(outcome)),
+            };
+            kept = session;
+            if let Some(outcome) = outcome {
+                self.ended(&claimed, outcome, at_most == 1, &mut done).await;
+            }
+        }
+        if let Some(session) = kept {
+            session.quit().await;
+        }
+        Ok(done)
+    }
+
+    async fn claim(&self) -> Option<Arc<ClaimedNotice>> {
+        let (answer, claimed) = oneshot::channel();
+        self.claims.send(answer).await.ok()?;
+        claimed.await.ok()
+    }
+
+    /// A notice whose every attempt ended with the end of its worker is given up before it ends one more.
+    async fn crashed_too_often(&self, claimed: &Arc<ClaimedNotice>, done: &mut Dispatched) -> bool {
+        if claimed.tries < self.desk.live.config.service.dispatch.max_tries {
+            return false;
+        }
+        let outcome = Outcome::Deferred {
+            phase: Phase::Connect,
+            reply: None,
+            detail: "every attempt ended with the end of its worker".to_owned(),
+            fault: Fault::Content,
+        };
+        self.ended(claimed, outcome, false, done).await;
+        true
+    }
+
+    /// Whether a notice may go to its recipient from here and, where a person approved it, is still what he approved.
+    /// Otherwise it is cancelled, or another one that demands less is in its place.
+    async fn as_approved(&self, claimed: &ClaimedNotice, done: &mut Dispatched) -> Result<bool, RecordError> {
+        let Desk { shell, live, .. } = self.desk;
+        if let Mail::Smtp(smtp) = &live.config.service.mail
+            && !smtp.recipients.allow(&claimed.recipient)
+        {
+            let mut connection = shell.pool.acquire().await?;
+            let mut transaction = connection.begin().await?;
+            let reason = CancelReason::RecipientNotAllowed;
+            record::cancel_notice(&mut transaction, claimed.notice, reason, &shell.actor).await?;
+            transaction.commit().await?;
+            done.cancelled += 1;
+            return Ok(false);
+        }
+        if !claimed.approved {
+            return Ok(true);
+        }
+        let why = "less is owed than was approved";
+        // Rare, and large: kept out of the future of every delivery.
+        let looked = Box::pin(look_again(shell, live, claimed.notice, self.desk.today(claimed), why)).await?;
+        if looked != Looked::AsApproved {
+            done.cancelled += 1;
+            tracing::info!(notice.id = %claimed.notice, account.id = claimed.account, ?looked, "approved notice changed");
+        }
+        Ok(looked == Looked::AsApproved)
+    }
+
+    /// The session in hand as long as it is young enough, else a new one.
+    async fn session(&self, relay: &Relay, kept: Option<Session>) -> Result<Session, DeliveryError> {
+        match kept {
+            Some(session) if session.accepted() < MESSAGES_PER_SESSION && session.age() < SESSION_AGE => {
+                return Ok(session);
+            }
+            Some(old) => old.quit().await,
+            None => {}
+        }
+        relay.connect().await
+    }
+
+    /// RCPT is accepted: last check, then the message. Without an outcome it was not sent, and is not to be settled.
+    async fn with_envelope(
+        &self,
+        claimed: &Arc<ClaimedNotice>,
+        ready: ReadyForData,
+        done: &mut Dispatched,
+    ) -> (Option<Session>, Option<Outcome>) {
+        let reason = match self.last_check(claimed).await {
+            // Nobody could ask: dropped, the session hangs up.
+            None => return (None, None),
+            Some((Checked::Send, at)) if since_boot().saturating_sub(at) <= CHECK_STAYS_TRUE => {
+                let (session, outcome) = ready.data(&claimed.bytes).await;
+                return (session, Some(outcome));
+            }
+            Some((Checked::Send, _)) => return (ready.reset().await, Some(too_late())),
+            Some((Checked::Cancelled(reason), _)) => reason.as_str(),
+            Some((Checked::LeaseLost, _)) => "lease_lost",
+        };
+        tracing::info!(notice.id = %claimed.notice, account.id = claimed.account, reason,
+            "notice stopped by the last check");
+        done.cancelled += 1;
+        (ready.reset().await, None)
+    }
+
+    /// The answer, and when it was true at the earliest; none when there is nobody to ask.
+    async fn last_check(&self, claimed: &Arc<ClaimedNotice>) -> Option<(Checked, Duration)> {
+        let (answer, checked) = oneshot::channel();
+        self.checks.send(CheckAsk { claimed: Arc::clone(claimed), answer }).await.ok()?;
+        checked.await.ok()
+    }
+
+    /// Notes how an attempt ended: on this machine at once, in the database soon. Only what was accepted is not waited
+    /// for, unless it was the probe; anything else may decide what comes next.
+    async fn ended(&self, claimed: &Arc<ClaimedNotice>, outcome: Outcome, probe: bool, done: &mut Dispatched) {
+        if let Some(journal) = self.desk.journal {
+            let (attempt, notice, token) = (claimed.attempt, claimed.notice, claimed.token);
+            let at = self.desk.shell.clock.wall();
+            if let Err(error) = journal.note(Ending { attempt, notice, token, at, outcome: outcome.clone() }) {
+                self.desk.stop(&error);
+            }
+        }
+        done.count(&outcome);
+        let reply = outcome.reply();
+        tracing::info!(notice.id = %claimed.notice, account.id = claimed.account, stage = claimed.stage,
+            outcome = outcome.state().as_str(), fault = outcome.fault().map(Fault::as_str),
+            reply.code = reply.map(Reply::code_text),
+            reply.status = reply.and_then(Reply::status).map(|status| status.to_string()), "attempt ended");
+        let awaited = probe || !matches!(outcome, Outcome::Accepted { .. });
+        let (answer, settled) = oneshot::channel();
+        let ended = EndAsk { claimed: Arc::clone(claimed), outcome, answer, awaited };
+        if self.endings.send(ended).await.is_ok() && awaited {
+            let _ = settled.await;
+        }
+    }
+
+    async fn as_files(&self, files: &FileTransport) -> Result<Dispatched, RecordError> {
+        let mut done = Dispatched::default();
+        while !self.stop.is_cancelled() && !self.desk.halted.is_cancelled() {
+            let Some(claimed) = self.claim().await else { break };
+            if self.crashed_too_often(&claimed, &mut done).await || !self.as_approved(&claimed, &mut done).await? {
+                continue;
+            }
+            match self.last_check(&claimed).await {
+                Some((Checked::Send, _)) => {
+                    let outcome = files.deliver(&claimed.message_id, &claimed.bytes).await;
+                    self.ended(&claimed, outcome, false, &mut done).await;
+                }
+                Some(_) => done.cancelled += 1,
+                None => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// Whether the relay may be asked now; an error, in words, when it failed too often.
+    async fn ask_relay(&self, relay: &Relay) -> Result<Result<Permit, String>, RecordError> {
+        let Desk { shell, live, breakers, .. } = self.desk;
+        let at_most = relay.timeouts().connecting() + live.config.service.dispatch.lease;
+        let mut connection = shell.pool.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        let (permit, cause) = breakers.ask_relay(&mut transaction, shell.clock.wall(), at_most).await?;
+        transaction.commit().await?;
+        Ok(match permit {
+            Permit::Wait(until) => {
+                let until = until.format("%Y-%m-%d %H:%M:%S UTC");
+                Err(format!("{relay} failed too often ({cause}); it is tried again at {until}"))
+            }
+            permit => Ok(permit),
+        })
+    }
+
+    async fn tell_of_no_session(&self, error: &DeliveryError) -> Result<(), RecordError> {
+        let Desk { shell, breakers, .. } = self.desk;
+        let mut connection = shell.pool.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        let lessons = lessons(&Outcome::from(error.clone()));
+        let changes = breakers.tell(&mut transaction, None, lessons, shell.clock.wall()).await?;
+        transaction.commit().await?;
+        self.desk.changed(&changes);
+        Ok(())
+    }
+}
+
+fn too_late() -> Outcome {
+    Outcome::Deferred {
+        phase: Phase::Data,
+        reply: None,
+        detail: "the machine stood still between the last check and DATA".to_owned(),
+        fault: Fault::Relay,
+    }
+}
