@@ -220,3 +220,30 @@ fn a_courtesy_note_is_worth_the_minimum_and_speaks_of_nothing_that_is_out() {
     let disputed = courteous().owes("A", -2, "100 EUR").disputed("A", Cause::Dispute);
     check(&disputed, "wait not_overdue");
 }
+
+#[test]
+fn what_credits_cover_is_not_announced_before_its_due_day() {
+    let world = World::new().stage("friendly", |stage| stage.days = -3);
+    let world = world.owes("A", -3, "100 EUR").owes("B", -3, "50 EUR").credit_note_for("G", "B", "50 EUR");
+    check(&world, "contact friendly: demands A");
+    check_items(&world, "A demanded, B not_overdue, G credit");
+}
+
+#[test]
+fn the_minimum_before_the_due_day_is_compared_with_what_falls_due_soon() {
+    let world = World::new().stage("friendly", |stage| stage.days = -3);
+    let world = world.owes("A", -3, "5 EUR").owes("B", -20, "100 EUR");
+    check(&world, "wait not_overdue until T+13");
+    check(&world.owes("C", -3, "5 EUR"), "contact friendly: demands A, C");
+}
+
+#[test]
+fn a_second_stage_before_the_due_day_lapses_when_its_gap_reaches_beyond_that_day() {
+    let two = || World::new().stage("friendly", |s| s.days = -10).stage("firm", |s| s.days = -3);
+    let in_time = two().owes("A", -2, "100 EUR").reminded("friendly", 5, &["A"]);
+    check(&in_time, "wait not_overdue until T+2");
+    check(&in_time.on(2), "contact firm: demands A");
+    let too_late = two().owes("A", -2, "100 EUR").reminded("friendly", 4, &["A"]);
+    check(&too_late, "wait not_overdue until T+22");
+    check(&too_late.on(2), "wait not_overdue until T+22");
+}

@@ -14,3 +14,4 @@ mod remedies;
 mod replay;
 mod sending;
 mod stages;
+mod trail;
