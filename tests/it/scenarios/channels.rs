@@ -247,3 +247,34 @@ fn a_second_stage_before_the_due_day_lapses_when_its_gap_reaches_beyond_that_day
     check(&too_late, "wait not_overdue until T+22");
     check(&too_late.on(2), "wait not_overdue until T+22");
 }
+
+#[test]
+fn a_call_is_taken_back_when_its_item_is_out_for_another_reason() {
+    let reason = |world: World| taken_back(&world);
+    assert_eq!(reason(call_open(1).written_off("A")), ["cancelled ledger_changed"]);
+    assert_eq!(
+        reason(call_open(1).item("A", |item| item.payee = Some("Factor".to_owned()))),
+        ["cancelled ledger_changed"]
+    );
+    assert_eq!(reason(call_open(1).item("A", |item| item.withdrawn = true)), ["cancelled withdrawn_before_send"]);
+    let mut gone = call_open(1);
+    gone.snapshot.items.clear();
+    assert_eq!(reason(gone.clone()), ["cancelled paid_before_send"]);
+    gone.snapshot.history.notices.iter_mut().for_each(|notice| notice.vanished = true);
+    assert_eq!(reason(gone), ["cancelled withdrawn_before_send"]);
+}
+
+#[test]
+fn a_waiver_of_another_item_or_stage_leaves_a_call_alone() {
+    assert_eq!(taken_back(&call_open(1).waived("final", 0, "A")), [""; 0]);
+    assert_eq!(taken_back(&call_open(1).owes("B", 10, "100 EUR").waived("firm", 0, "B")), [""; 0]);
+}
+
+#[test]
+fn where_nothing_can_be_paid_the_questions_are_about_the_stage_that_is_due() {
+    let world = to_call().contact(0, |contact| contact.phone = None).policy(|policy| {
+        policy.creditors.values_mut().for_each(|creditor| creditor.bank_accounts.clear());
+    });
+    check(&world, "hold no_address");
+    check(&world.contact(0, |contact| contact.phone = Some("+48 22 100 20 30".to_owned())), "hold no_payment_account");
+}

@@ -10,6 +10,7 @@ mod lives;
 mod plans;
 mod properties;
 mod register;
+mod release;
 mod remedies;
 mod replay;
 mod sending;

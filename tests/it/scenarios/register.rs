@@ -253,3 +253,22 @@ fn a_new_fee_changes_nothing_for_an_account_that_was_handed_over() {
     check_tasks(&fee, "");
     check_tasks(&fee.paid(&["A"]), "payment_after_handover handover 1: 100.00 EUR");
 }
+
+#[test]
+fn a_cause_is_a_task_only_while_something_that_it_concerns_is_owed() {
+    let world = one().owes("B", 3, "50 EUR").cause(Cause::SaysPaid, Some("A"), 0);
+    check_tasks(&world, "find_payment cause 1");
+    check_tasks(&world.paid(&["A"]), "");
+    let of_account = one().cause(Cause::SaysPaid, None, 0).credit_note("G", "10 EUR");
+    check_tasks(&of_account, "find_payment cause 1");
+    check_tasks(&of_account.paid(&["A"]), "");
+}
+
+#[test]
+fn a_broken_promise_about_what_vanished_is_no_task() {
+    let mut world = one().owes("B", 3, "50 EUR").promised("100 EUR", 5, 0, &["A"]).on(6);
+    check_tasks(&world, "promise_broken promise 1");
+    world.snapshot.items.retain(|item| item.id.as_str() != "A");
+    world.snapshot.promises[0].items[0].vanished = true;
+    check_tasks(&world, "");
+}
