@@ -79,14 +79,7 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
         ReasonCode::PreviousStageIncomplete => unresolved(q, assessed),
         ReasonCode::DeadlineRunning => deadline(q, assessed, next_date),
         // What is out has a sentence of its own below.
-        ReasonCode::NotOverdue | ReasonCode::AllItemsOut => {
-            let coming = assessed.iter().filter(|one| one.code == ItemCode::NotOverdue);
-            let first = coming.filter_map(|one| Some((gates::first_demand(q, one)?, &one.item.id))).min();
-            first
-                .map(|(day, id)| (Some(day), format!("Item {id} can first be demanded on {}.", day_of_letter(q, day))))
-                .into_iter()
-                .collect()
-        }
+        ReasonCode::NotOverdue | ReasonCode::AllItemsOut => coming(q, assessed).into_iter().collect(),
         ReasonCode::AccountInCredit => in_credit(q, assessed),
         ReasonCode::BelowMinimum => {
             let remainder = items::overdue_remainder(assessed);
@@ -116,10 +109,13 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
             day.map(text).into_iter().collect()
         }
         ReasonCode::BeforeFirstStage | ReasonCode::TooSoon => {
-            let due = assessed.iter().filter(|one| one.is_active() && one.code != ItemCode::LadderExhausted);
+            let due = assessed.iter().filter(|one| one.is_active() || one.code == ItemCode::InGrace);
             let first =
                 due.filter_map(|one| Some((one.due_on?, &one.item.id, one))).min_by_key(|(day, id, _)| (*day, *id));
-            first.and_then(|(.., one)| stage_due(q, one)).map(|(on, text)| (on, capital(&text))).into_iter().collect()
+            let told = |(_, id, one)| stage_due(q, one).map(|(on, text)| (on, format!("Item {id} {text}")));
+            let first = first.and_then(told);
+            let sooner = coming(q, assessed).filter(|(on, _)| first.as_ref().is_none_or(|(day, _)| on < day));
+            sooner.into_iter().chain(first).collect()
         }
         ReasonCode::LadderExhausted => exhausted(q),
         ReasonCode::ContactCap => contact_cap(q, assessed),
@@ -216,7 +212,7 @@ fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> V
             let have = items::overdue_remainder(assessed).get(item.currency);
             below_minimum(q, Money::new(have, item.currency)).map(|text| (None, text)).into_iter().collect()
         }
-        ItemCode::FormalTooSoon => stage_due(q, one).into_iter().collect(),
+        ItemCode::FormalTooSoon => stage_due(q, one).map(|(on, text)| (on, format!("it {text}"))).into_iter().collect(),
         ItemCode::NoPaymentAccount => {
             vec![(None, lower(&bank_account(q, &item.currency.to_string())))]
         }
@@ -359,14 +355,21 @@ fn below_minimum(q: &Question<'_>, have: Money) -> Option<String> {
     Some(format!("{more} more overdue would reach the minimum of {minimum}{at}."))
 }
 
-/// `item I1 reaches stage firm on Monday 2026-11-23 (policy.toml:120).`
+/// The first day on which an item that is not overdue yet can be demanded.
+fn coming(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<Way> {
+    let coming = assessed.iter().filter(|one| one.code == ItemCode::NotOverdue);
+    let first = coming.filter_map(|one| Some((gates::first_demand(q, one)?, &one.item.id))).min();
+    first.map(|(day, id)| (Some(day), format!("Item {id} can first be demanded on {}.", day_of_letter(q, day))))
+}
+
+/// What is said of an item: `comes to stage firm (policy.toml:120) on Monday 2026-11-23.`
 fn stage_due(q: &Question<'_>, one: &Assessed<'_>) -> Option<Way> {
     let (position, name) = one.next_stage.as_ref()?;
     let day = one.due_on?;
     let at = q.ladder.stages.get(*position).map_or(String::new(), |stage| in_brackets(&stage.location));
     let reminded =
         one.reminded_on.map_or(String::new(), |last| format!(", {} after the last notice about it", days(last, day)));
-    Some((Some(day), format!("item {} comes to stage {name}{at} on {}{reminded}.", one.item.id, day_of_letter(q, day))))
+    Some((Some(day), format!("comes to stage {name}{at} on {}{reminded}.", day_of_letter(q, day))))
 }
 
 fn exhausted(q: &Question<'_>) -> Vec<Way> {
@@ -505,11 +508,6 @@ fn days(from: NaiveDate, to: NaiveDate) -> String {
 
 fn plural(count: i64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn lower(text: &str) -> String {

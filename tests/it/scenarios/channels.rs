@@ -220,3 +220,61 @@ fn a_courtesy_note_is_worth_the_minimum_and_speaks_of_nothing_that_is_out() {
     let disputed = courteous().owes("A", -2, "100 EUR").disputed("A", Cause::Dispute);
     check(&disputed, "wait not_overdue");
 }
+
+#[test]
+fn what_credits_cover_is_not_announced_before_its_due_day() {
+    let world = World::new().stage("friendly", |stage| stage.days = -3);
+    let world = world.owes("A", -3, "100 EUR").owes("B", -3, "50 EUR").credit_note_for("G", "B", "50 EUR");
+    check(&world, "contact friendly: demands A");
+    check_items(&world, "A demanded, B not_overdue, G credit");
+}
+
+#[test]
+fn the_minimum_before_the_due_day_is_compared_with_what_falls_due_soon() {
+    let world = World::new().stage("friendly", |stage| stage.days = -3);
+    let world = world.owes("A", -3, "5 EUR").owes("B", -20, "100 EUR");
+    check(&world, "wait not_overdue until T+13");
+    check(&world.owes("C", -3, "5 EUR"), "contact friendly: demands A, C");
+}
+
+#[test]
+fn a_second_stage_before_the_due_day_lapses_when_its_gap_reaches_beyond_that_day() {
+    let two = || World::new().stage("friendly", |s| s.days = -10).stage("firm", |s| s.days = -3);
+    let in_time = two().owes("A", -2, "100 EUR").reminded("friendly", 5, &["A"]);
+    check(&in_time, "wait not_overdue until T+2");
+    check(&in_time.on(2), "contact firm: demands A");
+    let too_late = two().owes("A", -2, "100 EUR").reminded("friendly", 4, &["A"]);
+    check(&too_late, "wait not_overdue until T+22");
+    check(&too_late.on(2), "wait not_overdue until T+22");
+}
+
+#[test]
+fn a_call_is_taken_back_when_its_item_is_out_for_another_reason() {
+    let reason = |world: World| taken_back(&world);
+    assert_eq!(reason(call_open(1).written_off("A")), ["cancelled ledger_changed"]);
+    assert_eq!(
+        reason(call_open(1).item("A", |item| item.payee = Some("Factor".to_owned()))),
+        ["cancelled ledger_changed"]
+    );
+    assert_eq!(reason(call_open(1).item("A", |item| item.withdrawn = true)), ["cancelled withdrawn_before_send"]);
+    let mut gone = call_open(1);
+    gone.snapshot.items.clear();
+    assert_eq!(reason(gone.clone()), ["cancelled paid_before_send"]);
+    gone.snapshot.history.notices.iter_mut().for_each(|notice| notice.vanished = true);
+    assert_eq!(reason(gone), ["cancelled withdrawn_before_send"]);
+}
+
+#[test]
+fn a_waiver_of_another_item_or_stage_leaves_a_call_alone() {
+    assert_eq!(taken_back(&call_open(1).waived("final", 0, "A")), [""; 0]);
+    assert_eq!(taken_back(&call_open(1).owes("B", 10, "100 EUR").waived("firm", 0, "B")), [""; 0]);
+}
+
+#[test]
+fn where_nothing_can_be_paid_the_questions_are_about_the_stage_that_is_due() {
+    let world = to_call().contact(0, |contact| contact.phone = None).policy(|policy| {
+        policy.creditors.values_mut().for_each(|creditor| creditor.bank_accounts.clear());
+    });
+    check(&world, "hold no_address");
+    check(&world.contact(0, |contact| contact.phone = Some("+48 22 100 20 30".to_owned())), "hold no_payment_account");
+}

@@ -1,9 +1,9 @@
 //! Several items of one account.
 
-use dunningd::model::{ItemCode, Verdict};
+use dunningd::model::{CaseChange, Cause, ItemCode, Verdict};
 use rust_decimal::Decimal;
 
-use crate::support::world::{World, check, check_items, item_id, summary, t_plus, with_code};
+use crate::support::world::{World, check, check_items, check_tasks, item_id, summary, t_plus, with_code};
 
 /// A and B, 60 and 35 days late, with a final notice 12 days ago by their own ladders; C is 21 and D 3 days late.
 fn four() -> World {
@@ -220,4 +220,66 @@ fn a_letter_refers_to_earlier_letters_about_the_same_items_only() {
     assert_eq!(only_b.contacting().references, ["<1@creditor.example>"]);
     let reminded: Vec<_> = world.decide().items.iter().map(|item| item.reminded_on).collect();
     assert_eq!(reminded, [Some(t_plus(-9)), Some(t_plus(-15))]);
+}
+
+#[test]
+fn credits_that_cover_everything_overdue_open_no_case() {
+    let world = World::new().owes("A", 30, "100 EUR").unallocated("P", "100 EUR");
+    assert_eq!(world.decide().case, CaseChange::None);
+    assert_eq!(world.case_since(10).decide().case, CaseChange::Close);
+}
+
+#[test]
+fn a_credit_note_in_another_currency_reduces_nothing() {
+    let world = World::new().owes("A", 30, "100 EUR").credit_note_for("G", "A", "60 USD");
+    check_items(&world, "A demanded, G credit");
+    assert_eq!(world.decide().items[0].to_pay().to_string(), "100.00 EUR");
+}
+
+#[test]
+fn a_currency_without_minimum_matters_only_where_something_in_it_would_be_demanded() {
+    let world = World::new().owes("A", 30, "100 EUR").owes("B", 30, "100 CHF").owes("C", -10, "100 CHF");
+    check_tasks(&world, "fix_data CHF");
+    check_tasks(&world.disputed("B", Cause::Dispute).credit_note("G", "10 CHF"), "");
+}
+
+#[test]
+fn after_a_contact_by_hand_about_one_of_three_items_all_three_climb_from_where_they_stood() {
+    let mut world = World::new()
+        .owes("A", 10, "100 EUR")
+        .owes("B", 10, "100 EUR")
+        .owes("C", 10, "100 EUR")
+        .reminded("friendly", 7, &["A", "B"])
+        .called(0);
+    assert_eq!(world.live(13), ["T+5 firm: A B C", "T+12 firm: C"]);
+}
+
+#[test]
+fn a_copied_invoice_has_no_history_of_its_own() {
+    let world = World::new().owes("A", 15, "100 EUR").reminded("friendly", 12, &["A"]).reminded("firm", 5, &["A"]);
+    let copied = world.owes("A-2", 15, "100 EUR").paid(&["A"]);
+    check(&copied, "contact friendly in neutral words: demands A-2");
+    assert_eq!(copied.decide().items[1].reminded_on, None);
+    assert_eq!(copied.contacting().references, [""; 0]);
+}
+
+#[test]
+fn a_day_on_which_nothing_is_due_changes_no_stage() {
+    let mut world = World::new().owes("A", 5, "100 EUR").reminded("friendly", 2, &["A"]);
+    let history = world.snapshot.history.clone();
+    assert_eq!(world.live(5), [""; 0]);
+    assert_eq!(world.snapshot.history, history);
+    check(&world, "contact firm: demands A");
+}
+
+#[test]
+fn a_due_date_that_is_edited_later_counts_from_then_on_and_the_history_stays() {
+    let world = World::new().owes("A", 10, "100 EUR").reminded("friendly", 7, &["A"]);
+    check(&world, "contact firm: demands A");
+    let later = |days: i64| world.clone().item("A", |item| item.due_date = Some(t_plus(days)));
+    check(&later(5), "wait not_overdue until T+8");
+    assert_eq!(later(5).decide().case, CaseChange::Close);
+    check(&later(-4), "wait too_soon until T+6");
+    check(&later(-4).on(6), "contact firm: demands A");
+    check(&later(-40), "contact firm: demands A");
 }

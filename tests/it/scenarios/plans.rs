@@ -146,3 +146,9 @@ fn the_last_of_equal_parts_holds_what_cannot_be_divided() {
     let told: Vec<String> = parts.iter().map(|one| format!("{} {}", one.due_on, one.amount)).collect();
     assert_eq!(told, ["2026-03-18 33.33", "2026-06-18 33.33", "2026-09-18 33.34"]);
 }
+
+#[test]
+fn what_stops_an_item_outside_the_plan_does_not_stop_its_instalments() {
+    let late = open(planned(OnMissed::Instalment), 200, 100).owes("C", 12, "50 EUR").on(43);
+    check(&late.disputed("C", Cause::Dispute), "contact plan_missed: demands plan:1:1:2");
+}

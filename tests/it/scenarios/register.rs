@@ -1,10 +1,10 @@
 //! What people record about an account, and what the rule makes of it.
 
-use dunningd::model::{Cause, CauseHold, CauseRule, Country};
+use dunningd::model::{Cause, CauseHold, CauseRule, Country, ItemKind};
 
 use rust_decimal::Decimal;
 
-use crate::support::world::{World, check, check_items, check_tasks, item_id, summary};
+use crate::support::world::{World, check, check_items, check_tasks, item_id, summary, t_plus};
 
 fn one() -> World {
     World::new().owes("A", 30, "100 EUR")
@@ -231,4 +231,44 @@ fn a_stage_done_elsewhere_counts_from_its_day() {
     world.snapshot.history.waivers[0].elsewhere = Some("old system".to_owned());
     check(&world, "wait too_soon until T+2");
     check(&world.on(2), "contact firm: demands A");
+}
+
+#[test]
+fn a_write_off_keeps_the_history_and_taking_it_back_goes_on_where_it_stood() {
+    let world = one().reminded("friendly", 12, &["A"]).written_off("A");
+    check(&world, "skip all_items_out");
+    let decision = world.decide();
+    assert_eq!(decision.case, dunningd::model::CaseChange::Close);
+    assert_eq!(decision.items[0].reminded_on, Some(t_plus(-12)));
+    let mut back = world;
+    back.happen(&decision);
+    back.snapshot.write_offs.clear();
+    check(&back, "contact firm: demands A");
+}
+
+#[test]
+fn a_new_fee_changes_nothing_for_an_account_that_was_handed_over() {
+    let fee = one().handed_over().owes("F", 40, "15 EUR").item("F", |item| item.kind = ItemKind::Fee);
+    check(&fee, "hold handed_over");
+    check_tasks(&fee, "");
+    check_tasks(&fee.paid(&["A"]), "payment_after_handover handover 1: 100.00 EUR");
+}
+
+#[test]
+fn a_cause_is_a_task_only_while_something_that_it_concerns_is_owed() {
+    let world = one().owes("B", 3, "50 EUR").cause(Cause::SaysPaid, Some("A"), 0);
+    check_tasks(&world, "find_payment cause 1");
+    check_tasks(&world.paid(&["A"]), "");
+    let of_account = one().cause(Cause::SaysPaid, None, 0).credit_note("G", "10 EUR");
+    check_tasks(&of_account, "find_payment cause 1");
+    check_tasks(&of_account.paid(&["A"]), "");
+}
+
+#[test]
+fn a_broken_promise_about_what_vanished_is_no_task() {
+    let mut world = one().owes("B", 3, "50 EUR").promised("100 EUR", 5, 0, &["A"]).on(6);
+    check_tasks(&world, "promise_broken promise 1");
+    world.snapshot.items.retain(|item| item.id.as_str() != "A");
+    world.snapshot.promises[0].items[0].vanished = true;
+    check_tasks(&world, "");
 }

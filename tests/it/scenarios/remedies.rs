@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use dunningd::model::{
-    Calendars, Cause, Dispute, HoldTarget, ItemCode, LadderName, MailboxUse, NoticeState, OnMissed, ReasonCode,
-    Weekdays,
+    Calendars, Cause, ContactCap, ContactRole, Dispute, HoldTarget, ItemCode, LadderName, MailboxUse, NoticeState,
+    OnMissed, ReasonCode, Weekdays,
 };
 
 use crate::support::world::{World, email, item_id, t, t_plus};
@@ -221,4 +221,197 @@ fn what_a_cause_holds_is_let_go_by_clearing_the_cause() {
         &world.policy(|p| p.calendars.elsewhere = None),
         &[clear, "account_hold: PL gets a calendar that covers 2026 (`[calendars]` in policy.toml)."],
     );
+}
+
+#[test]
+fn a_day_without_letters_is_told_with_the_next_day_that_has_them() {
+    let world = World::new().owes("A", 8, "100 EUR").reminded("friendly", 4, &["A"]);
+    let day = "too_soon from T+3: Item A comes to stage firm (policy.toml:firm) on Saturday 2026-03-21";
+    check(&world, &[&format!("{day}, 7 days after the last notice about it.")]);
+    let weekdays = world.policy(|policy| policy.calendars = Calendars::weekly(Weekdays::MONDAY_TO_FRIDAY));
+    let monday = "and letters go out again on Monday 2026-03-23";
+    check(&weekdays, &[&format!("{day}, {monday}, 7 days after the last notice about it.")]);
+}
+
+#[test]
+fn nothing_is_said_about_credits_and_about_what_is_not_overdue() {
+    let world = one().owes("D", -20, "50 EUR").disputed("D", Cause::Dispute).credit_note("C", "10 EUR");
+    check(&world.item("C", |note| note.bad_data = Some("wrong sign".to_owned())), &[]);
+}
+
+#[test]
+fn of_items_that_wait_the_first_that_can_be_demanded_is_named_also_when_it_is_in_grace() {
+    let world = World::new()
+        .policy(|policy| policy.item_grace_days = 3)
+        .owes("A", 8, "100 EUR")
+        .reminded("friendly", 2, &["A"])
+        .owes("B", 1, "100 EUR");
+    check(
+        &world,
+        &["too_soon from T+3: Item B comes to stage friendly (policy.toml:friendly) on Saturday 2026-03-21."],
+    );
+}
+
+#[test]
+fn a_second_formal_notice_says_when_it_may_go() {
+    let world = World::new()
+        .owes("A", 70, "100 EUR")
+        .owes("B", 70, "100 EUR")
+        .reminded("friendly", 56, &["A", "B"])
+        .reminded("firm", 49, &["A", "B"])
+        .reminded("final", 39, &["A", "B"])
+        .reminded("formal", 29, &["A"]);
+    check(
+        &world,
+        &[
+            "too_soon from T+1: Item B comes to stage formal (policy.toml:formal) on Thursday 2026-03-19, 40 days after the last notice about it.",
+            "formal_too_soon from T+1: Item B: it comes to stage formal (policy.toml:formal) on Thursday 2026-03-19, 40 days after the last notice about it.",
+        ],
+    );
+}
+
+#[test]
+fn only_what_holds_the_item_itself_is_lifted() {
+    let on_b = HoldTarget::Item(item_id("B"));
+    let world = beside(|world| world.item("A", |item| item.hold_until = Some(t_plus(2))).hold(on_b, None));
+    check(
+        &world,
+        &[
+            "item_hold from T+3: Item A: the hold is over on Saturday 2026-03-21.",
+            "item_hold: Item A: the ledger lifts its own hold (`ledger.item.hold_until` and `hold_reason`).",
+            "item_hold: Item B: `dunningd release K-1 --item B --reason …` lifts what people placed.",
+        ],
+    );
+    let over = one().hold(account(), Some(-1)).account(|account| account.hold_until = Some(t_plus(2)));
+    check(
+        &over,
+        &[
+            "account_hold from T+3: The hold is over on Saturday 2026-03-21.",
+            "account_hold: The ledger lifts its own hold (`ledger.account.hold_until` and `hold_reason`).",
+        ],
+    );
+}
+
+#[test]
+fn the_plan_and_the_promise_of_the_item_itself_are_named() {
+    let plan = |world: World, item: &str| world.planned(&[(5, "50 EUR")], 0, OnMissed::Instalment, &[item]);
+    let mut world = beside(|world| plan(plan(plan(world, "A"), "A"), "B"));
+    world.snapshot.plans[0].ended = true;
+    check(
+        &world,
+        &[
+            "all_items_out from T+6: Item plan:2:1:1 can first be demanded on Tuesday 2026-03-24.",
+            "in_plan: Item A: `dunningd plan K-1 --end 2 --reason …` ends the plan it is in.",
+            "in_plan: Item B: `dunningd plan K-1 --end 3 --reason …` ends the plan it is in.",
+        ],
+    );
+    let world = beside(|world| {
+        let world = world.promised("100 EUR", 5, 0, &["A"]).promised("100 EUR", 9, 0, &["A"]);
+        world.promised("50 EUR", 5, 0, &["B"])
+    });
+    let mut withdrawn = world;
+    withdrawn.snapshot.promises[1].withdrawn = true;
+    check(
+        &withdrawn,
+        &[
+            "promise_running from T+6: Item A: on Tuesday 2026-03-24, if the promise was not kept by then; `dunningd promise K-1 --withdraw 1 --reason …` takes it back.",
+            "promise_running from T+6: Item B: on Tuesday 2026-03-24, if the promise was not kept by then; `dunningd promise K-1 --withdraw 3 --reason …` takes it back.",
+        ],
+    );
+}
+
+#[test]
+fn the_deadline_that_counts_is_of_a_final_notice_that_arrived() {
+    let world = World::new()
+        .owes("A", 40, "100 EUR")
+        .reminded("final", 1, &["A"])
+        .naming(10)
+        .reminded("friendly", 5, &["A"])
+        .naming(30)
+        .notice(NoticeState::Cancelled, "formal", 0, &["A"])
+        .naming(50)
+        .reminded("final", 1, &["PAID"])
+        .naming(60);
+    check(
+        &world,
+        &[
+            "deadline_running from T+10: On Saturday 2026-03-28: the final notice of 2026-03-17 gave time up to and including 2026-03-27 (policy.toml:final).",
+            "deadline_running: Once nothing of what it demanded is owed any more (A).",
+        ],
+    );
+}
+
+#[test]
+fn credits_are_told_in_the_currencies_that_they_cover() {
+    check(
+        &one().credit_note("C", "120 EUR").owes("U", -10, "50 USD"),
+        &[
+            "account_in_credit: 30.00 EUR more would have to fall overdue: what is left of the credits, and the minimum (policy.toml:minimum.EUR).",
+        ],
+    );
+}
+
+#[test]
+fn of_several_caps_the_one_that_holds_longest_is_told_and_of_two_alike_that_of_the_account() {
+    let monthly = ContactCap { contacts: 2, days: 30 };
+    let world = one().called(2).called(12);
+    check(
+        &world.clone().policy(|policy| policy.contact_caps.push(monthly)),
+        &[
+            "contact_cap from T+18: The next contact is allowed on Sunday 2026-04-05: 2 in 30 days (policy.toml:contact_cap), the last was on 2026-03-16.",
+        ],
+    );
+    check(
+        &world.policy(|policy| policy.contact_caps.insert(0, monthly)),
+        &[
+            "contact_cap from T+18: The next contact is allowed on Sunday 2026-04-05: 2 in 30 days (policy.toml:contact_cap), the last was on 2026-03-16.",
+        ],
+    );
+    let mut shared = one().called(2);
+    let usage = MailboxUse { contacts: vec![t_plus(-2)], accounts: 2, ..MailboxUse::default() };
+    shared.snapshot.mailboxes.insert(email("office@debtor.example").mailbox_key(), usage);
+    check(
+        &shared,
+        &[
+            "contact_cap from T+3: The next contact is allowed on Saturday 2026-03-21: 1 in 5 days (policy.toml:contact_cap), the last was on 2026-03-16.",
+        ],
+    );
+    shared.snapshot.mailboxes.values_mut().for_each(|usage| usage.contacts = vec![t_plus(-1)]);
+    check(
+        &shared,
+        &[
+            "contact_cap from T+4: The next contact to the mailbox is allowed on Sunday 2026-03-22: 1 in 5 days (policy.toml:contact_cap), the last was on 2026-03-17.",
+        ],
+    );
+}
+
+#[test]
+fn of_several_contacts_the_one_whose_address_is_to_be_mended_is_named() {
+    let roles = [
+        (ContactRole::Dunning, "first@debtor.example"),
+        (ContactRole::Billing, "second@debtor.example"),
+        (ContactRole::General, "third@debtor.example"),
+    ];
+    let unusable = |contact: &mut dunningd::model::Contact| {
+        contact.email = None;
+        contact.unusable_email = true;
+    };
+    let world = one().contacts(&roles).contact(0, |contact| contact.no_email = true).contact(0, unusable);
+    let world = world.contact(1, |contact| contact.email = None).contact(2, unusable);
+    check(
+        &world,
+        &[
+            "no_address: The ledger gets one usable e-mail address for account K-1, such as contact third@debtor.example (`ledger.contact.email`).",
+        ],
+    );
+}
+
+#[test]
+fn an_item_that_falls_due_before_the_next_stage_of_another_is_named_too() {
+    let world = World::new().owes("A", 8, "100 EUR").reminded("friendly", 2, &["A"]);
+    let stage = "too_soon from T+5: Item A comes to stage firm (policy.toml:firm) on Monday 2026-03-23, 7 days after the last notice about it.";
+    check(&world.clone().owes("C", -3, "100 EUR"), &[stage]);
+    let sooner = world.owes("C", -1, "100 EUR");
+    check(&sooner, &["too_soon from T+4: Item C can first be demanded on Sunday 2026-03-22.", stage]);
+    assert_eq!(sooner.on(4).decide().code(), "contact");
 }

@@ -1,6 +1,6 @@
 //! Which stage comes next, and what blocks it.
 
-use dunningd::model::{Currency, Demands, NoticeState, PartyKind, StageCondition, Tone};
+use dunningd::model::{Cause, Currency, Demands, NoticeState, PartyKind, StageCondition, Tone};
 use rust_decimal::Decimal;
 
 use crate::support::world::{World, check, check_items, check_tasks, money};
@@ -334,4 +334,23 @@ fn of_several_that_say_the_same_the_order_of_rows_decides_nothing() {
         turned.snapshot.history.waivers.reverse();
         assert_eq!(turned.decide(), world.decide());
     }
+}
+
+#[test]
+fn of_two_notices_of_one_stage_the_later_one_counts() {
+    let world = World::new().owes("A", 30, "100 EUR").reminded("friendly", 12, &["A"]).reminded("friendly", 5, &["A"]);
+    check(&world, "wait too_soon until T+2");
+    let mut turned = world.clone();
+    turned.snapshot.history.notices.reverse();
+    check(&turned, "wait too_soon until T+2");
+    let with_deadline = World::new().owes("A", 30, "100 EUR").reminded("friendly", 12, &["A"]).naming(20);
+    check(&with_deadline.reminded("friendly", 12, &["A"]), "wait too_soon until T+9");
+}
+
+#[test]
+fn a_cause_that_hurries_nothing_leaves_the_stage_on_its_own_day() {
+    let world = World::new().stage("firm", |stage| stage.gap = Some(2)).owes("A", 5, "100 EUR");
+    let world = world.reminded("friendly", 2, &["A"]).policy(|policy| policy.contact_caps.clear());
+    check(&world.clone().cause(Cause::CashProblem, None, 0), "wait too_soon until T+5");
+    check(&world.cause(Cause::Unwilling, None, 0), "contact firm: demands A");
 }
