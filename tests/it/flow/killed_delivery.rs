@@ -105,10 +105,15 @@ impl World {
         ])
     }
 
-    /// Waits until it sends, or has ended because nothing was left.
+    /// Waits until it sends, has ended because nothing was left, or cannot go on because another one, which was stopped,
+    /// holds a lock.
     async fn sending(&self, child: &mut Child) {
         let before = self.office.smtp.received_count();
-        while self.office.smtp.received_count() == before && child.try_wait().unwrap().is_none() {
+        let until = Instant::now() + Duration::from_secs(3);
+        while self.office.smtp.received_count() == before
+            && child.try_wait().unwrap().is_none()
+            && Instant::now() < until
+        {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
