@@ -33,11 +33,13 @@ const LEDGER: &str = "
     SELECT 'I' || account_id, account_id, 'invoice', 'FT ' || account_id, '2026-02-02', '2026-03-04', 'EUR', 90, 90
     FROM ledger.account WHERE account_id > 'A000000'";
 
-/// What time would do: waits and leases end, breakers close.
+/// What time would do: waits and leases end, breakers close. What a stopped process has locked waits for it.
 const TIME_PASSES: &str = "
-    UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second' WHERE state IN ('claimed', 'in_flight');
-    UPDATE dunning.notice SET next_try_at = clock_timestamp() WHERE state = 'deferred';
-    DELETE FROM dunning.breaker";
+    UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second' WHERE notice_id IN
+        (SELECT notice_id FROM dunning.notice WHERE state IN ('claimed', 'in_flight') FOR UPDATE SKIP LOCKED);
+    UPDATE dunning.notice SET next_try_at = clock_timestamp() WHERE notice_id IN
+        (SELECT notice_id FROM dunning.notice WHERE state = 'deferred' FOR UPDATE SKIP LOCKED);
+    DELETE FROM dunning.breaker WHERE ctid IN (SELECT ctid FROM dunning.breaker FOR UPDATE SKIP LOCKED)";
 
 /// Every connection of the application is cut.
 const CUT: &str = "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity
