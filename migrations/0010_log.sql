@@ -56,17 +56,21 @@ BEGIN
     END IF;
     PERFORM FROM dunning.notice WHERE account_id COLLATE "C" = of_account ORDER BY notice_id FOR UPDATE;
     IF before IS NULL AND EXISTS (SELECT FROM dunning.notice WHERE account_id COLLATE "C" = of_account
-            AND state NOT IN ('accepted', 'refused', 'cancelled', 'bounced', 'delivered', 'replied')) THEN
+            AND state NOT IN ('accepted', 'refused', 'cancelled', 'bounced', 'delivered', 'replied', 'done', 'lapsed')) THEN
         RAISE EXCEPTION 'notices of account % are on their way or of unknown outcome', of_account USING ERRCODE = 'DU001';
     END IF;
     SELECT coalesce(array_agg(notice_id), '{}'), coalesce(array_agg(DISTINCT recipient_key), '{}')
     INTO of_notices, mailboxes FROM dunning.notice
     WHERE account_id COLLATE "C" = of_account AND (before IS NULL OR changed_at < before)
-      AND state IN ('accepted', 'refused', 'cancelled', 'bounced', 'delivered', 'replied');
+      AND state IN ('accepted', 'refused', 'cancelled', 'bounced', 'delivered', 'replied', 'done', 'lapsed');
 
     IF 'messages' = ANY (classes) THEN
         DELETE FROM dunning.message WHERE notice_id = ANY (of_notices);
         GET DIAGNOSTICS messages = ROW_COUNT;
+        DELETE FROM dunning.letter_copy WHERE notice_id = ANY (of_notices);
+        DELETE FROM dunning.contact_data c USING dunning.contact_entry e
+        WHERE e.entry_id = c.entry_id AND e.account_id COLLATE "C" = of_account
+          AND (before IS NULL OR e.ended_at < before);
         UPDATE dunning.notice SET recipient_key = '' WHERE notice_id = ANY (of_notices) AND recipient_key <> '';
         -- The hash of a decision is over its recipient too, and a hash of an address can be guessed.
         UPDATE dunning.decision d SET detail = NULL, identity_sha256 = ''

@@ -1,6 +1,9 @@
 //! One run: one creditor, one business date. Guards first; then accounts are streamed, decided page by page, and each
 //! page is written in one transaction.
 
+mod guards;
+mod letters;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -8,26 +11,21 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::config::{Mail, Recipients};
 use crate::decide::{brake, decide, expected_by, ladder_of, needs_approval};
-use crate::deliver;
 use crate::ledger::{self, LedgerAccount, Reader, View};
 use crate::model::{
-    AccountId, Approvals, BankAccount, Channel, Contacting, Creditor, Decision, EmailAddress, Event, Freshness,
-    ItemCode, ItemId, Ladder, Mailbox, MailboxUse, Mode, NoticeId, OnUnknown, ReasonCode, RefusalCode, Released, RunId,
-    RunTotals, Snapshot, Verdict,
+    AccountId, Approvals, BankAccount, Creditor, Decision, EmailAddress, Event, Freshness, ItemCode, ItemId, Ladder,
+    MailboxUse, Mode, NoticeId, ReasonCode, Released, RunId, RunTotals, Snapshot, Verdict,
 };
 use crate::record::{
-    self, Identity, PageWrite, Past, PastReader, Planned, PlannedCopy, RecordError, ReleaseOrder, RunEnd, RunStart,
+    self, Identity, PageWrite, Past, PastReader, Planned, RecordError, ReleaseOrder, RunEnd, RunStart,
 };
 
 use super::scan::{Page, RunReport, ScanError, ScanRequest, Spent};
-use super::schedule::payments_needed;
-use super::window::{SendWindow, send_windows};
-use super::{Live, Shell, compose};
+use super::{Live, Shell};
 
 /// One creditor, one business date.
 pub(super) struct Run<'a> {
@@ -199,99 +197,6 @@ impl<'a> Run<'a> {
             calendars_sha256: hash(&texts.calendars),
             started_at: self.shell.clock.wall(),
         })
-    }
-
-    /// The guards before any account is looked at.
-    async fn guard(
-        &self,
-        connection: &mut PgConnection,
-        freshness: Option<Freshness>,
-    ) -> Result<record::Comparison, ScanError> {
-        let refused = |code, detail| ScanError::Refused { creditor: self.creditor.id.clone(), code, detail };
-        if !self.request.dry_run {
-            let identity = record::identity(connection, &self.shell.host).await?;
-            if !identity.adopted {
-                return Err(refused(RefusalCode::NotAdopted, not_adopted(&identity)));
-            }
-            let nobody = matches!(self.recipients(), Some(Recipients::Domains(domains)) if domains.is_empty());
-            if nobody && record::mode(connection).await?.mode != Mode::Shadow {
-                return Err(refused(
-                    RefusalCode::NoRecipients,
-                    "environment is \"test\" and the transport is smtp: set `allow_domains` (whose debtors may be \
-                     written to) or `redirect_to` (your own mailbox) in [mail] of dunningd.toml; or `dunningd mode \
-                     shadow` decides without sending"
-                        .to_owned(),
-                ));
-            }
-        }
-        if self.request.as_of.is_some() {
-            return Ok(record::Comparison::default());
-        }
-        let policy = &self.live.config.policy;
-        let last = record::completed_run(connection, &self.creditor.id).await?;
-        if let Some(last) = last.filter(|last| *last > self.today) {
-            return Err(refused(
-                RefusalCode::BeforeLastRun,
-                format!(
-                    "the business date {} is before the last completed run, {last}; is the clock right?",
-                    self.today
-                ),
-            ));
-        }
-        let needed =
-            payments_needed(self.live.config.service.freshness, &policy.calendars, self.creditor, self.clock.now())
-                .map_err(|missing| refused(RefusalCode::CalendarMissing, missing.to_string()))?;
-        match freshness {
-            // A statement that ends in the future was never made by a bank: a day given for its end is the most.
-            Some(freshness) if freshness.payments_as_of > self.clock.now() + chrono::Duration::days(1) => {
-                return Err(refused(
-                    RefusalCode::StaleLedger,
-                    format!(
-                        "payments are said to be known up to {}, which lies in the future; nobody knows what is in",
-                        local(freshness.payments_as_of, self.creditor)
-                    ),
-                ));
-            }
-            Some(freshness) if freshness.payments_as_of >= needed => {}
-            Some(freshness) => {
-                return Err(refused(
-                    RefusalCode::StaleLedger,
-                    format!(
-                        "payments are known up to {}, and {} is needed; import newer payments and scan again",
-                        local(freshness.payments_as_of, self.creditor),
-                        local(needed, self.creditor)
-                    ),
-                ));
-            }
-            None => {
-                return Err(refused(
-                    RefusalCode::StaleLedger,
-                    "ledger.freshness has no row for this creditor, so nobody knows which payments are in".to_owned(),
-                ));
-            }
-        }
-        let known = record::compare_known_items(connection, &self.creditor.id, self.today, policy.restore_days).await?;
-        let limit = known.limit();
-        let vanished = known.vanished_count;
-        if vanished > limit {
-            return Err(refused(
-                RefusalCode::LedgerShrunk,
-                format!(
-                    "{vanished} of {} open items are gone at once (limit {limit}); look at the source of the ledger",
-                    known.open_before
-                ),
-            ));
-        }
-        if known.reopened > limit {
-            return Err(refused(
-                RefusalCode::LedgerReopened,
-                format!(
-                    "{} settled items are open again (limit {limit}); look at the source of the ledger",
-                    known.reopened
-                ),
-            ));
-        }
-        Ok(known)
     }
 
     /// Streams the accounts, decides page by page, and writes each page in one transaction.
@@ -470,27 +375,6 @@ impl<'a> Run<'a> {
             .collect())
     }
 
-    /// Gives every contact its frozen content. Whatever cannot be rendered is not sent: the decision says so.
-    fn letters(&self, concluded: &mut [Concluded]) {
-        for one in concluded {
-            let Verdict::Contact(contacting) = &one.decision.verdict else { continue };
-            let send_windows = self.send_windows(&one.snapshot);
-            if send_windows.as_ref().is_some_and(Vec::is_empty) {
-                let problem = "no hour of the send window is left on the days for which the letter would be true";
-                one.decision.withdraw(ReasonCode::OutsideSendDays, problem);
-                continue;
-            }
-            match self.compose(&one.snapshot, &one.decision, contacting) {
-                Ok(planned) => {
-                    let windows = send_windows.unwrap_or_default();
-                    let send_windows = windows.into_iter().map(|window| (window.from, window.to)).collect();
-                    one.planned = Some(Planned { send_windows, ..planned });
-                }
-                Err(problem) => one.decision.withdraw(ReasonCode::NoTemplate, &problem),
-            }
-        }
-    }
-
     /// Gives every notice what the ledger says about its claim now.
     async fn fingerprints(&self, read: &mut PgConnection, concluded: &mut [Concluded]) -> Result<(), ScanError> {
         let claims: Vec<(AccountId, Vec<ItemId>)> = concluded
@@ -506,90 +390,6 @@ impl<'a> Run<'a> {
             one.fingerprint = print;
         }
         Ok(())
-    }
-
-    /// The hours in which a notice planned now may go out. Where the domain clock stands still, as with `--as-of`, they
-    /// would never come: nothing is deferred there. As far as the text of a notice that waits for approval stays true.
-    fn send_windows(&self, snapshot: &Snapshot) -> Option<Vec<SendWindow>> {
-        if self.clock.stands_still() {
-            return None;
-        }
-        let policy = &self.live.config.policy;
-        let last = self.today + Days::new(u64::from(policy.valid_days.max(policy.approval.valid_days)));
-        let days = (self.today, last);
-        send_windows(policy, self.creditor, &snapshot.account, days, self.clock.now())
-    }
-
-    pub(super) fn compose(
-        &self,
-        snapshot: &Snapshot,
-        decision: &Decision,
-        contacting: &Contacting,
-    ) -> Result<Planned, String> {
-        let policy = &self.live.config.policy;
-        let payments_as_of = snapshot.freshness.map_or(self.clock.now(), |freshness| freshness.payments_as_of);
-        let letter = compose::letter(policy, self.creditor, snapshot, decision, contacting, payments_as_of);
-        let mut rendered = self.live.templates.render(&letter).map_err(|error| error.to_string())?;
-        let notice = self.shell.clock.new_id();
-        let redirect_to = match self.recipients() {
-            Some(Recipients::Redirect(to)) => Some(to.clone()),
-            _ => None,
-        };
-        if let Some(instead_of) = contacting.recipient.as_ref().filter(|_| redirect_to.is_some()) {
-            rendered.subject = format!("[trial: not sent to {instead_of}] {}", rendered.subject);
-        }
-        let e_mail = |notice: Uuid, to: &EmailAddress| {
-            let message_id = format!("<n.{notice}@{}>", self.creditor.sender.domain());
-            let now = self.clock.now();
-            let mut mail = compose::mail(self.creditor, snapshot, contacting, to.clone(), message_id.clone(), now);
-            if let Some(to) = &redirect_to {
-                mail.to = Mailbox { name: None, address: to.clone() };
-            }
-            let bytes = deliver::build(&mail, &rendered).map_err(|error| error.to_string())?;
-            Ok::<_, String>((message_id, bytes))
-        };
-        let mut copy = None;
-        let (to, message_id, bytes) = match (contacting.channel, &contacting.recipient) {
-            (Channel::Email, Some(to)) => {
-                let (message_id, bytes) = e_mail(notice, to)?;
-                (redirect_to.as_ref().unwrap_or(to).to_string(), message_id, bytes)
-            }
-            (Channel::Email, None) => return Err("there is no address to send it to".to_owned()),
-            (channel, copied_to) => {
-                if let Some(copied_to) = copied_to {
-                    let notice = self.shell.clock.new_id();
-                    let (message_id, bytes) = e_mail(notice, copied_to)?;
-                    copy = Some(PlannedCopy { notice, message_id, bytes });
-                }
-                let posted_to = || snapshot.account.postal_address.clone();
-                let to = contacting.phone.clone().or_else(|| posted_to().filter(|_| channel == Channel::Letter));
-                let text = format!("{}\n\n{}", rendered.subject, rendered.text);
-                (to.unwrap_or_default(), String::new(), text.into_bytes())
-            }
-        };
-        let approval = needs_approval(policy, snapshot, decision);
-        let valid_days = if approval.is_some() { policy.approval.valid_days } else { policy.valid_days };
-        let ladder = ladder_of(policy, snapshot);
-        let stage = ladder.stages.iter().find(|stage| stage.name == contacting.stage);
-        Ok(Planned {
-            notice,
-            copy,
-            attempts: stage.map_or(1, |stage| stage.attempts),
-            contacting: contacting.clone(),
-            to,
-            on_unknown: stage.map_or(OnUnknown::Review, |stage| stage.on_unknown),
-            message_id,
-            sender: self.creditor.sender.clone(),
-            bytes,
-            salt: rand::random(),
-            send_windows: Vec::new(),
-            valid_until: self.today + Days::new(u64::from(valid_days)),
-            as_of: self.request.as_of,
-            fingerprint: String::new(),
-            letter: serde_json::to_string(&letter).unwrap_or_default(),
-            approval,
-            redirect_to,
-        })
     }
 
     /// Writes a page in one transaction. When that fails, each account is written alone, so that one row that cannot

@@ -108,7 +108,7 @@ pub async fn expired(
         r#"SELECT DISTINCT n.account_id AS "account!" FROM (
                SELECT account_id FROM dunning.notice JOIN dunning.message USING (notice_id)
                WHERE $1 = 'messages' AND changed_at < $2
-                 AND state IN ('accepted', 'refused', 'cancelled', 'bounced', 'delivered', 'replied')
+                 AND state IN ('accepted', 'refused', 'cancelled', 'bounced', 'delivered', 'replied', 'done', 'lapsed')
                UNION ALL
                SELECT d.account_id FROM dunning.decision d JOIN dunning.run USING (run_id)
                WHERE $1 = 'messages' AND d.detail IS NOT NULL AND started_at < $2
@@ -118,7 +118,7 @@ pub async fn expired(
                UNION ALL
                SELECT account_id FROM dunning.notice JOIN dunning.attempt a USING (notice_id)
                WHERE $1 = 'smtp' AND changed_at < $2 AND (a.reply_text IS NOT NULL OR a.detail IS NOT NULL)
-                 AND state IN ('accepted', 'refused', 'cancelled', 'bounced', 'delivered', 'replied')) n
+                 AND state IN ('accepted', 'refused', 'cancelled', 'bounced', 'delivered', 'replied', 'done', 'lapsed')) n
            WHERE NOT EXISTS (SELECT FROM dunning.legal_hold h WHERE h.account_id = n.account_id AND h.lifted_at IS NULL)
            ORDER BY 1"#,
         class,

@@ -182,7 +182,7 @@ fn courteous() -> World {
     let ladder = world.policy.ladders.values_mut().next().unwrap();
     let mut courtesy = ladder.stages[0].clone();
     courtesy.name = dunningd::model::StageName::parse("courtesy").unwrap();
-    courtesy.template = "friendly".to_owned();
+    "friendly".clone_into(&mut courtesy.template);
     (courtesy.tone, courtesy.days) = (Tone::Courtesy, -3);
     ladder.stages.insert(0, courtesy);
     world

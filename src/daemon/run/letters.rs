@@ -1,0 +1,121 @@
+//! From the decisions of a page to what will be sent or given to a person, frozen.
+
+use chrono::Days;
+use uuid::Uuid;
+
+use crate::config::Recipients;
+use crate::daemon::compose;
+use crate::daemon::window::{SendWindow, send_windows};
+use crate::decide::{ladder_of, needs_approval};
+use crate::deliver;
+use crate::model::{Channel, Contacting, Decision, EmailAddress, Mailbox, OnUnknown, ReasonCode, Snapshot, Verdict};
+use crate::record::{Planned, PlannedCopy};
+
+use super::{Concluded, Run};
+
+impl Run<'_> {
+    /// Gives every contact its frozen content. Whatever cannot be rendered is not sent: the decision says so.
+    pub(super) fn letters(&self, concluded: &mut [Concluded]) {
+        for one in concluded {
+            let Verdict::Contact(contacting) = &one.decision.verdict else { continue };
+            let send_windows = self.send_windows(&one.snapshot);
+            if send_windows.as_ref().is_some_and(Vec::is_empty) {
+                let problem = "no hour of the send window is left on the days for which the letter would be true";
+                one.decision.withdraw(ReasonCode::OutsideSendDays, problem);
+                continue;
+            }
+            match self.compose(&one.snapshot, &one.decision, contacting) {
+                Ok(planned) => {
+                    let windows = send_windows.unwrap_or_default();
+                    let send_windows = windows.into_iter().map(|window| (window.from, window.to)).collect();
+                    one.planned = Some(Planned { send_windows, ..planned });
+                }
+                Err(problem) => one.decision.withdraw(ReasonCode::NoTemplate, &problem),
+            }
+        }
+    }
+
+    /// The hours in which a notice planned now may go out. Where the domain clock stands still, as with `--as-of`, they
+    /// would never come: nothing is deferred there. As far as the text of a notice that waits for approval stays true.
+    fn send_windows(&self, snapshot: &Snapshot) -> Option<Vec<SendWindow>> {
+        if self.clock.stands_still() {
+            return None;
+        }
+        let policy = &self.live.config.policy;
+        let last = self.today + Days::new(u64::from(policy.valid_days.max(policy.approval.valid_days)));
+        let days = (self.today, last);
+        send_windows(policy, self.creditor, &snapshot.account, days, self.clock.now())
+    }
+
+    pub(in crate::daemon) fn compose(
+        &self,
+        snapshot: &Snapshot,
+        decision: &Decision,
+        contacting: &Contacting,
+    ) -> Result<Planned, String> {
+        let policy = &self.live.config.policy;
+        let payments_as_of = snapshot.freshness.map_or(self.clock.now(), |freshness| freshness.payments_as_of);
+        let letter = compose::letter(policy, self.creditor, snapshot, decision, contacting, payments_as_of);
+        let mut rendered = self.live.templates.render(&letter).map_err(|error| error.to_string())?;
+        let notice = self.shell.clock.new_id();
+        let redirect_to = match self.recipients() {
+            Some(Recipients::Redirect(to)) => Some(to.clone()),
+            _ => None,
+        };
+        if let Some(instead_of) = contacting.recipient.as_ref().filter(|_| redirect_to.is_some()) {
+            rendered.subject = format!("[trial: not sent to {instead_of}] {}", rendered.subject);
+        }
+        let e_mail = |notice: Uuid, to: &EmailAddress| {
+            let message_id = format!("<n.{notice}@{}>", self.creditor.sender.domain());
+            let now = self.clock.now();
+            let mut mail = compose::mail(self.creditor, snapshot, contacting, to.clone(), message_id.clone(), now);
+            if let Some(to) = &redirect_to {
+                mail.to = Mailbox { name: None, address: to.clone() };
+            }
+            let bytes = deliver::build(&mail, &rendered).map_err(|error| error.to_string())?;
+            Ok::<_, String>((message_id, bytes))
+        };
+        let mut copy = None;
+        let (to, message_id, bytes) = match (contacting.channel, &contacting.recipient) {
+            (Channel::Email, Some(to)) => {
+                let (message_id, bytes) = e_mail(notice, to)?;
+                (redirect_to.as_ref().unwrap_or(to).to_string(), message_id, bytes)
+            }
+            (Channel::Email, None) => return Err("there is no address to send it to".to_owned()),
+            (channel, copied_to) => {
+                if let Some(copied_to) = copied_to {
+                    let notice = self.shell.clock.new_id();
+                    let (message_id, bytes) = e_mail(notice, copied_to)?;
+                    copy = Some(PlannedCopy { notice, message_id, bytes });
+                }
+                let posted_to = || snapshot.account.postal_address.clone();
+                let to = contacting.phone.clone().or_else(|| posted_to().filter(|_| channel == Channel::Letter));
+                let text = format!("{}\n\n{}", rendered.subject, rendered.text);
+                (to.unwrap_or_default(), String::new(), text.into_bytes())
+            }
+        };
+        let approval = needs_approval(policy, snapshot, decision);
+        let valid_days = if approval.is_some() { policy.approval.valid_days } else { policy.valid_days };
+        let ladder = ladder_of(policy, snapshot);
+        let stage = ladder.stages.iter().find(|stage| stage.name == contacting.stage);
+        Ok(Planned {
+            notice,
+            copy,
+            attempts: stage.map_or(1, |stage| stage.attempts),
+            contacting: contacting.clone(),
+            to,
+            on_unknown: stage.map_or(OnUnknown::Review, |stage| stage.on_unknown),
+            message_id,
+            sender: self.creditor.sender.clone(),
+            bytes,
+            salt: rand::random(),
+            send_windows: Vec::new(),
+            valid_until: self.today + Days::new(u64::from(valid_days)),
+            as_of: self.request.as_of,
+            fingerprint: String::new(),
+            letter: serde_json::to_string(&letter).unwrap_or_default(),
+            approval,
+            redirect_to,
+        })
+    }
+}
