@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use chrono::{NaiveDate, TimeZone as _, Utc};
+use chrono::{Duration, NaiveDate, TimeZone as _, Utc};
 use dunningd::clock::Clock;
 use dunningd::config::{self, Source};
 use dunningd::model::{Calendars, Country, PartyKind, ReasonCode, RunTotals, Verdict, Weekdays};
@@ -75,6 +75,21 @@ fn the_local_date_decides_in_summer_time_too() {
     let clock = Clock::fixed(Utc.with_ymd_and_hms(2026, 6, 30, 22, 30, 0).unwrap());
     let today = clock.today(chrono_tz::Europe::Warsaw);
     assert_eq!(today.to_string(), "2026-07-01");
+}
+
+#[test]
+fn the_local_date_never_goes_back_and_skips_no_day_when_the_clocks_change() {
+    for (from, dates) in [
+        ((2026, 3, 28), ["2026-03-28", "2026-03-29", "2026-03-30"]),
+        ((2026, 10, 24), ["2026-10-24", "2026-10-25", "2026-10-26"]),
+    ] {
+        let noon = Utc.with_ymd_and_hms(from.0, from.1, from.2, 12, 0, 0).unwrap();
+        let every_minute = (0..48 * 60).map(|minutes| Clock::fixed(noon + Duration::minutes(minutes)));
+        let mut seen: Vec<String> =
+            every_minute.map(|clock| clock.today(chrono_tz::Europe::Warsaw).to_string()).collect();
+        seen.dedup();
+        assert_eq!(seen, dates);
+    }
 }
 
 #[test]

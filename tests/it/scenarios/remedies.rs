@@ -411,6 +411,7 @@ fn an_item_that_falls_due_before_the_next_stage_of_another_is_named_too() {
     let world = World::new().owes("A", 8, "100 EUR").reminded("friendly", 2, &["A"]);
     let stage = "too_soon from T+5: Item A comes to stage firm (policy.toml:firm) on Monday 2026-03-23, 7 days after the last notice about it.";
     check(&world.clone().owes("C", -3, "100 EUR"), &[stage]);
+    check(&world.clone().owes("C", -2, "100 EUR"), &[stage]);
     let sooner = world.owes("C", -1, "100 EUR");
     check(&sooner, &["too_soon from T+4: Item C can first be demanded on Sunday 2026-03-22.", stage]);
     assert_eq!(sooner.on(4).decide().code(), "contact");
