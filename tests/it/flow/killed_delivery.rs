@@ -141,7 +141,6 @@ fn figure(name: &str, usual: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
 }
 
-#[expect(clippy::float_arithmetic, reason = "a figure for people")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p23_delivery_killed_twenty_times_loses_nothing_and_sends_nothing_twice() {
     let (kills, notices) = (figure("DUNNINGD_CRASH_KILLS", 20), figure("DUNNINGD_CRASH_NOTICES", 300));
