@@ -482,3 +482,15 @@ async fn the_scanning_role_can_write_nothing_in_the_ledger() {
         assert_eq!(error.as_database_error().unwrap().code().as_deref(), Some("42501"), "{statement}");
     }
 }
+
+#[tokio::test]
+async fn holds_that_cannot_be_read_stop_the_run_and_nothing_is_sent_as_if_there_were_none() {
+    let office = Office::new().await;
+    office.accounts(2).await;
+    office.sql("ALTER TABLE dunning.hold RENAME TO out_of_reach").await;
+    assert!(office.scan_as(&Office::request()).await.is_err());
+    assert_eq!(office.count("dunning.notice").await, 0);
+    assert_eq!(office.deliver().await.accepted, 0);
+    office.sql("ALTER TABLE dunning.out_of_reach RENAME TO hold").await;
+    assert_eq!(office.scan().await.queued, 2);
+}
