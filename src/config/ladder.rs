@@ -146,24 +146,28 @@ fn read_stage(mut section: Section<'_>) -> Option<ReadStage<'_>> {
     let demands =
         demands.and_then(|f| f.choice(&[("all_overdue", Demands::AllOverdue), ("reached", Demands::Reached)]));
     let on_unknown_field = section.get("on_unknown");
-    let on_unknown = on_unknown_field
-        .as_ref()
-        .and_then(|f| f.choice(&[("review", OnUnknown::Review), ("resend_once", OnUnknown::ResendOnce)]));
+    let on_unknown_words = [OnUnknown::Review, OnUnknown::ResendOnce].map(|word| (word.as_str(), word));
+    let on_unknown = on_unknown_field.as_ref().and_then(|field| field.choice(&on_unknown_words));
     let when = section.section("when").map(condition).unwrap_or_default();
     section.close();
 
-    if enabled {
-        if let Some(field) = on_unknown_field.filter(|_| on_unknown == Some(OnUnknown::ResendOnce)) {
-            let message = "sending again by itself does not exist in this version yet: write `on_unknown = \"review\"`, \
-                           and a person decides by `dunningd outbox resolve`";
-            field.note(FindingCode::NotInThisVersion, message);
-        }
-        if let (Some(days), Some(tone)) = (days, tone) {
-            before_due(notes, days_at, days, tone);
-        }
+    if enabled && let (Some(days), Some(tone)) = (days, tone) {
+        before_due(notes, days_at, days, tone);
     }
     let tone = tone?;
     let from_final = tone >= Tone::Final;
+    // A letter with legal effect, or one that a person let out, is not repeated by a machine.
+    if let Some(field) = on_unknown_field.filter(|_| approval || tone >= Tone::Formal)
+        && on_unknown == Some(OnUnknown::ResendOnce)
+    {
+        let message = format!(
+            "`{}`: a stage that needs approval, or with the tone formal or handover, is not sent again by itself: write \
+             `on_unknown = \"review\"`, and a person decides by `dunningd outbox resolve`",
+            field.path
+        );
+        field.note(FindingCode::Conflict, message);
+    }
+    let usual = if from_final || approval { OnUnknown::Review } else { OnUnknown::ResendOnce };
     let stage = Stage {
         name: name?,
         tone,
@@ -181,7 +185,7 @@ fn read_stage(mut section: Section<'_>) -> Option<ReadStage<'_>> {
         approval,
         demands: demands.unwrap_or(if from_final { Demands::Reached } else { Demands::AllOverdue }),
         when,
-        on_unknown: on_unknown.unwrap_or(OnUnknown::Review),
+        on_unknown: on_unknown.unwrap_or(usual),
         location,
     };
     Some(ReadStage { stage, name_at, days_at })

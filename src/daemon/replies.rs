@@ -111,11 +111,14 @@ pub(super) async fn replay(
         if let Some(claimed) = open {
             let settlement = desk.settlement(&claimed, &ending.outcome, true);
             let settled = record::settle(&mut transaction, &[settlement], &shell.actor).await?;
-            transaction.commit().await?;
-            if settled == [Settled::Recorded] {
-                tracing::warn!(notice.id = %ending.notice, outcome = ending.outcome.state().as_str(), at = %ending.at,
-                    "the journal of replies knew the end of an attempt that the database did not");
+            if settled != [Settled::Recorded] {
+                // It is being sent again just now: what the journal knows may still be needed.
+                transaction.rollback().await?;
+                continue;
             }
+            transaction.commit().await?;
+            tracing::warn!(notice.id = %ending.notice, outcome = ending.outcome.state().as_str(), at = %ending.at,
+                "the journal of replies knew the end of an attempt that the database did not");
         }
         journal.settled([ending.attempt]);
     }

@@ -32,6 +32,8 @@ pub enum EventKind {
     NoticeDeferred,
     NoticeRefused,
     NoticeUnknown,
+    /// Nobody knows what became of it, and its stage lets it be sent once more.
+    NoticeQueuedAgain,
     NoticeResolvedAccepted,
     NoticeResolvedNotSent,
     NoticeDone,
@@ -95,6 +97,7 @@ impl EventKind {
             Self::NoticeDeferred => "notice_deferred",
             Self::NoticeRefused => "notice_refused",
             Self::NoticeUnknown => "notice_unknown",
+            Self::NoticeQueuedAgain => "notice_queued_again",
             Self::NoticeResolvedAccepted => "notice_resolved_accepted",
             Self::NoticeResolvedNotSent => "notice_resolved_not_sent",
             Self::NoticeDone => "notice_done",

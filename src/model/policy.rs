@@ -109,8 +109,19 @@ pub enum Demands {
 pub enum OnUnknown {
     /// A person decides.
     Review,
-    /// The same bytes go out once more after 24 h without evidence, and the log says so.
+    /// The same bytes go out once more after 24 h without evidence, and the log says so; then a person decides.
     ResendOnce,
+}
+
+impl OnUnknown {
+    /// The one text form.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Review => "review",
+            Self::ResendOnce => "resend_once",
+        }
+    }
 }
 
 /// When a stage applies at all. Unmet, the stage acts as if it were disabled.

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::model::{Actor, CancelReason, EmailAddress, Event, EventKind, Fault, Outcome, Phase, Reply, TaskKind};
 
 use super::notices::commitment;
+use super::resend::{back_to_unknown, stopped_as};
 use super::{RecordError, append, inconsistent};
 
 /// A notice that this worker alone may send until its lease ends.
@@ -47,6 +48,8 @@ pub struct ClaimedNotice {
     pub approved: bool,
     /// It goes to a mailbox of our own.
     pub redirected: bool,
+    /// The attempt whose end nobody knows, when this is the one time that the notice is sent again.
+    pub resend_of: Option<Uuid>,
 }
 
 impl ClaimedNotice {
@@ -111,7 +114,7 @@ pub async fn claim(
                     OR b.kind = 'content' AND b.subject = concat_ws('/', c.creditor, c.stage, c.language)))
          SELECT c.notice_id, c.attempt_id AS "attempt_id!", c.lease_token AS "token!", c.creditor, c.account_id, c.stage,
              c.language, c.message_id, c.as_of, c.business_date, c.valid_until, c.tries, c.redirected,
-             c.approved_at IS NOT NULL AS "approved!", m.sender, m.recipient, m.bytes, m.salt
+             c.resend_of, c.approved_at IS NOT NULL AS "approved!", m.sender, m.recipient, m.bytes, m.salt
          FROM claimed c JOIN dunning.message m USING (notice_id)
          ORDER BY c.created_at, c.notice_id"#,
         attempts,
@@ -138,12 +141,13 @@ pub async fn open_attempt(
         Row,
         r#"SELECT n.notice_id, a.attempt_id, $2::uuid AS "token!", n.creditor, n.account_id, n.stage, n.language,
                n.message_id, n.as_of, n.business_date, n.valid_until, n.tries, n.redirected,
-               n.approved_at IS NOT NULL AS "approved!", m.sender, m.recipient, m.bytes, m.salt
+               n.resend_of, n.approved_at IS NOT NULL AS "approved!", m.sender, m.recipient, m.bytes, m.salt
            FROM dunning.attempt a JOIN dunning.notice n USING (notice_id) JOIN dunning.message m USING (notice_id)
            WHERE a.attempt_id = $1
              AND (n.lease_token = $2 AND n.state IN ('claimed', 'in_flight')
                   OR n.state = 'unknown' AND n.reason = 'instance_died' AND NOT n.redirected
-                     AND a.detail = 'instance_died')"#,
+                     AND a.detail = 'instance_died'
+                  OR n.resend_of = a.attempt_id AND n.state IN ('queued', 'deferred', 'claimed', 'in_flight', 'unknown'))"#,
         attempt,
         token
     )
@@ -167,6 +171,7 @@ struct Row {
     valid_until: NaiveDate,
     tries: i32,
     redirected: bool,
+    resend_of: Option<Uuid>,
     approved: bool,
     sender: String,
     recipient: String,
@@ -201,6 +206,7 @@ impl TryFrom<Row> for ClaimedNotice {
             tries: u32::try_from(row.tries).unwrap_or(0),
             approved: row.approved,
             redirected: row.redirected,
+            resend_of: row.resend_of,
         })
     }
 }
@@ -295,7 +301,7 @@ pub async fn in_flight_check(
         answers.push(if passed.contains(&check.claimed.notice) {
             Checked::Send
         } else if let Some(reason) = why_not(connection, check).await? {
-            events.push(cancel(connection, check.claimed, reason, actor).await?);
+            events.push(stop(connection, check.claimed, reason, actor).await?);
             Checked::Cancelled(reason)
         } else {
             Checked::LeaseLost
@@ -410,24 +416,31 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
     })
 }
 
-async fn cancel(
+/// Cancels what the last check stopped. What was to be sent again is unknown, as it was before.
+async fn stop(
     connection: &mut PgConnection,
     claimed: &ClaimedNotice,
     reason: CancelReason,
     actor: &Actor,
 ) -> Result<Event, RecordError> {
+    let unknown = !back_to_unknown(connection, &[claimed.notice], reason).await?.is_empty();
     let reason = reason.as_str();
     sqlx::query!(
-        "UPDATE dunning.notice SET state = 'cancelled', reason = $2, lease_token = NULL, changed_at = clock_timestamp()
+        "UPDATE dunning.notice SET state = $3, reason = $2, lease_token = NULL, changed_at = clock_timestamp()
          WHERE notice_id = $1",
         claimed.notice,
-        reason
+        reason,
+        if unknown { "unknown" } else { "cancelled" }
     )
     .execute(&mut *connection)
     .await?;
-    sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = $1", claimed.notice)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query!(
+        "UPDATE dunning.notice_item SET live = false WHERE notice_id = $1 AND NOT $2",
+        claimed.notice,
+        unknown
+    )
+    .execute(&mut *connection)
+    .await?;
     sqlx::query!(
         "UPDATE dunning.attempt SET outcome = 'cancelled', detail = $2, ended_at = clock_timestamp()
          WHERE attempt_id = $1",
@@ -436,7 +449,7 @@ async fn cancel(
     )
     .execute(&mut *connection)
     .await?;
-    Ok(event(EventKind::NoticeCancelled, claimed, actor, json!({ "reason": reason })))
+    Ok(event(stopped_as(unknown), claimed, actor, json!({ "reason": reason })))
 }
 
 /// What happens to a notice that was not accepted this time.
@@ -480,8 +493,15 @@ struct After {
 impl Settlement<'_> {
     fn after(&self) -> After {
         let plain = |state, kind| After { state, kind, next_at: None, reason: None };
+        let failed = |reason| After { reason, ..plain("unknown", EventKind::NoticeUnknown) };
         match (self.outcome, self.next_try) {
             (Outcome::Accepted { .. }, _) => plain("accepted", EventKind::NoticeAccepted),
+            // Its first attempt may have been accepted.
+            (Outcome::Refused { .. }, _) if self.claimed.resend_of.is_some() => failed(Some("refused")),
+            (Outcome::Deferred { .. }, NextTry::GiveUp) if self.claimed.resend_of.is_some() => failed(Some("gave_up")),
+            (Outcome::Deferred { .. }, NextTry::TooLate) if self.claimed.resend_of.is_some() => {
+                failed(Some(CancelReason::Expired.as_str()))
+            }
             (Outcome::Refused { .. }, _) => plain("refused", EventKind::NoticeRefused),
             (Outcome::Unknown { .. }, _) => plain("unknown", EventKind::NoticeUnknown),
             (Outcome::Deferred { .. }, NextTry::At(at)) => {
@@ -524,6 +544,9 @@ impl Settlement<'_> {
         });
         if self.from_journal {
             facts["from_journal"] = true.into();
+        }
+        if let Some(first) = claimed.resend_of {
+            facts["resend_of"] = first.to_string().into();
         }
         event(kind, claimed, actor, facts)
     }
@@ -574,6 +597,9 @@ pub async fn settle(
                    AND EXISTS (SELECT FROM dunning.attempt a
                                WHERE a.attempt_id = e.attempt_id AND a.notice_id = n.notice_id
                                  AND a.detail = 'instance_died')
+                -- Accepted at first, as a journal tells when it is in the queue again: then that is enough.
+                OR n.resend_of = e.attempt_id AND e.state = 'accepted'
+                   AND n.state IN ('queued', 'deferred', 'claimed', 'unknown')
              FOR UPDATE OF n)
          UPDATE dunning.notice n
          SET state = old.state, accepted_on = old.accepted_on, next_try_at = old.next_at, tries = n.tries + old.burnt,

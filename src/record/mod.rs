@@ -28,6 +28,7 @@ mod promises;
 mod proof;
 mod register;
 mod release;
+mod resend;
 mod runs;
 mod status;
 mod verify;
@@ -77,6 +78,7 @@ pub use release::{
     close_run, drop_notices, expire_waiting, identity, mode, release_run, run_figures, set_mode, waiting_for_approval,
     waiting_notices,
 };
+pub use resend::resend;
 pub use runs::{
     LeaderLock, RunEnd, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, run,
     run_start, scheduled_run, start, still_running,

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::model::{
     Actor, Amounts, ApprovalCause, CancelReason, Channel, Currency, Decision, EmailAddress, Event, EventKind, Ladder,
-    Money, OnUnknown, Snapshot,
+    Money, Snapshot,
 };
 
 use super::decisions::{PageWrite, Planned, demanded};
@@ -142,10 +142,7 @@ impl<'a> Notices<'a> {
         self.message_ids.push(&planned.message_id);
         self.fingerprints.push(&planned.fingerprint);
         self.demanded.push(serde_json::to_string(totals).unwrap_or_default());
-        self.on_unknown.push(match planned.on_unknown {
-            OnUnknown::Review => "review",
-            OnUnknown::ResendOnce => "resend_once",
-        });
+        self.on_unknown.push(planned.on_unknown.as_str());
         let hours = |(opens, closes): &(DateTime<Utc>, DateTime<Utc>)| {
             format!("[{},{})", opens.to_rfc3339(), closes.to_rfc3339())
         };

@@ -13,6 +13,7 @@ use crate::model::{
 };
 
 use super::people::give_to_people;
+use super::resend::{back_to_unknown, stopped_as};
 use super::runs::RunStart;
 use super::{RecordError, append, inconsistent};
 
@@ -181,7 +182,8 @@ pub async fn expire_waiting(
     Ok(events.len() as u64)
 }
 
-/// Cancels notices that are not on the wire, and gives the events, which the caller appends last.
+/// Cancels notices that are not on the wire, and gives the events, which the caller appends last. What was to be sent
+/// again is unknown, as it was before.
 pub(super) async fn cancel_all(
     connection: &mut PgConnection,
     notices: &[Uuid],
@@ -192,23 +194,27 @@ pub(super) async fn cancel_all(
     if notices.is_empty() {
         return Ok(Vec::new());
     }
+    let unknown = back_to_unknown(connection, notices, reason).await?;
     let rows = sqlx::query!(
-        "UPDATE dunning.notice SET state = 'cancelled', reason = $2, lease_token = NULL, changed_at = clock_timestamp()
+        "UPDATE dunning.notice SET state = CASE WHEN notice_id = ANY ($3) THEN 'unknown' ELSE 'cancelled' END, reason = $2,
+             lease_token = NULL, changed_at = clock_timestamp()
          WHERE notice_id = ANY ($1) AND state IN ('planned', 'awaiting_approval', 'queued', 'deferred', 'claimed')
          RETURNING notice_id, creditor, account_id",
         notices,
-        reason.as_str()
+        reason.as_str(),
+        &unknown
     )
     .fetch_all(&mut *connection)
     .await?;
-    let cancelled: Vec<Uuid> = rows.iter().map(|row| row.notice_id).collect();
-    sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = ANY ($1)", &cancelled)
+    let stopped: Vec<Uuid> = rows.iter().map(|row| row.notice_id).collect();
+    let dead: Vec<Uuid> = stopped.iter().copied().filter(|notice| !unknown.contains(notice)).collect();
+    sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = ANY ($1)", &dead)
         .execute(&mut *connection)
         .await?;
     sqlx::query!(
         "UPDATE dunning.attempt SET outcome = 'cancelled', detail = $2, ended_at = clock_timestamp()
          WHERE notice_id = ANY ($1) AND ended_at IS NULL",
-        &cancelled,
+        &stopped,
         reason.as_str()
     )
     .execute(connection)
@@ -219,11 +225,14 @@ pub(super) async fn cancel_all(
     };
     Ok(rows
         .into_iter()
-        .map(|row| Event {
-            creditor: Some(row.creditor),
-            account: Some(row.account_id),
-            notice: Some(row.notice_id.to_string()),
-            ..Event::new(EventKind::NoticeCancelled, actor.clone(), facts.clone())
+        .map(|row| {
+            let kind = stopped_as(unknown.contains(&row.notice_id));
+            Event {
+                creditor: Some(row.creditor),
+                account: Some(row.account_id),
+                notice: Some(row.notice_id.to_string()),
+                ..Event::new(kind, actor.clone(), facts.clone())
+            }
         })
         .collect())
 }

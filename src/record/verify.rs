@@ -431,6 +431,7 @@ pub async fn verify_against_notices(connection: &mut PgConnection) -> Result<Vec
         ("notice_accepted", &["accepted"][..]),
         ("notice_refused", &["refused"][..]),
         ("notice_unknown", &["unknown"][..]),
+        ("notice_queued_again", &["queued", "claimed", "in_flight"][..]),
         ("notice_done", &["done"][..]),
         ("notice_lapsed", &["lapsed"][..]),
         ("notice_cancelled", &["cancelled"][..]),

@@ -96,8 +96,8 @@ fn the_shipped_ladder_is_whole_and_what_a_person_does_is_approved_first() {
     assert_eq!(
         stages,
         [
-            ("friendly", 5, Tone::Friendly, Demands::AllOverdue, OnUnknown::Review),
-            ("firm", 14, Tone::Firm, Demands::AllOverdue, OnUnknown::Review),
+            ("friendly", 5, Tone::Friendly, Demands::AllOverdue, OnUnknown::ResendOnce),
+            ("firm", 14, Tone::Firm, Demands::AllOverdue, OnUnknown::ResendOnce),
             ("final", 28, Tone::Final, Demands::Reached, OnUnknown::Review),
             ("formal", 42, Tone::Formal, Demands::Reached, OnUnknown::Review),
             ("handover", 75, Tone::Handover, Demands::Reached, OnUnknown::Review),
@@ -294,15 +294,15 @@ warning[C040 doubtful]: without a cap nothing but the ladder limits how often a 
    |               ^^
 
 warning[C040 doubtful]: `gap` of `courtesy` is never used: no stage comes before it
-   --> policy.toml:113:8
+   --> policy.toml:116:8
     |
-113 | name = "courtesy"
+116 | name = "courtesy"
     |        ^^^^^^^^^^
 
 warning[C040 doubtful]: stage `final` sounds milder (friendly) than the stage before it (firm)
-   --> policy.toml:141:8
+   --> policy.toml:144:8
     |
-141 | name = "final"
+144 | name = "final"
     |        ^^^^^^^
 "#,
     );
@@ -452,9 +452,9 @@ error[C014 unknown_value]: `minimum.GPB`: "GPB" is not an ISO 4217 currency code
    | ^^^ did you mean `GBP`?
 
 error[C011 missing_key]: `frim` is not the name of a tone: add `tone = …` (courtesy, friendly, firm, final, formal or handover)
-   --> policy.toml:130:8
+   --> policy.toml:133:8
     |
-130 | name = "frim"
+133 | name = "frim"
     |        ^^^^^^ did you mean `firm`?
 
 error[C014 unknown_value]: `creditor.time_zone` must be a time zone of the IANA database, such as "Europe/Rome"
@@ -839,6 +839,29 @@ fn the_log_is_signed_only_with_a_key_and_from_one_place() {
 }
 
 #[test]
+fn only_a_stage_without_legal_effect_or_approval_is_sent_again_by_itself() {
+    let said = |stage: &str, keys: &str| {
+        let edit = format!("{stage}on_unknown = \"resend_once\"\n{keys}");
+        read(&[("policy.toml", stage, &edit)], &[]).err().map_or(String::new(), |found| found.to_string())
+    };
+    assert_eq!(said("name = \"firm\"\ndays = 14\n", ""), "");
+    assert_eq!(said("name = \"final\"\ndays = 28\n", ""), "");
+    for (stage, keys) in [
+        ("name = \"firm\"\ndays = 14\n", "approval = true\n"),
+        ("name = \"formal\"\ndays = 42\n", ""),
+        ("name = \"handover\"\ndays = 75\n", ""),
+    ] {
+        let found = said(stage, keys);
+        let wanted = "error[C019 conflict]: `ladder.default.stage.on_unknown`: a stage that needs approval, or with the tone \
+                      formal or handover, is not sent again by itself: write `on_unknown = \"review\"`, and a person decides \
+                      by `dunningd outbox resolve`\n";
+        assert!(found.starts_with(wanted), "{found}");
+    }
+    let approved = [("policy.toml", "name = \"firm\"\ndays = 14\n", "name = \"firm\"\ndays = 14\napproval = true\n")];
+    assert_eq!(policy(&approved).ladder(None).unwrap().stages[2].on_unknown, OnUnknown::Review);
+}
+
+#[test]
 fn everything_is_kept_unless_the_policy_says_for_how_many_months() {
     assert_eq!(policy(&[]).retention, Retention::default());
     let edit = ("policy.toml", "# notes_months = 36", "notes_months = 36");
@@ -921,27 +944,27 @@ fn impossible_ladders_are_refused_with_their_place() {
         ],
         r#"
 error[C031 days_not_rising]: stage `firm` must come later than `friendly`, which is due at 5 days: raise `days`, or move the stage up
-   --> policy.toml:131:8
+   --> policy.toml:134:8
     |
-131 | days = 5
+134 | days = 5
     |        ^
 
 error[C015 out_of_range]: `ladder.default.stage.respond_within` must be a whole number from 1 to 365
-   --> policy.toml:132:18
+   --> policy.toml:135:18
     |
-132 | respond_within = 0
+135 | respond_within = 0
     |                  ^
 
-error[C032 duplicate_name]: a stage `firm` exists already (policy.toml:129): give each stage its own name
-   --> policy.toml:147:8
+error[C032 duplicate_name]: a stage `firm` exists already (policy.toml:132): give each stage its own name
+   --> policy.toml:150:8
     |
-147 | name = "firm"
+150 | name = "firm"
     |        ^^^^^^
 
 error[C015 out_of_range]: `ladder.default.stage.gap` must be a whole number from 1 to 365
-   --> policy.toml:148:7
+   --> policy.toml:151:7
     |
-148 | gap = 0
+151 | gap = 0
     |       ^
 "#,
     );
@@ -958,15 +981,15 @@ fn a_ladder_in_which_nothing_can_happen_is_refused() {
         &findings,
         r"
 error[C030 ladder_incomplete]: there is no ladder for accounts that name none: add `[ladder.default]` with its stages, or rename `[ladder.defautl]`
-   --> policy.toml:117:2
+   --> policy.toml:120:2
     |
-117 | [ladder.defautl]
+120 | [ladder.defautl]
     |  ^^^^^^
 
 error[C030 ladder_incomplete]: ladder `defautl` has no enabled stage: nobody on it would ever be contacted
-   --> policy.toml:117:9
+   --> policy.toml:120:9
     |
-117 | [ladder.defautl]
+120 | [ladder.defautl]
     |         ^^^^^^^
 ",
     );
@@ -1220,9 +1243,9 @@ fn calendars_are_read_and_their_mistakes_have_a_row_and_a_column() {
         &said,
         r#"
 error[C014 unknown_value]: `calendars.PL`: there is no calendars/pol.csv: add it, or write "weekdays" when Monday to Friday are worked and no holiday is to be known
-   --> config/policy.toml:247:6
+   --> config/policy.toml:250:6
     |
-247 | PL = "pol"
+250 | PL = "pol"
     |      ^^^^^ did you mean `pl`?
 
 error[C014 unknown_value]: `kind` must be "holiday" or "working"

@@ -143,6 +143,9 @@ pub async fn dispatch(
     let mut transaction = connection.begin().await?;
     record::sweep(&mut transaction, &shell.actor).await?;
     transaction.commit().await?;
+    let mut transaction = connection.begin().await?;
+    record::resend(&mut transaction, &shell.actor).await?;
+    transaction.commit().await?;
     let waiting_domains = match desk.waiting_domains() {
         Ok(domains) => domains,
         Err(waiting) => return Ok(Dispatched { waiting: Some(waiting), ..Dispatched::default() }),

@@ -18,3 +18,4 @@ mod release;
 mod relay;
 mod runs;
 mod simulate;
+mod unknown;

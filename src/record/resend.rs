@@ -1,0 +1,93 @@
+//! Sending once more what nobody knows to be accepted, where the policy of its stage says so.
+//!
+//! The same notice goes through everything that any notice goes through, with the same bytes and Message-ID. Its first
+//! attempt stays what it is: perhaps accepted. So a notice that was to be sent again never counts as refused, and is
+//! cancelled only when nothing is left to pay; whatever else stops it leaves it unknown, for a person.
+
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::model::{Actor, CancelReason, Event, EventKind, OnUnknown, TaskKind};
+
+use super::{RecordError, append};
+
+/// The time in which a journal, a bounce or a person may still tell what became of it.
+const WAIT_HOURS: i32 = 24;
+
+/// Queues the unknown notices whose stage lets them be sent once more, and of which nothing became known for a day. Each
+/// one only once. Returns how many.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn resend(connection: &mut PgConnection, actor: &Actor) -> Result<u64, RecordError> {
+    let rows = sqlx::query!(
+        r#"UPDATE dunning.notice n
+           SET state = 'queued', reason = NULL, resend_of = a.attempt_id, next_try_at = NULL,
+               changed_at = clock_timestamp()
+           FROM dunning.attempt a
+           WHERE n.state = 'unknown' AND n.on_unknown = $1 AND n.resend_of IS NULL AND NOT n.redirected
+             AND n.changed_at < clock_timestamp() - make_interval(hours => $2)
+             AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
+             AND a.attempt_id = (SELECT attempt_id FROM dunning.attempt
+                                 WHERE notice_id = n.notice_id AND outcome = 'unknown' ORDER BY number DESC LIMIT 1)
+           RETURNING n.notice_id, n.creditor, n.account_id, n.stage, n.message_id, a.attempt_id"#,
+        OnUnknown::ResendOnce.as_str(),
+        WAIT_HOURS
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let tasks: Vec<String> = rows.iter().map(|row| row.notice_id.to_string()).collect();
+    sqlx::query!(
+        "UPDATE dunning.task SET closed_at = clock_timestamp()
+         WHERE kind = $1 AND subject = ANY ($2) AND closed_at IS NULL",
+        TaskKind::ResolveNotice.as_str(),
+        &tasks
+    )
+    .execute(&mut *connection)
+    .await?;
+    let events: Vec<Event> = rows
+        .into_iter()
+        .map(|row| Event {
+            creditor: Some(row.creditor),
+            account: Some(row.account_id),
+            notice: Some(row.notice_id.to_string()),
+            ..Event::new(
+                EventKind::NoticeQueuedAgain,
+                actor.clone(),
+                json!({ "resend_of": row.attempt_id.to_string(), "stage": row.stage, "message_id": row.message_id }),
+            )
+        })
+        .collect();
+    append(connection, &events).await?;
+    Ok(events.len() as u64)
+}
+
+/// Which of these notices, if any, go back to `unknown` when that reason stops them.
+pub(super) async fn back_to_unknown(
+    connection: &mut PgConnection,
+    notices: &[Uuid],
+    reason: CancelReason,
+) -> Result<Vec<Uuid>, RecordError> {
+    let stopped = sqlx::query_scalar!(
+        "SELECT n.notice_id FROM dunning.notice n
+         WHERE n.notice_id = ANY ($1) AND n.resend_of IS NOT NULL
+           AND NOT ($2 AND NOT EXISTS (
+               SELECT FROM dunning.notice_item i
+               LEFT JOIN ledger.item l ON l.item_id::text = i.item_id
+               WHERE i.notice_id = n.notice_id AND coalesce(l.open_amount::numeric, i.to_pay) > 0))",
+        notices,
+        reason == CancelReason::PaidBeforeSend
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(stopped)
+}
+
+/// The event of a notice that was stopped before it was sent.
+pub(super) fn stopped_as(unknown: bool) -> EventKind {
+    if unknown { EventKind::NoticeUnknown } else { EventKind::NoticeCancelled }
+}
