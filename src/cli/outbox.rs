@@ -1,15 +1,18 @@
 //! The outbox: notices on their way, and those that need a person.
 
+use std::fmt::Write as _;
+
 use sqlx::Connection as _;
 
+use crate::daemon::{self, Evidence, Looked};
 use crate::deliver;
 use crate::model::{ApprovalCause, NoticeState};
-use crate::record::{self, Resolution, ResolveError};
+use crate::record::{self, AttemptRow, Resolution, ResolveError};
 
 use super::args::{Cli, ResolveArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
-use super::output::say;
+use super::output::{say, say_part};
 
 pub(super) async fn list(cli: &Cli) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, None).await?;
@@ -68,12 +71,14 @@ pub(super) async fn show(cli: &Cli, notice: uuid::Uuid) -> Result<Exit, Failure>
     let attempts = record::attempts_of(&mut connection, notice).await?;
     let stands = record::approved_notice(&mut connection, notice).await?;
     let not_before = record::not_before(&mut connection, notice).await?;
+    drop(connection);
+    let evidence = daemon::evidence(&shell, notice).await?;
     let (subject, text) = deliver::text_of(&message.bytes);
     if cli.json {
         say!(
             "{}",
             serde_json::json!({ "notice": notice, "recipient": message.recipient, "subject": subject, "text": text,
-                "letter": message.letter, "not_before": not_before, "attempts": attempts })
+                "letter": message.letter, "not_before": not_before, "attempts": attempts, "evidence": evidence })
         );
         return Ok(Exit::DONE);
     }
@@ -95,21 +100,80 @@ pub(super) async fn show(cli: &Cli, notice: uuid::Uuid) -> Result<Exit, Failure>
     if attempts.is_empty() {
         say!("It was not tried yet.");
     }
+    match evidence {
+        Some(evidence) => say_part!("{}", told(&evidence)),
+        None => say_part!("{}", tried(&attempts)),
+    }
+    Ok(Exit::DONE)
+}
+
+/// The attempts, a line each.
+fn tried(attempts: &[AttemptRow]) -> String {
+    let mut out = String::new();
     for attempt in attempts {
         let answer = match (attempt.reply_code, &attempt.reply_text, &attempt.detail) {
             (Some(code), Some(text), _) => format!("{code} {text}"),
             (_, _, Some(detail)) => detail.clone(),
             _ => "no end is known yet".to_owned(),
         };
-        say!(
-            "  {}. {}  {} at {}: {answer}",
+        let seconds = attempt.ended_at.map(|ended| (ended - attempt.started_at).num_seconds().max(0));
+        let took = seconds.map_or(String::new(), |seconds| format!(" after {seconds} s"));
+        let _ = writeln!(
+            out,
+            "  {}. {}  {} at {}{took}: {answer}",
             attempt.number,
             attempt.started_at.format("%Y-%m-%d %H:%M:%S UTC"),
             attempt.outcome.as_deref().unwrap_or("running"),
             attempt.phase.as_deref().unwrap_or("-")
         );
     }
-    Ok(Exit::DONE)
+    out
+}
+
+/// What is known about a notice that a person has to resolve, and how that is done.
+pub(super) fn told(evidence: &Evidence) -> String {
+    let mut out = tried(&evidence.attempts);
+    let Evidence { notice, journal, relay_log, .. } = evidence;
+    let _ = writeln!(out, "  Message-ID {}", notice.message_id);
+    for (what, looked) in [("the journal of replies", journal), ("the relay's log", relay_log)] {
+        let Some(Looked { path, unreadable, lines }) = looked else { continue };
+        let path = path.display();
+        match unreadable {
+            Some(why) => {
+                let _ = writeln!(out, "  {what} ({path}) cannot be read: {why}");
+            }
+            None if lines.is_empty() => {
+                let _ = writeln!(out, "  {what} ({path}) says nothing about it");
+            }
+            None => {
+                let _ = writeln!(out, "  {what} ({path}):");
+            }
+        }
+        for line in lines {
+            let _ = writeln!(out, "    {line}");
+        }
+    }
+    let id = notice.notice_id;
+    let next = match NoticeState::parse(&notice.state) {
+        Some(NoticeState::InFlight) => {
+            "It is on the wire; what is not known when its time is over becomes a task.".to_owned()
+        }
+        Some(NoticeState::Refused) => {
+            format!("Mend what was refused, then `dunningd outbox resolve {id} --not-sent --reason …`.")
+        }
+        _ => format!(
+            "Look for it in the relay's log and among the bounces, or ask the debtor; then \
+             `dunningd outbox resolve {id} --accepted --reason …`, or `--not-sent` and the next scan may write again."
+        ),
+    };
+    let _ = writeln!(out, "{next}");
+    if let Some(at) = notice.resend_at {
+        let _ =
+            writeln!(out, "Unless somebody does, it goes out once more from {} on.", at.format("%Y-%m-%d %H:%M UTC"));
+    } else if notice.resent {
+        let _ = writeln!(out, "It was to go out once more already, and does not a third time.");
+    }
+    out
 }
 
 pub(super) async fn resolve(cli: &Cli, args: &ResolveArgs) -> Result<Exit, Failure> {

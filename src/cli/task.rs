@@ -5,16 +5,17 @@ use std::fmt::Write as _;
 use chrono::NaiveDate;
 use serde_json::json;
 use sqlx::Connection as _;
+use uuid::Uuid;
 
 use crate::daemon::{self, Shell};
 use crate::decide::standings;
-use crate::model::{AccountId, Channel, CreditorId, Decision, Money, Snapshot, TakenBack};
+use crate::model::{AccountId, Channel, CreditorId, Decision, Money, Snapshot, TakenBack, TaskKind};
 use crate::record::{self, JournalRow, NoteText, NoticeRow, TaskDetail, TaskEnd, TaskEntry, TaskNotice};
 
 use super::args::{Cli, TaskDoneArgs, TaskDropArgs, TaskListArgs, TaskShowArgs};
-use super::connect;
 use super::failure::{Exit, Failure};
 use super::output::{say, say_part};
+use super::{connect, outbox};
 
 /// Today, where that creditor is.
 fn today(shell: &Shell, creditor: &str) -> NaiveDate {
@@ -49,7 +50,13 @@ pub(super) async fn list(cli: &Cli, args: &TaskListArgs) -> Result<Exit, Failure
     for (days, task) in tasks {
         // The notice of a call or a letter is shown with the task.
         let performed = matches!(task.kind.as_str(), "make_call" | "post_letter" | "hand_over");
-        let about = if task.subject.is_empty() || performed { String::new() } else { format!(" ({})", task.subject) };
+        let mut about =
+            if task.subject.is_empty() || performed { String::new() } else { format!(" ({})", task.subject) };
+        if let Some(tried) = task.tried_at {
+            let answer = task.reply_code.map_or("no answer".to_owned(), |code| code.to_string());
+            let phase = task.phase.as_deref().unwrap_or("an unknown point");
+            about += &format!("; {answer} at {phase}, {}", tried.format("%Y-%m-%d %H:%M UTC"));
+        }
         say!(
             "{:>6}  {}  {:>4}  {:<16} {:<24} {}{about}",
             task.task_id,
@@ -119,6 +126,11 @@ pub(super) async fn show(cli: &Cli, args: &TaskShowArgs) -> Result<Exit, Failure
         .ok_or_else(|| Failure::new(Exit::NO_SUCH_THING, format!("there is no task {}", args.task)))?;
     drop(connection);
     let now = Now::of(&shell, &task.account_id, args.as_of).await?;
+    let unresolved = Uuid::parse_str(&task.subject).ok().filter(|_| task.kind == TaskKind::ResolveNotice.as_str());
+    let evidence = match unresolved {
+        Some(notice) => daemon::evidence(&shell, notice).await?,
+        None => None,
+    };
     let open = task.notice.as_ref().filter(|_| task.open);
     let warnings = open.zip(now.as_ref()).map(|(notice, now)| now.warnings(notice)).unwrap_or_default();
     if cli.json {
@@ -127,9 +139,10 @@ pub(super) async fn show(cli: &Cli, args: &TaskShowArgs) -> Result<Exit, Failure
                     "promises": standings(&now.snapshot, now.decision.business_date), "notices": now.notices,
                     "journal": now.journal })
         });
-        say!("{}", json!({ "task": task, "warnings": warnings, "account": account }));
+        say!("{}", json!({ "task": task, "warnings": warnings, "account": account, "evidence": evidence }));
     } else {
         say_part!("{}", human(&task, now.as_ref(), &warnings));
+        say_part!("{}", evidence.as_ref().map(outbox::told).unwrap_or_default());
     }
     Ok(Exit::DONE)
 }

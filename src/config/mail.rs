@@ -41,6 +41,9 @@ pub struct Smtp {
     pub hello_name: Option<String>,
     /// `connections`: letters on their way at once, 1 to 32. Default 2.
     pub connections: u32,
+    /// `relay_log`: the relay's own log on this machine, read for what it says about a letter that a person has to
+    /// resolve. Default: none.
+    pub relay_log: Option<PathBuf>,
     /// `notify_success`: asks the relay for news also when a letter has reached its mailbox. Default no.
     pub notify_success: bool,
     /// `per_hour`: letters an hour over all, 1 to 1,000,000. Default: no limit.
@@ -144,7 +147,7 @@ pub(super) struct Read {
     pub(super) holding: Option<Holding>,
 }
 
-const SMTP_KEYS: [&str; 16] = [
+const SMTP_KEYS: [&str; 17] = [
     "host",
     "port",
     "security",
@@ -152,6 +155,7 @@ const SMTP_KEYS: [&str; 16] = [
     "password_file",
     "password_credential",
     "ca_file",
+    "relay_log",
     "hello_name",
     "connections",
     "notify_success",
@@ -227,6 +231,7 @@ fn read_smtp(mut section: Section<'_>, around: Surroundings<'_>, environment: Op
         _ => {}
     }
     let ca_file = around.path(&mut section, "ca_file");
+    let relay_log = around.path(&mut section, "relay_log");
     let hello_name = section.text("hello_name");
     let connections = section.number("connections", 1..=32, 2);
     let notify_success = section.flag("notify_success", false);
@@ -247,6 +252,7 @@ fn read_smtp(mut section: Section<'_>, around: Surroundings<'_>, environment: Op
         password,
         ca_file,
         hello_name,
+        relay_log,
         connections,
         notify_success,
         per_hour,

@@ -3,8 +3,8 @@
 //! `live` is the configuration in force, `scan` decides and records, one `run` per creditor, `compose` turns a decision
 //! into a letter, `register` records what people say, `approval` is what they let out, `dispatch` delivers, `breakers`
 //! stop it, `replies` remembers what relays said, `schedule` says when a run is due, `window` at which hours a notice may leave, `simulate` tries a policy on
-//! the past, `upkeep` signs checkpoints and ends retention, `dossier` tells all about one account, `digest` tells the
-//! operator, `lifecycle` is the service: signals, reload, drain.
+//! the past, `upkeep` signs checkpoints and ends retention, `dossier` tells all about one account, `evidence` what is known
+//! of a notice that a person has to resolve, `digest` tells the operator, `lifecycle` is the service: signals, reload, drain.
 
 mod approval;
 mod breakers;
@@ -12,6 +12,7 @@ mod compose;
 mod digest;
 mod dispatch;
 mod dossier;
+mod evidence;
 mod host;
 mod lifecycle;
 mod live;
@@ -39,6 +40,7 @@ pub use compose::{letter, mail};
 pub use digest::{Alarm, OperatorText, alarm_text, digest_text, send_operator_mails, write_alarms, write_digest};
 pub use dispatch::{Dispatched, dispatch};
 pub use dossier::{DossierError, dossier};
+pub use evidence::{Evidence, Looked, evidence};
 pub use host::host_id;
 pub use lifecycle::{ServeError, serve};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};

@@ -259,6 +259,21 @@ impl Journal {
     }
 }
 
+/// What the journals in that directory hold about a notice, by time. Changes nothing, also while daemons write.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn endings_of(directory: &Path, notice: Uuid) -> io::Result<Vec<Ending>> {
+    fs::read_dir(directory)?;
+    let mut endings = Vec::new();
+    for number in 0..FILES {
+        let found = read(&directory.join(format!("journal.{number}")))?;
+        endings.extend(found.endings.into_iter().filter(|ending| ending.notice == notice));
+    }
+    endings.sort_by_key(|ending| ending.at);
+    Ok(endings)
+}
+
 /// `journal.0.lock` beside `journal.0`.
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

@@ -14,6 +14,7 @@ mod journal;
 mod message;
 mod outcome;
 mod pace;
+mod relay_log;
 mod settings;
 mod smtp;
 mod tls;
@@ -21,10 +22,11 @@ mod wire;
 
 pub use extensions::Extensions;
 pub use file::FileTransport;
-pub use journal::{Ending, Journal, JournalError, LogHead};
+pub use journal::{Ending, Journal, JournalError, LogHead, endings_of};
 pub use message::{BuildError, build, text_of};
 pub use outcome::{DeliveryError, classify};
 pub use pace::{Limits, Pace};
+pub use relay_log::relay_log;
 pub use settings::{Credentials, Security, SettingsError, SmtpSettings, Timeouts};
 pub use smtp::{Envelope, ReadyForData, Relay, Session};
 

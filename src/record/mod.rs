@@ -61,8 +61,8 @@ pub use migrate::{SchemaState, migrate, schema_state};
 pub use notices::{ApprovedNotice, NoticeRow, Renewal, approved_notice, notices_of, renew};
 pub use opening::{Opening, accounts_of, import_opening};
 pub use outbox::{
-    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, Windowed, attempts_of, not_before, open_tasks, outbox,
-    resolve, waiting, windowed,
+    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, Unresolved, Windowed, attempts_of, not_before,
+    open_tasks, outbox, resolve, unresolved, waiting, windowed,
 };
 pub use past::{Past, PastReader, mailboxes};
 pub use people::{TaskDetail, TaskEnd, TaskEntry, TaskError, TaskNotice, task_detail, task_done, task_drop};

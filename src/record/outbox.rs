@@ -5,8 +5,9 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, Event, EventKind, NoticeState, Reply, TaskKind};
+use crate::model::{Actor, CancelReason, Event, EventKind, NoticeState, OnUnknown, Reply, TaskKind};
 
+use super::resend::WAIT_HOURS;
 use super::{RecordError, append, inconsistent};
 
 /// What a person knows about a notice.
@@ -179,11 +180,48 @@ pub async fn not_before(
     Ok(opens)
 }
 
+/// A notice of which it is not known, or not said, what became of it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Unresolved {
+    #[serde(rename = "notice")]
+    pub notice_id: Uuid,
+    pub stage: String,
+    pub state: String,
+    pub reason: Option<String>,
+    pub message_id: String,
+    pub changed_at: chrono::DateTime<chrono::Utc>,
+    /// When it goes out once more by itself.
+    pub resend_at: Option<chrono::DateTime<chrono::Utc>>,
+    /// It went out once more already, or was to.
+    pub resent: bool,
+}
+
+/// A notice that is unknown, refused, bounced or still on the wire; `None` when it is anything else.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn unresolved(connection: &mut PgConnection, notice: Uuid) -> Result<Option<Unresolved>, RecordError> {
+    let row = sqlx::query_as!(
+        Unresolved,
+        r#"SELECT notice_id, stage, state, reason, message_id, changed_at, resend_of IS NOT NULL AS "resent!",
+               CASE WHEN state = 'unknown' AND on_unknown = $2 AND resend_of IS NULL AND NOT redirected
+                    THEN changed_at + make_interval(hours => $3) END AS "resend_at?"
+           FROM dunning.notice WHERE notice_id = $1 AND state IN ('in_flight', 'unknown', 'refused', 'bounced')"#,
+        notice,
+        OnUnknown::ResendOnce.as_str(),
+        WAIT_HOURS
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row)
+}
+
 /// One attempt, with the relay's own words: personal data, for people who may see it.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct AttemptRow {
     pub number: i32,
     pub started_at: chrono::DateTime<chrono::Utc>,
+    pub ended_at: Option<chrono::DateTime<chrono::Utc>>,
     pub outcome: Option<String>,
     pub phase: Option<String>,
     pub reply_code: Option<i32>,
@@ -199,7 +237,7 @@ pub struct AttemptRow {
 /// When the database refuses.
 pub async fn attempts_of(connection: &mut PgConnection, notice: Uuid) -> Result<Vec<AttemptRow>, RecordError> {
     let rows = sqlx::query!(
-        "SELECT number, started_at, outcome, phase, reply_code, reply_text, detail FROM dunning.attempt
+        "SELECT number, started_at, ended_at, outcome, phase, reply_code, reply_text, detail FROM dunning.attempt
          WHERE notice_id = $1 ORDER BY number",
         notice
     )
@@ -212,6 +250,7 @@ pub async fn attempts_of(connection: &mut PgConnection, notice: Uuid) -> Result<
     let row = rows.into_iter().map(|row| AttemptRow {
         number: row.number,
         started_at: row.started_at,
+        ended_at: row.ended_at,
         outcome: row.outcome,
         phase: row.phase,
         reply_code: row.reply_code,
@@ -233,6 +272,10 @@ pub struct TaskRow {
     pub subject: String,
     pub text: String,
     pub opened_on: chrono::NaiveDate,
+    /// Of the notice to resolve: when it was tried last, how far that came, and the relay's code where it gave one.
+    pub tried_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub phase: Option<String>,
+    pub reply_code: Option<i32>,
 }
 
 /// Every open task, oldest first; of one kind and of one account when named.
@@ -246,11 +289,17 @@ pub async fn open_tasks(
 ) -> Result<Vec<TaskRow>, RecordError> {
     let rows = sqlx::query_as!(
         TaskRow,
-        "SELECT task_id, creditor, account_id, kind, subject, text, opened_on FROM dunning.task
-         WHERE closed_at IS NULL AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR account_id = $2)
-         ORDER BY opened_on, task_id",
+        r#"SELECT t.task_id, t.creditor, t.account_id, t.kind, t.subject, t.text, t.opened_on,
+               a.started_at AS "tried_at?", a.phase AS "phase?", a.reply_code AS "reply_code?"
+           FROM dunning.task t
+           LEFT JOIN LATERAL (SELECT started_at, phase, reply_code FROM dunning.attempt a
+                              WHERE a.notice_id = CASE WHEN t.kind = $3 THEN t.subject::uuid END
+                              ORDER BY number DESC LIMIT 1) a ON true
+           WHERE t.closed_at IS NULL AND ($1::text IS NULL OR t.kind = $1) AND ($2::text IS NULL OR t.account_id = $2)
+           ORDER BY t.opened_on, t.task_id"#,
         kind.map(TaskKind::as_str),
-        account
+        account,
+        TaskKind::ResolveNotice.as_str()
     )
     .fetch_all(connection)
     .await?;

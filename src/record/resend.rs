@@ -13,7 +13,7 @@ use crate::model::{Actor, CancelReason, Event, EventKind, OnUnknown, TaskKind};
 use super::{RecordError, append};
 
 /// The time in which a journal, a bounce or a person may still tell what became of it.
-const WAIT_HOURS: i32 = 24;
+pub(super) const WAIT_HOURS: i32 = 24;
 
 /// Queues the unknown notices whose stage lets them be sent once more, and of which nothing became known for a day. Each
 /// one only once. Returns how many.

@@ -343,15 +343,15 @@ fn three_mistakes_in_two_files_are_reported_in_one_go() {
         ],
         r#"
 error[C012 unknown_key]: `dispatch.lease_second` is not a key of this version: correct or remove it
-   --> dunningd.toml:116:1
+   --> dunningd.toml:120:1
     |
-116 | lease_second = 150
+120 | lease_second = 150
     | ^^^^^^^^^^^^ did you mean `lease_seconds`?
 
 error[C013 wrong_type]: `dispatch.max_tries` must be a whole number without quotes, not a text
-   --> dunningd.toml:125:13
+   --> dunningd.toml:129:13
     |
-125 | max_tries = "many"
+129 | max_tries = "many"
     |             ^^^^^^
 
 error[C017 money_not_quoted]: `minimum.EUR`: write the number in quotes, so that it stays exact: "10.00"
@@ -434,9 +434,9 @@ error[C014 unknown_value]: `environment` must be "production" or "test"
    |               ^^^^^^^^^^^ did you mean `production`?
 
 error[C014 unknown_value]: `log.format` must be "auto", "text", "json" or "journald"
-   --> dunningd.toml:148:10
+   --> dunningd.toml:152:10
     |
-148 | format = "jurnald"
+152 | format = "jurnald"
     |          ^^^^^^^^^ did you mean `journald`?
 
 error[C014 unknown_value]: `languages` must be "en", "it", "pl" or "ru"
@@ -502,9 +502,9 @@ fn a_key_written_twice_is_named_at_its_second_place() {
         &[("dunningd.toml", "max_tries = 12", "max_tries = 12\nmax_tries = 13")],
         r"
 error[C010 duplicate_key]: this key or section is written a second time in this file: keep one of the two
-   --> dunningd.toml:126:1
+   --> dunningd.toml:130:1
     |
-126 | max_tries = 13
+130 | max_tries = 13
     | ^^^^^^^^^
 ",
     );
@@ -701,9 +701,9 @@ fn a_lease_must_outlast_the_timeouts_it_covers() {
         &[("dunningd.toml", FILE_MAIL, &mail)],
         r"
 error[C022 lease_too_short]: the lease of 150 s must be longer than the timeouts of MAIL FROM and RCPT TO together (200 s) and 5 s for the last check: set `dispatch.lease_seconds` to more than 205, or shorten those timeouts
-   --> dunningd.toml:117:17
+   --> dunningd.toml:121:17
     |
-117 | lease_seconds = 150
+121 | lease_seconds = 150
     |                 ^^^
 ",
     );
@@ -1148,7 +1148,7 @@ fn findings_are_the_same_for_a_program() {
     "name": "unknown_key",
     "severity": "error",
     "file": "dunningd.toml",
-    "line": 125,
+    "line": 129,
     "column": 1,
     "source": "max_tryes = 12",
     "width": 9,

@@ -1,7 +1,11 @@
 //! Tasks of people: what is to be done, and what became of it.
 
+use dunningd::deliver::{Ending, Journal};
+use dunningd::model::{self, Outcome};
+
 use crate::support::command::Program;
-use crate::support::shell::Office;
+use crate::support::shell::{Office, Setup, day_plus};
+use crate::support::smtp::{Phase, Reply};
 
 use super::shows;
 
@@ -92,4 +96,108 @@ async fn a_task_that_stands_for_no_notice_is_closed_with_a_reason_and_comes_back
     program.run(&scan).await.done();
     assert_eq!(office.tasks().await, ["B2 find_address"]);
     program.run(&["log", "verify"]).await.done();
+}
+
+/// One letter that the relay took without an answer, the office that sent it, and its notice.
+async fn unanswered() -> (Office, Program, String) {
+    let office = Office::with(Setup::default().with("MAIL__CONNECTIONS", "1")).await;
+    office.accounts(1).await;
+    office.scan().await;
+    office.smtp.once(Phase::Dot, Reply::close());
+    assert_eq!(office.deliver().await.unknown, 1);
+    let program = Program::new(&office.database, office.smtp.address.port()).await;
+    let notice = office.lines("SELECT notice_id::text FROM dunning.notice").await.remove(0);
+    (office, program, notice)
+}
+
+/// With names in the place of ids, times and paths.
+async fn named(office: &Office, program: &Program, text: &str) -> String {
+    let mut text = text.replace(program.path("").to_str().unwrap().trim_end_matches('/'), "[FOLDER]");
+    let ids = "SELECT unnest(ARRAY[notice_id::text, trim('<>' FROM message_id)]) FROM dunning.notice";
+    for (id, name) in office.lines(ids).await.into_iter().zip(["[NOTICE]", "[MESSAGE-ID]"]) {
+        text = text.replace(&id, name);
+    }
+    let times = office
+        .lines(
+            "SELECT to_char(t AT TIME ZONE 'UTC', f) FROM dunning.notice n JOIN dunning.attempt a USING (notice_id)
+             CROSS JOIN LATERAL (VALUES (a.started_at, 'YYYY-MM-DD HH24:MI:SS'), (a.started_at, 'YYYY-MM-DD HH24:MI'),
+                 (n.changed_at + interval '24 hours', 'YYYY-MM-DD HH24:MI')) AS v (t, f)",
+        )
+        .await;
+    for (time, name) in times.into_iter().zip(["[TRIED]", "[TRIED]", "[AGAIN]"]) {
+        text = text.replace(&time, name);
+    }
+    text.replace("after 1 s", "after 0 s")
+}
+
+#[tokio::test]
+async fn a_task_about_an_unknown_shows_all_that_is_known_of_it_and_is_closed_by_its_resolution() {
+    let (mut office, program, notice) = unanswered().await;
+    office.go_to(day_plus(1)).await;
+    office.scan().await;
+    let list = program.run(&["task", "list", "--kind", "resolve_notice"]).await.done();
+    let list = named(&office, &program, &list).await;
+    assert!(
+        list.ends_with(
+            "resolve_notice   A01                      the friendly notice is unknown and unresolved ([NOTICE]); no answer at \
+             dot, [TRIED] UTC\n"
+        ),
+        "{list}"
+    );
+    let bare = program.run(&["task", "show", "1", "--as-of", "2026-03-11"]).await.done();
+    shows("task_show_unknown", &named(&office, &program, &bare).await);
+
+    // What the relay and this machine know.
+    let id = office.lines("SELECT trim('<>' FROM message_id) FROM dunning.notice").await.remove(0);
+    let log = program.write(
+        "mail.log",
+        &format!(
+            "Mar 10 09:00:00 mx postfix/smtpd[7]: 4F2A1: client=localhost\n\
+             Mar 10 09:00:00 mx postfix/cleanup[8]: 4F2A1: message-id=<{id}>\n\
+             Mar 10 09:00:00 mx postfix/cleanup[8]: 5B3C2: message-id=<another@test>\n\
+             Mar 10 09:00:01 mx postfix/smtp[9]: 4F2A1: to=<conti@a01.test>, status=sent (250 2.0.0 Ok)\n"
+        ),
+    );
+    let program = program.with("MAIL__RELAY_LOG", &log);
+    let (attempt, at) =
+        (office.lines("SELECT attempt_id::text FROM dunning.attempt").await.remove(0), "2026-03-10T09:00:01Z");
+    let journal = Journal::open(&program.path("state")).unwrap();
+    let reply = model::Reply { code: 250, text: "2.0.0 Ok: queued as 4F2A1".into() };
+    let (notice_id, token) = (notice.parse().unwrap(), office.shell.clock.new_id());
+    let (attempt, at, outcome) = (attempt.parse().unwrap(), at.parse().unwrap(), Outcome::Accepted { reply });
+    journal.note(Ending { attempt, notice: notice_id, token, at, outcome }).unwrap();
+    drop(journal);
+    let shown = program.run(&["outbox", "show", &notice]).await.done();
+    let known = shown.split_once("  1. ").unwrap().1;
+    shows("outbox_show_unknown", &named(&office, &program, &format!("  1. {known}")).await);
+    let json: serde_json::Value =
+        serde_json::from_str(&program.run(&["task", "show", "1", "--json"]).await.done()).unwrap();
+    assert_eq!(json["evidence"]["relay_log"]["lines"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        json["evidence"]["journal"]["lines"][0],
+        "2026-03-10 09:00:01 UTC accepted: 250 2.0.0 Ok: queued as 4F2A1"
+    );
+    assert_eq!(json["evidence"]["state"], "unknown");
+
+    // A log that nobody can read is no reason to fail.
+    let program = program.with("MAIL__RELAY_LOG", "/nowhere/mail.log");
+    let shown = program.run(&["outbox", "show", &notice]).await.done();
+    assert!(
+        shown.contains("the relay's log (/nowhere/mail.log) cannot be read: No such file or directory (os error 2)\n"),
+        "{shown}"
+    );
+
+    program
+        .run(&["outbox", "resolve", &notice, "--accepted", "--reason", "status=sent in the relay's log"])
+        .await
+        .done();
+    assert_eq!(program.run(&["task", "list"]).await.done(), "Nothing waits for a person.\n");
+    let closed = program.run(&["task", "show", "1", "--as-of", "2026-03-11"]).await.done();
+    assert!(closed.starts_with("Task 1 (resolve_notice), closed,") && !closed.contains("outbox resolve"), "{closed}");
+    assert_eq!(office.notices().await, ["A01 friendly accepted resolved"]);
+    assert_eq!(
+        office.lines("SELECT kind FROM dunning.event ORDER BY seq DESC LIMIT 1").await,
+        ["notice_resolved_accepted"]
+    );
+    office.verified().await;
 }
