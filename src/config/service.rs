@@ -115,6 +115,8 @@ pub struct Log {
     /// `signing_key_file` or `signing_key_credential`: the key that signs checkpoints of the contact log, as `dunningd
     /// log keygen` writes it. Default: none, and no checkpoints are made.
     pub signing_key: Option<Secret>,
+    /// `checkpoint_to`: the auditors who get the newest checkpoint once a day. Default: none.
+    pub checkpoint_to: Vec<EmailAddress>,
 }
 
 /// `[digest]`: who is told about each run, and alarmed when none completes.
@@ -404,7 +406,7 @@ impl FreshnessRule {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Auto, filter: "info".to_owned(), signing_key: None }
+        Self { format: LogFormat::Auto, filter: "info".to_owned(), signing_key: None, checkpoint_to: Vec::new() }
     }
 }
 
@@ -420,26 +422,41 @@ impl Log {
         let format = section.choice("format", &words, usual.format);
         let filter = section.text("filter").unwrap_or(usual.filter);
         let signing_key = around.secret(&mut section, "signing_key_file", "signing_key_credential");
+        let auditors = section.get("checkpoint_to");
+        if let Some(field) = auditors.as_ref().filter(|_| signing_key.is_none()) {
+            let message = format!(
+                "`{}`: without a key no checkpoint is made: make one with `dunningd log keygen` and name it in \
+                 `signing_key_file` or `signing_key_credential`",
+                field.path
+            );
+            field.note(FindingCode::Conflict, message);
+        }
+        let checkpoint_to = addresses(auditors);
         section.close();
-        Self { format, filter, signing_key }
+        Self { format, filter, signing_key, checkpoint_to }
     }
 }
 
 impl Digest {
     fn read(mut section: Section<'_>) -> Self {
-        let mut to: Vec<EmailAddress> = Vec::new();
-        let fields = section.get("to").and_then(|field| field.list()).unwrap_or_default();
-        for field in &fields {
-            let Some(address) = field.parsed(EmailAddress::parse) else { continue };
-            if to.contains(&address) {
-                field.note(FindingCode::Conflict, format!("`{address}` stands in the list twice: remove one"));
-            } else {
-                to.push(address);
-            }
-        }
+        let to = addresses(section.get("to"));
         section.close();
         Self { to }
     }
+}
+
+/// A list of addresses, each of which stands in it once.
+fn addresses(list: Option<Field<'_>>) -> Vec<EmailAddress> {
+    let mut addresses: Vec<EmailAddress> = Vec::new();
+    for field in &list.and_then(|field| field.list()).unwrap_or_default() {
+        let Some(address) = field.parsed(EmailAddress::parse) else { continue };
+        if addresses.contains(&address) {
+            field.note(FindingCode::Conflict, format!("`{address}` stands in the list twice: remove one"));
+        } else {
+            addresses.push(address);
+        }
+    }
+    addresses
 }
 
 pub(super) fn time(text: &str) -> Result<NaiveTime, ParseError> {

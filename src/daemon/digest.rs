@@ -1,5 +1,5 @@
-//! Mails to the operator: a digest of each run of the schedule, and alarms. They go over the same relay as letters, on
-//! a connection of their own, and never stand in the way of one.
+//! Mails to the operator: a digest of each run of the schedule, and alarms; to auditors the newest checkpoint of the log.
+//! They go over the same relay as letters, on a connection of their own, and never stand in the way of one.
 
 use std::fmt::Write as _;
 
@@ -8,13 +8,14 @@ use chrono_tz::Tz;
 
 use crate::deliver::{self, Envelope, Session, Transport};
 use crate::model::{
-    Creditor, CreditorId, Language, Mail, Mailbox, Outcome, ReasonCode, RefusalCode, Rendered, backoff,
+    Attachment, Creditor, CreditorId, EmailAddress, Language, Mail, Mailbox, Outcome, ReasonCode, RefusalCode,
+    Rendered, backoff,
 };
-use crate::record::{self, DigestFacts, OperatorMail, OperatorMailKey, RecordError, WaitingSince};
+use crate::record::{self, CheckpointRow, DigestFacts, OperatorMail, OperatorMailKey, RecordError, WaitingSince};
 
+use super::Shell;
 use super::dispatch::Dispatched;
 use super::schedule::runs_missing;
-use super::{Live, Shell};
 
 /// A subject and a text in plain English.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,13 +180,19 @@ pub async fn write_digest(shell: &Shell, creditor: &Creditor, ended: Option<u64>
     let mut connection = shell.pool.acquire().await?;
     let before = shell.clock.wall() - ended.map_or(WRITTEN_WITHIN, |_| chrono::Duration::zero());
     let Some((run, day)) = record::runs_to_tell(&mut connection, &creditor.id, before).await? else { return Ok(()) };
-    let cause = "run_completed";
-    if is_written(&live, &mut connection, "digest", &creditor.id, day, cause).await? {
+    let told = Told {
+        kind: "digest",
+        creditor,
+        business_date: day,
+        cause: "run_completed",
+        to: &live.config.service.digest.to,
+    };
+    if is_written(&mut connection, &told).await? {
         return Ok(());
     }
     let Some(facts) = record::digest_facts(&mut connection, &creditor.id, run).await? else { return Ok(()) };
     let text = digest_text(&facts, creditor.time_zone, ended);
-    write(shell, &live, creditor, ("digest", day, cause), &text).await
+    write(shell, &told, text, Vec::new()).await
 }
 
 /// Writes the alarms there is cause for today; `contract` when the ledger's shape kept the run from beginning.
@@ -220,25 +227,76 @@ pub async fn write_alarms(shell: &Shell, creditor: &Creditor, contract: bool) ->
     }
     for alarm in alarms {
         let cause = alarm.cause();
-        if !is_written(&live, &mut connection, "alarm", id, today, &cause).await? {
-            let text = alarm_text(id, today, &alarm, last);
-            write(shell, &live, creditor, ("alarm", today, &cause), &text).await?;
+        let told =
+            Told { kind: "alarm", creditor, business_date: today, cause: &cause, to: &live.config.service.digest.to };
+        if !is_written(&mut connection, &told).await? {
+            write(shell, &told, alarm_text(id, today, &alarm, last), Vec::new()).await?;
         }
     }
     Ok(())
 }
 
-async fn is_written(
-    live: &Live,
-    connection: &mut sqlx::PgConnection,
+/// What an auditor gets with a checkpoint.
+#[must_use]
+pub fn checkpoint_text(checkpoint: &CheckpointRow, day: NaiveDate) -> OperatorText {
+    let CheckpointRow { size, note, verifier_key } = checkpoint;
+    let events = counted(*size, "event");
+    let text = format!(
+        "The contact log held {events} when this checkpoint of it was signed. Keep this mail where\n\
+         nobody who runs the installation can change it: with the file that came along,\n\n\
+         \x20 dunningd log verify --checkpoint checkpoint-{size}.txt --key <public key>\n\n\
+         shows at any later time whether one of these events was changed, taken out or moved. The\n\
+         same without dunningd: docs/verify.md.\n\n\
+         The checkpoint, as it stands in the file:\n\n{note}\n\
+         It is signed with the key of which this is the public part. You should have been given that\n\
+         in another way; compare them.\n\n{verifier_key}\n"
+    );
+    OperatorText { subject: format!("[dunningd] checkpoint of the contact log {day}: {events}"), text }
+}
+
+/// Writes the newest checkpoint to the auditors, once a day.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn write_checkpoint(shell: &Shell) -> Result<(), RecordError> {
+    let live = shell.live();
+    let to = &live.config.service.log.checkpoint_to;
+    // It is about no creditor; it comes from the first one's address.
+    let Some(creditor) = live.config.policy.creditors.values().next().filter(|_| !to.is_empty()) else { return Ok(()) };
+    let today = shell.clock.today(creditor.time_zone);
+    let told = Told { kind: "checkpoint", creditor, business_date: today, cause: "daily", to };
+    let mut connection = shell.pool.acquire().await?;
+    if is_written(&mut connection, &told).await? {
+        return Ok(());
+    }
+    let Some(checkpoint) = record::last_checkpoint(&mut connection).await? else { return Ok(()) };
+    let file = Attachment {
+        file_name: format!("checkpoint-{}.txt", checkpoint.size),
+        content_type: "text/plain; charset=utf-8".to_owned(),
+        bytes: checkpoint.note.clone().into_bytes(),
+    };
+    write(shell, &told, checkpoint_text(&checkpoint, today), vec![file]).await
+}
+
+/// One mail for each address, once.
+struct Told<'a> {
     kind: &'static str,
-    creditor: &CreditorId,
+    creditor: &'a Creditor,
     business_date: NaiveDate,
-    cause: &str,
-) -> Result<bool, RecordError> {
-    for recipient in &live.config.service.digest.to {
-        let key = OperatorMailKey { kind, creditor, business_date, cause, recipient };
-        if !record::is_operator_mail_written(connection, key).await? {
+    cause: &'a str,
+    to: &'a [EmailAddress],
+}
+
+impl<'a> Told<'a> {
+    fn key(&self, recipient: &'a EmailAddress) -> OperatorMailKey<'a> {
+        let Self { kind, creditor, business_date, cause, .. } = *self;
+        OperatorMailKey { kind, creditor: &creditor.id, business_date, cause, recipient }
+    }
+}
+
+async fn is_written(connection: &mut sqlx::PgConnection, told: &Told<'_>) -> Result<bool, RecordError> {
+    for recipient in told.to {
+        if !record::is_operator_mail_written(connection, told.key(recipient)).await? {
             return Ok(false);
         }
     }
@@ -247,13 +305,14 @@ async fn is_written(
 
 async fn write(
     shell: &Shell,
-    live: &Live,
-    creditor: &Creditor,
-    (kind, business_date, cause): (&'static str, NaiveDate, &str),
-    text: &OperatorText,
+    told: &Told<'_>,
+    OperatorText { subject, text }: OperatorText,
+    attachments: Vec<Attachment>,
 ) -> Result<(), RecordError> {
+    let Told { kind, creditor, to, .. } = *told;
+    let content = Rendered { subject, text, html: String::new(), attachments };
     let mut connection = shell.pool.acquire().await?;
-    for recipient in &live.config.service.digest.to {
+    for recipient in to {
         let mail = shell.clock.new_id();
         let message_id = format!("<o.{mail}@{}>", creditor.sender.domain());
         let from = Mailbox { name: Some("dunningd".to_owned()), address: creditor.sender.clone() };
@@ -266,12 +325,6 @@ async fn write(
             date: shell.clock.now().with_timezone(&creditor.time_zone).fixed_offset(),
             language: Language::En,
         };
-        let content = Rendered {
-            subject: text.subject.clone(),
-            text: text.text.clone(),
-            html: String::new(),
-            attachments: Vec::new(),
-        };
         let bytes = match deliver::build(&envelope, &content) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -281,8 +334,7 @@ async fn write(
         };
         let sender = creditor.sender.clone();
         let written = OperatorMail { mail, sender, recipient: recipient.clone(), message_id, bytes, tries: 0 };
-        let key = OperatorMailKey { kind, creditor: &creditor.id, business_date, cause, recipient };
-        record::write_operator_mail(&mut connection, key, &written).await?;
+        record::write_operator_mail(&mut connection, told.key(recipient), &written).await?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::deliver::Transport;
 use crate::model::Creditor;
 use crate::record::{self, RecordError, SchemaState};
 
-use super::digest::{send_operator_mails, write_alarms, write_digest};
+use super::digest::{send_operator_mails, write_alarms, write_checkpoint, write_digest};
 use super::live::{Live, LoadError, TransportError, destination, transport};
 use super::replies::{StateError, journal};
 use super::schedule::{Due, run_due};
@@ -212,7 +212,7 @@ async fn digest_loop(shell: &Shell, told: &Notify, stop: &CancellationToken) {
         }
         refused = false;
         let live = shell.live();
-        if live.config.service.digest.to.is_empty() {
+        if live.config.service.digest.to.is_empty() && live.config.service.log.checkpoint_to.is_empty() {
             continue;
         }
         let transport = match transport(&live.config.service.mail) {
@@ -234,12 +234,15 @@ async fn digest_loop(shell: &Shell, told: &Notify, stop: &CancellationToken) {
     }
 }
 
-/// Once a day a checkpoint, and the end of what was kept long enough.
+/// Once a day a checkpoint, its mail to the auditors, and the end of what was kept long enough.
 async fn upkeep_loop(shell: &Shell, stop: &CancellationToken) {
     let mut cleared_on = None;
     while !stop.is_cancelled() {
         if let Err(error) = anchor_when_due(shell).await {
             tracing::error!(%error, "no checkpoint of the log");
+        }
+        if let Err(error) = write_checkpoint(shell).await {
+            tracing::error!(%error, "the auditors cannot be told");
         }
         let today = shell.clock.today(chrono_tz::Tz::UTC);
         if cleared_on != Some(today) {

@@ -37,7 +37,10 @@ use crate::model::Actor;
 
 pub use approval::{Approved, approve, drop_waiting};
 pub use compose::{letter, mail};
-pub use digest::{Alarm, OperatorText, alarm_text, digest_text, send_operator_mails, write_alarms, write_digest};
+pub use digest::{
+    Alarm, OperatorText, alarm_text, checkpoint_text, digest_text, send_operator_mails, write_alarms, write_checkpoint,
+    write_digest,
+};
 pub use dispatch::{Dispatched, dispatch};
 pub use dossier::{DossierError, dossier};
 pub use evidence::{Evidence, Looked, evidence};

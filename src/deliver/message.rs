@@ -46,8 +46,8 @@ pub enum BuildError {
     NotAscii,
 }
 
-/// Makes the message: text first, then HTML, attachments after both; the text alone when there is no HTML. Reads no clock and draws no lots: the same input
-/// gives the same bytes, and the boundaries between parts follow from the Message-ID.
+/// Makes the message: text first, then HTML where there is any, attachments last. Reads no clock and draws no lots: the
+/// same input gives the same bytes, and the boundaries between parts follow from the Message-ID.
 ///
 /// Headers are ASCII, encoded where needed (RFC 2047). The one exception is a recipient whose local part is not ASCII:
 /// that can only be written as it is (RFC 6532), and the relay has to offer SMTPUTF8 for the recipient anyway.
@@ -97,18 +97,21 @@ pub fn build(mail: &Mail, rendered: &Rendered) -> Result<Vec<u8>, BuildError> {
     if boundary.is_in(&rendered.text) || boundary.is_in(&rendered.html) {
         return Err(BuildError::Boundary);
     }
-    if rendered.html.is_empty() && rendered.attachments.is_empty() {
-        let message = builder.singlepart(SinglePart::plain(rendered.text.clone()));
+    let text = SinglePart::plain(rendered.text.clone());
+    let alternative = |text| {
+        let both = MultiPart::alternative().boundary(boundary.name("alternative"));
+        both.singlepart(text).singlepart(SinglePart::html(rendered.html.clone()))
+    };
+    let text_alone = rendered.html.is_empty();
+    if text_alone && rendered.attachments.is_empty() {
+        let message = builder.singlepart(text);
         return finish(message.map_err(|_| BuildError::Address("the recipient"))?, &date, mail);
     }
-    let alternative = MultiPart::alternative()
-        .boundary(boundary.name("alternative"))
-        .singlepart(SinglePart::plain(rendered.text.clone()))
-        .singlepart(SinglePart::html(rendered.html.clone()));
     let content = if rendered.attachments.is_empty() {
-        alternative
+        alternative(text)
     } else {
-        let mut mixed = MultiPart::mixed().boundary(boundary.name("mixed")).multipart(alternative);
+        let mixed = MultiPart::mixed().boundary(boundary.name("mixed"));
+        let mut mixed = if text_alone { mixed.singlepart(text) } else { mixed.multipart(alternative(text)) };
         for file in &rendered.attachments {
             mixed = mixed.singlepart(attachment(file)?);
         }

@@ -159,6 +159,21 @@ pub async fn checkpoints(connection: &mut PgConnection) -> Result<Vec<Checkpoint
         .collect())
 }
 
+/// The newest checkpoint, if there is one.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn last_checkpoint(connection: &mut PgConnection) -> Result<Option<CheckpointRow>, RecordError> {
+    let row = sqlx::query!("SELECT size, note, verifier_key FROM dunning.checkpoint ORDER BY size DESC LIMIT 1")
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.map(|row| CheckpointRow {
+        size: u64::try_from(row.size).unwrap_or_default(),
+        note: row.note,
+        verifier_key: row.verifier_key,
+    }))
+}
+
 /// Whether events wait for a checkpoint and the last one is older than a day, or there is none.
 ///
 /// # Errors

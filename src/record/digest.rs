@@ -173,7 +173,7 @@ pub async fn digest_facts(
 /// What makes a mail to the operator the one it is.
 #[derive(Debug, Clone, Copy)]
 pub struct OperatorMailKey<'a> {
-    /// `digest` or `alarm`.
+    /// `digest`, `alarm` or `checkpoint`.
     pub kind: &'static str,
     pub creditor: &'a CreditorId,
     pub business_date: NaiveDate,

@@ -40,7 +40,9 @@ pub use attempts::{
 pub use breakers::{OpenBreaker, any_breaker, ask_about_letter, breaker, close_breaker, keep_breaker, open_breakers};
 pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};
 pub use causes::{NewCause, clear_causes, record_cause, undo_write_off, write_off};
-pub use checkpoints::{CheckpointError, CheckpointRow, checkpoint_is_due, checkpoints, make_checkpoint};
+pub use checkpoints::{
+    CheckpointError, CheckpointRow, checkpoint_is_due, checkpoints, last_checkpoint, make_checkpoint,
+};
 pub use contacts::{enter_contact, remove_contact};
 pub use decisions::{PageWrite, Planned, PlannedCopy, write_page};
 pub use digest::{

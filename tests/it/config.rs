@@ -8,8 +8,8 @@ use dunningd::config::{
     FindingCode, Findings, FreshnessRule, Loaded, Mail, Part, Secret, Security, Service, Source, load, load_from,
 };
 use dunningd::model::{
-    BankAccount, Cause, CauseRule, CreditorId, Currency, Demands, LadderName, OnUnknown, PartyKind, Policy, Retention,
-    Tone,
+    BankAccount, Cause, CauseRule, CreditorId, Currency, Demands, EmailAddress, LadderName, OnUnknown, PartyKind,
+    Policy, Retention, Tone,
 };
 use rust_decimal::Decimal;
 use secrecy::ExposeSecret as _;
@@ -220,7 +220,7 @@ fn every_key_at_rest_in_the_shipped_files_is_known() {
         assert!(findings.iter().all(|finding| finding.id != "C012" && finding.id != "C003"), "{key}: {findings}");
         woken.push(key);
     }
-    assert_eq!(woken.len(), 24, "{woken:?}");
+    assert_eq!(woken.len(), 26, "{woken:?}");
 }
 
 #[test]
@@ -228,10 +228,7 @@ fn whoever_is_told_about_runs_has_an_address_and_stands_in_the_list_once() {
     let list = |to: &'static str| ("dunningd.toml", "# to = [\"receivables@example.com\"]", to);
     let told =
         read(&[list("to = [\"desk@example.com\", \"boss@example.com\"]")], &[]).unwrap().config.service.digest.to;
-    assert_eq!(
-        told.iter().map(dunningd::model::EmailAddress::as_str).collect::<Vec<_>>(),
-        ["desk@example.com", "boss@example.com"]
-    );
+    assert_eq!(told.iter().map(EmailAddress::as_str).collect::<Vec<_>>(), ["desk@example.com", "boss@example.com"]);
     assert!(read(&[], &[]).unwrap().config.service.digest.to.is_empty());
     let wrong =
         read(&[list("to = [\"desk@example.com\", \"desk@example.com\", \"nobody\"]")], &[]).err().unwrap().to_string();
@@ -859,6 +856,23 @@ fn only_a_stage_without_legal_effect_or_approval_is_sent_again_by_itself() {
     }
     let approved = [("policy.toml", "name = \"firm\"\ndays = 14\n", "name = \"firm\"\ndays = 14\napproval = true\n")];
     assert_eq!(policy(&approved).ladder(None).unwrap().stages[2].on_unknown, OnUnknown::Review);
+}
+
+#[test]
+fn auditors_are_mailed_checkpoints_only_where_a_key_makes_some() {
+    let with = |lines: &str| format!("filter = \"info\"\n{lines}");
+    let auditors = "checkpoint_to = [\"audit@revisori.test\"]";
+    let named = with(&format!("signing_key_file = \"log.key\"\n{auditors}"));
+    let log = service(&[("dunningd.toml", "filter = \"info\"", &named)], &[]).log;
+    assert_eq!(log.checkpoint_to.iter().map(EmailAddress::as_str).collect::<Vec<_>>(), ["audit@revisori.test"]);
+    let findings = read(&[("dunningd.toml", "filter = \"info\"", &with(auditors))], &[]).unwrap_err();
+    assert!(
+        findings.to_string().starts_with(
+            "error[C019 conflict]: `log.checkpoint_to`: without a key no checkpoint is made: make one with `dunningd log \
+             keygen` and name it in `signing_key_file` or `signing_key_credential`\n"
+        ),
+        "{findings}"
+    );
 }
 
 #[test]

@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use dunningd::config::Schedule;
-use dunningd::daemon::{self, Alarm, Dispatched, ScanRequest, alarm_text, digest_text, runs_missing};
-use dunningd::model::{Amounts, Calendars, Creditor, CreditorId, Currency, Money, OverdueTotals, RunTotals, Weekdays};
-use dunningd::record::{DigestFacts, WaitingSince};
-use mail_parser::MessageParser;
+use dunningd::daemon::{self, Alarm, Dispatched, ScanRequest, alarm_text, checkpoint_text, digest_text, runs_missing};
+use dunningd::model::{
+    Amounts, Calendars, CheckpointKey, Creditor, CreditorId, Currency, Money, OverdueTotals, RunTotals, Weekdays,
+};
+use dunningd::record::{self, CheckpointRow, DigestFacts, WaitingSince};
+use mail_parser::{MessageParser, MimeHeaders as _};
 use rust_decimal::Decimal;
 
 use crate::support::shell::{CREDITOR, Office, Setup, day, day_plus};
@@ -96,6 +98,19 @@ fn an_alarm_says_what_happened_and_what_to_do() {
         writeln!(told, "{}\n\n{}", text.subject, text.text).unwrap();
     }
     shows("alarms", &told);
+}
+
+/// One that always signs the same.
+fn key() -> CheckpointKey {
+    CheckpointKey::new("tre-aquiloni.test/dunning", [7; 32]).unwrap()
+}
+
+#[test]
+fn a_checkpoint_comes_with_what_it_is_good_for() {
+    let checkpoint =
+        CheckpointRow { size: 4711, note: key().sign(4711, [0xab; 32]), verifier_key: key().verifier().to_string() };
+    let text = checkpoint_text(&checkpoint, day());
+    shows("checkpoint", &format!("{}\n\n{}", text.subject, text.text));
 }
 
 #[test]
@@ -275,5 +290,60 @@ async fn without_a_list_nothing_is_written() {
     office.scan_as(&scheduled()).await.unwrap();
     daemon::write_digest(&office.shell, &creditor(&office), Some(0)).await.unwrap();
     daemon::write_alarms(&office.shell, &creditor(&office), true).await.unwrap();
+    assert_eq!(office.count("dunning.operator_mail").await, 0);
+}
+
+/// An office that signs its log and has two auditors.
+async fn audited() -> (Office, tempfile::TempDir) {
+    let keys = tempfile::tempdir().unwrap();
+    let path = keys.path().join("log.key");
+    std::fs::write(&path, key().secret_text()).unwrap();
+    let service = "[log]\ncheckpoint_to = [\"audit@revisori.test\", \"board@tre-aquiloni.test\"]\n";
+    let setup = Setup { service, ..Setup::default() }.with("LOG__SIGNING_KEY_FILE", path.to_str().unwrap());
+    let office = Office::with(setup).await;
+    office.accounts(1).await;
+    (office, keys)
+}
+
+#[tokio::test]
+async fn auditors_get_the_newest_checkpoint_once_a_day_byte_for_byte() {
+    let (mut office, _keys) = audited().await;
+    // Nothing is signed yet.
+    daemon::write_checkpoint(&office.shell).await.unwrap();
+    assert_eq!(mails(&office).await, Vec::<String>::new());
+    office.scan().await;
+    let checkpoint = daemon::anchor(&office.shell).await.unwrap();
+    for _ in 0..2 {
+        daemon::write_checkpoint(&office.shell).await.unwrap();
+        send(&office).await;
+    }
+    assert_eq!(
+        mails(&office).await,
+        ["2026-03-10 checkpoint daily board accepted", "2026-03-10 checkpoint daily audit accepted"]
+    );
+    let sent = office.smtp.messages();
+    let to: Vec<_> = sent.iter().flat_map(|mail| mail.to.clone()).collect();
+    assert_eq!((sent.len(), to), (2, vec!["audit@revisori.test".to_owned(), "board@tre-aquiloni.test".to_owned()]));
+    let parsed = MessageParser::default().parse(&sent[0].bytes).unwrap();
+    let text = checkpoint_text(&checkpoint, day());
+    assert_eq!(parsed.subject(), Some(text.subject.as_str()));
+    assert_eq!(parsed.body_text(0).unwrap().replace("\r\n", "\n"), text.text);
+    let file = parsed.attachment(0).unwrap();
+    assert_eq!(file.attachment_name(), Some(format!("checkpoint-{}.txt", checkpoint.size).as_str()));
+    assert_eq!(file.contents(), checkpoint.note.as_bytes());
+    // The auditor's file is the checkpoint, and its signature holds.
+    let note = String::from_utf8(file.contents().to_vec()).unwrap();
+    record::read_checkpoints([("theirs".to_owned(), note)], &[key().verifier()]).unwrap();
+
+    // The next day it comes again, whether the log grew or not: silence would mean something.
+    office.go_to(day_plus(1)).await;
+    daemon::write_checkpoint(&office.shell).await.unwrap();
+    assert_eq!(send(&office).await.accepted, 2);
+}
+
+#[tokio::test]
+async fn without_auditors_a_checkpoint_is_mailed_to_nobody() {
+    let office = office().await;
+    daemon::write_checkpoint(&office.shell).await.unwrap();
     assert_eq!(office.count("dunning.operator_mail").await, 0);
 }
