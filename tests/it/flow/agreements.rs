@@ -9,6 +9,7 @@ use dunningd::record::{self, NewCause};
 use rust_decimal::Decimal;
 
 use crate::support::shell::{Office, day, day_plus};
+use crate::support::smtp::{Phase, Reply};
 
 fn account() -> AccountId {
     AccountId::parse("A01").unwrap()
@@ -273,6 +274,49 @@ async fn a_corrected_address_stops_the_letter_to_the_old_one_and_stays_out_of_th
     assert_eq!(enter(&office, entry("Z", "a@b.example"), false).await.unwrap_err(), "account A01 has no contact Z");
     office.sql("DELETE FROM dunning.contact_data").await;
     office.verified().await;
+}
+
+#[tokio::test]
+async fn an_address_that_takes_no_mail_fails_the_contact_opens_a_task_and_leaves_the_stage_to_another_address() {
+    for words in ["5.1.1 no such mailbox", "5.1.1 the address is on the suppression list"] {
+        let mut office = queued().await;
+        office.smtp.on_recipient(Phase::RcptTo, "conti@a01.test", Reply::code(550, words));
+        assert_eq!(office.deliver().await.refused, 1);
+        // Not counted, not in the queue, not escalated over.
+        assert_eq!(office.notices().await, ["A01 friendly refused"]);
+        assert_eq!(office.count("dunning.notice WHERE counted_on IS NOT NULL OR accepted_on IS NOT NULL").await, 0);
+        for n in [1, 10, 30] {
+            office.go_to(day_plus(n)).await;
+            assert_eq!(office.verdicts().await, ["A01 previous_stage_incomplete"]);
+            assert_eq!(office.deliver().await.refused, 0);
+        }
+        assert_eq!(office.tasks().await, ["A01 resolve_notice"]);
+        let contact = office.lines("SELECT contact_id FROM ledger.contact").await.remove(0);
+        enter(&office, entry(&contact, "nuovo@debitore.test"), false).await.unwrap();
+        let notice = sqlx::query_scalar("SELECT notice_id FROM dunning.notice").fetch_one(&office.hand).await.unwrap();
+        let mut connection = office.shell.pool.acquire().await.unwrap();
+        let resolution = record::Resolution::NotSent;
+        record::resolve(&mut connection, notice, resolution, "new address", &office.shell.actor).await.unwrap();
+        assert_eq!(office.tasks().await, [""; 0]);
+        office.scan().await;
+        assert_eq!(office.deliver().await.accepted, 1);
+        assert_eq!(office.smtp.messages()[0].to, ["nuovo@debitore.test"]);
+        assert_eq!(office.notices().await[1..], ["A01 friendly accepted"]);
+        office.verified().await;
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_to_be_written_to_any_more_takes_its_letter_out_of_the_queue() {
+    let office = queued().await;
+    let contact = office.lines("SELECT contact_id FROM ledger.contact").await.remove(0);
+    let silent = ContactEntry { email: None, no_email: Some(true), ..entry(&contact, "conti@a01.test") };
+    enter(&office, silent, false).await.unwrap();
+    is_stopped(&office, "friendly", "contact_before_send").await;
+    assert_eq!(office.smtp.received_count(), 0);
+    assert_eq!(office.verdicts().await, ["A01 no_address"]);
+    assert_eq!(office.tasks().await, ["A01 find_address"]);
+    assert_eq!(office.count("dunning.notice WHERE state <> 'cancelled'").await, 0);
 }
 
 #[tokio::test]

@@ -676,6 +676,26 @@ async fn p25_a_letter_that_no_relay_of_ours_can_take_ends_at_once_and_the_rest_g
 }
 
 #[tokio::test]
+async fn p25_a_letter_whose_body_comes_out_empty_is_not_sent_and_the_rest_goes_on() {
+    let office = Office::with(one_connection()).await;
+    office.accounts(2).await;
+    // Right for every sample situation, so it loads.
+    reword(&office, |text| {
+        let (head, body) = text[4..].split_once("\n---\n").unwrap();
+        format!("---\n{head}\n---\n{{% if account.name != \"Debitore A01\" %}}{body}{{% endif %}}\n")
+    });
+    assert_eq!(office.verdicts().await, ["A01 no_template", "A02 contact"]);
+    assert_eq!(office.deliver().await, Dispatched { accepted: 1, ..Dispatched::default() });
+    assert_eq!(office.smtp.messages()[0].to, ["conti@a02.test"]);
+    assert_eq!(office.notices().await, ["A02 friendly accepted"]);
+    assert_eq!(office.tasks().await, ["A01 write_template"]);
+    // With the letter mended the same stage comes.
+    reword(&office, |text| text);
+    assert_eq!(office.verdicts().await, ["A01 contact", "A02 too_soon"]);
+    office.verified().await;
+}
+
+#[tokio::test]
 async fn p26_a_backlog_goes_out_no_faster_than_an_hour_allows() {
     let office = queued_with(5, one_connection().with("MAIL__PER_HOUR", "20")).await;
     let done = office.deliver().await;
@@ -714,19 +734,23 @@ async fn p32_new_templates_between_two_tries_change_nothing_that_is_on_its_way()
     let office = queued(1).await;
     office.smtp.once(Phase::Dot, Reply::code(451, "4.7.1 later"));
     assert_eq!(office.deliver().await.deferred, 1);
-    let folder = tempfile::tempdir().unwrap();
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("templates"), folder.path());
-    let letter = folder.path().join("friendly/it.md");
-    let reworded = std::fs::read_to_string(&letter).unwrap() + "\nUna riga nuova.\n";
-    std::fs::write(&letter, reworded).unwrap();
-    let templates = TemplateSet::load(folder.path()).unwrap_or_else(|findings| panic!("{findings:?}"));
-    let live = office.shell.live();
-    let (config, warnings) = (live.config.clone(), live.warnings.clone());
-    office.shell.live.store(Arc::new(Live { config, templates, warnings }));
+    reword(&office, |text| text + "\nUna riga nuova.\n");
     time_passes(&office).await;
     assert_eq!(office.deliver().await.accepted, 1);
     let received = office.smtp.received();
     assert_eq!(received[0].bytes, received[1].bytes);
+}
+
+/// From now on the Italian `friendly` letter reads like that.
+fn reword(office: &Office, change: impl FnOnce(String) -> String) {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("templates"), folder.path());
+    let letter = folder.path().join("friendly/it.md");
+    std::fs::write(&letter, change(std::fs::read_to_string(&letter).unwrap())).unwrap();
+    let templates = TemplateSet::load(folder.path()).unwrap_or_else(|findings| panic!("{findings:?}"));
+    let live = office.shell.live();
+    let (config, warnings) = (live.config.clone(), live.warnings.clone());
+    office.shell.live.store(Arc::new(Live { config, templates, warnings }));
 }
 
 fn copy(from: &Path, to: &Path) {
