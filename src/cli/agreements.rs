@@ -11,7 +11,7 @@ use crate::{daemon, record};
 use super::args::{CauseArgs, Cli, ContactArgs, OpeningArgs, PlanArgs, WriteOffArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
-use super::register::{account, name, tell, today};
+use super::register::{Entry, account, name, tell};
 use super::scan::parsed;
 
 pub(super) async fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
@@ -68,11 +68,9 @@ fn agreed(plan: &Plan) -> String {
 }
 
 pub(super) async fn cause(cli: &Cli, args: &CauseArgs) -> Result<Exit, Failure> {
-    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
-    let (account, item) = (account(&args.account)?, parsed(args.item.as_deref(), ItemId::parse)?);
-    let mut connection = shell.pool.acquire().await?;
-    let today = today(&shell, &mut connection, &account).await?;
-    let mut transaction = connection.begin().await?;
+    let item = parsed(args.item.as_deref(), ItemId::parse)?;
+    let Entry { shell, account, today } = Entry::about(cli, &args.account, args.why.by.as_deref()).await?;
+    let mut transaction = shell.pool.begin().await?;
     let (reason, actor) = (&args.why.reason, &shell.actor);
     let target = item.as_ref().map_or(format!("account {account}"), |item| format!("item {item} of account {account}"));
     let (json, text) = if let Some(cause) = args.cause.filter(|_| !args.clear) {
@@ -155,11 +153,9 @@ pub(super) async fn contact(cli: &Cli, args: &ContactArgs) -> Result<Exit, Failu
 }
 
 pub(super) async fn write_off(cli: &Cli, args: &WriteOffArgs) -> Result<Exit, Failure> {
-    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
-    let (account, item) = (account(&args.account)?, name(&args.item, ItemId::parse)?);
-    let mut connection = shell.pool.acquire().await?;
-    let today = today(&shell, &mut connection, &account).await?;
-    let mut transaction = connection.begin().await?;
+    let item = name(&args.item, ItemId::parse)?;
+    let Entry { shell, account, today } = Entry::about(cli, &args.account, args.why.by.as_deref()).await?;
+    let mut transaction = shell.pool.begin().await?;
     let (reason, actor) = (&args.why.reason, &shell.actor);
     let (json, text) = if args.undo {
         record::undo_write_off(&mut transaction, &account, &item, reason, actor).await?;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
 use serde_json::json;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::Connection as _;
 
 use crate::daemon::{LadderMove, Shell};
 use crate::model::{
@@ -33,28 +33,34 @@ pub(super) fn account(text: &str) -> Result<AccountId, Failure> {
     name(text, AccountId::parse)
 }
 
-/// Today, where the account's creditor is.
-pub(super) async fn today(
-    shell: &Shell,
-    connection: &mut PgConnection,
-    account: &AccountId,
-) -> Result<NaiveDate, Failure> {
-    let creditor = ledger::creditor_of(connection, account).await?;
-    let zone = creditor
-        .and_then(|id| CreditorId::parse(&id).ok())
-        .map_or(chrono_tz::Tz::UTC, |id| shell.live().config.policy.zone(&id));
-    Ok(shell.clock.today(zone))
+/// What somebody records about an account.
+pub(super) struct Entry {
+    pub(super) shell: Shell,
+    pub(super) account: AccountId,
+    /// Where the account's creditor is.
+    pub(super) today: NaiveDate,
+}
+
+impl Entry {
+    pub(super) async fn about(cli: &Cli, of: &str, by: Option<&str>) -> Result<Self, Failure> {
+        let shell = connect::shell(cli, by).await?;
+        let account = account(of)?;
+        let creditor = ledger::creditor_of(&mut *shell.pool.acquire().await?, &account).await?;
+        let zone = creditor
+            .and_then(|id| CreditorId::parse(&id).ok())
+            .map_or(chrono_tz::Tz::UTC, |id| shell.live().config.policy.zone(&id));
+        let today = shell.clock.today(zone);
+        Ok(Self { shell, account, today })
+    }
 }
 
 pub(super) async fn hold(cli: &Cli, args: &HoldArgs) -> Result<Exit, Failure> {
-    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
-    let (account, item) = (account(&args.account)?, parsed(args.item.as_deref(), ItemId::parse)?);
-    let mut connection = shell.pool.acquire().await?;
-    let today = today(&shell, &mut connection, &account).await?;
+    let item = parsed(args.item.as_deref(), ItemId::parse)?;
+    let Entry { shell, account, today } = Entry::about(cli, &args.account, args.why.by.as_deref()).await?;
+    let mut transaction = shell.pool.begin().await?;
     if args.until.is_some_and(|last| last < today) {
         return Err(Failure::new(Exit::USAGE, format!("--until lies before today, {today}")));
     }
-    let mut transaction = connection.begin().await?;
     let actor = &shell.actor;
     let id = record::place_hold(&mut transaction, &account, item.as_ref(), args.until, &args.why.reason, today, actor)
         .await?;
@@ -66,10 +72,9 @@ pub(super) async fn hold(cli: &Cli, args: &HoldArgs) -> Result<Exit, Failure> {
 }
 
 pub(super) async fn release(cli: &Cli, args: &ReleaseArgs) -> Result<Exit, Failure> {
-    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
-    let (account, item) = (account(&args.account)?, parsed(args.item.as_deref(), ItemId::parse)?);
-    let mut connection = shell.pool.acquire().await?;
-    let mut transaction = connection.begin().await?;
+    let item = parsed(args.item.as_deref(), ItemId::parse)?;
+    let Entry { shell, account, .. } = Entry::about(cli, &args.account, args.why.by.as_deref()).await?;
+    let mut transaction = shell.pool.begin().await?;
     let count =
         record::release_holds(&mut transaction, &account, item.as_ref(), &args.why.reason, &shell.actor).await?;
     transaction.commit().await?;
@@ -82,11 +87,9 @@ pub(super) async fn release(cli: &Cli, args: &ReleaseArgs) -> Result<Exit, Failu
 }
 
 pub(super) async fn dispute(cli: &Cli, args: &DisputeArgs) -> Result<Exit, Failure> {
-    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
-    let (account, item) = (account(&args.account)?, name(&args.item, ItemId::parse)?);
-    let mut connection = shell.pool.acquire().await?;
-    let today = today(&shell, &mut connection, &account).await?;
-    let mut transaction = connection.begin().await?;
+    let item = name(&args.item, ItemId::parse)?;
+    let Entry { shell, account, today } = Entry::about(cli, &args.account, args.why.by.as_deref()).await?;
+    let mut transaction = shell.pool.begin().await?;
     let (reason, actor) = (&args.why.reason, &shell.actor);
     let (json, text) = if let Some(cause) = args.cause {
         let id = record::dispute(&mut transaction, &account, &item, cause, reason, today, actor).await?;
@@ -102,11 +105,8 @@ pub(super) async fn dispute(cli: &Cli, args: &DisputeArgs) -> Result<Exit, Failu
 }
 
 pub(super) async fn handover(cli: &Cli, args: &HandoverArgs) -> Result<Exit, Failure> {
-    let shell = connect::shell(cli, args.why.by.as_deref()).await?;
-    let account = account(&args.account)?;
-    let mut connection = shell.pool.acquire().await?;
-    let since = today(&shell, &mut connection, &account).await?;
-    let mut transaction = connection.begin().await?;
+    let Entry { shell, account, today: since } = Entry::about(cli, &args.account, args.why.by.as_deref()).await?;
+    let mut transaction = shell.pool.begin().await?;
     let (reason, actor) = (&args.why.reason, &shell.actor);
     let (json, text) = if let Some(to) = &args.to {
         let handover = Handover { to: to.clone(), reason: reason.clone(), since, number: 0, items: Vec::new() };
@@ -162,10 +162,7 @@ pub(super) async fn promise(cli: &Cli, args: &PromiseArgs) -> Result<Exit, Failu
 }
 
 pub(super) async fn call(cli: &Cli, args: &CallArgs) -> Result<Exit, Failure> {
-    let shell = connect::shell(cli, args.by.as_deref()).await?;
-    let account = account(&args.account)?;
-    let mut connection = shell.pool.acquire().await?;
-    let today = today(&shell, &mut connection, &account).await?;
+    let Entry { shell, account, today } = Entry::about(cli, &args.account, args.by.as_deref()).await?;
     let request = daemon::CallRequest {
         outcome: args.outcome,
         note: args.note.clone(),
@@ -184,12 +181,9 @@ pub(super) async fn call(cli: &Cli, args: &CallArgs) -> Result<Exit, Failure> {
 }
 
 pub(super) async fn note(cli: &Cli, args: &NoteArgs) -> Result<Exit, Failure> {
-    let shell = connect::shell(cli, args.by.as_deref()).await?;
-    let account = account(&args.account)?;
-    let mut connection = shell.pool.acquire().await?;
-    let today = today(&shell, &mut connection, &account).await?;
+    let Entry { shell, account, today } = Entry::about(cli, &args.account, args.by.as_deref()).await?;
+    let mut transaction = shell.pool.begin().await?;
     let text = NoteText { body: &args.text, salt: rand::random() };
-    let mut transaction = connection.begin().await?;
     let note = record::add_note(&mut transaction, &account, text, today, &shell.actor).await?;
     transaction.commit().await?;
     let json = json!({ "note": note, "account": account });

@@ -179,9 +179,6 @@ fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> V
             let way = |number| format!("`dunningd plan {account} --end {number} --reason …` ends the plan it is in.");
             plans.map(|(plan, _)| (None, way(plan.number))).collect()
         }
-        ItemCode::CalendarMissing => {
-            one.calendar_missing.iter().map(|missing| (None, lower(&add_calendar(missing)))).collect()
-        }
         ItemCode::DirectDebit => one
             .released_on
             .map(|day| {

@@ -77,7 +77,7 @@ pub(super) fn tasks(
                 text: "more items reached the formal stage soon after a formal notice".to_owned(),
             });
         }
-        if one.ladder_over && one.remaining() > Decimal::ZERO {
+        if one.ladder_over {
             tasks.push(TaskRequest {
                 kind: TaskKind::AfterLastStage,
                 subject: one.item.id.to_string(),

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use crate::model::{AccountId, Actor, Cause, Event, EventKind, ItemId};
 
 use super::append;
-use super::register::{RegisterError, account_event, known};
+use super::register::{RegisterError, account_event, known, numbers, target};
 
 /// Why an account, or one of its items, is unpaid.
 #[derive(Debug, Clone, Copy)]
@@ -90,10 +90,9 @@ pub async fn clear_causes(
     .fetch_all(&mut *connection)
     .await?;
     if cleared.is_empty() {
-        let target = item.map_or_else(|| format!("account {account}"), |item| format!("item {item}"));
-        return Err(RegisterError::NoCause(target));
+        return Err(RegisterError::NoCause(target(account, item)));
     }
-    let numbers: Vec<String> = cleared.iter().map(ToString::to_string).collect();
+    let numbers = numbers(&cleared);
     let facts = json!({ "numbers": numbers, "item": item, "reason": reason });
     append(connection, &[account_event(EventKind::CauseCleared, &creditor, account, actor, facts)]).await?;
     Ok(cleared.len() as u64)

@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{AccountId, Actor, CallOutcome, Cause, EventKind, ItemId};
+use crate::model::{AccountId, Actor, CallOutcome, Cause, Event, EventKind, ItemId};
 
 use super::causes::{NewCause, take_down};
 use super::notices::commitment;
@@ -44,17 +44,20 @@ pub async fn log_call(
     made: &Call<'_>,
     actor: &Actor,
 ) -> Result<i64, RegisterError> {
-    record_call(connection, account, made, None, actor).await
+    let (call, events) = record_call(connection, account, made, None, actor).await?;
+    append(connection, &events).await?;
+    Ok(call)
 }
 
-/// Records a call that a person made, by himself or because a notice asked for it.
+/// Records a call that a person made, by himself or because a notice asked for it; gives the events, which the caller
+/// appends last.
 pub(super) async fn record_call(
     connection: &mut PgConnection,
     account: &AccountId,
     made: &Call<'_>,
     notice: Option<Uuid>,
     actor: &Actor,
-) -> Result<i64, RegisterError> {
+) -> Result<(i64, Vec<Event>), RegisterError> {
     let Call { outcome, called_on, .. } = *made;
     let creditor = known(connection, account, made.item).await?;
     let call = sqlx::query_scalar!(
@@ -81,8 +84,7 @@ pub(super) async fn record_call(
         let told = NewCause { item: made.item, cause, reason: &reason, since: called_on };
         events.extend(take_down(connection, &creditor, account, &told, actor).await?.map(|(_, event)| event));
     }
-    append(connection, &events).await?;
-    Ok(call)
+    Ok((call, events))
 }
 
 /// Records a note about an account; returns its number.

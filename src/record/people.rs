@@ -17,7 +17,7 @@ use crate::model::{
 use super::decisions::Planned;
 use super::journal::{Call, NoteText, record_call};
 use super::notices::commitment;
-use super::register::{RegisterError, hand_over};
+use super::register::{RegisterError, record_handover};
 use super::{RecordError, append, inconsistent};
 
 /// Why a task could not be ended.
@@ -322,16 +322,18 @@ pub async fn task_done(
         append(connection, &[locked.event(EventKind::TaskClosed, actor, facts)]).await?;
         return Ok(TaskEnd::Closed);
     };
+    let mut events = Vec::new();
     if let Some(outcome) = entry.outcome {
         let account = locked.account()?;
         let made = Call { outcome, text: entry.note, item: None, cause: None, called_on: entry.on };
-        record_call(connection, &account, &made, Some(notice.id), actor).await?;
+        events = record_call(connection, &account, &made, Some(notice.id), actor).await?.1;
         if outcome == CallOutcome::NoAnswer {
             let tried =
                 sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM dunning.call WHERE notice_id = $1"#, notice.id)
                     .fetch_one(&mut *connection)
                     .await?;
             if tried < i64::from(notice.attempts) {
+                append(connection, &events).await?;
                 return Ok(TaskEnd::StaysOpen { tried, attempts: notice.attempts });
             }
         }
@@ -339,7 +341,7 @@ pub async fn task_done(
     if let (Some(to), Some(reason)) = (entry.to, entry.reason) {
         let (to, reason) = (to.to_owned(), reason.to_owned());
         let handover = Handover { to, reason, since: entry.on, number: 0, items: Vec::new() };
-        hand_over(connection, &locked.account()?, &handover, actor).await?;
+        events.push(record_handover(connection, &locked.account()?, &handover, actor).await?.1);
     }
     sqlx::query!(
         "UPDATE dunning.notice SET state = 'done', accepted_on = $2, counted_on = $3, reason = $4,
@@ -357,10 +359,10 @@ pub async fn task_done(
         "reason": entry.reason,
     });
     let closed = json!({ "task": task.to_string(), "task_kind": kind.as_str(), "reason": "done" });
-    let mut events = vec![
+    events.extend([
         Event { notice: Some(notice.id.to_string()), ..locked.event(EventKind::NoticeDone, actor, done) },
         locked.event(EventKind::TaskClosed, actor, closed),
-    ];
+    ]);
     let copy = queue_copy(connection, &locked, notice.id, entry, actor).await?;
     let end = if copy.is_some() { TaskEnd::CopyQueued } else { TaskEnd::Closed };
     events.extend(copy);

@@ -134,8 +134,7 @@ pub async fn release_holds(
     let creditor = known(connection, account, item).await?;
     let holds = end_holds(connection, account, item, false, reason, actor).await?;
     if holds.is_empty() {
-        let target = item.map_or_else(|| format!("account {account}"), |item| format!("item {item}"));
-        return Err(RegisterError::NothingToRelease(target));
+        return Err(RegisterError::NothingToRelease(target(account, item)));
     }
     let facts = json!({ "holds": holds, "item": item, "reason": reason });
     append(connection, &[account_event(EventKind::HoldReleased, &creditor, account, actor, facts)]).await?;
@@ -164,7 +163,17 @@ async fn end_holds(
     )
     .fetch_all(connection)
     .await?;
-    Ok(ended.iter().map(ToString::to_string).collect())
+    Ok(numbers(&ended))
+}
+
+/// What an entry is about, in words.
+pub(super) fn target(account: &AccountId, item: Option<&ItemId>) -> String {
+    item.map_or_else(|| format!("account {account}"), |item| format!("item {item}"))
+}
+
+/// As the log writes them.
+pub(super) fn numbers(ids: &[i64]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
 }
 
 /// Moves the open case of an account to another ladder. What was completed stays so, by the names of the stages.
@@ -323,6 +332,18 @@ pub async fn hand_over(
     handover: &Handover,
     actor: &Actor,
 ) -> Result<i64, RegisterError> {
+    let (id, event) = record_handover(connection, account, handover, actor).await?;
+    append(connection, &[event]).await?;
+    Ok(id)
+}
+
+/// Records a hand-over; gives the event, which the caller appends last.
+pub(super) async fn record_handover(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    handover: &Handover,
+    actor: &Actor,
+) -> Result<(i64, Event), RegisterError> {
     let creditor = known(connection, account, None).await?;
     let id = sqlx::query_scalar!(
         "INSERT INTO dunning.handover (creditor, account_id, handed_to, reason, since, handed_by)
@@ -348,8 +369,7 @@ pub async fn hand_over(
     .execute(&mut *connection)
     .await?;
     let facts = json!({ "handover": id.to_string(), "to": handover.to, "reason": handover.reason });
-    append(connection, &[account_event(EventKind::AccountHandedOver, &creditor, account, actor, facts)]).await?;
-    Ok(id)
+    Ok((id, account_event(EventKind::AccountHandedOver, &creditor, account, actor, facts)))
 }
 
 /// Takes an account back that was handed over.
