@@ -55,7 +55,7 @@ pub(super) async fn list(cli: &Cli, args: &TaskListArgs) -> Result<Exit, Failure
         if let Some(tried) = task.tried_at {
             let answer = task.reply_code.map_or("no answer".to_owned(), |code| code.to_string());
             let phase = task.phase.as_deref().unwrap_or("an unknown point");
-            about += &format!("; {answer} at {phase}, {}", tried.format("%Y-%m-%d %H:%M UTC"));
+            let _ = write!(about, "; {answer} at {phase}, {}", tried.format("%Y-%m-%d %H:%M UTC"));
         }
         say!(
             "{:>6}  {}  {:>4}  {:<16} {:<24} {}{about}",

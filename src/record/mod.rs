@@ -3,6 +3,7 @@
 //! Every function takes a connection: the caller owns the transaction. A change of state and its event commit
 //! together, and `events::append` is the last statement before COMMIT, because it locks the head of the log.
 
+mod approvals;
 mod attempts;
 mod breakers;
 mod bundle;
@@ -18,6 +19,7 @@ mod export;
 mod journal;
 mod known;
 mod migrate;
+mod mode;
 mod notices;
 mod opening;
 mod outbox;
@@ -33,6 +35,10 @@ mod runs;
 mod status;
 mod verify;
 
+pub use approvals::{
+    ApprovalError, WaitingNotice, Which, approve, cancel_notice, close_run, drop_notices, expire_waiting,
+    waiting_for_approval, waiting_notices,
+};
 pub use attempts::{
     Checked, ClaimedNotice, LastCheck, NextTry, Settled, Settlement, anything_due, claim, in_flight_check,
     open_attempt, settle, sweep,
@@ -60,6 +66,7 @@ pub use export::{
 pub use journal::{Call, JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
+pub use mode::{Identity, ModeState, adopt, adopt_new, identity, mode, set_mode};
 pub use notices::{ApprovedNotice, NoticeRow, Renewal, approved_notice, notices_of, renew};
 pub use opening::{Opening, accounts_of, import_opening};
 pub use outbox::{
@@ -75,11 +82,7 @@ pub use register::{
     PauseState, RegisterError, dispute, end_dispute, hand_over, known, move_case, pause, pause_state, place_hold,
     release_holds, resume, take_back, waive,
 };
-pub use release::{
-    ApprovalError, Identity, ModeState, ReleaseOrder, WaitingNotice, Which, adopt, adopt_new, approve, cancel_notice,
-    close_run, drop_notices, expire_waiting, identity, mode, release_run, run_figures, set_mode, waiting_for_approval,
-    waiting_notices,
-};
+pub use release::{ReleaseOrder, release_run, run_figures};
 pub use resend::resend;
 pub use runs::{
     LeaderLock, RunEnd, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, run,

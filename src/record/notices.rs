@@ -16,8 +16,9 @@ use crate::model::{
     Money, Snapshot,
 };
 
+use super::approvals::cancel_all;
 use super::decisions::{PageWrite, Planned, demanded};
-use super::release::{cancel_all, let_out, remember_bank_accounts};
+use super::release::{let_out, remember_bank_accounts};
 use super::runs::RunStart;
 use super::{RecordError, append, inconsistent};
 

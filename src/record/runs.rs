@@ -9,7 +9,7 @@ use crate::model::{
     Actor, CancelReason, CreditorId, Event, EventKind, Freshness, RefusalCode, Released, RunId, RunTotals,
 };
 
-use super::release::cancel_all;
+use super::approvals::cancel_all;
 use super::{RecordError, append, inconsistent};
 
 /// The right to scan a creditor, held by one process at a time. A crash gives it up with its connection.

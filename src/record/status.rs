@@ -10,8 +10,8 @@ use uuid::Uuid;
 use crate::model::{AccountId, CreditorId, Decision};
 
 use super::breakers::{OpenBreaker, open_breakers};
+use super::mode::{Identity, ModeState, identity, mode};
 use super::register::{PauseState, pause_state};
-use super::release::{Identity, ModeState, identity, mode};
 use super::runs::{RunRow, latest_runs};
 use super::{RecordError, head, inconsistent};
 
