@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what tests call fails like a test")]
 
+use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -898,4 +899,35 @@ async fn a_file_is_written_once_and_never_replaced_by_another() {
     let nowhere = FileTransport::new(folder.path().join("a file/within"));
     let outcome = nowhere.deliver("<n.1@rossi.example>", &simple(1)).await;
     assert!(matches!(outcome, Outcome::Deferred { phase: At::File, fault: Fault::Relay, .. }), "{outcome:?}");
+}
+
+// --- the relay's own log ----------------------------------------------------------------------------------------------
+
+#[test]
+fn what_the_relay_logged_about_a_message_is_found_by_its_message_id_as_postfix_and_exim_write_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("mail.log");
+    let about = |text: &str| {
+        fs::write(&log, text).unwrap();
+        dunningd::deliver::relay_log(&log, "<n.7@seller.test>").unwrap()
+    };
+    let postfix = "Mar 10 10:00:00 mx postfix/cleanup[8]: 4F2A1: message-id=<n.7@seller.test>\n\
+                   Mar 10 10:00:00 mx postfix/cleanup[8]: 4F2A2: message-id=<n.8@seller.test>\n\
+                   Mar 10 10:00:01 mx postfix/smtp[9]: 4F2A2: to=<b@debtor.test>, status=sent\n\
+                   Mar 10 10:00:02 mx postfix/smtp[9]: 4F2A1: to=<a@debtor.test>, status=bounced\n";
+    let lines: Vec<&str> = postfix.lines().collect();
+    assert_eq!(about(postfix), [lines[0], lines[3]]);
+    let exim = "2026-03-10 10:00:00 1tzA1b-000001-2c <= us@seller.test H=localhost id=n.7@seller.test\n\
+                2026-03-10 10:00:00 1tzA1b-000002-2c <= us@seller.test H=localhost id=n.8@seller.test\n\
+                2026-03-10 10:00:01 1tzA1b-000001-2c => a@debtor.test R=dnslookup T=remote_smtp\n\
+                2026-03-10 10:00:01 1tzA1b-000001-2c Completed\n";
+    let lines: Vec<&str> = exim.lines().collect();
+    assert_eq!(about(exim), [lines[0], lines[2], lines[3]]);
+    assert_eq!(about("Mar 10 10:00:00 mx postfix/smtpd[7]: connect from localhost\n"), [""; 0]);
+    // Of a message that is tried for days, the last lines.
+    let tried: String =
+        (0..90).map(|n| format!("Mar 10 mx postfix/qmgr[1]: 4F2A1: <n.7@seller.test> try {n}\n")).collect();
+    let kept = about(&tried);
+    assert!(kept.len() == 40 && kept[39].ends_with("try 89"), "{kept:?}");
+    assert!(dunningd::deliver::relay_log(folder.path(), "<n.7@seller.test>").is_err());
 }
