@@ -925,9 +925,9 @@ fn what_the_relay_logged_about_a_message_is_found_by_its_message_id_as_postfix_a
     assert_eq!(about(exim), [lines[0], lines[2], lines[3]]);
     assert_eq!(about("Mar 10 10:00:00 mx postfix/smtpd[7]: connect from localhost\n"), [""; 0]);
     // Of a message that is tried for days, the last lines.
-    let tried: String =
-        (0..90).map(|n| format!("Mar 10 mx postfix/qmgr[1]: 4F2A1: <n.7@seller.test> try {n}\n")).collect();
-    let kept = about(&tried);
+    let tried: Vec<String> =
+        (0..90).map(|n| format!("Mar 10 mx postfix/qmgr[1]: 4F2A1: <n.7@seller.test> try {n}")).collect();
+    let kept = about(&tried.join("\n"));
     assert!(kept.len() == 40 && kept[39].ends_with("try 89"), "{kept:?}");
     assert!(dunningd::deliver::relay_log(folder.path(), "<n.7@seller.test>").is_err());
 }
