@@ -246,7 +246,7 @@ pub async fn look_at(
     as_of: Option<NaiveDate>,
 ) -> Result<(Snapshot, Decision), ScanError> {
     let live = shell.live();
-    let mut read = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut read = shell.pool.begin_with(ledger::LOOK).await?;
     let creditor = ledger::creditor_of(&mut read, account).await?;
     let creditor = creditor.ok_or_else(|| ScanError::UnknownAccount(account.clone()))?;
     let id = CreditorId::parse(&creditor).map_err(|_| ScanError::UnknownCreditor(creditor.clone()))?;

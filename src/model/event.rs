@@ -32,6 +32,8 @@ pub enum EventKind {
     NoticeDeferred,
     NoticeRefused,
     NoticeUnknown,
+    /// The end of an attempt became known after its notice had been settled otherwise, which stands.
+    LateReply,
     NoticeResolvedAccepted,
     NoticeResolvedNotSent,
     NoticeDone,
@@ -95,6 +97,7 @@ impl EventKind {
             Self::NoticeDeferred => "notice_deferred",
             Self::NoticeRefused => "notice_refused",
             Self::NoticeUnknown => "notice_unknown",
+            Self::LateReply => "late_reply",
             Self::NoticeResolvedAccepted => "notice_resolved_accepted",
             Self::NoticeResolvedNotSent => "notice_resolved_not_sent",
             Self::NoticeDone => "notice_done",
