@@ -16,9 +16,9 @@ use crate::record::{self, RecordError, SchemaState};
 use super::digest::{send_operator_mails, write_alarms, write_digest};
 use super::live::{Live, LoadError, TransportError, destination, transport};
 use super::replies::{StateError, journal};
-use super::schedule::{Due, run_due};
+use super::schedule::{ClockTrouble, Due, run_due};
 use super::upkeep::{anchor_after_run, anchor_when_due, end_retention};
-use super::{ScanError, ScanRequest, Shell, dispatch, scan, standing};
+use super::{ScanError, ScanRequest, Shell, check_clocks, dispatch, scan, standing};
 
 /// Why the service could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,8 @@ pub enum ServeError {
     Transport(#[from] TransportError),
     #[error(transparent)]
     State(#[from] StateError),
+    #[error(transparent)]
+    Clock(#[from] ClockTrouble),
     #[error("the schedule: {0}")]
     Schedule(#[from] JobSchedulerError),
     #[error("signals: {0}")]
@@ -62,7 +64,7 @@ const UPKEEP_EVERY: Duration = Duration::from_mins(10);
 /// `load` reads the configuration anew; it is put in force only when all of it is valid.
 ///
 /// # Errors
-/// When the schema is not current, the transport cannot be made, the database is gone at the start, replies cannot be
+/// When the schema is not current, the clocks cannot be believed, the transport cannot be made, the database is gone at the start, replies cannot be
 /// kept, or the contact log is not the one that this machine last saw.
 pub async fn serve(
     shell: Arc<Shell>,
@@ -76,6 +78,7 @@ pub async fn serve(
         SchemaState::Current => {}
         other => return Err(ServeError::Schema(other)),
     }
+    check_clocks(&shell).await??;
     if let Transport::Smtp(_) = transport(&shell.live().config.service.mail)? {
         journal(&shell, &mut connection).await?;
     }

@@ -67,6 +67,8 @@ pub enum EventKind {
     DatabaseAdopted,
     /// The log is shorter than, or not the one that, this machine last saw; a person said that it counts.
     DatabaseAccepted,
+    /// The database's clock went back behind the last event; a person said that it is right now.
+    ClockAccepted,
     TaskOpened,
     TaskClosed,
     ItemWithdrawn,
@@ -130,6 +132,7 @@ impl EventKind {
             Self::ModeChanged => "mode_changed",
             Self::DatabaseAdopted => "database_adopted",
             Self::DatabaseAccepted => "database_accepted",
+            Self::ClockAccepted => "clock_accepted",
             Self::TaskOpened => "task_opened",
             Self::TaskClosed => "task_closed",
             Self::ItemWithdrawn => "item_withdrawn",

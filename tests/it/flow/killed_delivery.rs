@@ -276,7 +276,7 @@ impl World {
             (self.office.hand.clone(), Arc::clone(&self.changes), StdRng::from_rng(chance));
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(Duration::from_millis(chance.random_range(20..250))).await;
+                tokio::time::sleep(Duration::from_millis(chance.random_range(200..900))).await;
                 // Without the database nobody can do anything.
                 let _ = live_on(&hand, &changes, &mut chance).await;
             }
@@ -350,7 +350,7 @@ async fn live_on(hand: &PgPool, changes: &Mutex<Changes>, chance: &mut StdRng) -
     let next = "SELECT account_id FROM dunning.notice WHERE state IN ('queued', 'claimed')
                 ORDER BY created_at, notice_id OFFSET $1 LIMIT 1";
     let account: Option<String> =
-        sqlx::query_scalar(next).bind(chance.random_range(0..16_i64)).fetch_optional(hand).await?;
+        sqlx::query_scalar(next).bind(chance.random_range(0..12_i64)).fetch_optional(hand).await?;
     let Some(account) = account else { return Ok(()) };
     changes.lock().unwrap().tried.insert(account.clone());
     let change = CHANGES[chance.random_range(0..CHANGES.len())].replace("$account", &account);
@@ -390,7 +390,7 @@ struct Done {
 async fn round(world: &mut World, number: usize, chance: &mut StdRng, done: &mut Done) {
     let mut child = world.daemon();
     world.sending(&mut child).await;
-    let moment = Duration::from_micros(chance.random_range(0..60_000));
+    let moment = Duration::from_micros(chance.random_range(0..250_000));
     match number % 6 {
         // The machine, or a person, stops it, and lets it go on when its leases are over and another one works.
         1 => {
