@@ -112,10 +112,10 @@ pub(super) async fn replay(
             let settlement = desk.settlement(&claimed, &ending.outcome, true);
             let settled = record::settle(&mut transaction, &[settlement], &shell.actor).await?;
             transaction.commit().await?;
-            if settled == [Settled::Recorded] {
-                tracing::warn!(notice.id = %ending.notice, outcome = ending.outcome.state().as_str(), at = %ending.at,
-                    "the journal of replies knew the end of an attempt that the database did not");
-            }
+            let stands = settled != [Settled::Recorded];
+            tracing::warn!(notice.id = %ending.notice, outcome = ending.outcome.state().as_str(), at = %ending.at,
+                settled_otherwise = stands,
+                "the journal of replies knew the end of an attempt that the database did not");
         }
         journal.settled([ending.attempt]);
     }

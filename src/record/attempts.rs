@@ -648,12 +648,12 @@ pub async fn settle(
         .execute(&mut *connection)
         .await?;
     }
+    let late = |one: &&Settlement<'_>| !recorded(one) && noted.contains(&one.claimed.attempt);
     let events: Vec<Event> = settlements
         .iter()
-        .filter_map(|one| match recorded(one) {
-            true => Some(one.event(actor)),
-            false => noted.contains(&one.claimed.attempt).then(|| one.late_event(actor)),
-        })
+        .filter(|one| recorded(one))
+        .map(|one| one.event(actor))
+        .chain(settlements.iter().filter(late).map(|one| one.late_event(actor)))
         .collect();
     if !events.is_empty() {
         append(connection, &events).await?;

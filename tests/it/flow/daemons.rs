@@ -18,7 +18,7 @@ fn connections(state: &str) -> String {
 }
 
 async fn until_there_are(office: &Office, rows: &str) {
-    let limit = Instant::now() + Duration::from_secs(60);
+    let limit = Instant::now() + Duration::from_mins(1);
     while office.count(rows).await == 0 {
         assert!(Instant::now() < limit, "there are no {rows}");
         sleep(Duration::from_millis(3)).await;

@@ -905,7 +905,7 @@ fn p20_clocks_may_differ_by_what_zones_differ_and_the_log_by_what_a_clock_is_set
 fn p21_a_run_that_was_missed_is_made_up_for_once_on_the_day_itself() {
     let rome = chrono_tz::Europe::Rome;
     let hour = |hour| NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
-    let schedule = Schedule { earliest: hour(6), latest: hour(18), poll: Duration::from_secs(60) };
+    let schedule = Schedule { earliest: hour(6), latest: hour(18), poll: Duration::from_mins(1) };
     let at = |day: u64, hour: u32| {
         let local = rome.from_local_datetime(&day_plus(day).and_hms_opt(hour, 0, 0).unwrap()).unwrap();
         daemon::run_due(Some(day_plus(0)), local.to_utc(), rome, &schedule)
