@@ -64,8 +64,8 @@ const UPKEEP_EVERY: Duration = Duration::from_mins(10);
 /// `load` reads the configuration anew; it is put in force only when all of it is valid.
 ///
 /// # Errors
-/// When the schema is not current, the clocks cannot be believed, the transport cannot be made, the database is gone at the start, replies cannot be
-/// kept, or the contact log is not the one that this machine last saw.
+/// When the schema is not current, the clocks cannot be believed, the transport cannot be made, the database is gone at
+/// the start, replies cannot be kept, or the contact log is not the one that this machine last saw.
 pub async fn serve(
     shell: Arc<Shell>,
     load: impl Fn() -> Result<Live, LoadError> + Send,
