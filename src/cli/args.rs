@@ -134,10 +134,13 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct AcceptArgs {
     /// Go on although the contact log is not the one that this machine last saw: the database was restored
-    #[arg(long, requires = "reason")]
+    #[arg(long, requires = "reason", group = "accepted")]
     pub(super) accept_database: bool,
+    /// Go on although the database's clock went back behind the last event of the contact log: it is right now
+    #[arg(long, requires = "reason", group = "accepted")]
+    pub(super) accept_clock: bool,
     /// Why that is right; it goes into the log
-    #[arg(long, value_name = "TEXT", requires = "accept_database")]
+    #[arg(long, value_name = "TEXT", requires = "accepted")]
     pub(super) reason: Option<String>,
 }
 

@@ -17,6 +17,14 @@ use crate::record::{SchemaState, schema_state};
 use super::args::Cli;
 use super::failure::{Exit, Failure};
 
+/// Of each connection of the application. A process that is stopped, or a machine that is gone, gives up what it locked:
+/// everybody waits for the head of the log, and the next leader for the lock of the last one.
+const SESSION: [(&str, &str); 4] = [
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+];
 /// How long a connection may take to come.
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -38,7 +46,7 @@ pub(super) fn load_with_policy(cli: &Cli, policy: Option<&Path>) -> Result<Live,
 pub(super) async fn shell(cli: &Cli, by: Option<&str>) -> Result<Shell, Failure> {
     let live = load(cli)?;
     let database = &live.config.service.database;
-    let options = options(&database.url, database.password.as_ref())?;
+    let options = options(&database.url, database.password.as_ref())?.options(SESSION);
     // A pool would try until its time is over and then tell nothing but that.
     connect(&options).await?.close().await?;
     let pool = PgPoolOptions::new()

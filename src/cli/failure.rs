@@ -186,7 +186,10 @@ impl From<OpeningError> for Failure {
 impl From<ScanError> for Failure {
     fn from(error: ScanError) -> Self {
         let exit = match &error {
-            ScanError::Refused { .. } | ScanError::AsOfInProduction | ScanError::AsOfInFuture(_) => Exit::REFUSED,
+            ScanError::Refused { .. }
+            | ScanError::AsOfInProduction
+            | ScanError::AsOfInFuture(_)
+            | ScanError::Clock(_) => Exit::REFUSED,
             ScanError::Contract(_) => Exit::CONTRACT,
             ScanError::LockHeld(_) => Exit::LOCKED,
             ScanError::UnknownCreditor(_) | ScanError::UnknownAccount(_) => Exit::NO_SUCH_THING,

@@ -61,7 +61,7 @@ fn human(event: &EventLine) -> String {
 
 pub(super) async fn export(cli: &Cli, args: &LogExportArgs) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, None).await?;
-    let mut transaction = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut transaction = shell.pool.begin_with(crate::ledger::LOOK).await?;
     let Exported { events, messages, erased, checkpoints } = export_into(&mut transaction, &args.directory).await?;
     let folder = args.directory.display();
     if cli.json {
@@ -181,7 +181,7 @@ pub(super) async fn verify(cli: &Cli, args: &LogVerifyArgs) -> Result<Exit, Fail
         (report, growth)
     } else {
         let shell = connect::shell(cli, None).await?;
-        let mut transaction = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let mut transaction = shell.pool.begin_with(crate::ledger::LOOK).await?;
         let (report, contradictions) = verify_database(&mut transaction, &keys, &kept).await?;
         if !contradictions.is_empty() {
             return Err(Failure::new(

@@ -34,16 +34,18 @@ pub(super) async fn run(cli: &Cli, args: &AcceptArgs) -> Result<Exit, Failure> {
         ServeError::Schema(_) | ServeError::Transport(_) => Failure::new(Exit::CONFIG, error.to_string()),
         ServeError::Record(error) => error.into(),
         ServeError::State(error) => error.into(),
+        ServeError::Clock(trouble) => Failure::new(Exit::REFUSED, trouble.to_string()),
         other => Failure::unexpected(other.to_string()),
     })?;
     Ok(Exit::DONE)
 }
 
-/// Goes on with a database that was restored, where that is asked for.
+/// Goes on with a database that was restored, or whose clock went back, where that is asked for.
 pub(super) async fn accept(shell: &Shell, args: &AcceptArgs) -> Result<(), Failure> {
-    match args.reason.as_deref().filter(|_| args.accept_database) {
-        Some(reason) => Ok(daemon::accept_database(shell, reason).await?),
-        None => Ok(()),
+    match &args.reason {
+        Some(reason) if args.accept_database => Ok(daemon::accept_database(shell, reason).await?),
+        Some(reason) if args.accept_clock => Ok(daemon::accept_clock(shell, reason).await?),
+        _ => Ok(()),
     }
 }
 

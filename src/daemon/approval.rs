@@ -200,7 +200,7 @@ async fn decided_again(
     let (Some(creditor), Ok(account)) = (creditor, AccountId::parse(&approved.account)) else { return void };
     let request =
         ScanRequest { account: Some(account.clone()), as_of: approved.as_of, dry_run: true, ..ScanRequest::default() };
-    let mut read = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut read = shell.pool.begin_with(ledger::LOOK).await?;
     let run = Run::new(shell, live, creditor, &request);
     let looked = run.look_at_without(&mut read, &account, NoticeId(notice), approved.business_date).await;
     let (snapshot, decision) = match looked {

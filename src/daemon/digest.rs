@@ -377,7 +377,7 @@ pub async fn send_operator_mails(shell: &Shell, transport: &Transport) -> Result
                             session = ready.reset().await;
                             continue;
                         }
-                        let (kept, outcome) = ready.data(&mail.bytes).await;
+                        let (kept, outcome) = ready.data(&mail.bytes, || true).await;
                         session = kept;
                         outcome
                     }

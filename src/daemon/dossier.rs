@@ -46,7 +46,7 @@ impl From<sqlx::Error> for DossierError {
 pub async fn dossier(shell: &Shell, account: &AccountId) -> Result<BTreeMap<String, Vec<u8>>, DossierError> {
     let checkpoint = anchor(shell).await?;
     let statement = statement(shell, account).await?;
-    let mut read = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut read = shell.pool.begin_with(crate::ledger::LOOK).await?;
     let proof = record::prove(&mut read, account.as_str(), &checkpoint, None).await?;
     if proof.events.is_empty() {
         return Err(DossierError::NothingRecorded(account.clone()));

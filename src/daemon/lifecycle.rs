@@ -16,9 +16,9 @@ use crate::record::{self, RecordError, SchemaState};
 use super::digest::{send_operator_mails, write_alarms, write_checkpoint, write_digest};
 use super::live::{Live, LoadError, TransportError, destination, transport};
 use super::replies::{StateError, journal};
-use super::schedule::{Due, run_due};
+use super::schedule::{ClockTrouble, Due, run_due};
 use super::upkeep::{anchor_after_run, anchor_when_due, end_retention};
-use super::{ScanError, ScanRequest, Shell, dispatch, scan, standing};
+use super::{ScanError, ScanRequest, Shell, check_clocks, dispatch, scan, standing};
 
 /// Why the service could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,8 @@ pub enum ServeError {
     Transport(#[from] TransportError),
     #[error(transparent)]
     State(#[from] StateError),
+    #[error(transparent)]
+    Clock(#[from] ClockTrouble),
     #[error("the schedule: {0}")]
     Schedule(#[from] JobSchedulerError),
     #[error("signals: {0}")]
@@ -49,8 +51,10 @@ impl From<sqlx::Error> for ServeError {
 const DISPATCH_EVERY: Duration = Duration::from_secs(5);
 /// After the relay refused our login: asking every half minute would lock the account.
 const AFTER_REFUSED_LOGIN: Duration = Duration::from_mins(15);
-/// After the relay or the database failed.
+/// After the relay failed, or the schedule could not be read.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
+/// Between two looks at whether the daemon that runs a creditor's run has died of it.
+const LEADER_LOST_AFTER: Duration = Duration::from_secs(3);
 /// Between two looks at whether a checkpoint is due or something has been kept long enough.
 const UPKEEP_EVERY: Duration = Duration::from_mins(10);
 
@@ -60,8 +64,8 @@ const UPKEEP_EVERY: Duration = Duration::from_mins(10);
 /// `load` reads the configuration anew; it is put in force only when all of it is valid.
 ///
 /// # Errors
-/// When the schema is not current, the transport cannot be made, the database is gone at the start, replies cannot be
-/// kept, or the contact log is not the one that this machine last saw.
+/// When the schema is not current, the clocks cannot be believed, the transport cannot be made, the database is gone at
+/// the start, replies cannot be kept, or the contact log is not the one that this machine last saw.
 pub async fn serve(
     shell: Arc<Shell>,
     load: impl Fn() -> Result<Live, LoadError> + Send,
@@ -74,6 +78,7 @@ pub async fn serve(
         SchemaState::Current => {}
         other => return Err(ServeError::Schema(other)),
     }
+    check_clocks(&shell).await??;
     if let Transport::Smtp(_) = transport(&shell.live().config.service.mail)? {
         journal(&shell, &mut connection).await?;
     }
@@ -82,6 +87,8 @@ pub async fn serve(
     let stop = CancellationToken::new();
     let bell = Arc::new(Notify::new());
     let queued = Arc::new(Notify::new());
+    // What was left at the last end goes on at once.
+    queued.notify_one();
     let mut scheduler = ring(&bell, shell.live().config.service.schedule.poll).await?;
     let (mode, not_adopted) = standing(&shell).await?;
     notify(&[NotifyState::Ready, NotifyState::Status("running")]);
@@ -127,11 +134,14 @@ async fn ring(bell: &Arc<Notify>, every: Duration) -> Result<JobScheduler, JobSc
 }
 
 async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, told: &Notify, stop: &CancellationToken) {
+    let mut led_elsewhere = false;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = bell.notified() => {}
+            () = tokio::time::sleep(LEADER_LOST_AFTER), if led_elsewhere => {}
         }
+        led_elsewhere = false;
         let live = shell.live();
         for creditor in live.config.policy.creditors.values() {
             if stop.is_cancelled() {
@@ -141,11 +151,23 @@ async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, told: &Notify,
                 let mut connection = shell.pool.acquire().await.map_err(RecordError::from)?;
                 let last = record::scheduled_run(&mut connection, &creditor.id).await?;
                 let schedule = &live.config.service.schedule;
-                Ok::<Due, RecordError>(run_due(last, shell.clock.now(), creditor.time_zone, schedule))
+                let due = run_due(last, shell.clock.now(), creditor.time_zone, schedule);
+                if let Due::Now(_) = due {
+                    // Asked before anything dear is begun; the run itself asks again.
+                    match record::lead(&shell.pool, &creditor.id).await? {
+                        Some(lock) => lock.release().await?,
+                        None => return Ok(None),
+                    }
+                }
+                Ok::<Option<Due>, RecordError>(Some(due))
             };
             match due.await {
-                Ok(Due::Now(_)) => {}
-                Ok(Due::Later(_)) => {
+                Ok(Some(Due::Now(_))) => {}
+                Ok(None) => {
+                    led_elsewhere = true;
+                    continue;
+                }
+                Ok(Some(Due::Later(_))) => {
                     tell(shell, creditor, told, None, false).await;
                     continue;
                 }
@@ -178,7 +200,7 @@ async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, told: &Notify,
                         tracing::error!(%error, "no checkpoint of the log after the run");
                     }
                 }
-                Err(ScanError::LockHeld(_)) => {}
+                Err(ScanError::LockHeld(_)) => led_elsewhere = true,
                 Err(error) => {
                     contract = matches!(error, ScanError::Contract(_));
                     tracing::error!(creditor = %creditor.id, %error, "run did not happen");
@@ -295,8 +317,8 @@ async fn dispatch_loop(shell: &Shell, queued: &Notify, stop: &CancellationToken)
                 }
             }
             Err(error) => {
+                // The database; it may be back in a moment, and asking it costs little.
                 tracing::error!(%error, "delivery stopped");
-                wait = AFTER_FAILURE;
             }
         }
     }

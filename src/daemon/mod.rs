@@ -53,8 +53,11 @@ pub use register::{
     end_plan, enter_contact, ladder_move, move_ladder, plans, promise, promises, waive, withdraw_promise,
 };
 pub use replies::{StateError, accept_database, journal};
-pub use scan::{Page, RunReport, ScanError, ScanReport, ScanRequest, Spent, check_options, look_at, scan, standing};
-pub use schedule::{Due, payments_needed, run_due, runs_missing};
+pub use scan::{
+    Page, RunReport, ScanError, ScanReport, ScanRequest, Spent, accept_clock, check_clocks, check_options, look_at,
+    scan, standing,
+};
+pub use schedule::{ClockTrouble, Due, clock_trouble, payments_needed, run_due, runs_missing};
 pub use simulate::{
     Difference, ReasonDays, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals,
     accounts_to_simulate, replay, simulate,

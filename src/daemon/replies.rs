@@ -107,17 +107,18 @@ pub(super) async fn replay(
 ) -> Result<(), RecordError> {
     for ending in journal.unsettled() {
         let mut transaction = connection.begin().await?;
+        if record::is_sent_again(&mut transaction, ending.attempt).await? {
+            // What the journal knows settles it if nobody learns what becomes of the second copy.
+            continue;
+        }
         let open = record::open_attempt(&mut transaction, ending.attempt, ending.token).await?;
         if let Some(claimed) = open {
             let settlement = desk.settlement(&claimed, &ending.outcome, true);
             let settled = record::settle(&mut transaction, &[settlement], &shell.actor).await?;
-            if settled != [Settled::Recorded] {
-                // It is being sent again just now: what the journal knows may still be needed.
-                transaction.rollback().await?;
-                continue;
-            }
             transaction.commit().await?;
+            let stands = settled != [Settled::Recorded];
             tracing::warn!(notice.id = %ending.notice, outcome = ending.outcome.state().as_str(), at = %ending.at,
+                settled_otherwise = stands,
                 "the journal of replies knew the end of an attempt that the database did not");
         }
         journal.settled([ending.attempt]);

@@ -222,7 +222,7 @@ impl<'a> Run<'a> {
             digest: String::new(),
             spent: Spent::default(),
         };
-        let mut read = self.shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let mut read = self.shell.pool.begin_with(ledger::LOOK).await?;
         let view = View {
             creditor: self.creditor.id.clone(),
             as_of: self.request.as_of,

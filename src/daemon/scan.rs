@@ -5,15 +5,19 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
+use serde_json::json;
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 use crate::ledger;
 use crate::model::{
-    AccountId, Creditor, CreditorId, Decision, Mode, Policy, RefusalCode, Released, RunId, RunTotals, Snapshot,
+    AccountId, Creditor, CreditorId, Decision, Event, EventKind, Mode, Policy, RefusalCode, Released, RunId, RunTotals,
+    Snapshot,
 };
 use crate::record::{self, RecordError};
 
 use super::run::{Run, not_adopted};
+use super::schedule::{ClockTrouble, clock_trouble};
 use super::{Live, Shell};
 
 /// What to scan.
@@ -114,6 +118,8 @@ pub enum ScanError {
     Refused { creditor: CreditorId, code: RefusalCode, detail: String },
     #[error("the ledger breaks its contract; nothing was decided")]
     Contract(Box<ledger::ContractReport>),
+    #[error(transparent)]
+    Clock(#[from] ClockTrouble),
     #[error("creditor {0}: another run holds the lock")]
     LockHeld(CreditorId),
     #[error("there is no creditor {0} in creditors.toml")]
@@ -153,6 +159,9 @@ pub async fn scan(
     }
     if let Some(day) = request.as_of.filter(|day| !request.dry_run && *day > shell.clock.today(chrono_tz::Tz::UTC)) {
         return Err(ScanError::AsOfInFuture(day));
+    }
+    if !request.dry_run {
+        check_clocks(shell).await??;
     }
     let mut request = request.clone();
     if let Some(account) = &request.account {
@@ -197,6 +206,33 @@ pub async fn scan(
         }
     }
     first_refusal.filter(|_| report.runs.is_empty()).map_or(Ok(report), Err)
+}
+
+/// Whether the clocks of this machine and of the database can be believed.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn check_clocks(shell: &Shell) -> Result<Result<(), ClockTrouble>, RecordError> {
+    let mut connection = shell.pool.acquire().await?;
+    let (database, last_event) = record::times(&mut connection).await?;
+    Ok(clock_trouble(shell.clock.wall(), database, last_event).map_or(Ok(()), Err))
+}
+
+/// Goes on after the database's clock went back, because a person says that it is right now; the log says that too.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn accept_clock(shell: &Shell, reason: &str) -> Result<(), RecordError> {
+    let mut connection = shell.pool.acquire().await?;
+    let (database, last_event) = record::times(&mut connection).await?;
+    let Some(ClockTrouble::Back { .. }) = clock_trouble(shell.clock.wall(), database, last_event) else {
+        return Ok(());
+    };
+    let facts = json!({ "reason": reason, "last_event_at": last_event.map(|at| at.to_rfc3339()) });
+    let mut transaction = connection.begin().await?;
+    // From now on this is the last event, and its time is that of the clock.
+    record::append(&mut transaction, &[Event::new(EventKind::ClockAccepted, shell.actor.clone(), facts)]).await?;
+    Ok(transaction.commit().await?)
 }
 
 /// How far the daemon may go, and why nothing may be sent from this database on this machine, if so.
@@ -246,7 +282,7 @@ pub async fn look_at(
     as_of: Option<NaiveDate>,
 ) -> Result<(Snapshot, Decision), ScanError> {
     let live = shell.live();
-    let mut read = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut read = shell.pool.begin_with(ledger::LOOK).await?;
     let creditor = ledger::creditor_of(&mut read, account).await?;
     let creditor = creditor.ok_or_else(|| ScanError::UnknownAccount(account.clone()))?;
     let id = CreditorId::parse(&creditor).map_err(|_| ScanError::UnknownCreditor(creditor.clone()))?;

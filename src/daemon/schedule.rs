@@ -70,6 +70,41 @@ pub fn payments_needed(
     }
 }
 
+/// Why the clocks cannot be believed: stages would come in a storm, or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClockTrouble {
+    /// More than any two zones can be.
+    #[error(
+        "this machine's clock says {host}, and the database's says {database}: they are more than {CLOCKS_APART_HOURS} hours          apart; set the one that is wrong"
+    )]
+    Apart { host: DateTime<Utc>, database: DateTime<Utc> },
+    /// One of the two was wrong, and leases, waits and the log are in its terms.
+    #[error(
+        "the database's clock says {database}, and the last event of the contact log is of {last_event}: the clock went          back. Set it; or, if it was wrong then and is right now, begin once with `--accept-clock --reason …`"
+    )]
+    Back { database: DateTime<Utc>, last_event: DateTime<Utc> },
+}
+
+/// Local times of different zones taken for each other differ by 26 hours at most.
+const CLOCKS_APART_HOURS: i64 = 26;
+/// A clock is set right by less now and then.
+const CLOCK_BACK_SECONDS: i64 = 60;
+
+/// What is wrong with the clocks of this machine and the database, after the last event of the log.
+#[must_use]
+pub fn clock_trouble(
+    host: DateTime<Utc>,
+    database: DateTime<Utc>,
+    last_event: Option<DateTime<Utc>>,
+) -> Option<ClockTrouble> {
+    if (host - database).abs() > chrono::Duration::hours(CLOCKS_APART_HOURS) {
+        return Some(ClockTrouble::Apart { host, database });
+    }
+    let last_event = last_event?;
+    let back = last_event - database > chrono::Duration::seconds(CLOCK_BACK_SECONDS);
+    back.then_some(ClockTrouble::Back { database, last_event })
+}
+
 /// A local time as a moment. One that the clocks skip is taken an hour later; of one that comes twice, the first.
 pub(super) fn instant(zone: Tz, day: NaiveDate, time: NaiveTime) -> DateTime<Utc> {
     let local = day.and_time(time);

@@ -141,7 +141,7 @@ pub async fn simulate(
         differences: Vec::new(),
     };
     for creditor in creditors {
-        let mut read = shell.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let mut read = shell.pool.begin_with(ledger::LOOK).await?;
         let mut reader = HistoryReader::open(&mut read, creditor, request.from, request.to).await?;
         while let Some(history) = reader.next(&mut read).await? {
             let first = replay(base, &history, request.from, request.to);

@@ -409,11 +409,13 @@ impl ReadyForData {
     /// Sends the message: DATA, its 354, the bytes with dots stuffed (RFC 5321 §4.5.2), the final dot, the reply.
     /// Gives the session back if the relay will go on.
     ///
+    /// While the 354 is awaited the last check grows older: `still_true` is asked when it has come, and at a no the
+    /// connection closes before the first byte of the message, which so was not sent.
+    ///
     /// Must not be dropped before it is done: it takes no longer than [`Timeouts::content`], and a future that was
     /// dropped half-way leaves a message of which nobody knows, to be recorded as `unknown`. The connection closes
-    /// with it. While the 354 is awaited the last check grows older, by [`Timeouts::data`] at most. Bytes that
-    /// no relay may be given (see [`build`](super::build)) are `Refused` without a word said.
-    pub async fn data(self, bytes: &[u8]) -> (Option<Session>, Outcome) {
+    /// with it. Bytes that no relay may be given (see [`build`](super::build)) are `Refused` without a word said.
+    pub async fn data(self, bytes: &[u8], still_true: impl FnOnce() -> bool + Send) -> (Option<Session>, Outcome) {
         if let Err(fault) = verify(bytes) {
             let (phase, detail) = (Phase::Data, fault.to_string());
             let outcome = Outcome::Refused { phase, reply: None, detail, fault: Fault::Content };
@@ -421,7 +423,9 @@ impl ReadyForData {
         }
         let limit = self.session.line.limits.data;
         match self.session.step(Phase::Data, limit, Data).await {
-            Ok(session) => session.body(bytes).await,
+            Ok(session) if still_true() => session.body(bytes).await,
+            // There is no other way to take back DATA.
+            Ok(_) => (None, no_reply(Phase::Data, "the last check was too old when the relay answered DATA".into())),
             Err(end) => end,
         }
     }

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nix::unistd::{Uid, User};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid, User};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 /// The superuser of every private cluster.
@@ -102,6 +103,7 @@ pub enum ClusterError {
 #[derive(Debug)]
 pub struct Cluster {
     folder: PathBuf,
+    options: ClusterOptions,
     supervisor: Child,
     server: Option<Child>,
 }
@@ -163,6 +165,28 @@ impl Cluster {
         Ok(connection.close().await?)
     }
 
+    /// Ends the server as a crash would: no session is heard out, and nothing is written that was not. Blocks until it
+    /// is gone. [`Cluster::go_on`] starts it again.
+    ///
+    /// # Errors
+    /// When the server cannot be told.
+    pub fn crash(&mut self) -> Result<(), ClusterError> {
+        let Some(server) = &mut self.server else { return Ok(()) };
+        let crashed = i32::try_from(server.id())
+            .map_err(io::Error::other)
+            .and_then(|pid| Ok(kill(Pid::from_raw(pid), Signal::SIGQUIT)?))
+            .and_then(|()| server.wait());
+        crashed.map(drop).map_err(|source| ClusterError::Spawn { program: "postgres".into(), source })
+    }
+
+    /// Starts a server that has ended. Blocks until it answers.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn go_on(&mut self) -> Result<(), ClusterError> {
+        self.serve(&Programs::find()?, server_user()?.as_ref())
+    }
+
     fn start_and_wait(options: ClusterOptions) -> Result<Self, ClusterError> {
         let programs = Programs::find()?;
         let user = server_user()?;
@@ -185,17 +209,17 @@ impl Cluster {
                 return Err(ClusterError::Spawn { program: "sh".into(), source });
             }
         };
-        let mut cluster = Self { folder, supervisor, server: None };
-        cluster.init(&programs, user.as_ref(), options)?;
-        cluster.serve(&programs, user.as_ref(), options)?;
+        let mut cluster = Self { folder, options, supervisor, server: None };
+        cluster.init(&programs, user.as_ref())?;
+        cluster.serve(&programs, user.as_ref())?;
         Ok(cluster)
     }
 
-    fn init(&mut self, programs: &Programs, user: Option<&User>, options: ClusterOptions) -> Result<(), ClusterError> {
+    fn init(&mut self, programs: &Programs, user: Option<&User>) -> Result<(), ClusterError> {
         let mut command = self.command(&programs.initdb, user)?;
         command.args(["-A", "trust", "-U", SUPERUSER, "-E", "UTF8", "--no-locale", "--no-instructions", "-D"]);
         command.arg(self.data());
-        if !options.durable {
+        if !self.options.durable {
             command.arg("--no-sync");
         }
         let mut initdb = spawn(&mut command, &programs.initdb)?;
@@ -208,7 +232,7 @@ impl Cluster {
         }
     }
 
-    fn serve(&mut self, programs: &Programs, user: Option<&User>, options: ClusterOptions) -> Result<(), ClusterError> {
+    fn serve(&mut self, programs: &Programs, user: Option<&User>) -> Result<(), ClusterError> {
         let mut command = self.command(&programs.postgres, user)?;
         command.arg("-D").arg(self.data());
         let mut socket_dir = OsString::from("unix_socket_directories=");
@@ -231,7 +255,7 @@ impl Cluster {
         ];
         // Autovacuum would connect to a database that a test wants to drop or copy.
         let volatile = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off"];
-        for setting in always.iter().chain(volatile.iter().filter(|_| !options.durable)) {
+        for setting in always.iter().chain(volatile.iter().filter(|_| !self.options.durable)) {
             command.args(["-c", setting]);
         }
         let server = spawn(&mut command, &programs.postgres)?;

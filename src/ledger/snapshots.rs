@@ -439,6 +439,11 @@ fn requisites(row: &PgRow, column: usize) -> Result<Result<Option<Requisites>, S
     })
 }
 
+/// Begins a transaction that only looks, at one moment of the database. It locks nothing that anybody waits for, so it
+/// may stand idle for as long as its reader takes.
+pub const LOOK: &str =
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout TO 0";
+
 /// Opens a second transaction that sees exactly what `transaction` sees.
 ///
 /// # Errors
@@ -448,7 +453,7 @@ pub async fn same_view(
     transaction: &mut PgConnection,
 ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let snapshot: String = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(transaction).await?;
-    let mut second = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut second = pool.begin_with(LOOK).await?;
     // The server made it: digits, letters and dashes.
     sqlx::raw_sql(AssertSqlSafe(format!("SET TRANSACTION SNAPSHOT '{snapshot}'"))).execute(&mut *second).await?;
     Ok(second)

@@ -34,6 +34,8 @@ pub enum EventKind {
     NoticeUnknown,
     /// Nobody knows what became of it, and its stage lets it be sent once more.
     NoticeQueuedAgain,
+    /// The end of an attempt became known after its notice had been settled otherwise, which stands.
+    LateReply,
     NoticeResolvedAccepted,
     NoticeResolvedNotSent,
     NoticeDone,
@@ -67,6 +69,8 @@ pub enum EventKind {
     DatabaseAdopted,
     /// The log is shorter than, or not the one that, this machine last saw; a person said that it counts.
     DatabaseAccepted,
+    /// The database's clock went back behind the last event; a person said that it is right now.
+    ClockAccepted,
     TaskOpened,
     TaskClosed,
     ItemWithdrawn,
@@ -98,6 +102,7 @@ impl EventKind {
             Self::NoticeRefused => "notice_refused",
             Self::NoticeUnknown => "notice_unknown",
             Self::NoticeQueuedAgain => "notice_queued_again",
+            Self::LateReply => "late_reply",
             Self::NoticeResolvedAccepted => "notice_resolved_accepted",
             Self::NoticeResolvedNotSent => "notice_resolved_not_sent",
             Self::NoticeDone => "notice_done",
@@ -130,6 +135,7 @@ impl EventKind {
             Self::ModeChanged => "mode_changed",
             Self::DatabaseAdopted => "database_adopted",
             Self::DatabaseAccepted => "database_accepted",
+            Self::ClockAccepted => "clock_accepted",
             Self::TaskOpened => "task_opened",
             Self::TaskClosed => "task_closed",
             Self::ItemWithdrawn => "item_withdrawn",

@@ -127,8 +127,7 @@ pub async fn claim(
     rows.into_iter().map(ClaimedNotice::try_from).collect()
 }
 
-/// The claim under which an attempt was made whose end the database was not told; `None` when it says something else by
-/// now.
+/// The claim under which an attempt was made whose end the database was not told; `None` when it knows it by now.
 ///
 /// # Errors
 /// When the database refuses.
@@ -143,11 +142,7 @@ pub async fn open_attempt(
                n.message_id, n.as_of, n.business_date, n.valid_until, n.tries, n.redirected,
                n.resend_of, n.approved_at IS NOT NULL AS "approved!", m.sender, m.recipient, m.bytes, m.salt
            FROM dunning.attempt a JOIN dunning.notice n USING (notice_id) JOIN dunning.message m USING (notice_id)
-           WHERE a.attempt_id = $1
-             AND (n.lease_token = $2 AND n.state IN ('claimed', 'in_flight')
-                  OR n.state = 'unknown' AND n.reason = 'instance_died' AND NOT n.redirected
-                     AND a.detail = 'instance_died'
-                  OR n.resend_of = a.attempt_id AND n.state IN ('queued', 'deferred', 'claimed', 'in_flight', 'unknown'))"#,
+           WHERE a.attempt_id = $1 AND (a.ended_at IS NULL OR a.detail = 'instance_died')"#,
         attempt,
         token
     )
@@ -466,7 +461,7 @@ pub enum NextTry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     Recorded,
-    /// The notice was taken out of this worker's hands meanwhile; what it says stands.
+    /// The notice was settled otherwise meanwhile, which stands; the log tells what became known late.
     Overtaken,
 }
 
@@ -531,6 +526,17 @@ impl Settlement<'_> {
     /// The words of a reply often hold the address: the log keeps its code and a commitment to the words.
     fn event(&self, actor: &Actor) -> Event {
         let After { kind, reason, .. } = self.after();
+        event(kind, self.claimed, actor, self.facts(reason))
+    }
+
+    /// What the attempt came to, of a notice that was settled otherwise meanwhile.
+    fn late_event(&self, actor: &Actor) -> Event {
+        let mut facts = self.facts(None);
+        facts["outcome"] = self.outcome.state().as_str().into();
+        event(EventKind::LateReply, self.claimed, actor, facts)
+    }
+
+    fn facts(&self, reason: Option<&str>) -> serde_json::Value {
         let (claimed, reply) = (self.claimed, self.outcome.reply());
         let mut facts = json!({
             "attempt": claimed.attempt.to_string(), "phase": self.phase_and_detail().0, "stage": claimed.stage,
@@ -545,10 +551,10 @@ impl Settlement<'_> {
         if self.from_journal {
             facts["from_journal"] = true.into();
         }
-        if let Some(first) = claimed.resend_of {
+        if let Some(first) = claimed.resend_of.filter(|first| *first != claimed.attempt) {
             facts["resend_of"] = first.to_string().into();
         }
-        event(kind, claimed, actor, facts)
+        facts
     }
 }
 
@@ -617,13 +623,19 @@ pub async fn settle(
     )
     .fetch_all(&mut *connection)
     .await?;
-    sqlx::query!(
+    // What was stored already, because a commit of which nobody heard went through, is not news. Where the letter was
+    // erased meanwhile, what the relay said of it is not kept either.
+    let noted = sqlx::query_scalar!(
         "UPDATE dunning.attempt a
          SET outcome = e.outcome, phase = e.phase, reply_code = e.code, reply_text = e.words, detail = e.detail,
              ended_at = clock_timestamp()
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[])
              AS e (attempt_id, outcome, phase, code, words, detail)
-         WHERE a.attempt_id = e.attempt_id",
+         WHERE a.attempt_id = e.attempt_id
+           AND (a.ended_at IS NULL OR (a.outcome, a.phase, a.reply_code, a.reply_text, a.detail)
+                                      IS DISTINCT FROM (e.outcome, e.phase, e.code, e.words, e.detail))
+           AND EXISTS (SELECT FROM dunning.message m WHERE m.notice_id = a.notice_id)
+         RETURNING a.attempt_id",
         &attempts,
         &outcomes,
         &phases,
@@ -631,7 +643,7 @@ pub async fn settle(
         &texts as &[Option<String>],
         &details as &[Option<String>]
     )
-    .execute(&mut *connection)
+    .fetch_all(&mut *connection)
     .await?;
     let recorded = |one: &Settlement<'_>| moved.iter().any(|row| row.notice_id == one.claimed.notice);
     // What went to a mailbox of our own completes no stage: the next run may write again.
@@ -661,7 +673,13 @@ pub async fn settle(
         .execute(&mut *connection)
         .await?;
     }
-    let events: Vec<Event> = settlements.iter().filter(|one| recorded(one)).map(|one| one.event(actor)).collect();
+    let late = |one: &&Settlement<'_>| !recorded(one) && noted.contains(&one.claimed.attempt);
+    let events: Vec<Event> = settlements
+        .iter()
+        .filter(|one| recorded(one))
+        .map(|one| one.event(actor))
+        .chain(settlements.iter().filter(late).map(|one| one.late_event(actor)))
+        .collect();
     if !events.is_empty() {
         append(connection, &events).await?;
     }

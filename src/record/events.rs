@@ -1,5 +1,6 @@
 //! The contact log: the one way in, and its head.
 
+use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 
@@ -24,6 +25,20 @@ pub async fn append(connection: &mut PgConnection, events: &[Event]) -> Result<i
 pub async fn head(connection: &mut PgConnection) -> Result<(i64, Vec<u8>), RecordError> {
     let row = sqlx::query!("SELECT seq, chain_hash FROM dunning.event_head").fetch_one(connection).await?;
     Ok((row.seq, row.chain_hash))
+}
+
+/// The time on the database's clock, and that of the last event; none in an empty log.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn times(connection: &mut PgConnection) -> Result<(DateTime<Utc>, Option<DateTime<Utc>>), RecordError> {
+    let row = sqlx::query!(
+        r#"SELECT clock_timestamp() AS "now!",
+               (SELECT e.at FROM dunning.event e JOIN dunning.event_head h USING (seq)) AS last_event"#
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok((row.now, row.last_event))
 }
 
 /// The chain hash of the event of that number; `None` when the log is shorter.

@@ -58,7 +58,7 @@ pub use digest::{
 };
 pub use dossier::{DecisionLine, Recorded, RegisterLine, recorded, text_of};
 pub use erasure::{EraseError, Erasure, erase, expired, lift_legal_hold, place_legal_hold};
-pub use events::{append, chain_hash_at, head, texts_stored};
+pub use events::{append, chain_hash_at, head, texts_stored, times};
 pub use export::{
     AttemptLine, EventLine, Message, Note, attempt_lines, event_lines, export_line, message_file, message_line,
     message_of, note_line, notes, notices_made,
@@ -83,7 +83,7 @@ pub use register::{
     release_holds, resume, take_back, waive,
 };
 pub use release::{ReleaseOrder, release_run, run_figures};
-pub use resend::resend;
+pub use resend::{is_sent_again, resend};
 pub use runs::{
     LeaderLock, RunEnd, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, run,
     run_start, scheduled_run, start, still_running,

@@ -66,6 +66,18 @@ pub async fn resend(connection: &mut PgConnection, actor: &Actor) -> Result<u64,
     Ok(events.len() as u64)
 }
 
+/// Whether the notice of that attempt is being sent again just now.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn is_sent_again(connection: &mut PgConnection, attempt: Uuid) -> Result<bool, RecordError> {
+    let on_the_wire = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM dunning.notice WHERE resend_of = $1 AND state = 'in_flight') AS "is!""#,
+        attempt
+    );
+    Ok(on_the_wire.fetch_one(connection).await?)
+}
+
 /// Which of these notices, if any, go back to `unknown` when that reason stops them.
 pub(super) async fn back_to_unknown(
     connection: &mut PgConnection,

@@ -411,7 +411,7 @@ pub async fn verify_look_ups(connection: &mut PgConnection) -> Result<Option<Pro
     }))
 }
 
-/// Compares every notice's state with its last event. Returns one line per contradiction.
+/// Compares every notice's state with its last event (what became known late changes none). Returns one line per contradiction.
 ///
 /// # Errors
 /// When the database refuses.
@@ -419,7 +419,7 @@ pub async fn verify_against_notices(connection: &mut PgConnection) -> Result<Vec
     let rows = sqlx::query!(
         r#"SELECT n.notice_id, n.state, e.kind AS "kind?", e.seq AS "seq?" FROM dunning.notice n
            LEFT JOIN LATERAL (SELECT kind, seq FROM dunning.event e
-                              WHERE e.notice_id = n.notice_id ORDER BY seq DESC LIMIT 1) e ON true
+                              WHERE e.notice_id = n.notice_id AND e.kind <> 'late_reply' ORDER BY seq DESC LIMIT 1) e ON true
            ORDER BY n.notice_id"#
     )
     .fetch_all(connection)

@@ -196,7 +196,7 @@ async fn envelope(session: Session, to: &str, bytes: &[u8]) -> Result<ReadyForDa
 
 async fn send(session: Session, to: &str, bytes: &[u8]) -> (Option<Session>, Outcome) {
     match envelope(session, to, bytes).await {
-        Ok(ready) => ready.data(bytes).await,
+        Ok(ready) => ready.data(bytes, || true).await,
         Err(end) => end,
     }
 }
@@ -498,7 +498,7 @@ async fn what_is_dropped_hangs_up() {
     server.once(Phase::Dot, Reply::code(250, "late").after(Duration::from_millis(300)));
     let ready = envelope(session(&server).await, "office@dluznik.example", &simple(1)).await.unwrap();
     let bytes = simple(1);
-    let cut = tokio::time::timeout(Duration::from_millis(100), ready.data(&bytes)).await;
+    let cut = tokio::time::timeout(Duration::from_millis(100), ready.data(&bytes, || true)).await;
     assert!(cut.is_err());
     tokio::time::sleep(Duration::from_millis(500)).await;
     // The relay has it, nobody here knows, and no later message can get its reply.
@@ -631,7 +631,7 @@ async fn dot_after(seconds: Option<u64>, then: u64) -> Outcome {
         tokio::time::advance(Duration::from_secs(then)).await;
         tokio::time::resume();
     };
-    tokio::join!(ready.data(&bytes), time_passes).0.1
+    tokio::join!(ready.data(&bytes, || true), time_passes).0.1
 }
 
 #[tokio::test]

@@ -28,6 +28,8 @@ struct Server {
 pub(crate) struct Database {
     pub(crate) name: String,
     pub(crate) socket: PathBuf,
+    /// A server that is nobody else's, and keeps what it was told.
+    pub(crate) own: Option<Cluster>,
 }
 
 impl Database {
@@ -35,7 +37,8 @@ impl Database {
     pub(crate) async fn new() -> Self {
         static SERVER: OnceCell<Server> = OnceCell::const_new();
         let server = SERVER.get_or_init(Server::new).await;
-        let database = Self { name: format!("t_{}", Uuid::now_v7().simple()), socket: server.socket.clone() };
+        let database =
+            Self { name: format!("t_{}", Uuid::now_v7().simple()), socket: server.socket.clone(), own: None };
         let (name, template) = (&database.name, &server.template);
         let mut connection = connect(&Cluster::url_at(&server.socket, "postgres", "dunning")).await;
         // The default strategy writes every page to the log: 36 ms and more instead of 10.
@@ -45,6 +48,19 @@ impl Database {
             "UPDATE pg_database SET datacl = (SELECT datacl FROM pg_database WHERE datname = $2) WHERE datname = $1";
         sqlx::query(acl).bind(name).bind(template).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
+        database
+    }
+
+    /// The same on a server of its own, which may crash.
+    pub(crate) async fn that_may_crash() -> Self {
+        let cluster = Cluster::start(ClusterOptions { durable: true }).await.unwrap();
+        let name = "dunning".to_owned();
+        cluster.create_database(&name).await.unwrap();
+        cluster.prepare(&name).await.unwrap();
+        let database = Self { name, socket: cluster.socket_dir().to_owned(), own: Some(cluster) };
+        let mut admin = connect(&database.url("dunningd_admin")).await;
+        dunningd::record::migrate(&mut admin).await.unwrap();
+        admin.close().await.unwrap();
         database
     }
 
@@ -61,6 +77,9 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        if self.own.is_some() {
+            return;
+        }
         let url = Cluster::url_at(&self.socket, "postgres", "dunning");
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         // A thread with a runtime of its own: the test's runtime cannot be blocked on from inside. A failure costs

@@ -87,7 +87,11 @@ impl Office {
     }
 
     pub(crate) async fn with(setup: Setup) -> Self {
-        let database = Database::new().await;
+        Self::on(Database::new().await, setup).await
+    }
+
+    /// On that database.
+    pub(crate) async fn on(database: Database, setup: Setup) -> Self {
         let smtp = SmtpServer::with(setup.relay.clone()).await;
         let state = tempfile::tempdir().unwrap();
         let live = live(&database, &smtp, &state, &setup);

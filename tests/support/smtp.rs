@@ -167,6 +167,8 @@ pub(crate) struct Received {
     pub(crate) connection: usize,
     /// Whether it was answered with a 2xx.
     pub(crate) accepted: bool,
+    /// When its recipient was granted: the last check comes later.
+    pub(crate) granted: Instant,
 }
 
 struct Rule {
@@ -197,12 +199,12 @@ pub(crate) struct SmtpServer {
     pub(crate) address: SocketAddr,
     ca: Option<(tempfile::TempDir, PathBuf)>,
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    task: Mutex<JoinHandle<()>>,
 }
 
 impl Drop for SmtpServer {
     fn drop(&mut self) {
-        self.task.abort();
+        self.task.lock().unwrap().abort();
     }
 }
 
@@ -226,17 +228,24 @@ impl SmtpServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared { options, acceptor, record: Mutex::default() });
-        let task = tokio::spawn({
-            let shared = Arc::clone(&shared);
-            async move {
-                // Conversations end with the server.
-                let mut conversations = tokio::task::JoinSet::new();
-                while let Ok((stream, _)) = listener.accept().await {
-                    conversations.spawn(converse(Arc::clone(&shared), stream));
-                }
-            }
-        });
+        let task = Mutex::new(tokio::spawn(serve(listener, Arc::clone(&shared))));
         Self { address, ca, shared, task }
+    }
+
+    /// Ends as a process that is killed: every conversation breaks off, and nobody listens any more.
+    pub(crate) async fn stop(&self) {
+        let task = {
+            let mut task = self.task.lock().unwrap();
+            task.abort();
+            std::mem::replace(&mut *task, tokio::spawn(async {}))
+        };
+        let _ = task.await;
+    }
+
+    /// Listens again, where it did before.
+    pub(crate) async fn go_on(&self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        *self.task.lock().unwrap() = tokio::spawn(serve(listener, Arc::clone(&self.shared)));
     }
 
     /// The certificate to trust.
@@ -274,6 +283,11 @@ impl SmtpServer {
         self.record().received.clone()
     }
 
+    /// Looks at those that were taken, as [`SmtpServer::messages`] gives them.
+    pub(crate) fn each_message(&self, mut look: impl FnMut(&Received)) {
+        self.record().received.iter().filter(|message| message.accepted).for_each(&mut look);
+    }
+
     /// How many those are.
     pub(crate) fn received_count(&self) -> usize {
         self.record().received.len()
@@ -295,6 +309,14 @@ impl SmtpServer {
 
     fn record(&self) -> MutexGuard<'_, Record> {
         self.shared.record.lock().unwrap()
+    }
+}
+
+/// Conversations end with it.
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut conversations = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        conversations.spawn(converse(Arc::clone(&shared), stream));
     }
 }
 
@@ -352,6 +374,7 @@ struct Conversation {
     user: Option<String>,
     from: Option<String>,
     to: Vec<String>,
+    granted: Instant,
 }
 
 /// Why a conversation is over: all is said, or the peer has gone.
@@ -378,6 +401,7 @@ async fn converse(shared: Arc<Shared>, stream: TcpStream) {
         user: None,
         from: None,
         to: Vec::new(),
+        granted: Instant::now(),
         shared,
     };
     if conversation.shared.options.implicit_tls {
@@ -392,7 +416,18 @@ impl Conversation {
         let Self { shared, stream: Stream::Plain(stream), number, .. } = self else { return Err(Over) };
         let acceptor = shared.acceptor.clone().unwrap();
         let stream = Stream::Tls(Box::new(acceptor.accept(stream).await?));
-        Ok(Self { shared, stream, buffer: Vec::new(), number, tls: true, user: None, from: None, to: Vec::new() })
+        let granted = Instant::now();
+        Ok(Self {
+            shared,
+            stream,
+            buffer: Vec::new(),
+            number,
+            tls: true,
+            user: None,
+            from: None,
+            to: Vec::new(),
+            granted,
+        })
     }
 
     async fn run(mut self) {
@@ -437,6 +472,8 @@ impl Conversation {
             }
             "RCPT" => {
                 self.to.push(path(line));
+                // Before the answer is out, so that nothing that follows from it can seem earlier.
+                self.granted = Instant::now();
                 if self.answer(Phase::RcptTo, Reply::code(250, "2.1.5 Ok")).await? / 100 != 2 {
                     self.to.pop();
                 }
@@ -527,6 +564,7 @@ impl Conversation {
             connection: self.number,
             // Who says nothing after the dot has taken the message all the same.
             accepted: matches!(reply.code, 0 | 200..=299),
+            granted: self.granted,
         };
         self.shared.record.lock().unwrap().received.push(message);
         self.say(&reply).await

@@ -303,7 +303,8 @@ impl<'a> Desk<'a> {
         transaction.commit().await?;
         self.changed(&changes);
         for (one, _) in ended.iter().zip(settled).filter(|(_, settled)| *settled == Settled::Overtaken) {
-            tracing::warn!(notice.id = %one.claimed.notice, "the notice was taken out of this worker's hands");
+            let outcome = one.outcome.state().as_str();
+            tracing::warn!(notice.id = %one.claimed.notice, outcome, "the notice was settled otherwise meanwhile");
         }
         if let Some(journal) = self.journal {
             journal.settled(ended.iter().map(|one| one.claimed.attempt));

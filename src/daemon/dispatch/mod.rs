@@ -1,8 +1,9 @@
 //! Delivery: claim, envelope, last check, DATA, and what became of it.
 //!
-//! A worker claims only with a session that is connected and logged in. Between the last check and DATA lie at most two
-//! seconds. From the body on nothing is cancelled: the attempt runs to its end or its timeout, also while the daemon
-//! stops. What the relay said is in the journal before the worker goes on; the database hears of it in groups.
+//! A worker claims only with a session that is connected and logged in. Between the last check and the first byte of
+//! the message lie at most two seconds. From the body on nothing is cancelled: the attempt runs to its end or its
+//! timeout, also while the daemon stops. What the relay said is in the journal before the worker goes on; the database
+//! hears of it in groups.
 
 mod desk;
 mod worker;

@@ -22,7 +22,7 @@ use super::desk::{CheckAsk, ClaimAsk, Desk, EndAsk};
 /// A connection is closed after so many messages, or so much time, so that no relay has to close it on us.
 const MESSAGES_PER_SESSION: u32 = 100;
 const SESSION_AGE: Duration = Duration::from_mins(5);
-/// From the last check to DATA.
+/// From before the last check to the first byte of the message.
 const CHECK_STAYS_TRUE: Duration = Duration::from_secs(2);
 
 pub(super) struct Worker<'a> {
@@ -173,8 +173,8 @@ impl Worker<'_> {
         let reason = match self.last_check(claimed).await {
             // Nobody could ask: dropped, the session hangs up.
             None => return (None, None),
-            Some((Checked::Send, at)) if since_boot().saturating_sub(at) <= CHECK_STAYS_TRUE => {
-                let (session, outcome) = ready.data(&claimed.bytes).await;
+            Some((Checked::Send, at)) if is_fresh(at) => {
+                let (session, outcome) = ready.data(&claimed.bytes, || is_fresh(at)).await;
                 return (session, Some(outcome));
             }
             Some((Checked::Send, _)) => return (ready.reset().await, Some(too_late())),
@@ -264,6 +264,11 @@ impl Worker<'_> {
         self.desk.changed(&changes);
         Ok(())
     }
+}
+
+/// Whether what was true then may still be acted upon.
+fn is_fresh(at: Duration) -> bool {
+    since_boot().saturating_sub(at) <= CHECK_STAYS_TRUE
 }
 
 fn too_late() -> Outcome {

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunningd::daemon::{self, Dispatched, Live};
+use chrono::{DateTime, NaiveTime, TimeZone as _};
+use dunningd::config::Schedule;
+use dunningd::daemon::{self, Dispatched, Due, Live};
 use dunningd::deliver::{Ending, Journal, LogHead};
 use dunningd::model::{self, Actor, Fault, Outcome};
-use dunningd::record::{self, ClaimedNotice, LastCheck};
+use dunningd::record::{self, ClaimedNotice, LastCheck, Resolution};
 use dunningd::render::TemplateSet;
 use tokio_util::sync::CancellationToken;
 
@@ -751,6 +753,204 @@ fn reword(office: &Office, change: impl FnOnce(String) -> String) {
     let live = office.shell.live();
     let (config, warnings) = (live.config.clone(), live.warnings.clone());
     office.shell.live.store(Arc::new(Live { config, templates, warnings }));
+}
+
+#[tokio::test]
+async fn p00_who_dies_before_it_claims_leaves_everything_to_the_next_and_nothing_twice() {
+    let office = queued(2).await;
+    // As a scan leaves it that was killed in the middle: its run open, its notices not released.
+    office
+        .sql(
+            "UPDATE dunning.run SET state = 'running', totals = NULL, digest = NULL, completed_at = NULL;
+             UPDATE dunning.notice SET state = 'planned'",
+        )
+        .await;
+    assert_eq!(office.deliver().await, Dispatched::default());
+    assert_eq!(office.scan().await.queued, 2);
+    assert_eq!(office.scan().await.queued, 0, "whose notice is pending gets no other");
+    assert_eq!(office.deliver().await.accepted, 2);
+    assert_eq!(office.count("dunning.notice_item WHERE live").await, 2);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p01_who_dies_after_the_claim_costs_one_try_and_nothing_more() {
+    let office = queued(1).await;
+    let (attempt, token) = (office.shell.clock.new_id(), office.shell.clock.new_id());
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    assert_eq!(record::claim(&mut connection, &[attempt], token, 150, &[]).await.unwrap().len(), 1);
+    drop(connection);
+    assert_eq!(office.deliver().await, Dispatched::default(), "the lease still runs");
+    office.sql("UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second'").await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    assert_eq!(notices(&office).await, ["accepted 2"]);
+    assert_eq!(office.smtp.received().len(), 1);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p17_a_payment_before_the_last_check_stops_the_letter_and_one_after_it_is_too_late() {
+    for (phase, expected, sent) in [(Phase::RcptTo, "cancelled 0 paid_before_send", 0), (Phase::Dot, "accepted 1", 1)] {
+        let office = queued(1).await;
+        office.smtp.once(phase, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(500)));
+        let payment = async {
+            let said = |line: &String| line.starts_with("RCPT");
+            while !office.smtp.commands().iter().any(said) || phase == Phase::Dot && office.smtp.received().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            office.sql("UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-10'").await;
+        };
+        tokio::join!(office.deliver(), payment);
+        assert_eq!(notices(&office).await, [expected]);
+        assert_eq!(office.smtp.received().len(), sent);
+        office.verified().await;
+    }
+}
+
+#[tokio::test]
+async fn p19_a_relay_that_hesitates_at_data_until_the_last_check_is_old_gets_no_text() {
+    let office = queued(1).await;
+    office.smtp.once(Phase::Data, Reply::code(354, "go ahead").after(Duration::from_millis(2_200)));
+    assert_eq!(office.deliver().await.deferred, 1);
+    assert_eq!(office.smtp.received().len(), 0);
+    assert_eq!(notices(&office).await, ["deferred 0"]);
+    let detail = office.lines("SELECT concat_ws(' ', phase, detail) FROM dunning.attempt").await;
+    assert_eq!(detail, ["data the last check was too old when the relay answered DATA"]);
+    time_passes(&office).await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    office.verified().await;
+}
+
+/// The log and everything that it vouches for hold together, as `log verify` says it.
+async fn proved(office: &Office) {
+    let program = Program::new(&office.database, office.smtp.address.port()).await;
+    let said = program.run(&["log", "verify"]).await;
+    assert_eq!(said.exit, 0, "{}{}", said.out, said.err);
+}
+
+#[tokio::test]
+async fn p19_what_a_sleeper_hears_when_another_has_sent_is_in_the_log_and_changes_nothing() {
+    let office = queued(1).await;
+    let other = office.second_shell().await;
+    office.smtp.once(Phase::RcptTo, Reply::code(550, "5.1.1 no such user").after(Duration::from_millis(800)));
+    let meanwhile = async {
+        while !office.smtp.commands().iter().any(|line| line.starts_with("RCPT")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        office.sql("UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second'").await;
+        deliver(&other).await
+    };
+    let (_, other) = tokio::join!(office.deliver(), meanwhile);
+    assert_eq!(other.accepted, 1);
+    assert_eq!(office.notices().await, ["A01 friendly accepted"]);
+    assert_eq!(fact(&office, "late_reply", "outcome").await, ["refused"]);
+    assert_eq!(office.count("dunning.attempt WHERE reply_text = '5.1.1 no such user'").await, 1);
+    office.verified().await;
+    proved(&office).await;
+}
+
+#[tokio::test]
+async fn p19_an_acceptance_after_a_person_said_not_sent_is_told_by_the_log_however_it_becomes_known() {
+    for from_journal in [false, true] {
+        let office = queued(1).await;
+        let notice = "SELECT notice_id::text FROM dunning.notice";
+        let resolved = async {
+            swept(&office).await;
+            let mut transaction = office.shell.pool.begin().await.unwrap();
+            let id = office.lines(notice).await.remove(0).parse().unwrap();
+            let not_sent = Resolution::NotSent;
+            record::resolve(&mut transaction, id, not_sent, "the relay knows nothing of it", &tessa()).await.unwrap();
+            transaction.commit().await.unwrap();
+        };
+        if from_journal {
+            let claimed = died_in_flight(&office).await;
+            resolved.await;
+            let journal = Journal::open(office.state.path()).unwrap();
+            let outcome = Outcome::Accepted { reply: model::Reply { code: 250, text: "2.0.0 Ok".into() } };
+            let (attempt, notice, token) = (claimed.attempt, claimed.notice, claimed.token);
+            journal.note(Ending { attempt, notice, token, at: office.shell.clock.wall(), outcome }).unwrap();
+            drop(journal);
+            assert_eq!(office.deliver().await.accepted, 0);
+        } else {
+            office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(800)));
+            let meanwhile = async {
+                while office.smtp.received().is_empty() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                resolved.await;
+            };
+            tokio::join!(office.deliver(), meanwhile);
+        }
+        assert_eq!(office.notices().await, ["A01 friendly cancelled resolved_not_sent"]);
+        assert_eq!(fact(&office, "late_reply", "outcome").await, ["accepted"]);
+        assert_eq!(office.events().await.iter().filter(|kind| *kind == "late_reply").count(), 1);
+        office.verified().await;
+        proved(&office).await;
+    }
+}
+
+#[tokio::test]
+async fn p20_a_clock_that_went_back_stops_everything_until_a_person_says_that_it_is_right() {
+    let office = queued(1).await;
+    office.sql("UPDATE dunning.event SET at = clock_timestamp() + interval '2 hours'").await;
+    let why = office.scan_as(&Office::request()).await.unwrap_err();
+    assert!(matches!(why, daemon::ScanError::Clock(daemon::ClockTrouble::Back { .. })), "{why}");
+    let program = Program::new(&office.database, office.smtp.address.port()).await;
+    let said = program.run(&["run"]).await;
+    assert_eq!(said.exit, 5, "{}", said.err);
+    assert!(said.err.contains("--accept-clock"), "{}", said.err);
+    assert_eq!(office.smtp.connections(), 0);
+    let accepted = ["scan", "--account", "A01", "--accept-clock", "--reason", "the machine lived in summer"];
+    let said = program.run(&accepted).await;
+    assert!(!said.err.contains("--accept-clock"), "{}", said.err);
+    assert_eq!(fact(&office, "clock_accepted", "reason").await, ["the machine lived in summer"]);
+    assert!(daemon::check_clocks(&office.shell).await.unwrap().is_ok());
+}
+
+#[test]
+fn p20_clocks_may_differ_by_what_zones_differ_and_the_log_by_what_a_clock_is_set_right() {
+    let at = |seconds| DateTime::UNIX_EPOCH + chrono::Duration::seconds(seconds);
+    for (host, database, last_event, trouble) in [
+        (0, 0, None, false),
+        (26 * 3_600, 0, Some(0), false),
+        (26 * 3_600 + 1, 0, None, true),
+        (0, 26 * 3_600 + 1, None, true),
+        (0, 0, Some(60), false),
+        (0, 0, Some(61), true),
+        // A daemon that was down for a month is no clock that went wrong.
+        (720 * 3_600, 720 * 3_600, Some(0), false),
+    ] {
+        let found = daemon::clock_trouble(at(host), at(database), last_event.map(at));
+        assert_eq!(found.is_some(), trouble, "{host} {database} {last_event:?}");
+    }
+}
+
+#[test]
+fn p21_a_run_that_was_missed_is_made_up_for_once_on_the_day_itself() {
+    let rome = chrono_tz::Europe::Rome;
+    let hour = |hour| NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
+    let schedule = Schedule { earliest: hour(6), latest: hour(18), poll: Duration::from_mins(1) };
+    let at = |day: u64, hour: u32| {
+        let local = rome.from_local_datetime(&day_plus(day).and_hms_opt(hour, 0, 0).unwrap()).unwrap();
+        daemon::run_due(Some(day_plus(0)), local.to_utc(), rome, &schedule)
+    };
+    assert!(matches!(at(1, 5), Due::Later(_)), "before its hour");
+    assert_eq!(at(1, 6), Due::Now(day_plus(1)));
+    assert_eq!(at(1, 11), Due::Now(day_plus(1)), "down at six, up at eleven");
+    assert!(matches!(at(1, 19), Due::Later(_)), "too late for letters of the day");
+    assert_eq!(at(4, 11), Due::Now(day_plus(4)), "down for three days: one run, of today");
+    assert!(matches!(at(0, 11), Due::Later(_)), "done already");
+}
+
+#[tokio::test]
+async fn p31_a_copy_of_the_database_sends_nothing_until_somebody_adopts_it() {
+    let mut office = queued(1).await;
+    office.shell.host = "the machine of the tests".to_owned();
+    let why = office.deliver().await.not_adopted.unwrap();
+    assert!(why.contains("is it a copy?"), "{why}");
+    let why = office.scan_as(&Office::request()).await.unwrap_err();
+    assert!(matches!(why, daemon::ScanError::Refused { code: model::RefusalCode::NotAdopted, .. }), "{why}");
+    assert_eq!((office.smtp.connections(), notices(&office).await), (0, vec!["queued 0".to_owned()]));
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -7,6 +7,7 @@ mod as_of;
 mod calendar;
 mod channels;
 mod crash;
+mod daemons;
 mod digest;
 mod killed_delivery;
 mod killed_scan;
