@@ -168,7 +168,7 @@ fn main() {
 const SUMMARY: &str = "summary ";
 
 async fn bench(items: u64) {
-    let cluster = Cluster::start(ClusterOptions { durable: false }).await.unwrap();
+    let cluster = Cluster::start(ClusterOptions { durable: false, roomy: true }).await.unwrap();
     let name = format!("bench_{items}");
     cluster.create_database(&name).await.unwrap();
     cluster.prepare(&name).await.unwrap();
@@ -205,7 +205,10 @@ async fn bench(items: u64) {
         times.entry(JOIN_STREAMED).or_default().push(streamed(&shell.pool).await);
         let mut digests = Vec::new();
         for (what, request) in [(DECIDE, &decide), (DRY, &dry), (FIRST, &live), (SECOND, &live)] {
+                continue;
+            }
             forget_peak();
+                .await;
             let began = Instant::now();
             let report = daemon::scan(&shell, request, &mut |_| ()).await.unwrap();
             let took = millis(began.elapsed());

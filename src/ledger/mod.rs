@@ -17,5 +17,5 @@ pub use import::{
 };
 pub use profile::{Profile, ProfileError, SHIPPED_PROFILES, Scope};
 pub use snapshots::{
-    LedgerAccount, Reader, View, creditor_of, creditors, fingerprints, freshness, same_view, shared_mailboxes,
+    Counted, LedgerAccount, Reader, View, creditor_of, creditors, fingerprints, freshness, same_view, shared_mailboxes,
 };

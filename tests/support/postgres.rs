@@ -80,7 +80,7 @@ impl Server {
         let (socket, own) = if let Some(dir) = given {
             (PathBuf::from(dir), None)
         } else {
-            let cluster = Cluster::start(ClusterOptions { durable: false }).await.unwrap();
+            let cluster = Cluster::start(ClusterOptions { durable: false, roomy: false }).await.unwrap();
             (cluster.socket_dir().to_owned(), Some(cluster))
         };
         let server = Self { socket, template: template_name(), _own: own };
