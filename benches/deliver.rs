@@ -131,7 +131,7 @@ fn main() {
 }
 
 async fn bench(notices: usize) {
-    let cluster = Cluster::start(ClusterOptions { durable: true }).await.unwrap();
+    let cluster = Cluster::start(ClusterOptions { durable: true, roomy: true }).await.unwrap();
     cluster.create_database("bench").await.unwrap();
     cluster.prepare("bench").await.unwrap();
     let mut admin = PgConnection::connect(&cluster.url("bench", "dunningd_admin")).await.unwrap();

@@ -168,7 +168,7 @@ fn main() {
 const SUMMARY: &str = "summary ";
 
 async fn bench(items: u64) {
-    let cluster = Cluster::start(ClusterOptions { durable: false }).await.unwrap();
+    let cluster = Cluster::start(ClusterOptions { durable: false, roomy: true }).await.unwrap();
     let name = format!("bench_{items}");
     cluster.create_database(&name).await.unwrap();
     cluster.prepare(&name).await.unwrap();

@@ -25,7 +25,7 @@ use super::output::{say, say_part};
 
 pub(super) async fn demo(cli: &Cli, args: &DemoArgs) -> Result<Exit, Failure> {
     let output = output_folder(args.output.clone())?;
-    let cluster = Cluster::start(ClusterOptions { durable: args.keep })
+    let cluster = Cluster::start(ClusterOptions { durable: args.keep, roomy: false })
         .await
         .map_err(|error| Failure::new(Exit::UNAVAILABLE, error.to_string()))?;
     let sink = Sink::start().await.map_err(|error| Failure::unexpected(error.to_string()))?;

@@ -6,7 +6,6 @@ use serde::Serialize;
 use sqlx::Connection as _;
 use uuid::Uuid;
 
-use crate::decide::ladder_of;
 use crate::ledger;
 use crate::model::{
     AccountId, ApprovalCause, CancelReason, Creditor, CreditorId, Decision, ItemCode, NoticeId, ReasonCode,
@@ -160,7 +159,6 @@ pub(super) async fn look_again(
                 old: notice,
                 run: &renewal.run,
                 snapshot: &renewal.snapshot,
-                ladder: &ladder_of(&live.config.policy, &renewal.snapshot),
                 decision: &renewal.decision,
                 planned: &renewal.planned,
                 approved_by,

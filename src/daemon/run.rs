@@ -3,6 +3,7 @@
 
 mod guards;
 mod letters;
+mod writer;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -15,17 +16,16 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::config::{Mail, Recipients};
 use crate::decide::{brake, decide, expected_by, ladder_of, needs_approval};
-use crate::ledger::{self, LedgerAccount, Reader, View};
+use crate::ledger::{self, Counted, LedgerAccount, Reader, View};
 use crate::model::{
-    AccountId, Approvals, BankAccount, Creditor, Decision, EmailAddress, Event, Freshness, ItemCode, ItemId, Ladder,
-    MailboxUse, Mode, NoticeId, ReasonCode, Released, RunId, RunTotals, Snapshot, Verdict,
+    AccountId, Approvals, BankAccount, CaseChange, Creditor, Decision, EmailAddress, Event, Freshness, ItemCode,
+    ItemId, Ladder, MailboxUse, Mode, NoticeId, Released, RunId, RunTotals, Snapshot, Verdict,
 };
-use crate::record::{
-    self, Identity, PageWrite, Past, PastReader, Planned, RecordError, ReleaseOrder, RunEnd, RunStart,
-};
+use crate::record::{self, Identity, Past, PastReader, Planned, ReleaseOrder, RunEnd, RunStart};
 
 use super::scan::{Page, RunReport, ScanError, ScanRequest, Spent};
 use super::{Live, Shell};
+use writer::Writer;
 
 /// One creditor, one business date.
 pub(super) struct Run<'a> {
@@ -43,12 +43,9 @@ struct Concluded {
     snapshot: Snapshot,
     decision: Decision,
     planned: Option<Planned>,
-}
-
-impl Concluded {
-    fn to_write<'a>(&'a self, ladder: &'a Ladder) -> PageWrite<'a> {
-        PageWrite { snapshot: &self.snapshot, decision: &self.decision, ladder, planned: self.planned.as_ref() }
-    }
+    /// The ladder of the case that opens, if one does.
+    opens_on: Option<Ladder>,
+    may_be_written_to: bool,
 }
 
 impl<'a> Run<'a> {
@@ -106,10 +103,13 @@ impl<'a> Run<'a> {
         }
         let seen = Seen::of(&known);
         let guards = began.elapsed();
-        match self.accounts(&mut write, &start, freshness, &seen, each).await {
+        // The pages are written over a connection of their own.
+        drop(write);
+        match self.accounts(&start, freshness, &seen, each).await {
             Ok(mut report) => {
                 report.spent.guards = guards;
                 if !dry {
+                    let mut write = self.shell.pool.acquire().await?;
                     let mut transaction = write.begin().await?;
                     record::still_running(&mut transaction, start.run).await?;
                     let (released, events) = self.release(&mut transaction, &start, &report).await?;
@@ -132,8 +132,8 @@ impl<'a> Run<'a> {
                 Ok(report)
             }
             Err(error) => {
-                if !dry {
-                    // What broke the run is told to the caller; a second failure here would only hide it.
+                // What broke the run is told to the caller; a second failure here would only hide it.
+                if !dry && let Ok(mut write) = self.shell.pool.acquire().await {
                     let _ = record::fail(&mut write, start.run, &error.to_string()).await;
                 }
                 Err(error)
@@ -202,7 +202,6 @@ impl<'a> Run<'a> {
     /// Streams the accounts, decides page by page, and writes each page in one transaction.
     async fn accounts(
         &self,
-        write: &mut PgConnection,
         start: &RunStart,
         freshness: Option<Freshness>,
         seen: &Seen<'_>,
@@ -227,6 +226,7 @@ impl<'a> Run<'a> {
             creditor: self.creditor.id.clone(),
             as_of: self.request.as_of,
             account: self.request.account.clone(),
+            counted: self.counted(&mut read).await?,
         };
         // The next page is read while this one is decided and the one before it is written.
         let reading = ledger::same_view(&self.shell.pool, &mut read).await?;
@@ -244,10 +244,17 @@ impl<'a> Run<'a> {
             shared: ledger::shared_mailboxes(&mut read, &self.creditor.id).await?.into_iter().collect(),
             pasts: PastReader::open(&mut read).await?,
         };
-        let (decided, mut decided_pages) = mpsc::channel::<Vec<Concluded>>(1);
+        let writer = Writer {
+            actor: self.shell.actor.clone(),
+            start: start.clone(),
+            connection: if self.request.dry_run { None } else { Some(self.shell.pool.acquire().await?) },
+        };
+        let (decided, decided_pages) = mpsc::channel(1);
+        let (written, mut written_pages) = mpsc::channel(1);
+        let writer = tokio::spawn(writer.run(decided_pages, written));
         let mut spent = Spent::default();
         let deciding = async {
-            let mut taken: HashSet<String> = HashSet::new();
+            let mut taken = HashSet::new();
             while let Some(page) = read_pages.recv().await {
                 let concluded = self.conclude(&mut read, page, &mut known, &mut taken, &mut spent).await?;
                 if decided.send(concluded).await.is_err() {
@@ -260,26 +267,24 @@ impl<'a> Run<'a> {
         };
         let mut digest = Sha256::new();
         let mut writes = Duration::ZERO;
-        let writing = async {
-            while let Some(mut concluded) = decided_pages.recv().await {
-                let mut lap = Instant::now();
-                if !self.request.dry_run {
-                    self.write_page(write, start, &mut concluded, &mut report.failures).await?;
-                }
-                writes += end_of_lap(&mut lap);
-                for one in &concluded {
-                    report.totals.count(&one.decision);
-                    report.forecast += u64::from(expected_by(&one.decision, next_working_day));
-                    if let Some(planned) = one.planned.as_ref().filter(|planned| !self.may_write_to(planned)) {
-                        report.not_allowed.push(planned.notice);
-                    }
-                    digest.update(Sha256::digest(one.decision.identity()));
-                    each(&one.decision);
+        let counting = async {
+            while let Some(page) = written_pages.recv().await {
+                writes += page.took;
+                report.not_allowed.extend(page.not_allowed);
+                report.failures.extend(page.failures);
+                for decision in &page.decisions {
+                    report.totals.count(decision);
+                    report.forecast += u64::from(expected_by(decision, next_working_day));
+                    digest.update(Sha256::digest(decision.identity()));
+                    each(decision);
                 }
             }
             Ok::<(), ScanError>(())
         };
-        tokio::try_join!(deciding, writing)?;
+        let concluded = tokio::try_join!(deciding, counting);
+        drop(written_pages);
+        writer.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
+        concluded?;
         spent.ledger = reader.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
         report.spent = Spent { writes, ..spent };
         report.digest = hex::encode(digest.finalize());
@@ -292,7 +297,7 @@ impl<'a> Run<'a> {
         read: &mut PgConnection,
         page: Vec<LedgerAccount>,
         known: &mut Known<'_>,
-        taken: &mut HashSet<String>,
+        taken: &mut HashSet<u64>,
         spent: &mut Spent,
     ) -> Result<Vec<Concluded>, ScanError> {
         let mut lap = Instant::now();
@@ -302,20 +307,25 @@ impl<'a> Run<'a> {
         let mut concluded = Vec::with_capacity(snapshots.len());
         for mut snapshot in snapshots {
             for (key, usage) in &mut snapshot.mailboxes {
-                usage.notice_today |= taken.contains(key);
+                usage.notice_today |= taken.contains(&short_hash(key));
             }
             snapshot.approvals.waiting = known.waiting;
             let decision = decide(policy, &snapshot, self.today);
             if let Verdict::Contact(contacting) = &decision.verdict {
-                taken.extend(contacting.recipient.as_ref().map(EmailAddress::mailbox_key));
+                let key = contacting.recipient.as_ref().map(EmailAddress::mailbox_key);
+                taken.extend(key.as_deref().map(short_hash));
                 let waits = snapshot.approvals.all || needs_approval(policy, &snapshot, &decision).is_some();
                 known.waiting = known.waiting.saturating_add(u32::from(waits));
             }
-            concluded.push(Concluded { snapshot, decision, planned: None });
+            let opens_on = (decision.case == CaseChange::Open).then(|| ladder_of(policy, &snapshot));
+            concluded.push(Concluded { snapshot, decision, planned: None, opens_on, may_be_written_to: true });
         }
         spent.decide += end_of_lap(&mut lap);
         if !self.request.decide_only {
             self.letters(&mut concluded);
+            for one in &mut concluded {
+                one.may_be_written_to = one.planned.as_ref().is_none_or(|planned| self.may_write_to(planned));
+            }
         }
         spent.letters += end_of_lap(&mut lap);
         if !self.request.dry_run {
@@ -323,6 +333,19 @@ impl<'a> Run<'a> {
         }
         spent.fingerprints += end_of_lap(&mut lap);
         Ok(concluded)
+    }
+
+    /// Items that are not due yet matter one by one where a ladder has a stage before the due day.
+    async fn counted(&self, read: &mut PgConnection) -> Result<Option<Counted>, ScanError> {
+        let policy = &self.live.config.policy;
+        let pinned = record::pinned_ladders(read, &self.creditor.id).await?;
+        let mut stages = policy.ladders.values().chain(&pinned).flat_map(|ladder| &ladder.stages);
+        if stages.any(|stage| stage.enabled && stage.is_before_due()) {
+            return Ok(None);
+        }
+        let minimums = &policy.minimums;
+        let currencies = minimums.by_currency.keys().chain(minimums.rates.keys()).copied().collect();
+        Ok(Some(Counted { currencies }))
     }
 
     /// What stops every account, or may.
@@ -392,48 +415,6 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Writes a page in one transaction. When that fails, each account is written alone, so that one row that cannot
-    /// be written keeps nobody else from being; what was concluded for that one does not count.
-    async fn write_page(
-        &self,
-        write: &mut PgConnection,
-        start: &RunStart,
-        concluded: &mut [Concluded],
-        failures: &mut Vec<(AccountId, String)>,
-    ) -> Result<(), ScanError> {
-        let policy = &self.live.config.policy;
-        let ladders: Vec<Ladder> = concluded.iter().map(|one| ladder_of(policy, &one.snapshot)).collect();
-        let page: Vec<PageWrite<'_>> =
-            concluded.iter().zip(&ladders).map(|(one, ladder)| one.to_write(ladder)).collect();
-        match self.write_together(write, start, &page).await {
-            Ok(()) => return Ok(()),
-            Err(RecordError::TakenOver) => return Err(RecordError::TakenOver.into()),
-            Err(_) => {}
-        }
-        for (one, ladder) in concluded.iter_mut().zip(&ladders) {
-            if let Err(error) = self.write_together(write, start, &[one.to_write(ladder)]).await {
-                // Without a database nothing can be said about a single account: the run ends.
-                write.ping().await?;
-                failures.push((one.decision.account.clone(), error.to_string()));
-                one.decision.withdraw(ReasonCode::NotRecorded, &error.to_string());
-            }
-        }
-        Ok(())
-    }
-
-    async fn write_together(
-        &self,
-        write: &mut PgConnection,
-        start: &RunStart,
-        page: &[PageWrite<'_>],
-    ) -> Result<(), RecordError> {
-        let mut transaction = write.begin().await?;
-        record::still_running(&mut transaction, start.run).await?;
-        record::write_page(&mut transaction, start, &self.shell.actor, page).await?;
-        transaction.commit().await?;
-        Ok(())
-    }
-
     /// One account as this run would see it, and what it would decide. Writes nothing.
     pub(super) async fn look_at(
         &self,
@@ -456,7 +437,8 @@ impl<'a> Run<'a> {
             shared: ledger::shared_mailboxes(read, id).await?.into_iter().collect(),
             pasts: PastReader::open(read).await?,
         };
-        let view = View { creditor: id.clone(), as_of: self.request.as_of, account: Some(account.clone()) };
+        let view =
+            View { creditor: id.clone(), as_of: self.request.as_of, account: Some(account.clone()), counted: None };
         let page = Reader::open(read, &view, self.today).await?.page(read, 1).await?;
         let snapshots = self.snapshots(read, page, &mut known).await?;
         let snapshot = snapshots.into_iter().next().ok_or_else(|| ScanError::UnknownAccount(account.clone()))?;
@@ -531,6 +513,13 @@ struct Known<'a> {
     pasts: PastReader,
 }
 
+/// Of a mailbox, so that a run remembers all it wrote to in little memory. Two mailboxes with one hash, as likely as not
+/// once in a thousand million runs, would cost one of them a day.
+fn short_hash(key: &str) -> u64 {
+    let hash: [u8; 32] = Sha256::digest(key).into();
+    hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
 /// Reads the ledger page by page, as long as somebody takes the pages. Returns how long the reading alone took.
 async fn read_ledger(
     mut transaction: Transaction<'static, Postgres>,
@@ -554,7 +543,7 @@ async fn read_ledger(
 
 fn snapshot(one: LedgerAccount, mut past: Past, uses: &BTreeMap<String, MailboxUse>, known: &Known<'_>) -> Snapshot {
     let Known { seen, shared, .. } = known;
-    let LedgerAccount { account, contacts, mut items } = one;
+    let LedgerAccount { account, contacts, mut items, not_due } = one;
     for item in &mut items {
         item.withdrawn = past.withdrawn.contains(&item.id) && !seen.restored.contains(item.id.as_str());
     }
@@ -584,6 +573,7 @@ fn snapshot(one: LedgerAccount, mut past: Past, uses: &BTreeMap<String, MailboxU
         account,
         contacts,
         items,
+        not_due,
         case: past.case,
         history: past.history,
         holds: past.holds,

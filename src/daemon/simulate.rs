@@ -14,8 +14,8 @@ use crate::decide::{decide, ladder_of};
 use crate::ledger::{self, AccountHistory, HistoryReader};
 use crate::model::{
     AccountId, Approvals, Case, CaseChange, Channel, Contacting, CreditorId, Decision, EmailAddress, Freshness,
-    History, ItemCode, ItemId, MailboxUse, NoticeId, NoticeState, PastNotice, Policy, ReasonCode, Snapshot, StageName,
-    Verdict,
+    History, ItemCode, ItemId, MailboxUse, NotDue, NoticeId, NoticeState, PastNotice, Policy, ReasonCode, Snapshot,
+    StageName, Verdict,
 };
 
 use super::{ScanError, Shell};
@@ -208,6 +208,7 @@ impl<'a> Replaying<'a> {
             account: history.account.clone(),
             contacts: history.contacts.clone(),
             items: Vec::new(),
+            not_due: NotDue::default(),
             case: None,
             history: History::default(),
             holds: Vec::new(),

@@ -151,7 +151,8 @@ pub(super) fn still_owed(assessed: &[Assessed<'_>], item: &ItemId) -> bool {
 
 /// Whether anything is owed, late and worth a letter, and whether a stage is due for it.
 fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> Result<(), No> {
-    let open = assessed.iter().filter(|one| one.code != ItemCode::Settled).count();
+    let not_due = usize::try_from(q.snapshot.not_due.items).unwrap_or(usize::MAX);
+    let open = assessed.iter().filter(|one| one.code != ItemCode::Settled).count() + not_due;
     gate(trail, ReasonCode::NothingOpen, open > 0, counted(open, "open item"), None)?;
 
     let concerns = |promise: &Promise| promise.items.iter().any(|one| position(assessed, &one.item).is_some());
@@ -183,10 +184,14 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
         .collect();
     let overdue: Vec<&Assessed<'_>> = in_play.iter().copied().filter(|one| one.is_overdue()).collect();
     // When an item that is not overdue yet, or out for a time, can first be demanded.
-    let others = assessed.iter().filter_map(|one| first_demand(q, one)).min();
+    let others = sooner(assessed.iter().filter_map(|one| first_demand(q, one)).min(), first_demand_of_not_due(q));
 
-    let inputs =
-        format!("{} of {} open items overdue, {} more are overdue but out", overdue.len(), in_play.len(), out.len());
+    let inputs = format!(
+        "{} of {} open items overdue, {} more are overdue but out",
+        overdue.len(),
+        in_play.len() + not_due,
+        out.len()
+    );
     gate(trail, ReasonCode::NotOverdue, !(overdue.is_empty() && out.is_empty()), inputs, others)?;
     gate(trail, ReasonCode::AllItemsOut, !overdue.is_empty(), out_summary(&out), others)?;
 
@@ -271,8 +276,18 @@ pub(super) fn first_demand(q: &Question<'_>, one: &Assessed<'_>) -> Option<Naive
         stages.filter(is_own).map(|stage| items::add_days(due, ladder::days_of(stage, one))).min()
     };
     let announced = if one.code == ItemCode::NotOverdue { one.due_on } else { first(true).filter(|_| due >= q.today) };
-    let overdue = first(false).and_then(|first| items::end_of_grace(q.policy, one).max(Some(first)));
+    let overdue = first(false).map(|first| first.max(items::after_grace(q.policy, due)));
     sooner(announced, overdue).max(one.released_on)
+}
+
+/// The same for the items that are only counted: no plan, no stage before the due day. Of two of them the one that is
+/// due first is demanded first.
+pub(super) fn first_demand_of_not_due(q: &Question<'_>) -> Option<NaiveDate> {
+    let due = q.snapshot.not_due.first_due?;
+    let effective_due = q.policy.calendars.effective_due_date(q.snapshot.account.country, due).unwrap_or(due);
+    let stages = q.ladder.stages.iter().filter(|stage| stage.enabled && !stage.is_before_due());
+    let first = stages.filter(|stage| !is_plan_stage(&stage.name)).map(|stage| stage.days).min()?;
+    Some(items::add_days(effective_due, first).max(items::after_grace(q.policy, effective_due)))
 }
 
 fn sooner(a: Option<NaiveDate>, b: Option<NaiveDate>) -> Option<NaiveDate> {

@@ -377,7 +377,12 @@ pub(super) fn minimum_key(policy: &Policy, currency: Currency) -> String {
 
 /// The first day on which an item counts.
 pub(super) fn end_of_grace(policy: &Policy, one: &Assessed<'_>) -> Option<NaiveDate> {
-    one.effective_due.map(|due| due + Days::new(u64::from(policy.item_grace_days) + 1))
+    one.effective_due.map(|due| after_grace(policy, due))
+}
+
+/// The first day on which an item counts that was due on that day.
+pub(super) fn after_grace(policy: &Policy, effective_due: NaiveDate) -> NaiveDate {
+    effective_due + Days::new(u64::from(policy.item_grace_days) + 1)
 }
 
 /// The day so many days after another, or before it.

@@ -356,7 +356,17 @@ fn below_minimum(q: &Question<'_>, have: Money) -> Option<String> {
 fn coming(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<Way> {
     let coming = assessed.iter().filter(|one| one.code == ItemCode::NotOverdue);
     let first = coming.filter_map(|one| Some((gates::first_demand(q, one)?, &one.item.id))).min();
-    first.map(|(day, id)| (Some(day), format!("Item {id} can first be demanded on {}.", day_of_letter(q, day))))
+    let counted = gates::first_demand_of_not_due(q);
+    match (first, counted) {
+        (Some((day, id)), counted) if counted.is_none_or(|other| day <= other) => {
+            Some((Some(day), format!("Item {id} can first be demanded on {}.", day_of_letter(q, day))))
+        }
+        (_, Some(day)) => {
+            let text = format!("An item that is not due yet can first be demanded on {}.", day_of_letter(q, day));
+            Some((Some(day), text))
+        }
+        (_, None) => None,
+    }
 }
 
 /// What is said of an item: `comes to stage firm (policy.toml:120) on Monday 2026-11-23.`

@@ -59,6 +59,8 @@ done
 pub struct ClusterOptions {
     /// Whether a commit survives a crash of the machine. Tests do without, except those that claim it.
     pub durable: bool,
+    /// Memory as a server of its own would have it, for measurements.
+    pub roomy: bool,
 }
 
 /// Why there is no private cluster.
@@ -248,14 +250,18 @@ impl Cluster {
             "unix_socket_permissions=0700",
             "timezone=UTC",
             "log_timezone=UTC",
-            "shared_buffers=64MB",
             "wal_level=minimal",
             "max_wal_senders=0",
             &connections,
         ];
         // Autovacuum would connect to a database that a test wants to drop or copy.
         let volatile = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off"];
-        for setting in always.iter().chain(volatile.iter().filter(|_| !self.options.durable)) {
+        let memory: &[&str] = if self.options.roomy {
+            &["shared_buffers=1GB", "work_mem=64MB", "max_wal_size=4GB", "jit=off"]
+        } else {
+            &["shared_buffers=64MB"]
+        };
+        for setting in always.iter().chain(memory).chain(volatile.iter().filter(|_| !self.options.durable)) {
             command.args(["-c", setting]);
         }
         let server = spawn(&mut command, &programs.postgres)?;
@@ -438,7 +444,7 @@ mod tests {
 
     use super::*;
 
-    const VOLATILE: ClusterOptions = ClusterOptions { durable: false };
+    const VOLATILE: ClusterOptions = ClusterOptions { durable: false, roomy: false };
 
     #[test]
     fn the_major_version_is_read_from_what_postgres_says() {
@@ -456,7 +462,7 @@ mod tests {
     #[tokio::test]
     async fn a_cluster_serves_its_roles_and_leaves_nothing() {
         for durable in [false, true] {
-            let cluster = Cluster::start(ClusterOptions { durable }).await.unwrap();
+            let cluster = Cluster::start(ClusterOptions { durable, roomy: false }).await.unwrap();
             cluster.create_database("a \"quoted\" one").await.unwrap();
             cluster.prepare("a \"quoted\" one").await.unwrap();
             cluster.prepare("a \"quoted\" one").await.unwrap();

@@ -152,7 +152,7 @@ impl HistoryReader {
         // Not the names of the snapshots' cursors: a connection keeps the columns of a FETCH that it prepared.
         let mut cursors = Vec::new();
         for (name, account_at, select) in [
-            ("dunning_past_accounts", 0, accounts_sql("$2::date <= $3::date")),
+            ("dunning_past_accounts", 0, accounts_sql("$2::date <= $3::date", None)),
             ("dunning_past_contacts", 1, contacts_sql("$2::date <= $3::date")),
             ("dunning_past_items", 1, items_sql()),
         ] {

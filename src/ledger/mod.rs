@@ -17,5 +17,6 @@ pub use import::{
 };
 pub use profile::{Profile, ProfileError, SHIPPED_PROFILES, Scope};
 pub use snapshots::{
-    LOOK, LedgerAccount, Reader, View, creditor_of, creditors, fingerprints, freshness, same_view, shared_mailboxes,
+    Counted, LOOK, LedgerAccount, Reader, View, creditor_of, creditors, fingerprints, freshness, same_view,
+    shared_mailboxes,
 };

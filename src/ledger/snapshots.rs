@@ -12,10 +12,11 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row as _, Transaction}
 
 use crate::model::{
     Account, AccountId, Contact, ContactId, ContactRole, Country, CreditorId, Currency, Dispute, EmailAddress,
-    EmailKind, Freshness, Instalment, Item, ItemId, ItemKind, LadderName, PLAN_ITEM_PREFIX, PartyKind, Requisites,
+    EmailKind, Freshness, Instalment, Item, ItemId, ItemKind, LadderName, NotDue, PLAN_ITEM_PREFIX, PartyKind,
+    Requisites,
 };
 
-use super::contract::{RawItem, amount_sql, date_sql, row_problem};
+use super::contract::{RawItem, amount_sql, date_sql, plain_debit_sql, row_problem};
 
 /// Which ledger is looked at.
 #[derive(Debug, Clone)]
@@ -25,6 +26,16 @@ pub struct View {
     pub as_of: Option<NaiveDate>,
     /// Only this account.
     pub account: Option<AccountId>,
+    /// Counts the plain items that are not due yet instead of reading them; none reads every open item.
+    pub counted: Option<Counted>,
+}
+
+/// Which items are counted: debits that keep the contract, are not due, and about which neither the ledger nor anybody
+/// of ours says anything else. Only for a ledger as it is now, and a ladder without stages before the due day.
+#[derive(Debug, Clone)]
+pub struct Counted {
+    /// The currencies that the policy knows.
+    pub currencies: Vec<Currency>,
 }
 
 /// One account as the ledger describes it.
@@ -34,6 +45,8 @@ pub struct LedgerAccount {
     pub contacts: Vec<Contact>,
     /// Items with something open, in the order of their ids.
     pub items: Vec<Item>,
+    /// What is open besides.
+    pub not_due: NotDue,
 }
 
 /// Streams accounts. The connection must stay inside one transaction from `open` on.
@@ -144,6 +157,8 @@ mod account_at {
     pub(super) const REQUISITES: usize = 14;
     pub(super) const HOLD_UNTIL: usize = 15;
     pub(super) const HOLD_REASON: usize = 16;
+    pub(super) const NOT_DUE_ITEMS: usize = 17;
+    pub(super) const NOT_DUE_FIRST: usize = 18;
 }
 
 /// Where the columns of [`contacts_sql`] stand.
@@ -191,13 +206,18 @@ mod item_at {
 /// What `$2` and `$3` mean: a day and an account.
 const ONE_ACCOUNT: &str = "($2::date IS NULL OR true) AND ($3::text IS NULL OR a.account_id::text = $3)";
 
-pub(super) fn accounts_sql(condition: &str) -> String {
+/// The accounts, each with the items that are only counted.
+pub(super) fn accounts_sql(condition: &str, counted: Option<&str>) -> String {
+    let not_due = counted.map_or("(SELECT NULL, 0::bigint, NULL::date WHERE false)".to_owned(), |is_counted| {
+        format!("(SELECT i.account_id::text, count(*), min(i.due_date::date) {OPEN_ITEMS} AND {is_counted} GROUP BY 1)")
+    });
     format!(
         r#"SELECT a.account_id::text, a.creditor::text, a.name::text, a.party_kind::text, a.country::text,
             a.language::text, a.time_zone::text, a.tax_id::text, a.postal_address::text, a.party_id::text,
             a.parent_id::text, a.owner::text, a.segment::text, a.ladder::text, a.requisites::jsonb,
-            a.hold_until::date, a.hold_reason::text
+            a.hold_until::date, a.hold_reason::text, coalesce(n.items, 0), n.first_due
         FROM ledger.account a
+        LEFT JOIN {not_due} n (account_id, items, first_due) ON n.account_id = a.account_id::text
         WHERE a.creditor::text = $1 AND {condition}
         ORDER BY a.account_id::text COLLATE "C""#
     )
@@ -213,9 +233,35 @@ pub(super) fn contacts_sql(condition: &str) -> String {
     )
 }
 
+/// Items that are open now, with what decides whether one is only counted.
+const OPEN_ITEMS: &str = "FROM ledger.item i JOIN ledger.account a ON a.account_id = i.account_id
+    LEFT JOIN (SELECT account_id FROM dunning.account_with_entries
+               UNION SELECT account_id::text FROM ledger.item WHERE open_amount < 0) listed
+        ON listed.account_id = i.account_id::text
+    LEFT JOIN dunning.item_at_stake stake ON stake.item_id = i.item_id::text
+    WHERE a.creditor::text = $1 AND i.open_amount::numeric <> 0";
+
+/// The condition on [`OPEN_ITEMS`] for being only counted. A credit reduces other items, so the account's are all read.
+fn is_counted(counted: &Counted, today: NaiveDate) -> String {
+    format!(
+        "({plain} AND i.due_date::date >= date '{today}' AND i.written_off_on IS NULL AND i.disputed_since IS NULL
+          AND i.hold_until IS NULL AND i.hold_reason IS NULL AND i.payee IS NULL AND i.direct_debit_on IS NULL
+          AND i.requisites IS NULL AND NOT starts_with(i.item_id::text, '{PLAN_ITEM_PREFIX}')
+          AND listed.account_id IS NULL AND stake.item_id IS NULL)",
+        plain = plain_debit_sql(counted.currencies.iter().map(Currency::code)),
+    )
+}
+
 /// What is open on an item depends on the day that is looked at. Amounts and dates that we cannot hold come as NULL,
 /// which makes the row bad data and not the end of the run.
-fn items_sql(as_of: bool) -> String {
+fn items_sql(as_of: bool, counted: Option<&str>) -> String {
+    if let Some(is_counted) = counted {
+        return format!(
+            r#"SELECT {columns} {OPEN_ITEMS} AND NOT {is_counted} AND $2::date IS NULL AND $3::text IS NULL
+            ORDER BY i.account_id::text COLLATE "C", i.item_id::text COLLATE "C""#,
+            columns = item_columns("i.open_amount"),
+        );
+    }
     let (open, condition) = if as_of {
         (
             "dunning.open_as_of(i.item_id::text, i.amount::numeric, i.open_amount::numeric, i.settled_on::date, $2)",
@@ -255,10 +301,14 @@ impl Reader {
     /// # Errors
     /// When the database refuses.
     pub async fn open(connection: &mut PgConnection, view: &View, today: NaiveDate) -> Result<Self, sqlx::Error> {
+        let counted = view.counted.as_ref().filter(|_| view.as_of.is_none() && view.account.is_none());
+        let counted = counted.map(|counted| is_counted(counted, today));
+        let accounts = accounts_sql(ONE_ACCOUNT, counted.as_deref());
+        let items = items_sql(view.as_of.is_some(), counted.as_deref());
         Ok(Self {
-            accounts: Cursor::declare(connection, "dunning_accounts", 0, accounts_sql(ONE_ACCOUNT), view).await?,
+            accounts: Cursor::declare(connection, "dunning_accounts", 0, accounts, view).await?,
             contacts: Cursor::declare(connection, "dunning_contacts", 1, contacts_sql(ONE_ACCOUNT), view).await?,
-            items: Cursor::declare(connection, "dunning_items", 1, items_sql(view.as_of.is_some()), view).await?,
+            items: Cursor::declare(connection, "dunning_items", 1, items, view).await?,
             today,
         })
     }
@@ -284,6 +334,10 @@ impl Reader {
                 account,
                 contacts: read_contacts(&contacts)?,
                 items: items?.into_iter().flatten().collect(),
+                not_due: NotDue {
+                    items: row.try_get::<i64, _>(account_at::NOT_DUE_ITEMS)?.unsigned_abs(),
+                    first_due: row.try_get(account_at::NOT_DUE_FIRST)?,
+                },
             });
         }
         Ok(page)

@@ -51,22 +51,35 @@ pub struct Account {
     pub creditor: CreditorId,
     pub name: String,
     pub party_kind: PartyKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub country: Option<Country>,
     /// BCP 47 as the ledger has it; its primary subtag is compared with the policy's languages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<Tz>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tax_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postal_address: Option<String>,
     /// The same debtor under several creditors or branches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub party_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<AccountId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ladder: Option<LadderName>,
     /// Where this account pays to (a virtual account), instead of the creditor's account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requisites: Option<Requisites>,
     /// Last day of a hold on everything; a reason without a day holds until it is cleared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_until: Option<NaiveDate>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_reason: Option<String>,
 }
 

@@ -520,11 +520,12 @@ impl Decision {
     }
 
     /// What makes this decision differ from the account's previous one: outcome, code, stage, date and items, but not
-    /// the days late. Also the leaf of the run's digest.
+    /// the days late, nor items that are not overdue, of which the next date says enough. Also the leaf of the run's
+    /// digest.
     #[must_use]
     pub fn identity(&self) -> String {
-        let items: Vec<String> =
-            self.items.iter().map(|i| format!("{}={}:{}", i.item, i.code.as_str(), i.to_pay())).collect();
+        let items = self.items.iter().filter(|item| item.code != ItemCode::NotOverdue);
+        let items: Vec<String> = items.map(|i| format!("{}={}:{}", i.item, i.code.as_str(), i.to_pay())).collect();
         let verdict = match &self.verdict {
             Verdict::Contact(c) => {
                 let to = c.recipient.as_ref().map_or(c.channel.as_str(), EmailAddress::as_str);

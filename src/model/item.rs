@@ -58,6 +58,7 @@ pub struct Instalment {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dispute {
     pub since: NaiveDate,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
@@ -67,38 +68,54 @@ pub struct Item {
     pub id: ItemId,
     pub kind: ItemKind,
     pub document_no: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instalment: Option<Instalment>,
     pub issue_date: NaiveDate,
     /// Missing only on credits; missing on a debit is bad data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_date: Option<NaiveDate>,
     pub currency: Currency,
     pub amount: Decimal,
     /// What is still open; negative on credits.
     pub open_amount: Decimal,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written_off_on: Option<NaiveDate>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dispute: Option<Dispute>,
     /// Last day of the hold; a reason without a day holds until it is cleared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_until: Option<NaiveDate>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_reference: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_reference: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_no: Option<String>,
     /// The item that a credit note cancels: netted there first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refers_to: Option<ItemId>,
     /// Set when the claim was assigned, to a factor for example: not ours to demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payee: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pay_url: Option<String>,
     /// The day on which we collect it ourselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direct_debit_on: Option<NaiveDate>,
     /// Where this item is paid to, instead of the account's or the creditor's account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requisites: Option<Requisites>,
     /// It vanished from the ledger while open and came back changed or late: a person has to look first.
     pub withdrawn: bool,
     /// The row breaks the contract; says how. Such an item is quarantined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bad_data: Option<String>,
     /// It is an instalment of a plan of ours and stands for the items of that plan; no row of the ledger.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_of_plan: Option<PartOfPlan>,
 }
 

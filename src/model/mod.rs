@@ -64,4 +64,4 @@ pub use release::{
     ReleaseState, Released, RunFigures,
 };
 pub use run::{Bucket, OverdueTotals, RunTotals};
-pub use snapshot::{Approvals, Case, Freshness, History, MailboxUse, PastNotice, Snapshot, Waiver};
+pub use snapshot::{Approvals, Case, Freshness, History, MailboxUse, NotDue, PastNotice, Snapshot, Waiver};

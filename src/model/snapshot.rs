@@ -38,15 +38,19 @@ pub struct PastNotice {
     pub decided_on: NaiveDate,
     /// The business date on which it reached `in_flight`, whatever came of it, or its letter was posted: it counts for
     /// the caps from then on. A call counts by itself, and the copy of a letter with its letter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted_on: Option<NaiveDate>,
     /// The business date of acceptance, or on which a person did it or it lapsed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_on: Option<NaiveDate>,
     /// With a person: the last day to do it, after which it lapses.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lapses_on: Option<NaiveDate>,
     /// The deadline that it named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub respond_by: Option<NaiveDate>,
     /// The items it demanded; only these complete a stage, each its own: item and stage. None for a copy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<(ItemId, StageName)>,
     /// Something it demanded is gone from the ledger without being settled.
     #[serde(default)]
@@ -82,9 +86,12 @@ pub struct Waiver {
 /// What was done about this account before.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<PastNotice>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waivers: Vec<Waiver>,
     /// Logged calls and other contacts by hand; they count for the caps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_contacts: Vec<NaiveDate>,
 }
 
@@ -99,30 +106,48 @@ pub struct MailboxUse {
     pub accounts: u32,
 }
 
+/// Open debits that are not overdue and about which nothing else is to be said. A scan of a whole ledger counts them
+/// instead of reading each: they are most of it, and nothing is asked about them but when the first falls due.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotDue {
+    pub items: u64,
+    /// The first due date that their documents name.
+    pub first_due: Option<NaiveDate>,
+}
+
 /// One account with everything the decision needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     pub account: Account,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contacts: Vec<Contact>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<Item>,
+    /// Further items, that are not in `items`.
+    #[serde(default)]
+    pub not_due: NotDue,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub case: Option<Case>,
     pub history: History,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<Hold>,
     /// Somebody else pursues the account.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<Handover>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub promises: Vec<Promise>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plans: Vec<Plan>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<RecordedCause>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub write_offs: Vec<WriteOff>,
     /// By `EmailAddress::mailbox_key`.
     pub mailboxes: BTreeMap<String, MailboxUse>,
     /// Everything is stopped, with this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freshness: Option<Freshness>,
     #[serde(default)]
     pub approvals: Approvals,

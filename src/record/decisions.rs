@@ -65,7 +65,8 @@ pub struct PlannedCopy {
 pub struct PageWrite<'a> {
     pub snapshot: &'a Snapshot,
     pub decision: &'a Decision,
-    pub ladder: &'a Ladder,
+    /// The ladder that a new case keeps; none where no case opens.
+    pub ladder: Option<&'a Ladder>,
     pub planned: Option<&'a Planned>,
 }
 
@@ -175,7 +176,7 @@ async fn write_decisions(
     sqlx::query!(
         "INSERT INTO dunning.decision
              (run_id, creditor, account_id, business_date, kind, code, next_date, identity_sha256, detail)
-         SELECT $1, $2, row.account_id, $3, row.kind, row.code, row.next_date, row.identity, row.detail::jsonb
+         SELECT $1, $2, row.account_id, $3, row.kind, row.code, row.next_date, row.identity, row.detail::json
          FROM unnest($4::text[], $5::text[], $6::text[], $7::date[], $8::text[], $9::text[])
              AS row (account_id, kind, code, next_date, identity, detail)",
         run.run.0,
@@ -220,12 +221,13 @@ async fn write_cases(
     let mut accounts = Vec::new();
     let mut hashes = Vec::new();
     for one in page.iter().filter(|one| one.decision.case == CaseChange::Open) {
-        let body = serde_json::to_string(one.ladder).unwrap_or_default();
+        let Some(ladder) = one.ladder else { continue };
+        let body = serde_json::to_string(ladder).unwrap_or_default();
         let (hash, _) = match texts.entry(body) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
                 let hash = texts_stored(connection, "ladder", new.key()).await?;
-                new.insert((hash, one.ladder))
+                new.insert((hash, ladder))
             }
         };
         accounts.push(one.decision.account.as_str());

@@ -73,7 +73,7 @@ pub use outbox::{
     AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, Unresolved, Windowed, attempts_of, not_before,
     open_tasks, outbox, resolve, unresolved, waiting, windowed,
 };
-pub use past::{Past, PastReader, mailboxes};
+pub use past::{Past, PastReader, mailboxes, pinned_ladders};
 pub use people::{TaskDetail, TaskEnd, TaskEntry, TaskError, TaskNotice, task_detail, task_done, task_drop};
 pub use plans::{agree_plan, end_plan, lock_register};
 pub use promises::{promise, withdraw_promise};

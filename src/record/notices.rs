@@ -12,8 +12,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::model::{
-    Actor, Amounts, ApprovalCause, CancelReason, Channel, Currency, Decision, EmailAddress, Event, EventKind, Ladder,
-    Money, Snapshot,
+    Actor, Amounts, ApprovalCause, CancelReason, Channel, Currency, Decision, EmailAddress, Event, EventKind, Money,
+    Snapshot,
 };
 
 use super::approvals::cancel_all;
@@ -353,7 +353,6 @@ pub struct Renewal<'a> {
     pub run: &'a RunStart,
     pub snapshot: &'a Snapshot,
     pub decision: &'a Decision,
-    pub ladder: &'a Ladder,
     pub planned: &'a Planned,
     pub approved_by: &'a str,
     pub reason: &'a str,
@@ -366,12 +365,12 @@ pub struct Renewal<'a> {
 /// # Errors
 /// When the database refuses, also because something else was recorded for the same items meanwhile.
 pub async fn renew(connection: &mut PgConnection, renewal: &Renewal<'_>, actor: &Actor) -> Result<(), RecordError> {
-    let Renewal { old, run, snapshot, decision, ladder, planned, approved_by, reason, own } = renewal;
+    let Renewal { old, run, snapshot, decision, planned, approved_by, reason, own } = renewal;
     let mut events = cancel_all(connection, &[*old], CancelReason::Renewed, None, actor).await?;
     if events.is_empty() {
         return Ok(());
     }
-    let write = PageWrite { snapshot, decision, ladder, planned: Some(planned) };
+    let write = PageWrite { snapshot, decision, ladder: None, planned: Some(planned) };
     let facts = plan(connection, run, &[write]).await?.remove(&planned.notice).unwrap_or_default();
     let about = |kind, facts| Event {
         creditor: Some(run.creditor.to_string()),

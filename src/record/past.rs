@@ -131,6 +131,25 @@ impl PastReader {
     }
 }
 
+/// The ladders that the creditor's open cases have kept.
+///
+/// # Errors
+/// When the database refuses or holds a text that is no ladder.
+pub async fn pinned_ladders(connection: &mut PgConnection, creditor: &CreditorId) -> Result<Vec<Ladder>, RecordError> {
+    let texts = sqlx::query!(
+        "SELECT t.sha256, t.body FROM dunning.text t
+         JOIN (SELECT DISTINCT ladder_sha256 FROM dunning.debt_case WHERE creditor = $1 AND closed_on IS NULL) c
+             ON c.ladder_sha256 = t.sha256",
+        creditor.as_str()
+    )
+    .fetch_all(connection)
+    .await?;
+    let parsed = texts
+        .iter()
+        .map(|row| serde_json::from_str(&row.body).map_err(|_| inconsistent("dunning.text", "body", &row.sha256)));
+    parsed.collect()
+}
+
 async fn notices(
     connection: &mut PgConnection,
     ids: &[String],

@@ -53,7 +53,7 @@ impl Database {
 
     /// The same on a server of its own, which may crash.
     pub(crate) async fn that_may_crash() -> Self {
-        let cluster = Cluster::start(ClusterOptions { durable: true }).await.unwrap();
+        let cluster = Cluster::start(ClusterOptions { durable: true, roomy: false }).await.unwrap();
         let name = "dunning".to_owned();
         cluster.create_database(&name).await.unwrap();
         cluster.prepare(&name).await.unwrap();
@@ -99,7 +99,7 @@ impl Server {
         let (socket, own) = if let Some(dir) = given {
             (PathBuf::from(dir), None)
         } else {
-            let cluster = Cluster::start(ClusterOptions { durable: false }).await.unwrap();
+            let cluster = Cluster::start(ClusterOptions { durable: false, roomy: false }).await.unwrap();
             (cluster.socket_dir().to_owned(), Some(cluster))
         };
         let server = Self { socket, template: template_name(), _own: own };

@@ -11,8 +11,8 @@ use super::check::{
     UNKNOWN_CURRENCY, UNKNOWN_KIND, UNKNOWN_LANGUAGE, UNKNOWN_PARTY_KIND, UNKNOWN_TIME_ZONE, UNUSABLE_EMAIL,
     WRONG_SIGN,
 };
-use super::item::{RawItem, Rule, amount_sql, date_sql, problem};
-use crate::model::{ContactRole, Country, Currency, EmailAddress, ItemKind, Language, PartyKind};
+use super::item::{RawItem, Rule, amount_sql, date_sql, plain_debit_sql, problem};
+use crate::model::{ContactRole, Country, EmailAddress, Language, PartyKind};
 
 pub(super) async fn accounts(
     connection: &mut PgConnection,
@@ -178,26 +178,14 @@ pub(super) async fn items(
     Ok(())
 }
 
-/// Counts the open items that plainly keep the contract where they are, and reads only the others. What is plain is a
-/// part of what [`problem`] accepts: the rule stays in one place.
+/// Counts the open items that plainly keep the contract where they are, and reads only the others.
 pub(super) async fn doubtful_items(
     connection: &mut PgConnection,
     options: &CheckOptions,
     tally: &mut Tally,
 ) -> Result<(), sqlx::Error> {
-    let quoted = |codes: Vec<&str>| codes.iter().map(|code| format!("'{code}'")).collect::<Vec<_>>().join(", ");
-    let debits = ItemKind::ALL.into_iter().filter(|kind| !kind.is_credit()).map(ItemKind::as_str).collect();
-    // NULL is no currency, so nothing is plain when none is known.
-    let currencies = options.currencies.iter().map(String::as_str).filter(|code| Currency::parse(code).is_ok());
-    let plain = format!(
-        "coalesce(i.item_id IS NOT NULL AND a.account_id IS NOT NULL AND i.kind::text IN ({}) AND i.currency::text IN ({})
-                  AND i.document_no::text <> '' AND i.open_amount > 0 AND i.open_amount <= i.amount
-                  AND i.amount < 1e20 AND scale(i.amount::numeric) <= 8 AND scale(i.open_amount::numeric) <= 8
-                  AND i.issue_date::date >= date '1900-01-01' AND i.due_date::date >= i.issue_date::date
-                  AND i.due_date::date <= date '2200-12-31', false)",
-        quoted(debits),
-        Some(quoted(currencies.collect())).filter(|list| !list.is_empty()).unwrap_or_else(|| "NULL".to_owned()),
-    );
+    let plain = plain_debit_sql(options.currencies.iter().map(String::as_str));
+    let plain = format!("(a.account_id IS NOT NULL AND {plain})");
     let statement = format!("SELECT count(*) FILTER (WHERE {plain}), count(*) {OPEN_ITEMS}");
     let (sound, all): (i64, i64) = sqlx::query_as(AssertSqlSafe(statement)).fetch_one(&mut *connection).await?;
     tally.open_items += sound.unsigned_abs();

@@ -1,0 +1,103 @@
+//! Pages on their way into the database, beside whoever decides the next one.
+
+use std::time::{Duration, Instant};
+
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, PgConnection, Postgres};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::daemon::ScanError;
+use crate::model::{AccountId, Actor, Decision, ReasonCode};
+use crate::record::{self, PageWrite, RecordError, RunStart};
+
+use super::{Concluded, end_of_lap};
+
+/// Writes the pages of a run; a dry run only passes them on.
+pub(super) struct Writer {
+    pub(super) actor: Actor,
+    pub(super) start: RunStart,
+    /// None for a dry run.
+    pub(super) connection: Option<PoolConnection<Postgres>>,
+}
+
+/// A page that is written.
+pub(super) struct Written {
+    pub(super) decisions: Vec<Decision>,
+    /// Notices to addresses that this installation may not write to.
+    pub(super) not_allowed: Vec<Uuid>,
+    /// Accounts whose conclusion could not be recorded, with the error.
+    pub(super) failures: Vec<(AccountId, String)>,
+    pub(super) took: Duration,
+}
+
+impl Writer {
+    /// Writes as long as pages come and somebody wants to hear of them.
+    pub(super) async fn run(
+        mut self,
+        mut pages: mpsc::Receiver<Vec<Concluded>>,
+        written: mpsc::Sender<Written>,
+    ) -> Result<(), ScanError> {
+        while let Some(mut page) = pages.recv().await {
+            let mut lap = Instant::now();
+            let failures = match &mut self.connection {
+                Some(connection) => write_page(connection, &self.start, &self.actor, &mut page).await?,
+                None => Vec::new(),
+            };
+            let not_allowed = page.iter().filter(|one| !one.may_be_written_to);
+            let not_allowed = not_allowed.filter_map(|one| Some(one.planned.as_ref()?.notice)).collect();
+            let decisions = page.into_iter().map(|one| one.decision).collect();
+            let took = end_of_lap(&mut lap);
+            if written.send(Written { decisions, not_allowed, failures, took }).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Concluded {
+    fn to_write(&self) -> PageWrite<'_> {
+        let ladder = self.opens_on.as_ref();
+        PageWrite { snapshot: &self.snapshot, decision: &self.decision, ladder, planned: self.planned.as_ref() }
+    }
+}
+
+/// Writes a page in one transaction. When that fails, each account is written alone, so that one row that cannot be
+/// written keeps nobody else from being; what was concluded for that one does not count.
+async fn write_page(
+    connection: &mut PgConnection,
+    start: &RunStart,
+    actor: &Actor,
+    concluded: &mut [Concluded],
+) -> Result<Vec<(AccountId, String)>, ScanError> {
+    let page: Vec<PageWrite<'_>> = concluded.iter().map(Concluded::to_write).collect();
+    match write_together(connection, start, actor, &page).await {
+        Ok(()) => return Ok(Vec::new()),
+        Err(RecordError::TakenOver) => return Err(RecordError::TakenOver.into()),
+        Err(_) => {}
+    }
+    let mut failures = Vec::new();
+    for one in concluded {
+        if let Err(error) = write_together(connection, start, actor, &[one.to_write()]).await {
+            // Without a database nothing can be said about a single account: the run ends.
+            connection.ping().await?;
+            failures.push((one.decision.account.clone(), error.to_string()));
+            one.decision.withdraw(ReasonCode::NotRecorded, &error.to_string());
+        }
+    }
+    Ok(failures)
+}
+
+async fn write_together(
+    connection: &mut PgConnection,
+    start: &RunStart,
+    actor: &Actor,
+    page: &[PageWrite<'_>],
+) -> Result<(), RecordError> {
+    let mut transaction = connection.begin().await?;
+    record::still_running(&mut transaction, start.run).await?;
+    record::write_page(&mut transaction, start, actor, page).await?;
+    transaction.commit().await?;
+    Ok(())
+}
