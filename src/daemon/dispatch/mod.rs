@@ -95,7 +95,9 @@ impl Dispatched {
 /// Beyond the timeouts of the content phases, before an `in_flight` notice counts as abandoned.
 const IN_FLIGHT_MARGIN: Duration = Duration::from_mins(1);
 /// What the database was not told yet, beyond what is on the wire.
-const UNSETTLED: usize = 128;
+const UNSETTLED: usize = 256;
+/// Claimed before a session is free for it, at least: so many share one statement.
+const AHEAD: usize = 16;
 
 /// Delivers what is due until nothing is left or `stop` is cancelled; then no new notice is claimed. First it settles
 /// what the journal of replies knows and the database does not.
@@ -136,7 +138,11 @@ pub async fn dispatch(
         mail: &live.config.service.mail,
         actor: &shell.actor,
     };
-    let desk = Desk::new(shell, &live, limits, breakers, journal.as_ref(), in_flight);
+    // Where letters are counted, what is claimed is counted.
+    let ahead = if limits == Limits::default() { usize::try_from(connections).unwrap_or(AHEAD).max(AHEAD) } else { 0 };
+    let envelope = relay.map_or(Duration::ZERO, |relay| relay.timeouts().mail_from + relay.timeouts().rcpt_to);
+    let ahead_for = live.config.service.dispatch.lease.saturating_sub(envelope) / 2;
+    let desk = Desk::new(shell, &live, limits, breakers, journal.as_ref(), in_flight, ahead, ahead_for);
     if let Some(journal) = &journal {
         replay(shell, &desk, journal, &mut connection).await?;
     }
