@@ -132,8 +132,13 @@ impl Sink {
             return Self { port, program: None };
         }
         drop(listener);
-        let program = Command::new(SINK).args([&format!("127.0.0.1:{port}"), "128"]).spawn().unwrap();
+        let mut command = Command::new(SINK);
+        if is_root() {
+            command.args(["-u", "nobody"]);
+        }
+        let mut program = command.args([&format!("127.0.0.1:{port}"), "128"]).spawn().unwrap();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(program.try_wait().unwrap().is_none(), "smtp-sink ended");
             std::thread::sleep(Duration::from_millis(10));
         }
         Self { port, program: Some(program) }
@@ -308,26 +313,29 @@ impl Postfix {
         disable_dns_lookups = yes
         smtp_host_lookup = native
         notify_classes =
-        maillog_file = /dev/null
-        maillog_file_prefixes = /dev
         bounce_queue_lifetime = 0";
     const MASTER: &str = "
         127.0.0.1:$port inet n - n - 100 smtpd
-        postlog unix-dgram n - n - 1 postlogd
+        pickup unix n - n 60 1 pickup
+        tlsmgr unix - - n 1000? 1 tlsmgr
         cleanup unix n - n - 0 cleanup
         qmgr unix n - n 300 1 qmgr
         rewrite unix - - n - - trivial-rewrite
         bounce unix - - n - 0 bounce
         defer unix - - n - 0 bounce
         trace unix - - n - 0 bounce
+        verify unix - - n - 1 verify
+        flush unix n - n 1000? 0 flush
         proxymap unix - - n - - proxymap
         anvil unix - - n - 1 anvil
+        scache unix - - n - 1 scache
+        showq unix n - n - - showq
         error unix - - n - - error
         retry unix - - n - - error
         discard unix - - n - - discard";
 
     fn start() -> Option<Self> {
-        if !Path::new(POSTFIX).exists() || std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        if !Path::new(POSTFIX).exists() || !is_root() {
             return None;
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -378,6 +386,10 @@ impl Drop for Postfix {
     }
 }
 
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
 struct Bench {
     cluster: Cluster,
     /// As the superuser.
@@ -389,6 +401,8 @@ struct Bench {
     letter: Vec<u8>,
     rates: BTreeMap<(Place, usize, &'static str), Vec<f64>>,
     peaks: BTreeMap<usize, u64>,
+    /// How long the disk takes to keep 8 kB, in ms.
+    disk: Vec<f64>,
 }
 
 impl Bench {
@@ -421,8 +435,8 @@ impl Bench {
                 .fetch_one(&hand)
                 .await
                 .unwrap();
-        let (rates, peaks) = (BTreeMap::new(), BTreeMap::new());
-        let mut bench = Self { cluster, hand, sink, state, size, letter, rates, peaks };
+        let (rates, peaks, disk) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let mut bench = Self { cluster, hand, sink, state, size, letter, rates, peaks, disk };
         let Transport::Smtp(relay) = daemon::transport(&shell.live().config.service.mail).unwrap() else {
             panic!("the transport is a relay")
         };
@@ -439,6 +453,7 @@ impl Bench {
     async fn round(&mut self, notices: usize, relay: &Relay, postfix: Option<&Postfix>) {
         let (port, size) = (self.sink.port, self.size);
         for connections in CONNECTIONS {
+            self.disk.push(disk_ms());
             let count = if connections == 1 { notices / 4 } else { notices };
             self.deliver(Place::Sink, WHOLE, connections, count, port).await;
             let took = bare(relay, connections, count, &self.letter).await;
@@ -503,10 +518,27 @@ impl Bench {
             let what = format!("{what} / {other}{}", place.words());
             println!("  {connections:>2} connections, {what:<42} {}{bar}", spread(&ratios, 2));
         }
+        println!("  the disk keeps 8 kB in ms: {}", spread(&self.disk, 2));
         for (connections, peak) in &self.peaks {
             println!("  {connections:>2} connections, peak memory of a daemon {} MiB  bar {PEAK_BAR_MIB}", peak / 1024);
         }
     }
+}
+
+/// What every commit waits for: it may be many times as long while something else writes.
+fn disk_ms() -> f64 {
+    let mut file = tempfile::tempfile().unwrap();
+    let block = [b'x'; 8192];
+    file.write_all(&block.repeat(200)).unwrap();
+    file.sync_all().unwrap();
+    file.rewind().unwrap();
+    let took = |()| {
+        let began = Instant::now();
+        file.write_all(&block).unwrap();
+        file.sync_data().unwrap();
+        began.elapsed().as_secs_f64() * 1000.0
+    };
+    median(&std::iter::repeat_n((), 200).map(took).collect::<Vec<_>>())
 }
 
 /// Median (lowest-highest).

@@ -105,7 +105,11 @@ pub(super) async fn replay(
     journal: &Journal,
     connection: &mut PgConnection,
 ) -> Result<(), RecordError> {
-    for ending in journal.unsettled() {
+    let unsettled = journal.unsettled();
+    if unsettled.is_empty() {
+        return Ok(());
+    }
+    for ending in &unsettled {
         let mut transaction = connection.begin().await?;
         let open = record::open_attempt(&mut transaction, ending.attempt, ending.token).await?;
         if let Some(claimed) = open {
@@ -117,7 +121,11 @@ pub(super) async fn replay(
                     "the journal of replies knew the end of an attempt that the database did not");
             }
         }
-        journal.settled([ending.attempt]);
     }
+    // What the database knew already it may have learnt by a commit that did not wait for the disk.
+    let mut transaction = connection.begin().await?;
+    record::write_through(&mut transaction).await?;
+    transaction.commit().await?;
+    journal.settled(unsettled.into_iter().map(|ending| ending.attempt));
     Ok(())
 }

@@ -689,6 +689,16 @@ pub async fn settle(
     Ok(settlements.iter().map(answer).collect())
 }
 
+/// Writes something that changes nothing, so that the commit of this transaction waits until everything that was committed
+/// before outlasts a crash of the database.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn write_through(connection: &mut PgConnection) -> Result<(), RecordError> {
+    sqlx::query!("SELECT only_row FROM dunning.pause FOR UPDATE").fetch_one(connection).await?;
+    Ok(())
+}
+
 /// Notices left `in_flight` by an instance that died: nobody knows, so they become `unknown`.
 ///
 /// # Errors

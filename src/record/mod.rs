@@ -34,7 +34,7 @@ mod verify;
 
 pub use attempts::{
     BEGIN, BEGIN_FORGETTABLE, Checked, ClaimedNotice, LastCheck, NextTry, Settled, Settlement, anything_due, claim,
-    give_back, in_flight_check, open_attempt, settle, sweep,
+    give_back, in_flight_check, open_attempt, settle, sweep, write_through,
 };
 pub use breakers::{OpenBreaker, any_breaker, ask_about_letter, breaker, close_breaker, keep_breaker, open_breakers};
 pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};

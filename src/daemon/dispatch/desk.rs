@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::iter::repeat_with;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,10 +15,11 @@ use sqlx::{Connection as _, PgPool, Postgres};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::clock::since_boot;
 use crate::deliver::{Journal, Limits, LogHead};
-use crate::model::{CreditorId, Fault, Outcome, backoff};
+use crate::model::{CancelReason, CreditorId, Fault, Outcome, backoff};
 use crate::record::{self, Checked, ClaimedNotice, LastCheck, NextTry, RecordError, Settled, Settlement};
 
 use super::super::breakers::{Breakers, Change, lessons};
@@ -28,7 +30,7 @@ use super::Dispatched;
 /// In one statement.
 const AT_ONCE: usize = 256;
 /// How long ends of attempts that nobody waits for gather for one transaction.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(20);
 /// A pool of so many connections can spare three for the length of a round: a scan takes four.
 const CAN_SPARE: u32 = 8;
 /// How often the ends of attempts are offered to a database that does not answer.
@@ -102,6 +104,16 @@ pub(in crate::daemon) struct Desk<'a> {
     /// Nothing more is claimed in this round: the relay failed too often, or the database or the journal did.
     pub(super) halted: CancellationToken,
     told: Mutex<Told>,
+    written: Mutex<Vec<Written>>,
+    /// Something has happened by which others may have to wait: what was claimed ahead is asked about again.
+    looks_again: AtomicBool,
+}
+
+/// Ends of attempts that the database knows and may forget again if it crashes: until the next commit that waits for the
+/// disk they stay in the journal.
+struct Written {
+    attempts: Vec<Uuid>,
+    head: LogHead,
 }
 
 /// Why a round ends before its time.
@@ -123,8 +135,9 @@ impl<'a> Desk<'a> {
         ahead: usize,
         ahead_for: Duration,
     ) -> Self {
-        let (halted, told) = (CancellationToken::new(), Mutex::default());
-        Self { shell, live, limits, breakers, journal, in_flight, ahead, ahead_for, halted, told }
+        let (halted, told, written) = (CancellationToken::new(), Mutex::default(), Mutex::default());
+        let looks_again = AtomicBool::new(false);
+        Self { shell, live, limits, breakers, journal, in_flight, ahead, ahead_for, halted, told, written, looks_again }
     }
 
     /// What the round did, with why it ended.
@@ -186,13 +199,20 @@ impl<'a> Desk<'a> {
                 }
                 (wanted, found) = &mut claiming => {
                     more_is_due = self.found(wanted, found, &mut kept, &mut ahead);
+                    self.look_again(&mut ahead, &mut stale);
                     self.serve(&mut free, &mut ahead, &mut stale);
-                    if !more_is_due {
+                    if !more_is_due && stale.is_empty() {
                         free.clear();
                     }
                 }
             }
-            self.serve(&mut free, &mut ahead, &mut stale);
+            if claiming.is_terminated() {
+                self.look_again(&mut ahead, &mut stale);
+            }
+            // What is being claimed now may be asked about again, so nobody overtakes it.
+            if claiming.is_terminated() || !self.looks_again.load(Ordering::Relaxed) {
+                self.serve(&mut free, &mut ahead, &mut stale);
+            }
             let ahead_too = more_is_due && ahead.len() <= self.ahead / 2 && !self.halted.is_cancelled();
             let more = if ahead_too { self.ahead - ahead.len() } else { 0 };
             if claiming.is_terminated() && free.len() + more > 0 {
@@ -231,6 +251,13 @@ impl<'a> Desk<'a> {
                 self.fail(error);
                 false
             }
+        }
+    }
+
+    /// Where something failed, or a pause began, nothing goes on that was claimed before.
+    fn look_again(&self, ahead: &mut VecDeque<Ahead>, stale: &mut Vec<Arc<ClaimedNotice>>) {
+        if self.looks_again.swap(false, Ordering::Relaxed) {
+            stale.extend(ahead.drain(..).map(|one| one.claimed));
         }
     }
 
@@ -364,8 +391,15 @@ impl<'a> Desk<'a> {
         let mut connection = kept.take().await?;
         let mut transaction = connection.begin_with(record::BEGIN).await?;
         let answers = record::in_flight_check(&mut transaction, &checks, seconds, &self.shell.actor).await?;
+        // A transaction that wrote nothing waits for no disk.
+        let wrote = answers.iter().any(|answer| *answer != Checked::LeaseLost);
+        let written = if wrote { self.take_written() } else { Vec::new() };
         transaction.commit().await?;
+        self.outlasts(written);
         kept.put(connection);
+        if answers.contains(&Checked::Cancelled(CancelReason::Paused)) {
+            self.looks_again.store(true, Ordering::Relaxed);
+        }
         Ok((answers, began))
     }
 
@@ -395,9 +429,15 @@ impl<'a> Desk<'a> {
                 }
             }
             self.settle(&ended, &mut kept).await;
+            if ended.iter().any(|one| !matches!(one.outcome, Outcome::Accepted { .. })) {
+                self.looks_again.store(true, Ordering::Relaxed);
+            }
             for one in ended.drain(..) {
                 let _ = one.answer.send(());
             }
+        }
+        if let Err(error) = self.make_last(&mut kept).await {
+            self.fail(error);
         }
     }
 
@@ -434,7 +474,9 @@ impl<'a> Desk<'a> {
     async fn settle_once(&self, ended: &[EndAsk], kept: &mut Kept<'_>) -> Result<(), RecordError> {
         let now = self.shell.clock.wall();
         let mut connection = kept.take().await?;
-        let mut transaction = connection.begin_with(record::BEGIN).await?;
+        // What is forgotten if the database crashes is in the journal.
+        let begin = if self.journal.is_some() { record::BEGIN_FORGETTABLE } else { record::BEGIN };
+        let mut transaction = connection.begin_with(begin).await?;
         let mut changes = Vec::new();
         let mut taught = record::any_breaker(&mut transaction).await?;
         for one in ended {
@@ -453,13 +495,42 @@ impl<'a> Desk<'a> {
         for (one, _) in ended.iter().zip(settled).filter(|(_, settled)| *settled == Settled::Overtaken) {
             tracing::warn!(notice.id = %one.claimed.notice, "the notice was taken out of this worker's hands");
         }
-        if let Some(journal) = self.journal {
-            journal.settled(ended.iter().map(|one| one.claimed.attempt));
+        if self.journal.is_some() {
             let (events, chain_hash) = record::head(&mut connection).await?;
-            if let Err(error) = journal.saw(LogHead { events, chain_hash: hex::encode(chain_hash) }) {
+            let attempts = ended.iter().map(|one| one.claimed.attempt).collect();
+            let head = LogHead { events, chain_hash: hex::encode(chain_hash) };
+            self.written.lock().unwrap_or_else(PoisonError::into_inner).push(Written { attempts, head });
+        }
+        kept.put(connection);
+        Ok(())
+    }
+
+    fn take_written(&self) -> Vec<Written> {
+        std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A later commit of the database has waited for the disk: this it does not forget any more.
+    fn outlasts(&self, written: Vec<Written>) {
+        let Some(journal) = self.journal else { return };
+        for Written { attempts, head } in written {
+            journal.settled(attempts);
+            if let Err(error) = journal.saw(head) {
                 self.stop(&error);
             }
         }
+    }
+
+    /// Waits for the disk of the database where the last ends of attempts have not done so.
+    async fn make_last(&self, kept: &mut Kept<'_>) -> Result<(), RecordError> {
+        let written = self.take_written();
+        if written.is_empty() {
+            return Ok(());
+        }
+        let mut connection = kept.take().await?;
+        let mut transaction = connection.begin().await?;
+        record::write_through(&mut transaction).await?;
+        transaction.commit().await?;
+        self.outlasts(written);
         kept.put(connection);
         Ok(())
     }

@@ -97,7 +97,7 @@ const IN_FLIGHT_MARGIN: Duration = Duration::from_mins(1);
 /// What the database was not told yet, beyond what is on the wire.
 const UNSETTLED: usize = 256;
 /// Claimed before a session is free for it, at least: so many share one statement.
-const AHEAD: usize = 16;
+const AHEAD: usize = 32;
 
 /// Delivers what is due until nothing is left or `stop` is cancelled; then no new notice is claimed. First it settles
 /// what the journal of replies knows and the database does not.
