@@ -82,6 +82,15 @@ impl<'a> Kept<'a> {
     }
 }
 
+/// What is claimed before a session asks for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClaimAhead {
+    /// So many notices, when more than that are due.
+    pub(super) at_most: usize,
+    /// How long one of them may wait: behind it lie MAIL, RCPT and the last check, under the same lease.
+    pub(super) wait: Duration,
+}
+
 /// Claimed, and no session has it yet.
 struct Ahead {
     claimed: Arc<ClaimedNotice>,
@@ -97,10 +106,7 @@ pub(in crate::daemon) struct Desk<'a> {
     pub(super) breakers: Breakers<'a>,
     pub(super) journal: Option<&'a Arc<Journal>>,
     in_flight: Duration,
-    /// So many notices are claimed before a session asks for them, when more than that are due.
-    ahead: usize,
-    /// How long one of them may wait: behind it lie MAIL, RCPT and the last check, under the same lease.
-    ahead_for: Duration,
+    ahead: ClaimAhead,
     /// Nothing more is claimed in this round: the relay failed too often, or the database or the journal did.
     pub(super) halted: CancellationToken,
     told: Mutex<Told>,
@@ -132,12 +138,11 @@ impl<'a> Desk<'a> {
         breakers: Breakers<'a>,
         journal: Option<&'a Arc<Journal>>,
         in_flight: Duration,
-        ahead: usize,
-        ahead_for: Duration,
+        ahead: ClaimAhead,
     ) -> Self {
         let (halted, told, written) = (CancellationToken::new(), Mutex::default(), Mutex::default());
         let looks_again = AtomicBool::new(false);
-        Self { shell, live, limits, breakers, journal, in_flight, ahead, ahead_for, halted, told, written, looks_again }
+        Self { shell, live, limits, breakers, journal, in_flight, ahead, halted, told, written, looks_again }
     }
 
     /// What the round did, with why it ended.
@@ -213,8 +218,8 @@ impl<'a> Desk<'a> {
             if claiming.is_terminated() || !self.looks_again.load(Ordering::Relaxed) {
                 self.serve(&mut free, &mut ahead, &mut stale);
             }
-            let ahead_too = more_is_due && ahead.len() <= self.ahead / 2 && !self.halted.is_cancelled();
-            let more = if ahead_too { self.ahead - ahead.len() } else { 0 };
+            let ahead_too = more_is_due && ahead.len() <= self.ahead.at_most / 2 && !self.halted.is_cancelled();
+            let more = if ahead_too { self.ahead.at_most - ahead.len() } else { 0 };
             if claiming.is_terminated() && free.len() + more > 0 {
                 let (wanted, connection) = (free.len() + more, kept.connection.take());
                 claiming.set(self.claim(wanted, std::mem::take(&mut stale), connection).fuse());
@@ -269,7 +274,7 @@ impl<'a> Desk<'a> {
         while !free.is_empty()
             && let Some(next) = ahead.pop_front()
         {
-            if since_boot().saturating_sub(next.since) > self.ahead_for {
+            if since_boot().saturating_sub(next.since) > self.ahead.wait {
                 stale.push(next.claimed);
             } else if let Some(session) = free.pop_front()
                 && let Err(claimed) = session.send(next.claimed)

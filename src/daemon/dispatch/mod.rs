@@ -23,6 +23,7 @@ use super::breakers::Breakers;
 use super::replies::{StateError, journal, replay};
 use super::run::not_adopted;
 
+use desk::ClaimAhead;
 pub(super) use desk::Desk;
 use worker::Worker;
 
@@ -139,10 +140,11 @@ pub async fn dispatch(
         actor: &shell.actor,
     };
     // Where letters are counted, what is claimed is counted.
-    let ahead = if limits == Limits::default() { usize::try_from(connections).unwrap_or(AHEAD).max(AHEAD) } else { 0 };
+    let at_most =
+        if limits == Limits::default() { usize::try_from(connections).unwrap_or(AHEAD).max(AHEAD) } else { 0 };
     let envelope = relay.map_or(Duration::ZERO, |relay| relay.timeouts().mail_from + relay.timeouts().rcpt_to);
-    let ahead_for = live.config.service.dispatch.lease.saturating_sub(envelope) / 2;
-    let desk = Desk::new(shell, &live, limits, breakers, journal.as_ref(), in_flight, ahead, ahead_for);
+    let ahead = ClaimAhead { at_most, wait: live.config.service.dispatch.lease.saturating_sub(envelope) / 2 };
+    let desk = Desk::new(shell, &live, limits, breakers, journal.as_ref(), in_flight, ahead);
     if let Some(journal) = &journal {
         replay(shell, &desk, journal, &mut connection).await?;
     }
