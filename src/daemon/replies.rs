@@ -105,7 +105,12 @@ pub(super) async fn replay(
     journal: &Journal,
     connection: &mut PgConnection,
 ) -> Result<(), RecordError> {
-    for ending in journal.unsettled() {
+    let unsettled = journal.unsettled();
+    if unsettled.is_empty() {
+        return Ok(());
+    }
+    let mut settled_now = Vec::new();
+    for ending in &unsettled {
         let mut transaction = connection.begin().await?;
         if record::is_sent_again(&mut transaction, ending.attempt).await? {
             // What the journal knows settles it if nobody learns what becomes of the second copy.
@@ -121,7 +126,12 @@ pub(super) async fn replay(
                 settled_otherwise = stands,
                 "the journal of replies knew the end of an attempt that the database did not");
         }
-        journal.settled([ending.attempt]);
+        settled_now.push(ending.attempt);
     }
+    // What the database knew already it may have learnt by a commit that did not wait for the disk.
+    let mut transaction = connection.begin().await?;
+    record::write_through(&mut transaction).await?;
+    transaction.commit().await?;
+    journal.settled(settled_now);
     Ok(())
 }

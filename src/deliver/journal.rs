@@ -9,12 +9,11 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
-use nix::fcntl::posix_fallocate;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -151,7 +150,9 @@ impl Journal {
             return Err(JournalError::Broken(broken.clone()));
         }
         if inner.room < inner.end + ROOM / 2 {
-            let (from, more) = (inner.room, inner.end + ROOM - inner.room);
+            // Never over lines: these may have outgrown their room.
+            let from = inner.room.max(inner.end);
+            let more = inner.end + ROOM - from;
             allocate(&inner.file, from, more).map_err(|source| self.unusable(source))?;
             inner.room = from + more;
         }
@@ -364,10 +365,17 @@ fn rewritten<'a>(
     Ok((file, end))
 }
 
+/// Keeps room, filled with zeros: written over, it is on the disk as soon as its bytes are. In room that was only set
+/// aside the file system would have to note with each line that it is used now.
 fn allocate(file: &File, from: u64, length: u64) -> io::Result<()> {
-    let too_large = |_| io::Error::from(io::ErrorKind::FileTooLarge);
-    let (from, length) = (i64::try_from(from).map_err(too_large)?, i64::try_from(length).map_err(too_large)?);
-    Ok(posix_fallocate(file, from, length)?)
+    let zeros = vec![0; 64 * 1024];
+    let mut written = 0;
+    while written < length {
+        let part = usize::try_from(length - written).unwrap_or(zeros.len()).min(zeros.len());
+        file.write_all_at(&zeros[..part], from + written)?;
+        written += part as u64;
+    }
+    Ok(())
 }
 
 fn shortened(mut ending: Ending) -> Ending {

@@ -10,6 +10,8 @@
 //!
 //! Workers ask in groups: one statement claims, checks or settles for all of them.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -20,6 +22,14 @@ use crate::model::{Actor, CancelReason, EmailAddress, Event, EventKind, Fault, O
 use super::notices::commitment;
 use super::resend::{back_to_unknown, stopped_as};
 use super::{RecordError, append, inconsistent};
+
+/// Begins a transaction of delivery. Its statements ask for few rows by their keys, again and again: a plan that looks
+/// them up is made once for each connection, and stays right however full the tables become.
+pub const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode TO force_generic_plan; SET LOCAL enable_seqscan TO off; \
+                         SET LOCAL jit TO off";
+/// The same, when what it does may be forgotten if the database crashes.
+pub const BEGIN_FORGETTABLE: &str = "BEGIN; SET LOCAL plan_cache_mode TO force_generic_plan; SET LOCAL enable_seqscan TO off; SET LOCAL jit TO off; \
+     SET LOCAL synchronous_commit TO off";
 
 /// A notice that this worker alone may send until its lease ends.
 #[derive(Debug, Clone)]
@@ -85,7 +95,8 @@ pub async fn claim(
                AND (n.send_windows IS NULL OR n.send_windows @> clock_timestamp()
                     OR upper(n.send_windows) <= clock_timestamp())
                AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
-               AND NOT dunning.waits_for_breaker(n.creditor, n.stage, n.language)
+               AND NOT (EXISTS (SELECT FROM dunning.breaker WHERE kind <> 'relay')
+                        AND dunning.waits_for_breaker(n.creditor, n.stage, n.language))
                AND split_part(n.recipient_key, '@', 2) <> ALL ($4)
              ORDER BY n.created_at, n.notice_id
              LIMIT CASE WHEN EXISTS (SELECT FROM dunning.breaker WHERE kind <> 'relay' AND until <= clock_timestamp()) THEN 1
@@ -127,7 +138,42 @@ pub async fn claim(
     rows.into_iter().map(ClaimedNotice::try_from).collect()
 }
 
-/// The claim under which an attempt was made whose end the database was not told; `None` when it knows it by now.
+/// Puts notices back into the queue that were claimed and of which nothing was begun. No try is burnt. What is no longer
+/// held by that claim is left alone.
+///
+/// # Errors
+/// When the database refuses; then their leases end by themselves.
+pub async fn give_back(
+    connection: &mut PgConnection,
+    claimed: impl IntoIterator<Item = &ClaimedNotice>,
+) -> Result<(), RecordError> {
+    let (mut notices, mut tokens, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
+    for one in claimed {
+        notices.push(one.notice);
+        tokens.push(one.token);
+        attempts.push(one.attempt);
+    }
+    sqlx::query!(
+        "WITH back AS (
+             UPDATE dunning.notice n
+             SET state = CASE WHEN n.next_try_at IS NULL THEN 'queued' ELSE 'deferred' END, lease_token = NULL,
+                 changed_at = clock_timestamp()
+             FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS c (notice_id, token, attempt_id)
+             WHERE n.notice_id = c.notice_id AND n.lease_token = c.token AND n.state = 'claimed'
+             RETURNING c.attempt_id)
+         UPDATE dunning.attempt a SET outcome = 'cancelled', detail = 'not_begun', ended_at = clock_timestamp()
+         FROM back WHERE a.attempt_id = back.attempt_id",
+        &notices,
+        &tokens,
+        &attempts
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The claim under which an attempt was made whose end the database was not told; `None` when it says something else by
+/// now.
 ///
 /// # Errors
 /// When the database refuses.
@@ -645,7 +691,8 @@ pub async fn settle(
     )
     .fetch_all(&mut *connection)
     .await?;
-    let recorded = |one: &Settlement<'_>| moved.iter().any(|row| row.notice_id == one.claimed.notice);
+    let recorded_now: HashSet<Uuid> = moved.iter().map(|row| row.notice_id).collect();
+    let recorded = |one: &Settlement<'_>| recorded_now.contains(&one.claimed.notice);
     // What went to a mailbox of our own completes no stage: the next run may write again.
     let dead: Vec<Uuid> = settlements
         .iter()
@@ -685,6 +732,16 @@ pub async fn settle(
     }
     let answer = |one| if recorded(one) { Settled::Recorded } else { Settled::Overtaken };
     Ok(settlements.iter().map(answer).collect())
+}
+
+/// Writes something that changes nothing, so that the commit of this transaction waits until everything that was committed
+/// before outlasts a crash of the database.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn write_through(connection: &mut PgConnection) -> Result<(), RecordError> {
+    sqlx::query!("SELECT only_row FROM dunning.pause FOR UPDATE").fetch_one(connection).await?;
+    Ok(())
 }
 
 /// Notices left `in_flight` by an instance that died: nobody knows, so they become `unknown`.

@@ -40,8 +40,8 @@ pub use approvals::{
     waiting_for_approval, waiting_notices,
 };
 pub use attempts::{
-    Checked, ClaimedNotice, LastCheck, NextTry, Settled, Settlement, anything_due, claim, in_flight_check,
-    open_attempt, settle, sweep,
+    BEGIN, BEGIN_FORGETTABLE, Checked, ClaimedNotice, LastCheck, NextTry, Settled, Settlement, anything_due, claim,
+    give_back, in_flight_check, open_attempt, settle, sweep, write_through,
 };
 pub use breakers::{OpenBreaker, any_breaker, ask_about_letter, breaker, close_breaker, keep_breaker, open_breakers};
 pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};

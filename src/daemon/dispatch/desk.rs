@@ -1,18 +1,25 @@
 //! Where workers meet the database: what several ask while one statement runs is asked together by the next.
 
+use std::collections::VecDeque;
 use std::iter::repeat_with;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::Connection as _;
+use futures_util::FutureExt as _;
+use futures_util::future::{Fuse, FusedFuture as _};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, PgPool, Postgres};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::clock::since_boot;
 use crate::deliver::{Journal, Limits, LogHead};
-use crate::model::{CreditorId, Fault, Outcome, backoff};
+use crate::model::{CancelReason, CreditorId, Fault, Outcome, backoff};
 use crate::record::{self, Checked, ClaimedNotice, LastCheck, NextTry, RecordError, Settled, Settlement};
 
 use super::super::breakers::{Breakers, Change, lessons};
@@ -23,7 +30,9 @@ use super::Dispatched;
 /// In one statement.
 const AT_ONCE: usize = 256;
 /// How long ends of attempts that nobody waits for gather for one transaction.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(20);
+/// A pool of so many connections can spare three for the length of a round: a scan takes four.
+const CAN_SPARE: u32 = 8;
 /// How often the ends of attempts are offered to a database that does not answer.
 const SETTLE_TRIES: u32 = 6;
 
@@ -47,6 +56,48 @@ pub(super) struct EndAsk {
     pub(super) awaited: bool,
 }
 
+/// A connection for one group after another. Where the pool is small it goes back to it in between.
+struct Kept<'a> {
+    pool: &'a PgPool,
+    connection: Option<PoolConnection<Postgres>>,
+}
+
+impl<'a> Kept<'a> {
+    fn of(pool: &'a PgPool) -> Self {
+        Self { pool, connection: None }
+    }
+
+    async fn take(&mut self) -> Result<PoolConnection<Postgres>, RecordError> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => Ok(self.pool.acquire().await?),
+        }
+    }
+
+    /// After a failure it is not put back: the pool looks at it before it gives it to anybody.
+    fn put(&mut self, connection: PoolConnection<Postgres>) {
+        if self.pool.options().get_max_connections() >= CAN_SPARE {
+            self.connection = Some(connection);
+        }
+    }
+}
+
+/// What is claimed before a session asks for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClaimAhead {
+    /// So many notices, when more than that are due.
+    pub(super) at_most: usize,
+    /// How long one of them may wait: behind it lie MAIL, RCPT and the last check, under the same lease.
+    pub(super) wait: Duration,
+}
+
+/// Claimed, and no session has it yet.
+struct Ahead {
+    claimed: Arc<ClaimedNotice>,
+    /// By [`since_boot`].
+    since: Duration,
+}
+
 /// What one round of delivery shares.
 pub(in crate::daemon) struct Desk<'a> {
     pub(super) shell: &'a Shell,
@@ -55,9 +106,20 @@ pub(in crate::daemon) struct Desk<'a> {
     pub(super) breakers: Breakers<'a>,
     pub(super) journal: Option<&'a Arc<Journal>>,
     in_flight: Duration,
+    ahead: ClaimAhead,
     /// Nothing more is claimed in this round: the relay failed too often, or the database or the journal did.
     pub(super) halted: CancellationToken,
     told: Mutex<Told>,
+    written: Mutex<Vec<Written>>,
+    /// Something has happened by which others may have to wait: what was claimed ahead is asked about again.
+    looks_again: AtomicBool,
+}
+
+/// Ends of attempts that the database knows and may forget again if it crashes: until the next commit that waits for the
+/// disk they stay in the journal.
+struct Written {
+    attempts: Vec<Uuid>,
+    head: LogHead,
 }
 
 /// Why a round ends before its time.
@@ -76,9 +138,11 @@ impl<'a> Desk<'a> {
         breakers: Breakers<'a>,
         journal: Option<&'a Arc<Journal>>,
         in_flight: Duration,
+        ahead: ClaimAhead,
     ) -> Self {
-        let (halted, told) = (CancellationToken::new(), Mutex::default());
-        Self { shell, live, limits, breakers, journal, in_flight, halted, told }
+        let (halted, told, written) = (CancellationToken::new(), Mutex::default(), Mutex::default());
+        let looks_again = AtomicBool::new(false);
+        Self { shell, live, limits, breakers, journal, in_flight, ahead, halted, told, written, looks_again }
     }
 
     /// What the round did, with why it ended.
@@ -122,34 +186,137 @@ impl<'a> Desk<'a> {
         })
     }
 
-    /// Claims for as many sessions as are free.
+    /// Claims for the sessions that are free and, where much is due, for those that soon will be. What none of them
+    /// took goes back to the queue.
     pub(super) async fn claims(&self, mut asks: mpsc::Receiver<ClaimAsk>) {
-        let mut free = Vec::new();
-        while asks.recv_many(&mut free, AT_ONCE).await > 0 {
-            match self.claim(free.len()).await {
-                Ok(claimed) => {
-                    for (session, claimed) in free.drain(..).zip(claimed) {
-                        let _ = session.send(Arc::new(claimed));
+        let mut kept = Kept::of(&self.shell.pool);
+        let (mut asked, mut free) = (Vec::new(), VecDeque::new());
+        let (mut ahead, mut stale) = (VecDeque::new(), Vec::new());
+        let mut more_is_due = false;
+        let mut claiming = pin!(Fuse::terminated());
+        loop {
+            tokio::select! {
+                count = asks.recv_many(&mut asked, AT_ONCE) => {
+                    if count == 0 {
+                        break;
+                    }
+                    free.extend(asked.drain(..));
+                }
+                (wanted, found) = &mut claiming => {
+                    more_is_due = self.found(wanted, found, &mut kept, &mut ahead);
+                    self.look_again(&mut ahead, &mut stale);
+                    self.serve(&mut free, &mut ahead, &mut stale);
+                    if !more_is_due && stale.is_empty() {
+                        free.clear();
                     }
                 }
-                Err(error) => self.fail(error),
             }
-            free.clear();
+            if claiming.is_terminated() {
+                self.look_again(&mut ahead, &mut stale);
+            }
+            // What is being claimed now may be asked about again, so nobody overtakes it.
+            if claiming.is_terminated() || !self.looks_again.load(Ordering::Relaxed) {
+                self.serve(&mut free, &mut ahead, &mut stale);
+            }
+            let ahead_too = more_is_due && ahead.len() <= self.ahead.at_most / 2 && !self.halted.is_cancelled();
+            let more = if ahead_too { self.ahead.at_most - ahead.len() } else { 0 };
+            if claiming.is_terminated() && free.len() + more > 0 {
+                let (wanted, connection) = (free.len() + more, kept.connection.take());
+                claiming.set(self.claim(wanted, std::mem::take(&mut stale), connection).fuse());
+            }
+        }
+        if !claiming.is_terminated() {
+            let (wanted, found) = claiming.await;
+            self.found(wanted, found, &mut kept, &mut ahead);
+        }
+        stale.extend(ahead.into_iter().map(|one| one.claimed));
+        if !stale.is_empty()
+            && let Err(error) = self.give_back(&stale, &mut kept).await
+        {
+            tracing::warn!(%error, count = stale.len(), "what was claimed and not begun waits for the end of its lease");
         }
     }
 
-    async fn claim(&self, wanted: usize) -> Result<Vec<ClaimedNotice>, RecordError> {
+    /// Takes in what a claim found; whether that was all it wanted.
+    fn found(
+        &self,
+        wanted: usize,
+        found: Result<(Vec<ClaimedNotice>, PoolConnection<Postgres>), RecordError>,
+        kept: &mut Kept<'_>,
+        ahead: &mut VecDeque<Ahead>,
+    ) -> bool {
+        match found {
+            Ok((found, connection)) => {
+                kept.put(connection);
+                let (count, since) = (found.len(), since_boot());
+                ahead.extend(found.into_iter().map(|claimed| Ahead { claimed: Arc::new(claimed), since }));
+                count == wanted
+            }
+            Err(error) => {
+                self.fail(error);
+                false
+            }
+        }
+    }
+
+    /// Where something failed, or a pause began, nothing goes on that was claimed before.
+    fn look_again(&self, ahead: &mut VecDeque<Ahead>, stale: &mut Vec<Arc<ClaimedNotice>>) {
+        if self.looks_again.swap(false, Ordering::Relaxed) {
+            stale.extend(ahead.drain(..).map(|one| one.claimed));
+        }
+    }
+
+    /// Gives the free sessions what was claimed ahead.
+    fn serve(&self, free: &mut VecDeque<ClaimAsk>, ahead: &mut VecDeque<Ahead>, stale: &mut Vec<Arc<ClaimedNotice>>) {
+        if self.halted.is_cancelled() {
+            free.clear();
+        }
+        while !free.is_empty()
+            && let Some(next) = ahead.pop_front()
+        {
+            if since_boot().saturating_sub(next.since) > self.ahead.wait {
+                stale.push(next.claimed);
+            } else if let Some(session) = free.pop_front()
+                && let Err(claimed) = session.send(next.claimed)
+            {
+                stale.push(claimed);
+            }
+        }
+    }
+
+    /// Claims at most so many, after it has given those back. Says again how many were wanted.
+    async fn claim(
+        &self,
+        wanted: usize,
+        stale: Vec<Arc<ClaimedNotice>>,
+        connection: Option<PoolConnection<Postgres>>,
+    ) -> (usize, Result<(Vec<ClaimedNotice>, PoolConnection<Postgres>), RecordError>) {
+        let mut kept = Kept { connection, ..Kept::of(&self.shell.pool) };
+        if !stale.is_empty()
+            && let Err(error) = self.give_back(&stale, &mut kept).await
+        {
+            return (wanted, Err(error));
+        }
+        (wanted, self.claim_up_to(wanted, &mut kept).await)
+    }
+
+    async fn claim_up_to(
+        &self,
+        wanted: usize,
+        kept: &mut Kept<'_>,
+    ) -> Result<(Vec<ClaimedNotice>, PoolConnection<Postgres>), RecordError> {
         if let Some(Err(error)) = self.journal.map(|journal| journal.ready()) {
             self.stop(&error);
         }
+        let mut connection = kept.take().await?;
         let mut claimed = Vec::new();
         if self.halted.is_cancelled() {
-            return Ok(claimed);
+            return Ok((claimed, connection));
         }
         let clock = self.shell.clock;
         let lease = u32::try_from(self.live.config.service.dispatch.lease.as_secs()).unwrap_or(u32::MAX);
         // A claim that a crash of the database forgets was not followed by a last check: nothing was sent under it.
-        let mut transaction = self.shell.pool.begin_with("BEGIN; SET LOCAL synchronous_commit TO off").await?;
+        let mut transaction = connection.begin_with(record::BEGIN_FORGETTABLE).await?;
         let token = clock.new_id();
         while claimed.len() < wanted {
             let waiting_domains = match self.waiting_domains() {
@@ -163,31 +330,42 @@ impl<'a> Desk<'a> {
             let at_once = if self.limits == Limits::default() { wanted - claimed.len() } else { 1 };
             let attempts: Vec<_> = repeat_with(|| clock.new_id()).take(at_once).collect();
             let found = record::claim(&mut transaction, &attempts, token, lease, &waiting_domains).await?;
-            if found.is_empty() {
-                break;
-            }
+            let count = found.len();
             for one in &found {
                 self.shell.pace().took(&one.recipient.domain().to_lowercase(), self.limits, clock.wall());
             }
             claimed.extend(found);
+            if count == 0 {
+                break;
+            }
         }
         transaction.commit().await?;
-        Ok(claimed)
+        Ok((claimed, connection))
+    }
+
+    async fn give_back(&self, claimed: &[Arc<ClaimedNotice>], kept: &mut Kept<'_>) -> Result<(), RecordError> {
+        let mut connection = kept.take().await?;
+        let mut transaction = connection.begin_with(record::BEGIN_FORGETTABLE).await?;
+        record::give_back(&mut transaction, claimed.iter().map(|claimed| &**claimed)).await?;
+        transaction.commit().await?;
+        kept.put(connection);
+        Ok(())
     }
 
     /// Performs the last check for the sessions that wait for it.
     pub(super) async fn checks(&self, mut asks: mpsc::Receiver<CheckAsk>) {
+        let mut kept = Kept::of(&self.shell.pool);
         let mut asked = Vec::new();
         while asks.recv_many(&mut asked, AT_ONCE).await > 0 {
             let group = std::mem::take(&mut asked);
-            match self.check(&group).await {
+            match self.check(&group, &mut kept).await {
                 Ok(answers) => tell(group, answers),
                 Err(error) if group.len() == 1 => self.fail(error),
                 // One account that cannot be asked about must not stop the others.
                 Err(_) => {
                     for one in group {
                         let alone = vec![one];
-                        match self.check(&alone).await {
+                        match self.check(&alone, &mut kept).await {
                             Ok(answers) => tell(alone, answers),
                             Err(error) => self.fail(error),
                         }
@@ -197,7 +375,7 @@ impl<'a> Desk<'a> {
         }
     }
 
-    async fn check(&self, asked: &[CheckAsk]) -> Result<(Vec<Checked>, Duration), RecordError> {
+    async fn check(&self, asked: &[CheckAsk], kept: &mut Kept<'_>) -> Result<(Vec<Checked>, Duration), RecordError> {
         let began = since_boot();
         let config = &self.live.config;
         let checks: Vec<LastCheck<'_>> = asked
@@ -215,10 +393,18 @@ impl<'a> Desk<'a> {
             })
             .collect();
         let seconds = u32::try_from(self.in_flight.as_secs()).unwrap_or(u32::MAX);
-        let mut connection = self.shell.pool.acquire().await?;
-        let mut transaction = connection.begin().await?;
+        let mut connection = kept.take().await?;
+        let mut transaction = connection.begin_with(record::BEGIN).await?;
         let answers = record::in_flight_check(&mut transaction, &checks, seconds, &self.shell.actor).await?;
+        // A transaction that wrote nothing waits for no disk.
+        let wrote = answers.iter().any(|answer| *answer != Checked::LeaseLost);
+        let written = if wrote { self.take_written() } else { Vec::new() };
         transaction.commit().await?;
+        self.outlasts(written);
+        kept.put(connection);
+        if answers.contains(&Checked::Cancelled(CancelReason::Paused)) {
+            self.looks_again.store(true, Ordering::Relaxed);
+        }
         Ok((answers, began))
     }
 
@@ -236,6 +422,7 @@ impl<'a> Desk<'a> {
 
     /// Tells the database how attempts ended, some milliseconds' worth at a time.
     pub(super) async fn settlements(&self, mut asks: mpsc::Receiver<EndAsk>) {
+        let mut kept = Kept::of(&self.shell.pool);
         let mut ended = Vec::new();
         while asks.recv_many(&mut ended, AT_ONCE).await > 0 {
             if !ended.iter().any(|one| one.awaited) && !asks.is_closed() {
@@ -246,20 +433,26 @@ impl<'a> Desk<'a> {
                     ended.push(one);
                 }
             }
-            self.settle(&ended).await;
+            self.settle(&ended, &mut kept).await;
+            if ended.iter().any(|one| !matches!(one.outcome, Outcome::Accepted { .. })) {
+                self.looks_again.store(true, Ordering::Relaxed);
+            }
             for one in ended.drain(..) {
                 let _ = one.answer.send(());
             }
+        }
+        if let Err(error) = self.make_last(&mut kept).await {
+            self.fail(error);
         }
     }
 
     /// A database that is gone is asked again: what is known should not be lost. Meanwhile nothing new begins. What it
     /// does not take at last stays in the journal.
-    async fn settle(&self, ended: &[EndAsk]) {
+    async fn settle(&self, ended: &[EndAsk], kept: &mut Kept<'_>) {
         let mut wait = Duration::from_millis(100);
         for tried in 1..=SETTLE_TRIES {
             self.sync().await;
-            let Err(error) = self.settle_once(ended).await else { return };
+            let Err(error) = self.settle_once(ended, kept).await else { return };
             self.halted.cancel();
             if tried == SETTLE_TRIES {
                 tracing::error!(%error, count = ended.len(), "the ends of attempts could not be recorded");
@@ -283,10 +476,12 @@ impl<'a> Desk<'a> {
         }
     }
 
-    async fn settle_once(&self, ended: &[EndAsk]) -> Result<(), RecordError> {
+    async fn settle_once(&self, ended: &[EndAsk], kept: &mut Kept<'_>) -> Result<(), RecordError> {
         let now = self.shell.clock.wall();
-        let mut connection = self.shell.pool.acquire().await?;
-        let mut transaction = connection.begin().await?;
+        let mut connection = kept.take().await?;
+        // What is forgotten if the database crashes is in the journal.
+        let begin = if self.journal.is_some() { record::BEGIN_FORGETTABLE } else { record::BEGIN };
+        let mut transaction = connection.begin_with(begin).await?;
         let mut changes = Vec::new();
         let mut taught = record::any_breaker(&mut transaction).await?;
         for one in ended {
@@ -306,13 +501,43 @@ impl<'a> Desk<'a> {
             let outcome = one.outcome.state().as_str();
             tracing::warn!(notice.id = %one.claimed.notice, outcome, "the notice was settled otherwise meanwhile");
         }
-        if let Some(journal) = self.journal {
-            journal.settled(ended.iter().map(|one| one.claimed.attempt));
+        if self.journal.is_some() {
             let (events, chain_hash) = record::head(&mut connection).await?;
-            if let Err(error) = journal.saw(LogHead { events, chain_hash: hex::encode(chain_hash) }) {
+            let attempts = ended.iter().map(|one| one.claimed.attempt).collect();
+            let head = LogHead { events, chain_hash: hex::encode(chain_hash) };
+            self.written.lock().unwrap_or_else(PoisonError::into_inner).push(Written { attempts, head });
+        }
+        kept.put(connection);
+        Ok(())
+    }
+
+    fn take_written(&self) -> Vec<Written> {
+        std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A later commit of the database has waited for the disk: this it does not forget any more.
+    fn outlasts(&self, written: Vec<Written>) {
+        let Some(journal) = self.journal else { return };
+        for Written { attempts, head } in written {
+            journal.settled(attempts);
+            if let Err(error) = journal.saw(head) {
                 self.stop(&error);
             }
         }
+    }
+
+    /// Waits for the disk of the database where the last ends of attempts have not done so.
+    async fn make_last(&self, kept: &mut Kept<'_>) -> Result<(), RecordError> {
+        let written = self.take_written();
+        if written.is_empty() {
+            return Ok(());
+        }
+        let mut connection = kept.take().await?;
+        let mut transaction = connection.begin().await?;
+        record::write_through(&mut transaction).await?;
+        transaction.commit().await?;
+        self.outlasts(written);
+        kept.put(connection);
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use sqlx::Connection as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -61,7 +62,9 @@ impl Worker<'_> {
             }
         }
         let kept = std::iter::once(first).chain((1..connections).map(|_| None));
-        let rounds = join_all(kept.map(|kept| self.over(relay, kept, u64::MAX))).await;
+        // Each is woken by itself, and all come to their end before an error is told.
+        let rounds: FuturesUnordered<_> = kept.map(|kept| self.over(relay, kept, u64::MAX)).collect();
+        let rounds: Vec<_> = rounds.collect().await;
         rounds.into_iter().try_fold(done, |sum, round| Ok(sum.add(round?)))
     }
 
