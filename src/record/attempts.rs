@@ -10,16 +10,13 @@
 //!
 //! Workers ask in groups: one statement claims, checks or settles for all of them.
 
-use std::collections::HashSet;
-
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, EmailAddress, Event, EventKind, Fault, Outcome, Phase, Reply, TaskKind};
+use crate::model::{Actor, CancelReason, EmailAddress, Event, EventKind};
 
-use super::notices::commitment;
 use super::resend::{back_to_unknown, stopped_as};
 use super::{RecordError, append, inconsistent};
 
@@ -47,7 +44,7 @@ pub struct ClaimedNotice {
     pub recipient: EmailAddress,
     /// Frozen when the notice was recorded; every attempt sends exactly these.
     pub bytes: Vec<u8>,
-    salt: Vec<u8>,
+    pub(super) salt: Vec<u8>,
     pub as_of: Option<NaiveDate>,
     pub business_date: NaiveDate,
     /// The last day on which the text is true.
@@ -136,40 +133,6 @@ pub async fn claim(
     .fetch_all(connection)
     .await?;
     rows.into_iter().map(ClaimedNotice::try_from).collect()
-}
-
-/// Puts notices back into the queue that were claimed and of which nothing was begun. No try is burnt. What is no longer
-/// held by that claim is left alone.
-///
-/// # Errors
-/// When the database refuses; then their leases end by themselves.
-pub async fn give_back(
-    connection: &mut PgConnection,
-    claimed: impl IntoIterator<Item = &ClaimedNotice>,
-) -> Result<(), RecordError> {
-    let (mut notices, mut tokens, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
-    for one in claimed {
-        notices.push(one.notice);
-        tokens.push(one.token);
-        attempts.push(one.attempt);
-    }
-    sqlx::query!(
-        "WITH back AS (
-             UPDATE dunning.notice n
-             SET state = CASE WHEN n.next_try_at IS NULL THEN 'queued' ELSE 'deferred' END, lease_token = NULL,
-                 changed_at = clock_timestamp()
-             FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS c (notice_id, token, attempt_id)
-             WHERE n.notice_id = c.notice_id AND n.lease_token = c.token AND n.state = 'claimed'
-             RETURNING c.attempt_id)
-         UPDATE dunning.attempt a SET outcome = 'cancelled', detail = 'not_begun', ended_at = clock_timestamp()
-         FROM back WHERE a.attempt_id = back.attempt_id",
-        &notices,
-        &tokens,
-        &attempts
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// The claim under which an attempt was made whose end the database was not told; `None` when it says something else by
@@ -493,247 +456,6 @@ async fn stop(
     Ok(event(stopped_as(unknown), claimed, actor, json!({ "reason": reason })))
 }
 
-/// What happens to a notice that was not accepted this time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NextTry {
-    At(DateTime<Utc>),
-    /// Enough tries: the notice counts as refused.
-    GiveUp,
-    /// By then its text would no longer be true: it is cancelled, and its account decided again.
-    TooLate,
-}
-
-/// Whether an outcome could be recorded for a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
-    Recorded,
-    /// The notice was settled otherwise meanwhile, which stands; the log tells what became known late.
-    Overtaken,
-}
-
-/// The end of an attempt, to be recorded.
-#[derive(Debug, Clone)]
-pub struct Settlement<'a> {
-    pub claimed: &'a ClaimedNotice,
-    pub outcome: &'a Outcome,
-    pub next_try: NextTry,
-    /// The business date on which it is accepted, if it is.
-    pub today: NaiveDate,
-    /// It was in the journal of an instance that died.
-    pub from_journal: bool,
-}
-
-/// What a settlement makes of its notice.
-struct After {
-    state: &'static str,
-    kind: EventKind,
-    next_at: Option<DateTime<Utc>>,
-    reason: Option<&'static str>,
-}
-
-impl Settlement<'_> {
-    fn after(&self) -> After {
-        let plain = |state, kind| After { state, kind, next_at: None, reason: None };
-        let failed = |reason| After { reason, ..plain("unknown", EventKind::NoticeUnknown) };
-        match (self.outcome, self.next_try) {
-            (Outcome::Accepted { .. }, _) => plain("accepted", EventKind::NoticeAccepted),
-            // Its first attempt may have been accepted.
-            (Outcome::Refused { .. }, _) if self.claimed.resend_of.is_some() => failed(Some("refused")),
-            (Outcome::Deferred { .. }, NextTry::GiveUp) if self.claimed.resend_of.is_some() => failed(Some("gave_up")),
-            (Outcome::Deferred { .. }, NextTry::TooLate) if self.claimed.resend_of.is_some() => {
-                failed(Some(CancelReason::Expired.as_str()))
-            }
-            (Outcome::Refused { .. }, _) => plain("refused", EventKind::NoticeRefused),
-            (Outcome::Unknown { .. }, _) => plain("unknown", EventKind::NoticeUnknown),
-            (Outcome::Deferred { .. }, NextTry::At(at)) => {
-                After { next_at: Some(at), ..plain("deferred", EventKind::NoticeDeferred) }
-            }
-            (Outcome::Deferred { .. }, NextTry::GiveUp) => {
-                After { reason: Some("gave_up"), ..plain("refused", EventKind::NoticeRefused) }
-            }
-            (Outcome::Deferred { .. }, NextTry::TooLate) => {
-                let reason = Some(CancelReason::Expired.as_str());
-                After { reason, ..plain("cancelled", EventKind::NoticeCancelled) }
-            }
-        }
-    }
-
-    fn phase_and_detail(&self) -> (&'static str, Option<&str>) {
-        match self.outcome {
-            Outcome::Accepted { .. } => (Phase::Dot.as_str(), None),
-            Outcome::Deferred { phase, detail, .. } | Outcome::Unknown { phase, detail } => {
-                (phase.as_str(), Some(detail))
-            }
-            // The relay's own words say it, where it said any.
-            Outcome::Refused { phase, reply, detail, .. } => (phase.as_str(), reply.is_none().then_some(detail)),
-        }
-    }
-
-    /// The words of a reply often hold the address: the log keeps its code and a commitment to the words.
-    fn event(&self, actor: &Actor) -> Event {
-        let After { kind, reason, .. } = self.after();
-        event(kind, self.claimed, actor, self.facts(reason))
-    }
-
-    /// What the attempt came to, of a notice that was settled otherwise meanwhile.
-    fn late_event(&self, actor: &Actor) -> Event {
-        let mut facts = self.facts(None);
-        facts["outcome"] = self.outcome.state().as_str().into();
-        event(EventKind::LateReply, self.claimed, actor, facts)
-    }
-
-    fn facts(&self, reason: Option<&str>) -> serde_json::Value {
-        let (claimed, reply) = (self.claimed, self.outcome.reply());
-        let mut facts = json!({
-            "attempt": claimed.attempt.to_string(), "phase": self.phase_and_detail().0, "stage": claimed.stage,
-            "reply_code": reply.map(|reply| reply.code.to_string()),
-            "reply_status": reply.and_then(Reply::status).map(|status| status.to_string()),
-            "fault": self.outcome.fault().map(Fault::as_str), "reason": reason,
-            "reply_commitment": reply.map(|reply| commitment(&claimed.salt, reply.text.as_bytes())),
-            "message_commitment": commitment(&claimed.salt, &claimed.bytes),
-            "message_id": claimed.message_id, "business_date": self.today.to_string(),
-            "gave_up": reason == Some("gave_up"),
-        });
-        if self.from_journal {
-            facts["from_journal"] = true.into();
-        }
-        if let Some(first) = claimed.resend_of.filter(|first| *first != claimed.attempt) {
-            facts["resend_of"] = first.to_string().into();
-        }
-        facts
-    }
-}
-
-/// Records how attempts ended: attempts, states, liveness and events in the caller's transaction. A notice that the sweep
-/// called `unknown` meanwhile, because its instance was thought dead, is settled as well: now it is known. The answers
-/// come in the order of the settlements.
-///
-/// # Errors
-/// When the database refuses.
-pub async fn settle(
-    connection: &mut PgConnection,
-    settlements: &[Settlement<'_>],
-    actor: &Actor,
-) -> Result<Vec<Settled>, RecordError> {
-    let mut notices = Vec::new();
-    let (mut tokens, mut attempts, mut states, mut accepted_on) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut next_at, mut burnt, mut reasons, mut outcomes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut phases, mut codes, mut texts, mut details) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for one in settlements {
-        let after = one.after();
-        let (phase, detail) = one.phase_and_detail();
-        let reply = one.outcome.reply();
-        notices.push(one.claimed.notice);
-        tokens.push(one.claimed.token);
-        attempts.push(one.claimed.attempt);
-        states.push(after.state.to_owned());
-        accepted_on.push(matches!(one.outcome, Outcome::Accepted { .. }).then_some(one.today));
-        next_at.push(after.next_at);
-        burnt.push(i32::from(!one.outcome.fault().is_some_and(Fault::is_ours)));
-        reasons.push(after.reason.map(str::to_owned));
-        outcomes.push(one.outcome.state().as_str().to_owned());
-        phases.push(phase.to_owned());
-        codes.push(reply.map(|reply| i32::from(reply.code)));
-        texts.push(reply.map(|reply| reply.text.clone()));
-        details.push(detail.map(str::to_owned));
-    }
-    let moved = sqlx::query!(
-        r#"WITH e AS (
-             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::date[], $6::timestamptz[], $7::int[],
-                                  $8::text[])
-                 AS e (notice_id, token, attempt_id, state, accepted_on, next_at, burnt, reason)),
-         old AS (
-             SELECT e.*, n.state = 'unknown' AS was_unknown FROM dunning.notice n JOIN e USING (notice_id)
-             WHERE n.lease_token = e.token AND n.state IN ('claimed', 'in_flight')
-                OR n.state = 'unknown' AND n.reason = 'instance_died' AND NOT n.redirected
-                   AND EXISTS (SELECT FROM dunning.attempt a
-                               WHERE a.attempt_id = e.attempt_id AND a.notice_id = n.notice_id
-                                 AND a.detail = 'instance_died')
-                -- Accepted at first, as a journal tells when it is in the queue again: then that is enough.
-                OR n.resend_of = e.attempt_id AND e.state = 'accepted'
-                   AND n.state IN ('queued', 'deferred', 'claimed', 'unknown')
-             FOR UPDATE OF n)
-         UPDATE dunning.notice n
-         SET state = old.state, accepted_on = old.accepted_on, next_try_at = old.next_at, tries = n.tries + old.burnt,
-             reason = old.reason, lease_token = NULL, changed_at = clock_timestamp()
-         FROM old WHERE n.notice_id = old.notice_id
-         RETURNING n.notice_id, old.was_unknown AS "was_unknown!""#,
-        &notices,
-        &tokens,
-        &attempts,
-        &states,
-        &accepted_on as &[Option<NaiveDate>],
-        &next_at as &[Option<DateTime<Utc>>],
-        &burnt,
-        &reasons as &[Option<String>]
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    // What was stored already, because a commit of which nobody heard went through, is not news. Where the letter was
-    // erased meanwhile, what the relay said of it is not kept either.
-    let noted = sqlx::query_scalar!(
-        "UPDATE dunning.attempt a
-         SET outcome = e.outcome, phase = e.phase, reply_code = e.code, reply_text = e.words, detail = e.detail,
-             ended_at = clock_timestamp()
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[])
-             AS e (attempt_id, outcome, phase, code, words, detail)
-         WHERE a.attempt_id = e.attempt_id
-           AND (a.ended_at IS NULL OR (a.outcome, a.phase, a.reply_code, a.reply_text, a.detail)
-                                      IS DISTINCT FROM (e.outcome, e.phase, e.code, e.words, e.detail))
-           AND EXISTS (SELECT FROM dunning.message m WHERE m.notice_id = a.notice_id)
-         RETURNING a.attempt_id",
-        &attempts,
-        &outcomes,
-        &phases,
-        &codes as &[Option<i32>],
-        &texts as &[Option<String>],
-        &details as &[Option<String>]
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let recorded_now: HashSet<Uuid> = moved.iter().map(|row| row.notice_id).collect();
-    let recorded = |one: &Settlement<'_>| recorded_now.contains(&one.claimed.notice);
-    // What went to a mailbox of our own completes no stage: the next run may write again.
-    let dead: Vec<Uuid> = settlements
-        .iter()
-        .filter(|one| {
-            let state = one.after().state;
-            matches!(state, "refused" | "cancelled") || one.claimed.redirected && state != "deferred"
-        })
-        .filter(|one| recorded(one))
-        .map(|one| one.claimed.notice)
-        .collect();
-    if !dead.is_empty() {
-        sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = ANY ($1)", &dead)
-            .execute(&mut *connection)
-            .await?;
-    }
-    let known_now: Vec<String> =
-        moved.iter().filter(|row| row.was_unknown).map(|row| row.notice_id.to_string()).collect();
-    if !known_now.is_empty() {
-        sqlx::query!(
-            "UPDATE dunning.task SET closed_at = clock_timestamp()
-             WHERE kind = $1 AND subject = ANY ($2) AND closed_at IS NULL",
-            TaskKind::ResolveNotice.as_str(),
-            &known_now
-        )
-        .execute(&mut *connection)
-        .await?;
-    }
-    let late = |one: &&Settlement<'_>| !recorded(one) && noted.contains(&one.claimed.attempt);
-    let events: Vec<Event> = settlements
-        .iter()
-        .filter(|one| recorded(one))
-        .map(|one| one.event(actor))
-        .chain(settlements.iter().filter(late).map(|one| one.late_event(actor)))
-        .collect();
-    if !events.is_empty() {
-        append(connection, &events).await?;
-    }
-    let answer = |one| if recorded(one) { Settled::Recorded } else { Settled::Overtaken };
-    Ok(settlements.iter().map(answer).collect())
-}
-
 /// Writes something that changes nothing, so that the commit of this transaction waits until everything that was committed
 /// before outlasts a crash of the database.
 ///
@@ -792,7 +514,7 @@ pub async fn sweep(connection: &mut PgConnection, actor: &Actor) -> Result<u64, 
     Ok(ids.len() as u64)
 }
 
-fn event(kind: EventKind, claimed: &ClaimedNotice, actor: &Actor, facts: serde_json::Value) -> Event {
+pub(super) fn event(kind: EventKind, claimed: &ClaimedNotice, actor: &Actor, facts: serde_json::Value) -> Event {
     Event {
         creditor: Some(claimed.creditor.clone()),
         account: Some(claimed.account.clone()),

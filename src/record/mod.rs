@@ -5,6 +5,7 @@
 
 mod approvals;
 mod attempts;
+mod settle;
 mod breakers;
 mod bundle;
 mod causes;
@@ -40,8 +41,8 @@ pub use approvals::{
     waiting_for_approval, waiting_notices,
 };
 pub use attempts::{
-    BEGIN, BEGIN_FORGETTABLE, Checked, ClaimedNotice, LastCheck, NextTry, Settled, Settlement, anything_due, claim,
-    give_back, in_flight_check, open_attempt, settle, sweep, write_through,
+    BEGIN, BEGIN_FORGETTABLE, Checked, ClaimedNotice, LastCheck, anything_due, claim, in_flight_check, open_attempt,
+    sweep, write_through,
 };
 pub use breakers::{OpenBreaker, any_breaker, ask_about_letter, breaker, close_breaker, keep_breaker, open_breakers};
 pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};
@@ -88,6 +89,7 @@ pub use runs::{
     LeaderLock, RunEnd, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, run,
     run_start, scheduled_run, start, still_running,
 };
+pub use settle::{NextTry, Settled, Settlement, settle};
 pub use status::{DecisionRow, Status, decision_in, decision_on, status};
 pub use verify::{
     Chain, Contents, ContentsCheck, Problem, Verified, Vouched, read_checkpoints, verify_against_notices,

@@ -1,15 +1,10 @@
 //! Where workers meet the database: what several ask while one statement runs is asked together by the next.
 
-use std::collections::VecDeque;
 use std::iter::repeat_with;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use futures_util::FutureExt as _;
-use futures_util::future::{Fuse, FusedFuture as _};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, PgPool, Postgres};
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +14,7 @@ use uuid::Uuid;
 
 use crate::clock::since_boot;
 use crate::deliver::{Journal, Limits, LogHead};
-use crate::model::{CancelReason, CreditorId, Fault, Outcome, backoff};
+use crate::model::{CreditorId, Fault, Outcome, backoff};
 use crate::record::{self, Checked, ClaimedNotice, LastCheck, NextTry, RecordError, Settled, Settlement};
 
 use super::super::breakers::{Breakers, Change, lessons};
@@ -82,22 +77,6 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// What is claimed before a session asks for it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ClaimAhead {
-    /// So many notices, when more than that are due.
-    pub(super) at_most: usize,
-    /// How long one of them may wait: behind it lie MAIL, RCPT and the last check, under the same lease.
-    pub(super) wait: Duration,
-}
-
-/// Claimed, and no session has it yet.
-struct Ahead {
-    claimed: Arc<ClaimedNotice>,
-    /// By [`since_boot`].
-    since: Duration,
-}
-
 /// What one round of delivery shares.
 pub(in crate::daemon) struct Desk<'a> {
     pub(super) shell: &'a Shell,
@@ -106,13 +85,10 @@ pub(in crate::daemon) struct Desk<'a> {
     pub(super) breakers: Breakers<'a>,
     pub(super) journal: Option<&'a Arc<Journal>>,
     in_flight: Duration,
-    ahead: ClaimAhead,
     /// Nothing more is claimed in this round: the relay failed too often, or the database or the journal did.
     pub(super) halted: CancellationToken,
     told: Mutex<Told>,
     written: Mutex<Vec<Written>>,
-    /// Something has happened by which others may have to wait: what was claimed ahead is asked about again.
-    looks_again: AtomicBool,
 }
 
 /// Ends of attempts that the database knows and may forget again if it crashes: until the next commit that waits for the
@@ -138,11 +114,9 @@ impl<'a> Desk<'a> {
         breakers: Breakers<'a>,
         journal: Option<&'a Arc<Journal>>,
         in_flight: Duration,
-        ahead: ClaimAhead,
     ) -> Self {
         let (halted, told, written) = (CancellationToken::new(), Mutex::default(), Mutex::default());
-        let looks_again = AtomicBool::new(false);
-        Self { shell, live, limits, breakers, journal, in_flight, ahead, halted, told, written, looks_again }
+        Self { shell, live, limits, breakers, journal, in_flight, halted, told, written }
     }
 
     /// What the round did, with why it ended.
@@ -186,133 +160,32 @@ impl<'a> Desk<'a> {
         })
     }
 
-    /// Claims for the sessions that are free and, where much is due, for those that soon will be. What none of them
-    /// took goes back to the queue.
+    /// Claims for as many sessions as are free.
     pub(super) async fn claims(&self, mut asks: mpsc::Receiver<ClaimAsk>) {
         let mut kept = Kept::of(&self.shell.pool);
-        let (mut asked, mut free) = (Vec::new(), VecDeque::new());
-        let (mut ahead, mut stale) = (VecDeque::new(), Vec::new());
-        let mut more_is_due = false;
-        let mut claiming = pin!(Fuse::terminated());
-        loop {
-            tokio::select! {
-                count = asks.recv_many(&mut asked, AT_ONCE) => {
-                    if count == 0 {
-                        break;
-                    }
-                    free.extend(asked.drain(..));
-                }
-                (wanted, found) = &mut claiming => {
-                    more_is_due = self.found(wanted, found, &mut kept, &mut ahead);
-                    self.look_again(&mut ahead, &mut stale);
-                    self.serve(&mut free, &mut ahead, &mut stale);
-                    if !more_is_due && stale.is_empty() {
-                        free.clear();
+        let mut free = Vec::new();
+        while asks.recv_many(&mut free, AT_ONCE).await > 0 {
+            match self.claim(free.len(), &mut kept).await {
+                Ok(claimed) => {
+                    for (session, claimed) in free.drain(..).zip(claimed) {
+                        let _ = session.send(Arc::new(claimed));
                     }
                 }
+                Err(error) => self.fail(error),
             }
-            if claiming.is_terminated() {
-                self.look_again(&mut ahead, &mut stale);
-            }
-            // What is being claimed now may be asked about again, so nobody overtakes it.
-            if claiming.is_terminated() || !self.looks_again.load(Ordering::Relaxed) {
-                self.serve(&mut free, &mut ahead, &mut stale);
-            }
-            let ahead_too = more_is_due && ahead.len() <= self.ahead.at_most / 2 && !self.halted.is_cancelled();
-            let more = if ahead_too { self.ahead.at_most - ahead.len() } else { 0 };
-            if claiming.is_terminated() && free.len() + more > 0 {
-                let (wanted, connection) = (free.len() + more, kept.connection.take());
-                claiming.set(self.claim(wanted, std::mem::take(&mut stale), connection).fuse());
-            }
-        }
-        if !claiming.is_terminated() {
-            let (wanted, found) = claiming.await;
-            self.found(wanted, found, &mut kept, &mut ahead);
-        }
-        stale.extend(ahead.into_iter().map(|one| one.claimed));
-        if !stale.is_empty()
-            && let Err(error) = self.give_back(&stale, &mut kept).await
-        {
-            tracing::warn!(%error, count = stale.len(), "what was claimed and not begun waits for the end of its lease");
-        }
-    }
-
-    /// Takes in what a claim found; whether that was all it wanted.
-    fn found(
-        &self,
-        wanted: usize,
-        found: Result<(Vec<ClaimedNotice>, PoolConnection<Postgres>), RecordError>,
-        kept: &mut Kept<'_>,
-        ahead: &mut VecDeque<Ahead>,
-    ) -> bool {
-        match found {
-            Ok((found, connection)) => {
-                kept.put(connection);
-                let (count, since) = (found.len(), since_boot());
-                ahead.extend(found.into_iter().map(|claimed| Ahead { claimed: Arc::new(claimed), since }));
-                count == wanted
-            }
-            Err(error) => {
-                self.fail(error);
-                false
-            }
-        }
-    }
-
-    /// Where something failed, or a pause began, nothing goes on that was claimed before.
-    fn look_again(&self, ahead: &mut VecDeque<Ahead>, stale: &mut Vec<Arc<ClaimedNotice>>) {
-        if self.looks_again.swap(false, Ordering::Relaxed) {
-            stale.extend(ahead.drain(..).map(|one| one.claimed));
-        }
-    }
-
-    /// Gives the free sessions what was claimed ahead.
-    fn serve(&self, free: &mut VecDeque<ClaimAsk>, ahead: &mut VecDeque<Ahead>, stale: &mut Vec<Arc<ClaimedNotice>>) {
-        if self.halted.is_cancelled() {
             free.clear();
         }
-        while !free.is_empty()
-            && let Some(next) = ahead.pop_front()
-        {
-            if since_boot().saturating_sub(next.since) > self.ahead.wait {
-                stale.push(next.claimed);
-            } else if let Some(session) = free.pop_front()
-                && let Err(claimed) = session.send(next.claimed)
-            {
-                stale.push(claimed);
-            }
-        }
     }
 
-    /// Claims at most so many, after it has given those back. Says again how many were wanted.
-    async fn claim(
-        &self,
-        wanted: usize,
-        stale: Vec<Arc<ClaimedNotice>>,
-        connection: Option<PoolConnection<Postgres>>,
-    ) -> (usize, Result<(Vec<ClaimedNotice>, PoolConnection<Postgres>), RecordError>) {
-        let mut kept = Kept { connection, ..Kept::of(&self.shell.pool) };
-        if !stale.is_empty()
-            && let Err(error) = self.give_back(&stale, &mut kept).await
-        {
-            return (wanted, Err(error));
-        }
-        (wanted, self.claim_up_to(wanted, &mut kept).await)
-    }
-
-    async fn claim_up_to(
-        &self,
-        wanted: usize,
-        kept: &mut Kept<'_>,
-    ) -> Result<(Vec<ClaimedNotice>, PoolConnection<Postgres>), RecordError> {
+    async fn claim(&self, wanted: usize, kept: &mut Kept<'_>) -> Result<Vec<ClaimedNotice>, RecordError> {
         if let Some(Err(error)) = self.journal.map(|journal| journal.ready()) {
             self.stop(&error);
         }
-        let mut connection = kept.take().await?;
         let mut claimed = Vec::new();
         if self.halted.is_cancelled() {
-            return Ok((claimed, connection));
+            return Ok(claimed);
         }
+        let mut connection = kept.take().await?;
         let clock = self.shell.clock;
         let lease = u32::try_from(self.live.config.service.dispatch.lease.as_secs()).unwrap_or(u32::MAX);
         // A claim that a crash of the database forgets was not followed by a last check: nothing was sent under it.
@@ -340,16 +213,8 @@ impl<'a> Desk<'a> {
             }
         }
         transaction.commit().await?;
-        Ok((claimed, connection))
-    }
-
-    async fn give_back(&self, claimed: &[Arc<ClaimedNotice>], kept: &mut Kept<'_>) -> Result<(), RecordError> {
-        let mut connection = kept.take().await?;
-        let mut transaction = connection.begin_with(record::BEGIN_FORGETTABLE).await?;
-        record::give_back(&mut transaction, claimed.iter().map(|claimed| &**claimed)).await?;
-        transaction.commit().await?;
         kept.put(connection);
-        Ok(())
+        Ok(claimed)
     }
 
     /// Performs the last check for the sessions that wait for it.
@@ -402,9 +267,6 @@ impl<'a> Desk<'a> {
         transaction.commit().await?;
         self.outlasts(written);
         kept.put(connection);
-        if answers.contains(&Checked::Cancelled(CancelReason::Paused)) {
-            self.looks_again.store(true, Ordering::Relaxed);
-        }
         Ok((answers, began))
     }
 
@@ -434,9 +296,6 @@ impl<'a> Desk<'a> {
                 }
             }
             self.settle(&ended, &mut kept).await;
-            if ended.iter().any(|one| !matches!(one.outcome, Outcome::Accepted { .. })) {
-                self.looks_again.store(true, Ordering::Relaxed);
-            }
             for one in ended.drain(..) {
                 let _ = one.answer.send(());
             }

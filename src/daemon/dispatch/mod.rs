@@ -24,7 +24,6 @@ use super::breakers::Breakers;
 use super::replies::{StateError, journal, replay};
 use super::run::not_adopted;
 
-use desk::ClaimAhead;
 pub(super) use desk::Desk;
 use worker::Worker;
 
@@ -98,8 +97,6 @@ impl Dispatched {
 const IN_FLIGHT_MARGIN: Duration = Duration::from_mins(1);
 /// What the database was not told yet, beyond what is on the wire.
 const UNSETTLED: usize = 256;
-/// Claimed before a session is free for it, at least: so many share one statement.
-const AHEAD: usize = 32;
 
 /// Delivers what is due until nothing is left or `stop` is cancelled; then no new notice is claimed. First it settles
 /// what the journal of replies knows and the database does not.
@@ -140,12 +137,7 @@ pub async fn dispatch(
         mail: &live.config.service.mail,
         actor: &shell.actor,
     };
-    // Where letters are counted, what is claimed is counted.
-    let at_most =
-        if limits == Limits::default() { usize::try_from(connections).unwrap_or(AHEAD).max(AHEAD) } else { 0 };
-    let envelope = relay.map_or(Duration::ZERO, |relay| relay.timeouts().mail_from + relay.timeouts().rcpt_to);
-    let ahead = ClaimAhead { at_most, wait: live.config.service.dispatch.lease.saturating_sub(envelope) / 2 };
-    let desk = Desk::new(shell, &live, limits, breakers, journal.as_ref(), in_flight, ahead);
+    let desk = Desk::new(shell, &live, limits, breakers, journal.as_ref(), in_flight);
     if let Some(journal) = &journal {
         replay(shell, &desk, journal, &mut connection).await?;
     }
