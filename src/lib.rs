@@ -18,8 +18,3 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod cli;
-
-/// Snapshots and decisions are many small values, made by one thread and dropped by another: the system's allocator spends
-/// more time on them than deciding does.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -272,10 +272,12 @@ impl<'a> Run<'a> {
                 writes += page.took;
                 report.not_allowed.extend(page.not_allowed);
                 report.failures.extend(page.failures);
+                for one in &page.digests {
+                    digest.update(one);
+                }
                 for decision in &page.decisions {
                     report.totals.count(decision);
                     report.forecast += u64::from(expected_by(decision, next_working_day));
-                    digest.update(Sha256::digest(decision.identity()));
                     each(decision);
                 }
             }

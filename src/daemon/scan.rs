@@ -44,7 +44,7 @@ pub struct Page(pub usize);
 
 impl Default for Page {
     fn default() -> Self {
-        Self(200)
+        Self(125)
     }
 }
 

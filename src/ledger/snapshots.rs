@@ -57,6 +57,11 @@ pub struct Reader {
     today: NaiveDate,
 }
 
+/// A whole ledger is read to its end, by plans that do not depend on what the server knows about tables that have just
+/// been filled: joined row by row, as is quick for few rows, it would take hours.
+const WHOLE_LEDGER: &str =
+    "SET LOCAL cursor_tuple_fraction TO 1; SET LOCAL enable_nestloop TO off; SET LOCAL jit TO off";
+
 /// Rows fetched from a cursor at a time.
 const FETCH: usize = 2_000;
 
@@ -301,6 +306,9 @@ impl Reader {
     /// # Errors
     /// When the database refuses.
     pub async fn open(connection: &mut PgConnection, view: &View, today: NaiveDate) -> Result<Self, sqlx::Error> {
+        if view.account.is_none() {
+            sqlx::raw_sql(WHOLE_LEDGER).execute(&mut *connection).await?;
+        }
         let counted = view.counted.as_ref().filter(|_| view.as_of.is_none() && view.account.is_none());
         let counted = counted.map(|counted| is_counted(counted, today));
         let accounts = accounts_sql(ONE_ACCOUNT, counted.as_deref());

@@ -3,6 +3,7 @@
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::codes::codes;
 use super::{
@@ -534,5 +535,11 @@ impl Decision {
             Verdict::No { next_date, .. } => next_date.map_or_else(String::new, |d| d.to_string()),
         };
         format!("{}|{}|{}|{}|{}", self.account, self.kind().as_str(), self.code(), verdict, items.join(","))
+    }
+
+    /// SHA-256 of [`Self::identity`].
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.identity()).into()
     }
 }

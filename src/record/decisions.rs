@@ -6,7 +6,6 @@ use std::collections::btree_map::Entry;
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -155,7 +154,7 @@ async fn write_decisions(
     let mut identities = Vec::new();
     let mut details = Vec::new();
     for one in page {
-        let identity = hex::encode(Sha256::digest(one.decision.identity()));
+        let identity = hex::encode(one.decision.digest());
         let account = one.decision.account.to_string();
         if previous.get(&account) == Some(&identity) {
             continue;

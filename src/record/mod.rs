@@ -5,7 +5,6 @@
 
 mod approvals;
 mod attempts;
-mod settle;
 mod breakers;
 mod bundle;
 mod causes;
@@ -33,6 +32,7 @@ mod register;
 mod release;
 mod resend;
 mod runs;
+mod settle;
 mod status;
 mod verify;
 

@@ -24,6 +24,8 @@ pub(super) struct Writer {
 /// A page that is written.
 pub(super) struct Written {
     pub(super) decisions: Vec<Decision>,
+    /// Of each of them, made here, beside whoever decides.
+    pub(super) digests: Vec<[u8; 32]>,
     /// Notices to addresses that this installation may not write to.
     pub(super) not_allowed: Vec<Uuid>,
     /// Accounts whose conclusion could not be recorded, with the error.
@@ -46,9 +48,10 @@ impl Writer {
             };
             let not_allowed = page.iter().filter(|one| !one.may_be_written_to);
             let not_allowed = not_allowed.filter_map(|one| Some(one.planned.as_ref()?.notice)).collect();
+            let digests = page.iter().map(|one| one.decision.digest()).collect();
             let decisions = page.into_iter().map(|one| one.decision).collect();
             let took = end_of_lap(&mut lap);
-            if written.send(Written { decisions, not_allowed, failures, took }).await.is_err() {
+            if written.send(Written { decisions, digests, not_allowed, failures, took }).await.is_err() {
                 break;
             }
         }

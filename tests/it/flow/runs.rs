@@ -1,8 +1,7 @@
 //! Runs: what is decided, written and sent, and what is refused.
 
-use dunningd::daemon::{Page, ScanError, ScanRequest};
-use dunningd::model::CreditorId;
-use dunningd::model::RefusalCode;
+use dunningd::daemon::{self, Page, ScanError, ScanRequest};
+use dunningd::model::{CreditorId, Decision, RefusalCode};
 use mail_parser::{MessageParser, MimeHeaders as _};
 
 use crate::support::shell::{Office, Setup, day, day_plus};
@@ -65,6 +64,75 @@ async fn a_second_scan_of_the_same_day_sends_nothing_and_gives_a_reason_for_each
     assert_eq!(office.deliver().await.accepted, 0);
     assert_eq!(office.smtp.received().len(), 3);
     office.verified().await;
+}
+
+#[tokio::test]
+async fn what_is_not_due_is_only_counted_and_every_answer_is_the_one_that_reading_it_gives() {
+    let office = Office::new().await;
+    office.accounts(8).await;
+    for n in 1..=8 {
+        office.invoice(&format!("N{n:02}"), &format!("A{n:02}"), -10, "50.00 EUR").await;
+        office.invoice(&format!("O{n:02}"), &format!("A{n:02}"), -20, "60.00 EUR").await;
+    }
+    office
+        .sql(
+            "INSERT INTO ledger.item (item_id, account_id, kind, document_no, issue_date, currency, amount, open_amount)
+             VALUES ('C02', 'A02', 'credit_note', 'NC 2', '2026-03-01', 'EUR', -30, -30);
+             UPDATE ledger.item SET disputed_since = '2026-03-01' WHERE item_id = 'N03';
+             UPDATE ledger.item SET payee = 'Factoring Nord' WHERE item_id = 'N04';
+             UPDATE ledger.item SET hold_until = '2026-12-31', hold_reason = 'asked for' WHERE item_id = 'N05';
+             UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-09' WHERE item_id = 'I06';
+             UPDATE ledger.item SET direct_debit_on = due_date WHERE item_id = 'N07';
+             INSERT INTO dunning.cause (creditor, account_id, cause, reason, since, recorded_by)
+             VALUES ('tre_aquiloni', 'A08', 'cash_problem', 'says so', '2026-03-01', 'Tessa')",
+        )
+        .await;
+    let listed = |decision: &Decision| decision.items.iter().map(|one| one.item.to_string()).collect::<Vec<_>>();
+    for listed_of_first in [["I01"], ["I01"]] {
+        let (_, decisions) = office.scan_as(&ScanRequest { dry_run: true, ..Office::request() }).await.unwrap();
+        assert_eq!(decisions.len(), 8);
+        for scanned in &decisions {
+            let (snapshot, read) = daemon::look_at(&office.shell, &scanned.account, None).await.unwrap();
+            assert_eq!(snapshot.not_due.items, 0, "one account is read to its last item");
+            assert_eq!(scanned.verdict, read.verdict, "{}", scanned.account);
+            assert_eq!((scanned.case, &scanned.tasks), (read.case, &read.tasks), "{}", scanned.account);
+            assert_eq!(scanned.digest(), read.digest(), "{}", scanned.account);
+        }
+        assert_eq!(listed(&decisions[0]), listed_of_first);
+        let none: [&str; 0] = [];
+        assert_eq!(listed(&decisions[5]), none);
+        assert_eq!(decisions[5].code(), "not_overdue");
+        assert_eq!(listed(&decisions[1]), ["C02", "I02", "N02", "O02"]);
+        assert_eq!(listed(&decisions[2]), ["I03", "N03"]);
+        assert_eq!(listed(&decisions[3]), ["I04", "N04"]);
+        assert_eq!(listed(&decisions[4]), ["I05", "N05"]);
+        assert_eq!(listed(&decisions[6]), ["I07", "N07"]);
+        assert_eq!(listed(&decisions[7]), ["I08", "N08", "O08"]);
+        office.scan().await;
+    }
+}
+
+#[tokio::test]
+async fn an_item_of_a_notice_on_its_way_is_read_also_when_its_due_date_moved() {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    office.scan().await;
+    office.sql("UPDATE ledger.item SET due_date = '2026-04-30'").await;
+    let (_, decisions) = office.scan_as(&ScanRequest { dry_run: true, ..Office::request() }).await.unwrap();
+    assert_eq!(decisions[0].items.len(), 1);
+    office.sql("UPDATE dunning.notice SET state = 'cancelled'").await;
+    let (_, decisions) = office.scan_as(&ScanRequest { dry_run: true, ..Office::request() }).await.unwrap();
+    assert_eq!((decisions[0].items.len(), decisions[0].code()), (0, "not_overdue"));
+}
+
+#[tokio::test]
+async fn where_a_ladder_writes_before_the_due_day_every_item_is_read() {
+    let before_due = ("days = -3\nenabled = false", "days = -3\nenabled = true");
+    let office = Office::with(Setup { policy: vec![before_due], ..Setup::default() }).await;
+    office.accounts(1).await;
+    office.invoice("N01", "A01", -10, "50.00 EUR").await;
+    let (_, decisions) = office.scan_as(&ScanRequest { dry_run: true, ..Office::request() }).await.unwrap();
+    assert_eq!(decisions[0].items.len(), 2);
 }
 
 #[tokio::test]
