@@ -4,6 +4,7 @@
 //! `./dev bench crash [ROUNDS] [NOTICES]` runs the same with other figures, `./dev bench crash postfix` against a Postfix.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -498,7 +499,10 @@ async fn storm(name: &str, relay: Relay, rounds: usize, accounts: usize) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         signal(&last, Signal::SIGTERM);
-        assert!(last.wait().await.unwrap().success());
+        let status = last.wait().await.unwrap();
+        // Where nothing was left to do it may be asked to end before it listens.
+        let asked_early = status.signal() == Some(Signal::SIGTERM as i32);
+        assert!(status.success() || asked_early, "{status}: {}", world.said());
         world.scan(DAYS[1]).await;
     }
     world.check(&format!("seed {seed}, at the end")).await;
