@@ -107,7 +107,7 @@ const LEDGER: &str = "
 
 /// So many are in the queue again, and nothing else.
 const AGAIN: &str = "
-    TRUNCATE dunning.attempt;
+    DELETE FROM dunning.attempt;
     UPDATE dunning.notice n SET state = CASE WHEN place <= $notices THEN 'queued' ELSE 'cancelled' END, accepted_on = NULL,
         counted_on = NULL, tries = 0, lease_token = NULL, not_before = NULL, send_windows = NULL
     FROM (SELECT notice_id, row_number() OVER (ORDER BY notice_id) AS place FROM dunning.notice) p
