@@ -262,13 +262,12 @@ async fn check_contract(shell: &Shell, live: &Live) -> Result<ledger::ContractRe
 /// What the ledger is compared with: our creditors, and the currencies that the policy has a minimum or a rate for.
 #[must_use]
 pub fn check_options(policy: &Policy, now: DateTime<Utc>) -> ledger::CheckOptions {
-    let minimums = &policy.minimums;
     ledger::CheckOptions {
         now,
         depth: ledger::Depth::Everything,
         creditors: policy.creditors.keys().map(ToString::to_string).collect(),
         own_domains: policy.creditors.values().map(|creditor| creditor.sender.domain().to_owned()).collect(),
-        currencies: minimums.by_currency.keys().chain(minimums.rates.keys()).map(ToString::to_string).collect(),
+        currencies: policy.minimums.currencies().map(|currency| currency.to_string()).collect(),
     }
 }
 

@@ -239,6 +239,11 @@ pub struct Minimums {
 }
 
 impl Minimums {
+    /// The currencies that have a threshold.
+    pub fn currencies(&self) -> impl Iterator<Item = Currency> {
+        self.by_currency.keys().chain(self.rates.keys()).copied()
+    }
+
     /// The threshold in that currency; none when there is neither a row nor a rate.
     #[must_use]
     pub fn of(&self, currency: Currency) -> Option<Decimal> {

@@ -8,8 +8,9 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, Event, EventKind, OnUnknown, TaskKind};
+use crate::model::{Actor, CancelReason, Event, EventKind, OnUnknown};
 
+use super::settle::close_resolve_tasks;
 use super::{RecordError, append};
 
 /// The time in which a journal, a bounce or a person may still tell what became of it.
@@ -41,14 +42,7 @@ pub async fn resend(connection: &mut PgConnection, actor: &Actor) -> Result<u64,
         return Ok(0);
     }
     let tasks: Vec<String> = rows.iter().map(|row| row.notice_id.to_string()).collect();
-    sqlx::query!(
-        "UPDATE dunning.task SET closed_at = clock_timestamp()
-         WHERE kind = $1 AND subject = ANY ($2) AND closed_at IS NULL",
-        TaskKind::ResolveNotice.as_str(),
-        &tasks
-    )
-    .execute(&mut *connection)
-    .await?;
+    close_resolve_tasks(connection, &tasks).await?;
     let events: Vec<Event> = rows
         .into_iter()
         .map(|row| Event {

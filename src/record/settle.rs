@@ -231,14 +231,7 @@ pub async fn settle(
     let known_now: Vec<String> =
         moved.iter().filter(|row| row.was_unknown).map(|row| row.notice_id.to_string()).collect();
     if !known_now.is_empty() {
-        sqlx::query!(
-            "UPDATE dunning.task SET closed_at = clock_timestamp()
-             WHERE kind = $1 AND subject = ANY ($2) AND closed_at IS NULL",
-            TaskKind::ResolveNotice.as_str(),
-            &known_now
-        )
-        .execute(&mut *connection)
-        .await?;
+        close_resolve_tasks(connection, &known_now).await?;
     }
     let late = |one: &&Settlement<'_>| !recorded(one) && noted.contains(&one.claimed.attempt);
     let events: Vec<Event> = settlements
@@ -252,4 +245,17 @@ pub async fn settle(
     }
     let answer = |one| if recorded(one) { Settled::Recorded } else { Settled::Overtaken };
     Ok(settlements.iter().map(answer).collect())
+}
+
+/// Nobody has to find out any more what became of these notices.
+pub(super) async fn close_resolve_tasks(connection: &mut PgConnection, notices: &[String]) -> Result<(), RecordError> {
+    sqlx::query!(
+        "UPDATE dunning.task SET closed_at = clock_timestamp()
+         WHERE kind = $1 AND subject = ANY ($2) AND closed_at IS NULL",
+        TaskKind::ResolveNotice.as_str(),
+        notices
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }

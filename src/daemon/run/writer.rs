@@ -11,7 +11,7 @@ use crate::daemon::ScanError;
 use crate::model::{AccountId, Actor, Decision, ReasonCode};
 use crate::record::{self, PageWrite, RecordError, RunStart};
 
-use super::{Concluded, end_of_lap};
+use super::Concluded;
 
 /// Writes the pages of a run; a dry run only passes them on.
 pub(super) struct Writer {
@@ -41,7 +41,7 @@ impl Writer {
         written: mpsc::Sender<Written>,
     ) -> Result<(), ScanError> {
         while let Some(mut page) = pages.recv().await {
-            let mut lap = Instant::now();
+            let began = Instant::now();
             let failures = match &mut self.connection {
                 Some(connection) => write_page(connection, &self.start, &self.actor, &mut page).await?,
                 None => Vec::new(),
@@ -50,7 +50,7 @@ impl Writer {
             let not_allowed = not_allowed.filter_map(|one| Some(one.planned.as_ref()?.notice)).collect();
             let digests = page.iter().map(|one| one.decision.digest()).collect();
             let decisions = page.into_iter().map(|one| one.decision).collect();
-            let took = end_of_lap(&mut lap);
+            let took = began.elapsed();
             if written.send(Written { decisions, digests, not_allowed, failures, took }).await.is_err() {
                 break;
             }
