@@ -75,12 +75,14 @@ pub fn payments_needed(
 pub enum ClockTrouble {
     /// More than any two zones can be.
     #[error(
-        "this machine's clock says {host}, and the database's says {database}: they are more than {CLOCKS_APART_HOURS} hours          apart; set the one that is wrong"
+        "this machine's clock says {host}, and the database's says {database}: they are more than \
+         {CLOCKS_APART_HOURS} hours apart; set the one that is wrong"
     )]
     Apart { host: DateTime<Utc>, database: DateTime<Utc> },
     /// One of the two was wrong, and leases, waits and the log are in its terms.
     #[error(
-        "the database's clock says {database}, and the last event of the contact log is of {last_event}: the clock went          back. Set it; or, if it was wrong then and is right now, begin once with `--accept-clock --reason …`"
+        "the database's clock says {database}, and the last event of the contact log is of {last_event}: the clock \
+         went back. Set it; or, if it was wrong then and is right now, begin once with `--accept-clock --reason …`"
     )]
     Back { database: DateTime<Utc>, last_event: DateTime<Utc> },
 }
