@@ -79,6 +79,7 @@ fn situations_in_every_language() {
         ("instalments", "friendly"),
         ("escalated", "friendly"),
         ("consumer", "friendly"),
+        ("consumer", "call"),
         ("bare", "final"),
         ("many", "call"),
         ("hostile", "formal"),
@@ -89,6 +90,17 @@ fn situations_in_every_language() {
             let rendered = render(set, &sample(set, name, template, language));
             insta::assert_snapshot!(format!("{name}_{template}_{language}"), readable(&rendered));
         }
+    }
+}
+
+#[test]
+fn no_abbreviation_at_the_end_of_a_sentence_leaves_two_full_stops() {
+    let set = set();
+    for (name, mut letter) in every_letter(set).into_iter().filter(|(name, _)| name != "hostile") {
+        "Tre Aquiloni S.r.l.".clone_into(&mut letter.creditor_name);
+        "Zielony Młyn Sp. z o.o.".clone_into(&mut letter.account_name);
+        let text = render(set, &letter).text;
+        assert!(!text.contains(".."), "{name} {} {}: {text}", letter.template, letter.language);
     }
 }
 
