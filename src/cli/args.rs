@@ -36,7 +36,10 @@ pub(super) enum Command {
     /// Show the main job in a world of its own: private database, made-up accounts, a mail server
     Demo(DemoArgs),
     /// Write a commented configuration with its templates into a new folder
-    Init { directory: PathBuf },
+    Init {
+        /// A new or empty folder
+        directory: PathBuf,
+    },
     /// Create the schema or bring it up to date
     Migrate,
     /// Check configuration and templates; shows every finding at once
@@ -126,7 +129,10 @@ pub(super) enum Command {
     /// Keep everything about an account, whoever asks to have it erased; or end that
     LegalHold(LegalHoldArgs),
     /// Print a completion script for a shell
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Print the manual page
     Man,
 }
@@ -183,6 +189,7 @@ pub(super) struct ScanArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
+    /// The account's id in the ledger
     pub(super) account: String,
     /// See the ledger as it stood on that day, and be that day
     #[arg(long, value_name = "YYYY-MM-DD", conflicts_with = "on")]
@@ -212,7 +219,7 @@ pub(super) struct SimulateArgs {
     /// Only this creditor
     #[arg(long)]
     pub(super) creditor: Option<String>,
-    /// Count contacts about items that were paid so many days later anyway
+    /// Count a contact as not needed when an item that it demands was paid in full within so many days after it
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     pub(super) paid_within: u32,
     /// Rows of the table and of the CSV
@@ -261,6 +268,7 @@ pub(super) enum TemplateCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct LadderArgs {
+    /// The account's id in the ledger
     pub(super) account: String,
     /// A ladder of today's policy; the same name takes the stages that it has today
     #[arg(long, value_name = "NAME")]
@@ -309,6 +317,7 @@ pub(super) struct TaskListArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TaskShowArgs {
+    /// The task's number, as `dunningd task list` names it
     #[arg(value_name = "NUMBER")]
     pub(super) task: i64,
     /// See the ledger as it stood on that day
@@ -318,6 +327,7 @@ pub(super) struct TaskShowArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TaskDoneArgs {
+    /// The task's number, as `dunningd task list` names it
     #[arg(value_name = "NUMBER")]
     pub(super) task: i64,
     /// The day on which it was done [default: today]
@@ -342,6 +352,7 @@ pub(super) struct TaskDoneArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TaskDropArgs {
+    /// The task's number, as `dunningd task list` names it
     #[arg(value_name = "NUMBER")]
     pub(super) task: i64,
     #[command(flatten)]
@@ -353,7 +364,10 @@ pub(super) enum OutboxCommand {
     /// List every notice that is not at its end
     List,
     /// Show a notice: its text, what it demands of whom, each attempt, and what the relay answered
-    Show { notice: uuid::Uuid },
+    Show {
+        /// The notice's id, as `dunningd outbox list` names it
+        notice: uuid::Uuid,
+    },
     /// Let notices go out that wait for a person: these items, this stage, up to this amount
     Approve(WhichArgs),
     /// Keep notices from going out; the next scan decides again
@@ -404,6 +418,7 @@ pub(super) struct ResolveWhat {
 
 #[derive(Debug, Args)]
 pub(super) struct ResolveArgs {
+    /// The notice's id, as `dunningd outbox list` names it
     pub(super) notice: uuid::Uuid,
     #[command(flatten)]
     pub(super) what: ResolveWhat,
@@ -421,6 +436,7 @@ pub(super) enum ImportCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
+    /// The CSV file
     pub(super) file: PathBuf,
     /// A profile's name (a file in profiles/ of the configuration) or a path
     #[arg(long)]
@@ -497,13 +513,14 @@ pub(super) struct LogKeygenArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct LogAnchorArgs {
-    /// Write the checkpoint into a new file instead
+    /// Write the checkpoint into a new file instead of printing it
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct LogProveArgs {
+    /// The account's id in the ledger
     pub(super) account: String,
     /// A new file for the proof
     #[arg(long, value_name = "FILE")]
@@ -515,6 +532,7 @@ pub(super) struct LogProveArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DossierArgs {
+    /// The account's id in the ledger
     pub(super) account: String,
     /// A new zip file
     #[arg(long, value_name = "FILE")]
@@ -523,6 +541,7 @@ pub(super) struct DossierArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct EraseArgs {
+    /// The account's id in the ledger
     pub(super) account: String,
     /// The provision that asks for it; kept in the log for ever
     #[arg(long, value_name = "TEXT", default_value = "GDPR art. 17(1)",
@@ -534,6 +553,7 @@ pub(super) struct EraseArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct LegalHoldArgs {
+    /// The account's id in the ledger
     pub(super) account: String,
     /// It ends
     #[arg(long)]
