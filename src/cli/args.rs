@@ -97,7 +97,7 @@ pub(super) enum Command {
     Mode(ModeArgs),
     /// Say that this database may send from this machine, although it is a copy or has moved
     Adopt(ReasonArgs),
-    /// Fill the built-in ledger
+    /// Fill the built-in ledger, or bring in stages that were reached elsewhere
     Import {
         #[command(subcommand)]
         command: ImportCommand,
@@ -173,7 +173,7 @@ pub(super) struct ScanArgs {
     pub(super) deliver: bool,
     #[command(flatten)]
     pub(super) accept: AcceptArgs,
-    /// See the ledger as it stood on that day, and be that day
+    /// See the ledger as it stood on that day, and be that day; in production only with --dry-run
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(super) as_of: Option<NaiveDate>,
     /// Only this creditor
@@ -282,7 +282,7 @@ pub(super) struct LadderArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ReasonArgs {
-    /// Kept in the log for ever; no names of debtors' people
+    /// Why; kept in the log for ever, so no names of debtors' people
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) reason: String,
     /// Who decided it [default: your login name]
@@ -333,7 +333,8 @@ pub(super) struct TaskDoneArgs {
     /// The day on which it was done [default: today]
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(super) on: Option<NaiveDate>,
-    /// What came of the call; a promise or a dispute is recorded by its own command as well
+    /// What came of the call; a promise or a cause (a dispute is one) is recorded by
+    /// its own command as well
     #[arg(long, value_parser = codes(CallOutcome::ALL, CallOutcome::as_str, CallOutcome::parse))]
     pub(super) outcome: Option<CallOutcome>,
     /// What was said in the call; kept apart from the log, so that it can be erased
@@ -342,7 +343,7 @@ pub(super) struct TaskDoneArgs {
     /// Whom the account was handed over to; kept in the log for ever
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) to: Option<String>,
-    /// Kept in the log for ever; no names of debtors' people
+    /// Why; kept in the log for ever, so no names of debtors' people
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) reason: Option<String>,
     /// Who did it [default: your login name]
@@ -397,7 +398,7 @@ pub(super) struct ModeArgs {
     /// Change it to this one
     #[arg(value_parser = codes(Mode::ALL, Mode::as_str, Mode::parse), requires = "reason")]
     pub(super) to: Option<Mode>,
-    /// Kept in the log for ever; no names of debtors' people
+    /// Why; kept in the log for ever, so no names of debtors' people
     #[arg(long, requires = "to", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) reason: Option<String>,
     /// Who decided it [default: your login name]
@@ -408,7 +409,7 @@ pub(super) struct ModeArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct ResolveWhat {
-    /// It did arrive: the stage counts as of the day of the attempt
+    /// It did go out: the stage counts as of the day of the attempt
     #[arg(long)]
     pub(super) accepted: bool,
     /// It did not go out: the stage may be sent again

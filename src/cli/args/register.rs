@@ -94,7 +94,7 @@ pub(in crate::cli) struct PromiseArgs {
     #[arg(long, value_name = "NUMBER", num_args = 0..=1, requires = "reason")]
     #[expect(clippy::option_option, reason = "clap tells a flag without its value like this")]
     pub(in crate::cli) withdraw: Option<Option<i64>>,
-    /// Kept in the log for ever; no names of debtors' people
+    /// Why; kept in the log for ever, so no names of debtors' people
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(in crate::cli) reason: Option<String>,
     /// Who decided it [default: your login name]
@@ -127,7 +127,7 @@ pub(in crate::cli) struct PlanArgs {
     #[arg(long, value_name = "N", requires_all = ["currency", "every", "from", "reason"],
         value_parser = clap::value_parser!(u32).range(1..=120))]
     pub(in crate::cli) parts: Option<u32>,
-    /// month or quarter
+    /// How far the parts lie from each other
     #[arg(long, requires = "parts", value_parser = codes(Every::ALL, Every::as_str, Every::parse))]
     pub(in crate::cli) every: Option<Every>,
     /// The day of the first part
@@ -149,7 +149,7 @@ pub(in crate::cli) struct PlanArgs {
     #[arg(long, value_name = "NUMBER", num_args = 0..=1, requires = "reason")]
     #[expect(clippy::option_option, reason = "clap tells a flag without its value like this")]
     pub(in crate::cli) end: Option<Option<i64>>,
-    /// Kept in the log for ever; no names of debtors' people
+    /// Why; kept in the log for ever, so no names of debtors' people
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(in crate::cli) reason: Option<String>,
     /// Who decided it [default: your login name]
@@ -193,7 +193,7 @@ pub(in crate::cli) struct ContactArgs {
     /// Take back what was entered about the contact
     #[arg(long, requires = "contact", conflicts_with_all = ["email", "no_email", "language", "phone", "name"])]
     pub(in crate::cli) remove: bool,
-    /// dunning, billing, decision, general or legal
+    /// What the contact is for
     #[arg(long, requires = "add", value_parser = codes(&ContactRole::ALL, ContactRole::as_str, ContactRole::parse))]
     pub(in crate::cli) role: Option<ContactRole>,
     /// One address
@@ -211,7 +211,7 @@ pub(in crate::cli) struct ContactArgs {
     /// The person's name
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(in crate::cli) name: Option<String>,
-    /// Kept in the log for ever; no names of debtors' people
+    /// Why; kept in the log for ever, so no names of debtors' people
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(in crate::cli) reason: Option<String>,
     /// Who decided it [default: your login name]
@@ -270,7 +270,7 @@ pub(in crate::cli) struct CallArgs {
 pub(in crate::cli) struct NoteArgs {
     /// The account's id in the ledger
     pub(in crate::cli) account: String,
-    /// Kept apart from the log, so that it can be erased
+    /// What to write down; kept apart from the log, so that it can be erased
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(in crate::cli) text: String,
     /// Who writes it [default: your login name]
