@@ -353,8 +353,10 @@ impl Reader {
 }
 
 /// `None` when a required column is empty: the contract check has named the row.
+// The statements cast every column to the type that is read here, so it is not compared again for every value.
+
 pub(super) fn read_account(row: &PgRow) -> Result<Option<Account>, sqlx::Error> {
-    let text = |column: usize| row.try_get::<Option<String>, _>(column);
+    let text = |column: usize| row.try_get_unchecked::<Option<String>, _>(column);
     let id = text(account_at::ACCOUNT_ID)?.and_then(|id| AccountId::parse(&id).ok());
     let creditor = text(account_at::CREDITOR)?.and_then(|id| CreditorId::parse(&id).ok());
     let (Some(id), Some(creditor), Some(name)) = (id, creditor, text(account_at::NAME)?) else { return Ok(None) };
@@ -376,7 +378,7 @@ pub(super) fn read_account(row: &PgRow) -> Result<Option<Account>, sqlx::Error> 
         segment: text(account_at::SEGMENT)?,
         ladder: text(account_at::LADDER)?.and_then(|name| LadderName::parse(&name).ok()),
         requisites: requisites(row, account_at::REQUISITES)?.ok().flatten(),
-        hold_until: row.try_get(account_at::HOLD_UNTIL)?,
+        hold_until: row.try_get_unchecked(account_at::HOLD_UNTIL)?,
         hold_reason: text(account_at::HOLD_REASON)?,
     }))
 }
@@ -386,7 +388,7 @@ pub(super) fn read_contacts(rows: &[PgRow]) -> Result<Vec<Contact>, sqlx::Error>
 }
 
 fn contact(row: &PgRow) -> Result<Option<Contact>, sqlx::Error> {
-    let text = |column: usize| row.try_get::<Option<String>, _>(column);
+    let text = |column: usize| row.try_get_unchecked::<Option<String>, _>(column);
     let id = text(contact_at::CONTACT_ID)?.and_then(|id| ContactId::parse(&id).ok());
     let role = text(contact_at::ROLE)?.and_then(|role| ContactRole::parse(&role));
     let (Some(id), Some(role)) = (id, role) else { return Ok(None) };
@@ -401,9 +403,9 @@ fn contact(row: &PgRow) -> Result<Option<Contact>, sqlx::Error> {
         email: usable,
         phone: text(contact_at::PHONE)?,
         language: text(contact_at::LANGUAGE)?,
-        is_primary: row.try_get::<Option<bool>, _>(contact_at::IS_PRIMARY)?.unwrap_or(false),
+        is_primary: row.try_get_unchecked::<Option<bool>, _>(contact_at::IS_PRIMARY)?.unwrap_or(false),
         // Not knowing whether somebody wants e-mail counts as a no.
-        no_email: row.try_get::<Option<bool>, _>(contact_at::NO_EMAIL)?.unwrap_or(true),
+        no_email: row.try_get_unchecked::<Option<bool>, _>(contact_at::NO_EMAIL)?.unwrap_or(true),
         email_kind: if text(contact_at::EMAIL_KIND)?.as_deref() == Some("pec") {
             EmailKind::Pec
         } else {
@@ -413,13 +415,13 @@ fn contact(row: &PgRow) -> Result<Option<Contact>, sqlx::Error> {
 }
 
 pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::Error> {
-    let text = |column: usize| row.try_get::<Option<String>, _>(column);
-    let date = |column: usize| row.try_get::<Option<NaiveDate>, _>(column);
+    let text = |column: usize| row.try_get_unchecked::<Option<String>, _>(column);
+    let date = |column: usize| row.try_get_unchecked::<Option<NaiveDate>, _>(column);
     let Some(id) = text(item_at::ITEM_ID)?.and_then(|id| ItemId::parse(&id).ok()) else { return Ok(None) };
     let kind = text(item_at::KIND)?;
     let currency = text(item_at::CURRENCY)?;
-    let amount: Option<Decimal> = row.try_get(item_at::AMOUNT)?;
-    let open: Option<Decimal> = row.try_get(item_at::OPEN_AMOUNT)?;
+    let amount: Option<Decimal> = row.try_get_unchecked(item_at::AMOUNT)?;
+    let open: Option<Decimal> = row.try_get_unchecked(item_at::OPEN_AMOUNT)?;
     let issue_date = date(item_at::ISSUE_DATE)?;
     if open.is_some_and(|open| open.is_zero()) {
         return Ok(None);
@@ -444,8 +446,8 @@ pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::
     };
     let bad_data = row_problem(&raw).or_else(|| requisites.as_ref().err().cloned()).or_else(reserved);
     let instalment = match (
-        row.try_get::<Option<i32>, _>(item_at::INSTALMENT_NO)?,
-        row.try_get::<Option<i32>, _>(item_at::INSTALMENT_COUNT)?,
+        row.try_get_unchecked::<Option<i32>, _>(item_at::INSTALMENT_NO)?,
+        row.try_get_unchecked::<Option<i32>, _>(item_at::INSTALMENT_COUNT)?,
     ) {
         (Some(number), Some(count)) => u32::try_from(number)
             .ok()
@@ -492,7 +494,7 @@ pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::
 /// Requisites of a row; the inner error says what is wrong with them. Money must never go to an account that was not
 /// understood.
 fn requisites(row: &PgRow, column: usize) -> Result<Result<Option<Requisites>, String>, sqlx::Error> {
-    let json: Option<serde_json::Value> = row.try_get(column)?;
+    let json: Option<serde_json::Value> = row.try_get_unchecked(column)?;
     Ok(match json.filter(|json| !json.is_null()) {
         None => Ok(None),
         Some(json) => {
