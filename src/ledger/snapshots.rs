@@ -604,8 +604,9 @@ pub async fn fingerprints(
     let items: Vec<serde_json::Value> =
         claims.iter().map(|(_, items)| items.iter().map(ItemId::as_str).collect()).collect();
     sqlx::query_scalar(
-        "SELECT dunning.ledger_fingerprint(claim.account, ARRAY(SELECT jsonb_array_elements_text(claim.items)), $3, $4)
-         FROM unnest($1::text[], $2::jsonb[]) WITH ORDINALITY AS claim (account, items, n) ORDER BY claim.n",
+        "SELECT fingerprint
+         FROM dunning.ledger_fingerprints($1, $2, array_fill($3::date, ARRAY[cardinality($1)]),
+                                          array_fill($4::date, ARRAY[cardinality($1)])) ORDER BY place",
     )
     .bind(accounts)
     .bind(items)
