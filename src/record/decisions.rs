@@ -223,14 +223,13 @@ async fn write_cases(
     for one in page.iter().filter(|one| one.decision.case == CaseChange::Open) {
         let Some(ladder) = one.ladder else { continue };
         let known = kept.iter().find(|(known, _)| Arc::ptr_eq(known, ladder)).map(|(_, hash)| hash.clone());
-        let hash = match known {
-            Some(hash) => hash,
-            None => {
-                let body = serde_json::to_string(&**ladder).unwrap_or_default();
-                let hash = texts_stored(connection, "ladder", &body).await?;
-                kept.push((ladder, hash.clone()));
-                hash
-            }
+        let hash = if let Some(hash) = known {
+            hash
+        } else {
+            let body = serde_json::to_string(&**ladder).unwrap_or_default();
+            let hash = texts_stored(connection, "ladder", &body).await?;
+            kept.push((ladder, hash.clone()));
+            hash
         };
         accounts.push(one.decision.account.as_str());
         hashes.push(hash);
