@@ -18,7 +18,8 @@ use crate::model::{
 
 use super::approvals::cancel_all;
 use super::decisions::{PageWrite, Planned, demanded};
-use super::release::{let_out, remember_bank_accounts};
+use super::people::freeze;
+use super::release::{Hours, let_out, remember_bank_accounts};
 use super::runs::RunStart;
 use super::{RecordError, append, inconsistent};
 
@@ -360,11 +361,17 @@ pub struct Renewal<'a> {
     pub own: &'a [(String, String)],
 }
 
-/// Cancels the old notice and queues the new one, with the approval, in the caller's transaction.
+/// Cancels the old notice and lets out the new one, with the approval, in the caller's transaction: not before the hour
+/// that the old one had, and in one that has a place.
 ///
 /// # Errors
 /// When the database refuses, also because something else was recorded for the same items meanwhile.
-pub async fn renew(connection: &mut PgConnection, renewal: &Renewal<'_>, actor: &Actor) -> Result<(), RecordError> {
+pub async fn renew(
+    connection: &mut PgConnection,
+    renewal: &Renewal<'_>,
+    hours: &mut Hours,
+    actor: &Actor,
+) -> Result<(), RecordError> {
     let Renewal { old, run, snapshot, decision, planned, approved_by, reason, own } = renewal;
     let mut events = cancel_all(connection, &[*old], CancelReason::Renewed, None, actor).await?;
     if events.is_empty() {
@@ -379,15 +386,21 @@ pub async fn renew(connection: &mut PgConnection, renewal: &Renewal<'_>, actor: 
         notice: Some(planned.notice.to_string()),
         ..Event::new(kind, actor.clone(), facts)
     };
+    if planned.contacting.channel != Channel::Email {
+        freeze(connection, planned).await?;
+    }
     events.push(about(EventKind::NoticePlanned, facts));
     sqlx::query!(
-        "UPDATE dunning.notice SET approved_by = $2, approved_at = clock_timestamp() WHERE notice_id = $1",
+        "UPDATE dunning.notice n
+         SET approved_by = $2, approved_at = clock_timestamp(), not_before = greatest(n.not_before, o.not_before)
+         FROM dunning.notice o WHERE n.notice_id = $1 AND o.notice_id = $3",
         planned.notice,
-        approved_by
+        approved_by,
+        old
     )
     .execute(&mut *connection)
     .await?;
-    let given = let_out(connection, &[planned.notice], 1, actor).await?;
+    let given = let_out(connection, &[planned.notice], hours, actor).await?;
     remember_bank_accounts(connection, &[planned.notice], own).await?;
     let facts = json!({ "reason": reason, "stage": planned.contacting.stage, "in_place_of": old.to_string(),
         "approved_by": approved_by });
