@@ -38,8 +38,9 @@ const CAN_SPARE: u32 = 10;
 const AHEAD_STAYS: Duration = Duration::from_secs(30);
 /// So many are claimed ahead where there are fewer sessions.
 const AHEAD_LEAST: usize = 8;
-/// How often the ends of attempts are offered to a database that does not answer.
+/// How often the ends of attempts are offered to a database that does not answer, and how long after the first time.
 const SETTLE_TRIES: u32 = 6;
+const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// A session is free: the answer is its notice. Nothing is due when it is dropped.
 pub(super) type ClaimAsk = oneshot::Sender<ClaimedNotice>;
@@ -188,6 +189,8 @@ pub(in crate::daemon) struct Desk<'a> {
     pub(super) halted: CancellationToken,
     /// Something failed lately: nothing is claimed ahead, because each end of an attempt decides who may go next.
     failing: AtomicBool,
+    /// A pause came: who has not begun keeps his place in the queue.
+    paused: AtomicBool,
     told: Mutex<Told>,
     written: Mutex<Vec<Written>>,
 }
@@ -216,9 +219,9 @@ impl<'a> Desk<'a> {
         journal: Option<&'a Arc<Journal>>,
         in_flight: Duration,
     ) -> Self {
-        let (halted, failing) = (CancellationToken::new(), AtomicBool::new(false));
+        let (halted, failing, paused) = (CancellationToken::new(), AtomicBool::new(false), AtomicBool::new(false));
         let (told, written) = (Mutex::default(), Mutex::default());
-        Self { shell, live, limits, breakers, journal, in_flight, halted, failing, told, written }
+        Self { shell, live, limits, breakers, journal, in_flight, halted, failing, paused, told, written }
     }
 
     /// What the round did, with why it ended.
@@ -282,20 +285,20 @@ impl<'a> Desk<'a> {
                 self.stop(&error);
             }
             let ends = closed || stop.is_cancelled() || self.halted.is_cancelled();
-            let failing = self.failing.load(Ordering::Relaxed);
-            unwanted.extend(ahead.older_than(if ends || failing { Duration::ZERO } else { stays }));
+            let one_by_one = self.failing.load(Ordering::Relaxed) || self.paused.load(Ordering::Relaxed);
+            unwanted.extend(ahead.older_than(if ends || one_by_one { Duration::ZERO } else { stays }));
             if ends {
                 free.clear();
             }
             ahead.hand_out(&mut free);
             if let Some(mut idle) = lane.take() {
                 if !unwanted.is_empty() {
-                    self.release(&mut idle, std::mem::take(&mut unwanted)).await;
+                    self.release(&mut idle, &std::mem::take(&mut unwanted)).await;
                 }
                 let wanted = room.saturating_sub(ahead.0.len());
                 if !free.is_empty() {
                     claiming = Some(self.claim(idle, std::mem::take(&mut free), 0).boxed());
-                } else if more && !ends && !failing && wanted > 0 && wanted >= room / 2 {
+                } else if more && !ends && !one_by_one && wanted > 0 && wanted >= room / 2 {
                     claiming = Some(self.claim(idle, Vec::new(), wanted).boxed());
                 } else {
                     lane = Some(idle);
@@ -381,16 +384,25 @@ impl<'a> Desk<'a> {
         Ok(claimed)
     }
 
-    /// What cannot be let go now is free again when its lease ends.
-    async fn release(&self, lane: &mut Lane<'_>, claimed: Vec<ClaimedNotice>) {
-        let released = async {
-            let mut work = lane.work().await?;
-            record::release_claims(&mut work, &claimed).await?;
-            lane.done(work).await
-        };
-        if let Err(error) = released.await {
+    /// What a database that is gone does not hear of in time is free again when its lease ends.
+    async fn release(&self, lane: &mut Lane<'_>, claimed: &[ClaimedNotice]) {
+        let mut wait = FIRST_WAIT;
+        for _ in 1..SETTLE_TRIES {
+            if self.release_once(lane, claimed).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+        if let Err(error) = self.release_once(lane, claimed).await {
             tracing::warn!(%error, count = claimed.len(), "notices that were claimed ahead wait for their lease to end");
         }
+    }
+
+    async fn release_once(&self, lane: &mut Lane<'_>, claimed: &[ClaimedNotice]) -> Result<(), RecordError> {
+        let mut work = lane.work().await?;
+        record::release_claims(&mut work, claimed).await?;
+        lane.done(work).await
     }
 
     /// Performs the last check for the sessions that wait for it.
@@ -482,6 +494,9 @@ impl<'a> Desk<'a> {
         let reason = record::stopped(&mut transaction, &self.look_at(claimed), &self.shell.actor).await?;
         transaction.commit().await?;
         lane.done(work).await?;
+        if reason == Some(CancelReason::Paused) {
+            self.paused.store(true, Ordering::Relaxed);
+        }
         Ok(reason.map_or(Checked::LeaseLost, Checked::Cancelled))
     }
 
@@ -525,7 +540,7 @@ impl<'a> Desk<'a> {
     /// A database that is gone is asked again: what is known should not be lost. Meanwhile nothing new begins. What it
     /// does not take at last stays in the journal.
     async fn settle(&self, ended: &[EndAsk], lane: &mut Lane<'_>) {
-        let mut wait = Duration::from_millis(100);
+        let mut wait = FIRST_WAIT;
         for tried in 1..=SETTLE_TRIES {
             self.sync().await;
             let Err(error) = self.settle_once(ended, lane).await else { return };
