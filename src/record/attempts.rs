@@ -118,7 +118,7 @@ async fn claim_as(
         r#"WITH due AS (
              SELECT n.notice_id, n.state, n.created_at, m.sender, m.recipient, m.bytes, m.salt
              FROM dunning.notice n JOIN dunning.message m USING (notice_id)
-             WHERE n.state IN ('queued', 'deferred', 'claimed')
+             WHERE n.waits_for = 'delivery'
                AND (n.state IN ('queued', 'deferred') AND coalesce(n.next_try_at, '-infinity') <= clock_timestamp()
                     OR n.state = 'claimed' AND n.lease_until < clock_timestamp() AND NOT $5)
                AND coalesce(n.not_before, '-infinity') <= clock_timestamp()
@@ -291,7 +291,7 @@ pub async fn anything_due(connection: &mut PgConnection, waiting_domains: &[Stri
     let due = sqlx::query_scalar!(
         r#"SELECT EXISTS (
                SELECT FROM dunning.notice
-               WHERE state IN ('queued', 'deferred', 'claimed')
+               WHERE waits_for = 'delivery'
                  AND (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
                       OR state = 'claimed' AND lease_until < clock_timestamp())
                  AND coalesce(not_before, '-infinity') <= clock_timestamp()
@@ -334,21 +334,30 @@ pub async fn in_flight_check(
     let days: Vec<NaiveDate> = checks.iter().map(|check| check.today).collect();
     let needed: Vec<Option<DateTime<Utc>>> = checks.iter().map(|check| check.payments_not_before).collect();
     let passed = sqlx::query_scalar!(
-        r#"WITH passed AS (
+        r#"WITH asked AS (
+             SELECT c.*, n.account_id, n.as_of, n.business_date,
+                 ARRAY(SELECT item_id FROM dunning.notice_item i WHERE i.notice_id = c.notice_id)::text AS demanded
+             FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::timestamptz[], $6::uuid[])
+                 AS c (notice_id, token, today, needed, attempt_id)
+             JOIN dunning.notice n USING (notice_id)),
+         looked_up AS (
+             SELECT a.notices[f.place] AS notice_id, f.fingerprint
+             FROM (SELECT array_agg(notice_id) AS notices, array_agg(account_id) AS accounts,
+                       array_agg(demanded) AS demanded, array_agg(as_of) AS as_ofs, array_agg(business_date) AS days
+                   FROM asked) a
+             CROSS JOIN LATERAL dunning.ledger_fingerprints(a.accounts, a.demanded, a.as_ofs, a.days) f),
+         passed AS (
              UPDATE dunning.notice n
              SET state = 'in_flight', counted_on = c.today, lease_until = clock_timestamp() + make_interval(secs => $5),
                  changed_at = clock_timestamp()
-             FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::timestamptz[], $6::uuid[])
-                 AS c (notice_id, token, today, needed, attempt_id)
+             FROM asked c JOIN looked_up l USING (notice_id)
              WHERE n.notice_id = c.notice_id AND n.lease_token = c.token AND n.state = 'claimed'
                AND n.lease_until > clock_timestamp()
                AND n.valid_until >= c.today AND coalesce(upper(n.send_windows), 'infinity') > clock_timestamp()
                AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
                AND (c.needed IS NULL OR (SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
                                          WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= c.needed)
-               AND n.fingerprint = dunning.ledger_fingerprint(n.account_id,
-                       ARRAY(SELECT item_id FROM dunning.notice_item i WHERE i.notice_id = n.notice_id), n.as_of,
-                       n.business_date)
+               AND n.fingerprint = l.fingerprint
              RETURNING n.notice_id, c.attempt_id),
          attempted AS (
              INSERT INTO dunning.attempt (attempt_id, notice_id, number, started_at)
@@ -549,7 +558,7 @@ pub async fn sweep(connection: &mut PgConnection, actor: &Actor) -> Result<u64, 
     let rows = sqlx::query!(
         "UPDATE dunning.notice SET state = 'unknown', reason = 'instance_died', lease_token = NULL,
              changed_at = clock_timestamp()
-         WHERE state = 'in_flight' AND lease_until < clock_timestamp()
+         WHERE waits_for = 'delivery' AND state = 'in_flight' AND lease_until < clock_timestamp()
          RETURNING notice_id, creditor, account_id, stage"
     )
     .fetch_all(&mut *connection)

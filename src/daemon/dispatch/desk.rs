@@ -35,7 +35,7 @@ const GATHER: Duration = Duration::from_millis(20);
 /// A pool of so many connections can spare four for the length of a round: a scan takes four.
 const CAN_SPARE: u32 = 10;
 /// What was claimed ahead is let go after this time, or a third of its lease: then no session came for it.
-const AHEAD_STAYS: Duration = Duration::from_secs(30);
+const AHEAD_STAYS: Duration = Duration::from_secs(5);
 /// So many are claimed ahead where there are fewer sessions.
 const AHEAD_LEAST: usize = 8;
 /// How often the ends of attempts are offered to a database that does not answer, and how long after the first time.
