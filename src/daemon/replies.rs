@@ -116,7 +116,7 @@ pub(super) async fn replay(
             // What the journal knows settles it if nobody learns what becomes of the second copy.
             continue;
         }
-        let open = record::open_attempt(&mut transaction, ending.attempt, ending.token).await?;
+        let open = record::open_attempt(&mut transaction, ending.notice, ending.attempt, ending.token).await?;
         if let Some(claimed) = open {
             let settlement = desk.settlement(&claimed, &ending.outcome, true);
             let settled = record::settle(&mut transaction, &[settlement], &shell.actor).await?;

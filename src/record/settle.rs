@@ -78,6 +78,11 @@ impl Settlement<'_> {
         }
     }
 
+    /// Whether the database may not know yet that the attempt began.
+    fn may_be_new(&self) -> bool {
+        matches!(self.outcome, Outcome::Deferred { .. } | Outcome::Refused { .. })
+    }
+
     fn phase_and_detail(&self) -> (&'static str, Option<&str>) {
         match self.outcome {
             Outcome::Accepted { .. } => (Phase::Dot.as_str(), None),
@@ -189,6 +194,24 @@ pub async fn settle(
     )
     .fetch_all(&mut *connection)
     .await?;
+    // What ended before its last check may have been claimed ahead: then nothing tells yet that it began.
+    let unsent: Vec<&Settlement<'_>> = settlements.iter().filter(|one| one.may_be_new()).collect();
+    if !unsent.is_empty() {
+        let attempts: Vec<Uuid> = unsent.iter().map(|one| one.claimed.attempt).collect();
+        let notices: Vec<Uuid> = unsent.iter().map(|one| one.claimed.notice).collect();
+        sqlx::query!(
+            "INSERT INTO dunning.attempt (attempt_id, notice_id, number, started_at)
+             SELECT e.attempt_id, e.notice_id,
+                 (SELECT count(*) + 1 FROM dunning.attempt a WHERE a.notice_id = e.notice_id), clock_timestamp()
+             FROM unnest($1::uuid[], $2::uuid[]) AS e (attempt_id, notice_id)
+             WHERE EXISTS (SELECT FROM dunning.message m WHERE m.notice_id = e.notice_id)
+             ON CONFLICT DO NOTHING",
+            &attempts,
+            &notices
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
     // What was stored already, because a commit of which nobody heard went through, is not news. Where the letter was
     // erased meanwhile, what the relay said of it is not kept either.
     let noted = sqlx::query_scalar!(

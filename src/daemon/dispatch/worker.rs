@@ -13,12 +13,12 @@ use crate::clock::since_boot;
 use crate::config::Mail;
 use crate::deliver::{DeliveryError, Ending, Envelope, FileTransport, ReadyForData, Relay, Session, Transport};
 use crate::model::{CancelReason, Fault, Outcome, Permit, Phase, Reply};
-use crate::record::{self, Checked, ClaimedNotice, RecordError};
+use crate::record::{self, ClaimedNotice, RecordError};
 
 use super::super::approval::{Looked, look_again};
 use super::super::breakers::lessons;
 use super::Dispatched;
-use super::desk::{CheckAsk, ClaimAsk, Desk, EndAsk};
+use super::desk::{CheckAsk, Checked, ClaimAsk, Desk, EndAsk};
 
 /// A connection is closed after so many messages, or so much time, so that no relay has to close it on us.
 const MESSAGES_PER_SESSION: u32 = 100;
@@ -107,7 +107,7 @@ impl Worker<'_> {
     async fn claim(&self) -> Option<Arc<ClaimedNotice>> {
         let (answer, claimed) = oneshot::channel();
         self.claims.send(answer).await.ok()?;
-        claimed.await.ok()
+        claimed.await.ok().map(Arc::new)
     }
 
     /// A notice whose every attempt ended with the end of its worker is given up before it ends one more.

@@ -55,6 +55,10 @@ async fn time_passes(office: &Office) {
         .await;
 }
 
+async fn leases_end(office: &Office) {
+    office.sql("UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second'").await;
+}
+
 fn tessa() -> Actor {
     Actor { os_user: "tester".into(), person: "Tessa".into() }
 }
@@ -287,13 +291,13 @@ async fn died_in_flight(office: &Office) -> ClaimedNotice {
     let mut connection = office.shell.pool.acquire().await.unwrap();
     let claimed = record::claim(&mut connection, &[attempt], token, 150, &[]).await.unwrap().remove(0);
     let check = LastCheck { claimed: &claimed, today: day(), payments_not_before: None };
-    record::in_flight_check(&mut connection, &[check], 900, &tessa()).await.unwrap();
+    assert_eq!(record::in_flight_check(&mut connection, &[check], 900).await.unwrap(), [true]);
     claimed
 }
 
 /// The time for an answer is over, and another daemon has noticed.
 async fn swept(office: &Office) {
-    office.sql("UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second'").await;
+    leases_end(office).await;
     let mut transaction = office.shell.pool.begin().await.unwrap();
     assert_eq!(record::sweep(&mut transaction, &tessa()).await.unwrap(), 1);
     transaction.commit().await.unwrap();
@@ -514,8 +518,12 @@ async fn p16_an_acceptance_that_the_database_is_not_there_to_hear_is_kept_until_
     let (done, ()) = tokio::join!(daemon::dispatch(&office.shell, &transport, &stop), gone);
     assert!(done.is_err());
     assert_eq!(office.smtp.received().len(), 1, "nothing more is claimed meanwhile");
-    assert_eq!(notices(&office).await, ["in_flight 0", "queued 0"]);
+    // The second was claimed ahead, and nobody was there to hear that it is let go.
+    assert_eq!(notices(&office).await, ["in_flight 0", "claimed 0"]);
     database_comes_back(&office).await;
+    assert_eq!(office.deliver().await.accepted, 0);
+    assert_eq!(notices(&office).await, ["accepted 1", "claimed 0"]);
+    leases_end(&office).await;
     assert_eq!(office.deliver().await.accepted, 1);
     assert_eq!(notices(&office).await, ["accepted 1", "accepted 1"]);
     assert_eq!(office.smtp.received().len(), 2);
@@ -781,10 +789,150 @@ async fn p01_who_dies_after_the_claim_costs_one_try_and_nothing_more() {
     assert_eq!(record::claim(&mut connection, &[attempt], token, 150, &[]).await.unwrap().len(), 1);
     drop(connection);
     assert_eq!(office.deliver().await, Dispatched::default(), "the lease still runs");
-    office.sql("UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second'").await;
+    leases_end(&office).await;
     assert_eq!(office.deliver().await.accepted, 1);
     assert_eq!(notices(&office).await, ["accepted 2"]);
     assert_eq!(office.smtp.received().len(), 1);
+    office.verified().await;
+}
+
+/// So many were claimed for sessions that had not asked yet, by a worker that died.
+async fn died_with_claims_ahead(office: &Office, count: usize) -> Vec<ClaimedNotice> {
+    let attempts: Vec<_> = (0..count).map(|_| office.shell.clock.new_id()).collect();
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let claimed = record::claim_ahead(&mut connection, &attempts, office.shell.clock.new_id(), 150).await.unwrap();
+    assert_eq!(claimed.len(), count);
+    claimed
+}
+
+#[tokio::test]
+async fn p01_what_was_claimed_ahead_by_who_died_waits_for_its_lease_and_costs_no_try() {
+    let office = queued(2).await;
+    died_with_claims_ahead(&office, 2).await;
+    assert_eq!(office.count("dunning.attempt").await, 0);
+    assert_eq!(office.deliver().await, Dispatched::default(), "the lease still runs");
+    leases_end(&office).await;
+    assert_eq!(office.deliver().await.accepted, 2);
+    assert_eq!(notices(&office).await, ["accepted 1", "accepted 1"]);
+    assert_eq!(office.smtp.received().len(), 2);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p01_what_a_crash_has_taken_once_is_claimed_for_a_session_only_so_that_the_next_crash_counts() {
+    let office = queued(1).await;
+    died_with_claims_ahead(&office, 1).await;
+    leases_end(&office).await;
+    let ids = || [office.shell.clock.new_id()];
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let token = office.shell.clock.new_id();
+    assert_eq!(record::claim_ahead(&mut connection, &ids(), token, 150).await.unwrap().len(), 0);
+    for tries in 0..3 {
+        let claimed = record::claim(&mut connection, &ids(), token, 150, &[]).await.unwrap();
+        assert_eq!(claimed[0].tries, tries);
+        leases_end(&office).await;
+    }
+}
+
+#[tokio::test]
+async fn p10_a_refusal_of_a_notice_that_was_claimed_ahead_is_settled_from_the_journal() {
+    let office = queued(1).await;
+    let claimed = died_with_claims_ahead(&office, 1).await.remove(0);
+    let (attempt, notice, token) = (claimed.attempt, claimed.notice, claimed.token);
+    let reply = Some(model::Reply { code: 550, text: "5.1.1 unknown".into() });
+    let (phase, fault) = (model::Phase::RcptTo, Fault::Recipient);
+    let outcome = Outcome::Refused { phase, reply, detail: String::new(), fault };
+    let journal = Journal::open(office.state.path()).unwrap();
+    journal.note(Ending { attempt, notice, token, at: office.shell.clock.wall(), outcome }).unwrap();
+    drop(journal);
+    assert_eq!(office.deliver().await, Dispatched::default());
+    assert_eq!(notices(&office).await, ["refused 1"]);
+    assert_eq!(
+        office.lines("SELECT concat_ws(' ', attempt_id, number, outcome) FROM dunning.attempt").await,
+        [format!("{attempt} 1 refused")]
+    );
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p24_what_was_claimed_ahead_is_let_go_as_soon_as_the_daemon_is_asked_to_stop() {
+    let office = queued(30).await;
+    office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_secs(2)));
+    let transport = daemon::transport(&office.shell.live().config.service.mail).unwrap();
+    let stop = CancellationToken::new();
+    let stopping = async {
+        let claimed = "dunning.notice WHERE state = 'claimed'";
+        while office.smtp.received().is_empty() || office.count(claimed).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+        while office.count(claimed).await > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(office.count("dunning.notice WHERE state = 'in_flight'").await, 1, "the letter on the wire goes on");
+    };
+    let (done, ()) = tokio::join!(daemon::dispatch(&office.shell, &transport, &stop), stopping);
+    assert_eq!(done.unwrap(), Dispatched { accepted: 1, ..Dispatched::default() });
+    let states = office.lines("SELECT concat_ws(' ', state, tries, lease_token) FROM dunning.notice").await;
+    assert_eq!(states.iter().filter(|one| *one == "queued 0").count(), 29, "{states:?}");
+    assert_eq!(office.count("dunning.attempt").await, 1);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p02_what_was_claimed_ahead_is_let_go_when_the_relay_fails() {
+    for reply in [Reply::code(452, "4.3.1 insufficient system storage"), Reply::close()] {
+        let office = queued(30).await;
+        let greylisted = Reply::code(451, "4.7.1 greylisted");
+        // One goes, so that others are claimed ahead.
+        office.smtp.on(Phase::MailFrom, reply);
+        office.smtp.on_nth(Phase::MailFrom, 1, Reply::code(250, "2.1.0 Ok"));
+        office.smtp.on_nth(Phase::MailFrom, 2, Reply::code(250, "2.1.0 Ok"));
+        office.smtp.on_nth(Phase::RcptTo, 2, greylisted);
+        assert_eq!(office.deliver().await, Dispatched { accepted: 1, deferred: 4, ..Dispatched::default() });
+        let states =
+            "SELECT concat_ws(' ', count(*), state, tries) FROM dunning.notice GROUP BY state, tries ORDER BY 1";
+        assert_eq!(office.lines(states).await, ["1 accepted 1", "1 deferred 1", "25 queued 0", "3 deferred 0"]);
+        assert_eq!(office.count("dunning.attempt").await, 5);
+        time_passes(&office).await;
+        office.smtp.on(Phase::MailFrom, Reply::code(250, "2.1.0 Ok"));
+        assert_eq!(office.deliver().await.accepted, 29);
+        office.verified().await;
+    }
+}
+
+#[tokio::test]
+async fn p11_a_session_that_waits_for_its_relay_keeps_no_others_letters() {
+    let office = queued_with(20, Setup::default().with("MAIL__CONNECTIONS", "2")).await;
+    office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_secs(3)));
+    let others = async {
+        while office.count("dunning.notice WHERE state = 'accepted'").await < 19 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(office.count("dunning.notice WHERE state = 'in_flight'").await, 1);
+    };
+    let (done, ()) = tokio::join!(office.deliver(), others);
+    assert_eq!(done.accepted, 20);
+}
+
+#[tokio::test]
+async fn p11_what_was_claimed_ahead_is_let_go_when_every_session_waits() {
+    let office = queued(20).await;
+    office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_secs(8)));
+    let others = async {
+        let claimed = "dunning.notice WHERE state = 'claimed'";
+        while office.count(claimed).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        while office.count(claimed).await > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(office.count("dunning.notice WHERE state = 'in_flight'").await, 1);
+        assert_eq!(deliver(&office.second_shell().await).await.accepted, 19, "another daemon has them");
+    };
+    let (done, ()) = tokio::join!(office.deliver(), others);
+    assert_eq!(done.accepted, 1);
+    assert_eq!(office.count("dunning.notice WHERE state = 'accepted' AND tries = 1").await, 20);
     office.verified().await;
 }
 
