@@ -1,6 +1,6 @@
 //! Notices: planned with frozen content, released, and as people see them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -52,7 +52,7 @@ pub(super) async fn plan(
         facts.insert(planned.notice, planned_facts(run, planned, &demanded, &totals));
         notices.push(one.decision.account.as_str(), planned, &totals);
         messages.push(planned, one.snapshot);
-        items.push(planned.notice, demanded);
+        items.push(planned, one.snapshot, demanded);
     }
     if !facts.is_empty() {
         notices.insert(connection, run).await?;
@@ -206,12 +206,22 @@ struct Items {
     stages: Vec<String>,
     currencies: Vec<String>,
     amounts: Vec<Decimal>,
+    bank_accounts: Vec<Option<String>>,
+    /// The item itself names its bank account.
+    of_items: Vec<bool>,
 }
 
 impl Items {
-    fn push(&mut self, notice: Uuid, demanded: Vec<(String, String, String, Decimal)>) {
+    fn push(&mut self, planned: &Planned, snapshot: &Snapshot, demanded: Vec<(String, String, String, Decimal)>) {
+        let requisites = &planned.contacting.requisites;
+        let payees: BTreeMap<&str, &str> =
+            requisites.iter().map(|(item, payee)| (item.as_str(), payee.account.number())).collect();
+        let own = snapshot.items.iter().filter(|item| item.requisites.is_some());
+        let own: BTreeSet<&str> = own.map(|item| item.id.as_str()).collect();
         for (item, stage, currency, to_pay) in demanded {
-            self.notices.push(notice);
+            self.notices.push(planned.notice);
+            self.bank_accounts.push(payees.get(item.as_str()).map(|number| (*number).to_owned()));
+            self.of_items.push(own.contains(item.as_str()));
             self.ids.push(item);
             self.stages.push(stage);
             self.currencies.push(currency);
@@ -221,13 +231,15 @@ impl Items {
 
     async fn insert(&self, connection: &mut PgConnection) -> Result<(), RecordError> {
         sqlx::query!(
-            "INSERT INTO dunning.notice_item (notice_id, item_id, stage, currency, to_pay)
-             SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::numeric[])",
+            "INSERT INTO dunning.notice_item (notice_id, item_id, stage, currency, to_pay, bank_account, of_item)
+             SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::numeric[], $6::text[], $7::bool[])",
             &self.notices,
             &self.ids,
             &self.stages,
             &self.currencies,
-            &self.amounts
+            &self.amounts,
+            &self.bank_accounts as _,
+            &self.of_items
         )
         .execute(connection)
         .await?;

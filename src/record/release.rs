@@ -75,20 +75,34 @@ pub async fn run_figures(
         })
     });
     let (currencies, accounts): (Vec<String>, Vec<String>) = own.iter().cloned().unzip();
+    // What was never named before in that currency, to this account or by this creditor; what an item names itself, only
+    // where that item was demanded before under another number.
     let changed = sqlx::query!(
-        r#"SELECT named.currency AS "currency!", coalesce(before.bank_account, ours.bank_account) AS "old!",
-               named.bank_account AS "new!", count(*) AS "notices!", min(n.account_id) AS "example!"
-           FROM dunning.notice n JOIN dunning.message m USING (notice_id)
-           CROSS JOIN LATERAL dunning.bank_accounts(m.letter) AS named
-           LEFT JOIN dunning.requisites before
-               ON before.creditor = n.creditor AND before.account_id = n.account_id AND before.currency = named.currency
-           LEFT JOIN unnest($2::text[], $3::text[]) AS own (currency, bank_account)
-               ON own.currency = named.currency AND own.bank_account = named.bank_account
-           LEFT JOIN dunning.requisites ours
-               ON ours.creditor = n.creditor AND ours.account_id = '' AND ours.currency = own.currency
-           WHERE n.run_id = $1 AND n.state = 'planned'
-             AND coalesce(before.bank_account, ours.bank_account) <> named.bank_account
-           GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"#,
+        r#"WITH new AS MATERIALIZED (
+               SELECT n.notice_id, n.creditor, n.account_id, i.item_id, i.currency, i.bank_account, i.of_item
+               FROM dunning.notice n JOIN dunning.notice_item i USING (notice_id)
+               WHERE n.run_id = $1 AND n.state = 'planned'
+                 AND NOT EXISTS (SELECT FROM dunning.requisites r
+                                 WHERE r.creditor = n.creditor AND r.account_id = n.account_id
+                                   AND r.currency = i.currency AND r.bank_account = i.bank_account)
+                 AND NOT EXISTS (SELECT FROM dunning.requisites r
+                                 WHERE r.creditor = n.creditor AND r.account_id = ''
+                                   AND r.currency = i.currency AND r.bank_account = i.bank_account)),
+           compared AS (
+               SELECT new.*, CASE WHEN new.of_item
+                   THEN (SELECT CASE WHEN bool_and(i.bank_account <> new.bank_account) THEN max(i.bank_account) END
+                         FROM dunning.notice_item i
+                         WHERE i.item_id = new.item_id AND i.live AND i.notice_id <> new.notice_id)
+                   ELSE (SELECT r.bank_account FROM dunning.requisites r
+                         WHERE r.creditor = new.creditor AND r.currency = new.currency
+                           AND (r.account_id = new.account_id OR r.account_id = '' AND own.currency IS NOT NULL)
+                         ORDER BY r.account_id DESC, r.since DESC LIMIT 1)
+                   END AS old
+               FROM new LEFT JOIN unnest($2::text[], $3::text[]) AS own (currency, bank_account)
+                   ON own.currency = new.currency AND own.bank_account = new.bank_account)
+           SELECT currency AS "currency!", old AS "old!", bank_account AS "new!",
+               count(DISTINCT notice_id) AS "notices!", min(account_id) AS "example!"
+           FROM compared WHERE old IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"#,
         run.run.0,
         &currencies,
         &accounts
@@ -330,21 +344,15 @@ pub(super) async fn remember_bank_accounts(
     let (currencies, accounts): (Vec<String>, Vec<String>) = own.iter().cloned().unzip();
     sqlx::query!(
         "WITH named AS (
-             SELECT n.creditor, n.account_id, b.currency, b.bank_account
-             FROM dunning.notice n JOIN dunning.message m USING (notice_id)
-             CROSS JOIN LATERAL dunning.bank_accounts(m.letter) b
-             WHERE n.notice_id = ANY ($1)),
-         kept AS (
-             SELECT DISTINCT ON (creditor, account_id, currency) * FROM named
-             UNION ALL
-             SELECT DISTINCT n.creditor, '', n.currency, n.bank_account FROM named n
-             JOIN unnest($2::text[], $3::text[]) AS own (currency, bank_account)
-                 ON own.currency = n.currency AND own.bank_account = n.bank_account)
-         INSERT INTO dunning.requisites AS r (creditor, account_id, currency, bank_account)
-         SELECT creditor, account_id, currency, bank_account FROM kept
-         ON CONFLICT (creditor, account_id, currency)
-             DO UPDATE SET bank_account = excluded.bank_account, since = clock_timestamp()
-             WHERE r.bank_account <> excluded.bank_account",
+             SELECT DISTINCT n.creditor, n.account_id, i.currency, i.bank_account, i.of_item
+             FROM dunning.notice n JOIN dunning.notice_item i USING (notice_id)
+             WHERE n.notice_id = ANY ($1) AND i.bank_account IS NOT NULL)
+         INSERT INTO dunning.requisites (creditor, account_id, currency, bank_account)
+         SELECT creditor, account_id, currency, bank_account FROM named WHERE NOT of_item
+         UNION
+         SELECT creditor, '', currency, bank_account FROM named
+         JOIN unnest($2::text[], $3::text[]) AS own (currency, bank_account) USING (currency, bank_account)
+         ON CONFLICT DO NOTHING",
         notices,
         &currencies,
         &accounts

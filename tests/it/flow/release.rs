@@ -358,8 +358,92 @@ async fn a_changed_bank_account_holds_the_next_run_and_shows_old_and_new() {
     let why = &released.braked[0].why;
     assert!(why.contains(new) && why.contains(&old) && why.contains("A01"), "{why}");
     approve(&mut office, &Which::Run(run.run.unwrap().0)).await.unwrap();
-    let kept = office.lines("SELECT bank_account FROM dunning.requisites WHERE account_id = 'A01'").await;
-    assert_eq!(kept, [new]);
+    let kept = "SELECT bank_account FROM dunning.requisites WHERE account_id = 'A01' ORDER BY since";
+    assert_eq!(office.lines(kept).await, [old.as_str(), new]);
+}
+
+/// Three numbers with valid check digits.
+const IBANS: [&str; 3] = ["PL61109010140000071219812874", "PL27114020040000300201355387", "GB29NWBK60161331926819"];
+
+/// That item, or account, has a bank account of its own.
+async fn is_paid_to(office: &Office, relation: &str, id: &str, iban: &str) {
+    office
+        .sql(format!(
+            "UPDATE ledger.{relation} SET requisites = '{{\"holder\": \"Tre Aquiloni\", \"iban\": \"{iban}\"}}'
+             WHERE {relation}_id = '{id}'"
+        ))
+        .await;
+}
+
+/// One account with two items, each paid to a number of its own, that were demanded on the first day.
+async fn two_payees() -> Office {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    office.invoice("I02", "A01", 6, "200.00 EUR").await;
+    is_paid_to(&office, "item", "I01", IBANS[0]).await;
+    is_paid_to(&office, "item", "I02", IBANS[1]).await;
+    assert_eq!(office.scan().await.queued, 1);
+    assert_eq!(office.deliver().await.accepted, 1);
+    office
+}
+
+#[tokio::test]
+async fn a_letter_with_one_of_two_payees_left_is_no_change_of_a_bank_account() {
+    let mut office = two_payees().await;
+    office.sql("UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-11' WHERE item_id = 'I01'").await;
+    office.go_to(day_plus(9)).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.queued), (ReleaseState::Released, 1));
+}
+
+#[tokio::test]
+async fn an_item_that_is_paid_to_another_number_than_before_holds_the_run() {
+    let mut office = two_payees().await;
+    is_paid_to(&office, "item", "I02", IBANS[2]).await;
+    office.go_to(day_plus(9)).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.braked[0].brake), (ReleaseState::Held, BrakeCode::BankAccount));
+    let why = &released.braked[0].why;
+    assert!(why.contains(&format!("the bank account {} instead of {}", IBANS[2], IBANS[1])), "{why}");
+}
+
+#[tokio::test]
+async fn a_new_item_with_a_number_of_its_own_is_no_change_but_an_old_one_that_gets_one_is() {
+    let mut office = Office::new().await;
+    office.accounts(2).await;
+    office.scan().await;
+    office.deliver().await;
+    office.invoice("I99", "A01", -3, "100.00 EUR").await;
+    is_paid_to(&office, "item", "I99", IBANS[0]).await;
+    office.go_to(day_plus(9)).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.queued), (ReleaseState::Released, 2));
+    office.deliver().await;
+    is_paid_to(&office, "item", "I02", IBANS[1]).await;
+    office.go_to(day_plus(23)).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.braked.len()), (ReleaseState::Held, 1));
+    assert!(released.braked[0].why.contains(IBANS[1]) && released.braked[0].why.contains("A02"));
+}
+
+#[tokio::test]
+async fn a_new_number_of_the_creditor_is_approved_once_and_not_again_for_every_account() {
+    let mut office = Office::new().await;
+    office.accounts(1).await;
+    office.account("B01", "it", "conti@b01.test").await;
+    office.invoice("J01", "B01", 4, "100.00 EUR").await;
+    office.scan().await;
+    office.deliver().await;
+    office.go_to(day_plus(1)).await;
+    office.scan().await;
+    office.deliver().await;
+    office.bank_account_was("OLD").await;
+    office.go_to(day_plus(9)).await;
+    assert_eq!(office.scan().await.released.unwrap().state, ReleaseState::Held);
+    approve(&mut office, &Which::All).await.unwrap();
+    office.go_to(day_plus(10)).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.queued), (ReleaseState::Released, 1));
 }
 
 #[tokio::test]
