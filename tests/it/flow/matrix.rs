@@ -890,7 +890,8 @@ async fn p02_what_was_claimed_ahead_is_let_go_when_the_relay_fails() {
         office.smtp.on_nth(Phase::MailFrom, 2, Reply::code(250, "2.1.0 Ok"));
         office.smtp.on_nth(Phase::RcptTo, 2, greylisted);
         assert_eq!(office.deliver().await, Dispatched { accepted: 1, deferred: 4, ..Dispatched::default() });
-        let states = "SELECT concat_ws(' ', count(*), state, tries) FROM dunning.notice GROUP BY state, tries ORDER BY 1";
+        let states =
+            "SELECT concat_ws(' ', count(*), state, tries) FROM dunning.notice GROUP BY state, tries ORDER BY 1";
         assert_eq!(office.lines(states).await, ["1 accepted 1", "1 deferred 1", "25 queued 0", "3 deferred 0"]);
         assert_eq!(office.count("dunning.attempt").await, 5);
         time_passes(&office).await;
@@ -920,7 +921,7 @@ async fn p11_what_was_claimed_ahead_is_let_go_when_every_session_waits() {
     office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_secs(8)));
     let others = async {
         let claimed = "dunning.notice WHERE state = 'claimed'";
-        while office.count(claimed).await == 0 {
+        while office.smtp.received().is_empty() || office.count(claimed).await == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         while office.count(claimed).await > 0 {
