@@ -36,7 +36,10 @@ pub(super) enum Command {
     /// Show the main job in a world of its own: private database, made-up accounts, a mail server
     Demo(DemoArgs),
     /// Write a commented configuration with its templates into a new folder
-    Init { directory: PathBuf },
+    Init {
+        /// A new or empty folder
+        directory: PathBuf,
+    },
     /// Create the schema or bring it up to date
     Migrate,
     /// Check configuration and templates; shows every finding at once
@@ -94,7 +97,7 @@ pub(super) enum Command {
     Mode(ModeArgs),
     /// Say that this database may send from this machine, although it is a copy or has moved
     Adopt(ReasonArgs),
-    /// Fill the built-in ledger
+    /// Fill the built-in ledger, or bring in stages that were reached elsewhere
     Import {
         #[command(subcommand)]
         command: ImportCommand,
@@ -126,7 +129,10 @@ pub(super) enum Command {
     /// Keep everything about an account, whoever asks to have it erased; or end that
     LegalHold(LegalHoldArgs),
     /// Print a completion script for a shell
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Print the manual page
     Man,
 }
@@ -167,7 +173,7 @@ pub(super) struct ScanArgs {
     pub(super) deliver: bool,
     #[command(flatten)]
     pub(super) accept: AcceptArgs,
-    /// See the ledger as it stood on that day, and be that day
+    /// See the ledger as it stood on that day, and be that day; in production only with --dry-run
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(super) as_of: Option<NaiveDate>,
     /// Only this creditor
@@ -183,6 +189,7 @@ pub(super) struct ScanArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
+    /// The account's id in the ledger
     pub(super) account: String,
     /// See the ledger as it stood on that day, and be that day
     #[arg(long, value_name = "YYYY-MM-DD", conflicts_with = "on")]
@@ -212,7 +219,7 @@ pub(super) struct SimulateArgs {
     /// Only this creditor
     #[arg(long)]
     pub(super) creditor: Option<String>,
-    /// Count contacts about items that were paid so many days later anyway
+    /// Count a contact as not needed when an item that it demands was paid in full within so many days after it
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     pub(super) paid_within: u32,
     /// Rows of the table and of the CSV
@@ -261,6 +268,7 @@ pub(super) enum TemplateCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct LadderArgs {
+    /// The account's id in the ledger
     pub(super) account: String,
     /// A ladder of today's policy; the same name takes the stages that it has today
     #[arg(long, value_name = "NAME")]
@@ -274,7 +282,7 @@ pub(super) struct LadderArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ReasonArgs {
-    /// Kept in the log for ever; no names of debtors' people
+    /// Why; kept in the log for ever, so no names of debtors' people
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) reason: String,
     /// Who decided it [default: your login name]
@@ -309,6 +317,7 @@ pub(super) struct TaskListArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TaskShowArgs {
+    /// The task's number, as `dunningd task list` names it
     #[arg(value_name = "NUMBER")]
     pub(super) task: i64,
     /// See the ledger as it stood on that day
@@ -318,12 +327,14 @@ pub(super) struct TaskShowArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TaskDoneArgs {
+    /// The task's number, as `dunningd task list` names it
     #[arg(value_name = "NUMBER")]
     pub(super) task: i64,
     /// The day on which it was done [default: today]
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(super) on: Option<NaiveDate>,
-    /// What came of the call; a promise or a dispute is recorded by its own command as well
+    /// What came of the call; a promise or a cause (a dispute is one) is recorded by
+    /// its own command as well
     #[arg(long, value_parser = codes(CallOutcome::ALL, CallOutcome::as_str, CallOutcome::parse))]
     pub(super) outcome: Option<CallOutcome>,
     /// What was said in the call; kept apart from the log, so that it can be erased
@@ -332,7 +343,7 @@ pub(super) struct TaskDoneArgs {
     /// Whom the account was handed over to; kept in the log for ever
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) to: Option<String>,
-    /// Kept in the log for ever; no names of debtors' people
+    /// Why; kept in the log for ever, so no names of debtors' people
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) reason: Option<String>,
     /// Who did it [default: your login name]
@@ -342,6 +353,7 @@ pub(super) struct TaskDoneArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TaskDropArgs {
+    /// The task's number, as `dunningd task list` names it
     #[arg(value_name = "NUMBER")]
     pub(super) task: i64,
     #[command(flatten)]
@@ -353,7 +365,10 @@ pub(super) enum OutboxCommand {
     /// List every notice that is not at its end
     List,
     /// Show a notice: its text, what it demands of whom, each attempt, and what the relay answered
-    Show { notice: uuid::Uuid },
+    Show {
+        /// The notice's id, as `dunningd outbox list` names it
+        notice: uuid::Uuid,
+    },
     /// Let notices go out that wait for a person: these items, this stage, up to this amount
     Approve(WhichArgs),
     /// Keep notices from going out; the next scan decides again
@@ -383,7 +398,7 @@ pub(super) struct ModeArgs {
     /// Change it to this one
     #[arg(value_parser = codes(Mode::ALL, Mode::as_str, Mode::parse), requires = "reason")]
     pub(super) to: Option<Mode>,
-    /// Kept in the log for ever; no names of debtors' people
+    /// Why; kept in the log for ever, so no names of debtors' people
     #[arg(long, requires = "to", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) reason: Option<String>,
     /// Who decided it [default: your login name]
@@ -394,7 +409,7 @@ pub(super) struct ModeArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct ResolveWhat {
-    /// It did arrive: the stage counts as of the day of the attempt
+    /// It did go out: the stage counts as of the day of the attempt
     #[arg(long)]
     pub(super) accepted: bool,
     /// It did not go out: the stage may be sent again
@@ -404,6 +419,7 @@ pub(super) struct ResolveWhat {
 
 #[derive(Debug, Args)]
 pub(super) struct ResolveArgs {
+    /// The notice's id, as `dunningd outbox list` names it
     pub(super) notice: uuid::Uuid,
     #[command(flatten)]
     pub(super) what: ResolveWhat,
@@ -421,6 +437,7 @@ pub(super) enum ImportCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
+    /// The CSV file
     pub(super) file: PathBuf,
     /// A profile's name (a file in profiles/ of the configuration) or a path
     #[arg(long)]
@@ -497,13 +514,14 @@ pub(super) struct LogKeygenArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct LogAnchorArgs {
-    /// Write the checkpoint into a new file instead
+    /// Write the checkpoint into a new file instead of printing it
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct LogProveArgs {
+    /// The account's id in the ledger
     pub(super) account: String,
     /// A new file for the proof
     #[arg(long, value_name = "FILE")]
@@ -515,6 +533,7 @@ pub(super) struct LogProveArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DossierArgs {
+    /// The account's id in the ledger
     pub(super) account: String,
     /// A new zip file
     #[arg(long, value_name = "FILE")]
@@ -523,6 +542,7 @@ pub(super) struct DossierArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct EraseArgs {
+    /// The account's id in the ledger
     pub(super) account: String,
     /// The provision that asks for it; kept in the log for ever
     #[arg(long, value_name = "TEXT", default_value = "GDPR art. 17(1)",
@@ -534,6 +554,7 @@ pub(super) struct EraseArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct LegalHoldArgs {
+    /// The account's id in the ledger
     pub(super) account: String,
     /// It ends
     #[arg(long)]

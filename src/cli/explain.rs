@@ -145,7 +145,7 @@ fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], not
     for check in &decision.checks {
         let location = check.location.as_ref().map_or(String::new(), |at| format!("  [{at}]"));
         // A passed question is named by what it is about; a failed one by its reason code.
-        let (mark, name) = if check.passed { ("ok", about(&check.rule)) } else { ("no", check.rule.as_str()) };
+        let (mark, name) = if check.passed { ("ok", about(&check.rule)) } else { ("no", &*check.rule) };
         let _ = writeln!(out, "  {mark}  {name:<26} {}{location}", check.inputs);
     }
     items(&mut out, decision);

@@ -73,6 +73,9 @@ pub(super) async fn import(cli: &Cli, args: &ImportArgs) -> Result<Exit, Failure
             ),
         )
         .with(&report)),
+        Err(ImportError::Structure(error)) => {
+            Err(Failure::new(Exit::FINDINGS, format!("{}: {error}; nothing was imported", args.file.display())))
+        }
         Err(error) => Err(import_failure(error)),
     }
 }

@@ -198,7 +198,12 @@ pub(super) async fn verify(cli: &Cli, args: &LogVerifyArgs) -> Result<Exit, Fail
     if cli.json {
         let mut value = serde_json::to_value(&report).unwrap_or_default();
         value["added"] = growth.into();
-        value["signatures_checked_with"] = if keys.is_empty() { "the key that came along" } else { "--key" }.into();
+        value["signatures_checked_with"] = match (keys.is_empty(), report.checkpoints) {
+            (true, 0) => None,
+            (true, _) => Some("the key that came along"),
+            (false, _) => Some("--key"),
+        }
+        .into();
         say!("{value}");
     } else {
         say_part!("{}", human_report(&report, &keys, args.from.is_some() && kept.is_empty()));
@@ -243,6 +248,9 @@ fn human_report(report: &Report, keys: &[VerifierKey], alone: bool) -> String {
         }
     }
     if alone && report.log.is_some() {
+        if report.checkpoints == 0 {
+            let _ = writeln!(out, "There is no checkpoint, so there was no signature to check.");
+        }
         let _ = writeln!(
             out,
             "That nothing was cut off at the end shows in the head: compare it with one that you kept{}.",

@@ -118,7 +118,7 @@ pub(super) fn why_line(decision: &Decision) -> String {
             }
         }
         Verdict::No { code, next_date } => {
-            let inputs = decision.checks.last().map_or("", |check| check.inputs.as_str());
+            let inputs = decision.checks.last().map_or("", |check| &*check.inputs);
             let _ = write!(line, "{}: {inputs}", code.as_str());
             if let Some(day) = next_date {
                 let _ = write!(line, "; next date {day}");

@@ -2,6 +2,7 @@
 //! decision.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::findings::FindingCode;
 use super::section::{Field, Notes, Section};
@@ -18,14 +19,14 @@ const CALL_LAPSES_AFTER: u32 = 5;
 const CALL_ATTEMPTS: u32 = 3;
 
 /// Reads every ladder. `default` must be among them.
-pub(super) fn read(section: Option<Section<'_>>, root: &Section<'_>) -> BTreeMap<LadderName, Ladder> {
+pub(super) fn read(section: Option<Section<'_>>, root: &Section<'_>) -> BTreeMap<LadderName, Arc<Ladder>> {
     let mut ladders = BTreeMap::new();
     let mut names = Vec::new();
     let at = section.as_ref().map_or(root.origin(), Section::origin);
     for field in section.map(Section::rest).unwrap_or_default() {
         names.push(field.key);
         if let Some(ladder) = read_ladder(&field) {
-            ladders.insert(ladder.name.clone(), ladder);
+            ladders.insert(ladder.name.clone(), Arc::new(ladder));
         }
     }
     if !names.contains(&"default") {
@@ -48,7 +49,7 @@ fn read_ladder(field: &Field<'_>) -> Option<Ladder> {
     let read: Vec<ReadStage<'_>> = section.sections("stage").into_iter().filter_map(read_stage).collect();
     section.close();
 
-    let mut seen: BTreeMap<&StageName, String> = BTreeMap::new();
+    let mut seen: BTreeMap<&StageName, Arc<str>> = BTreeMap::new();
     for ReadStage { stage, name_at, .. } in &read {
         if let Some(first) = seen.get(&stage.name) {
             let message = format!("a stage `{}` exists already ({first}): give each stage its own name", stage.name);
@@ -186,7 +187,7 @@ fn read_stage(mut section: Section<'_>) -> Option<ReadStage<'_>> {
         demands: demands.unwrap_or(if from_final { Demands::Reached } else { Demands::AllOverdue }),
         when,
         on_unknown: on_unknown.unwrap_or(usual),
-        location,
+        location: location.into(),
     };
     Some(ReadStage { stage, name_at, days_at })
 }

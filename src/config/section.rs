@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
@@ -76,7 +77,7 @@ impl<'a> Section<'a> {
 
     /// Where each key inside stands, by its dotted name: `minimum.EUR` at `policy.toml:12`. The entries of a list of
     /// sections are numbered from 0; the list itself stands where its first entry does.
-    pub(super) fn locations(&self) -> BTreeMap<String, String> {
+    pub(super) fn locations(&self) -> BTreeMap<String, Arc<str>> {
         let mut locations = BTreeMap::new();
         locate(self.table, &self.path, self.notes.sources, &mut locations);
         locations
@@ -230,17 +231,17 @@ fn variables_in<'a>(entry: &'a Entry, names: &mut Vec<&'a str>) {
     }
 }
 
-fn locate(table: &Table, path: &str, sources: &[Source], locations: &mut BTreeMap<String, String>) {
+fn locate(table: &Table, path: &str, sources: &[Source], locations: &mut BTreeMap<String, Arc<str>>) {
     for (key, entry) in &table.entries {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        locations.insert(path.clone(), entry.key_at.location(sources));
+        locations.insert(path.clone(), entry.key_at.location(sources).into());
         match &entry.node.value {
             Value::Table(inner) => locate(inner, &path, sources, locations),
             Value::List(nodes) => {
                 for (n, node) in nodes.iter().enumerate() {
                     if let Value::Table(inner) = &node.value {
                         let path = format!("{path}.{n}");
-                        locations.insert(path.clone(), node.at.location(sources));
+                        locations.insert(path.clone(), node.at.location(sources).into());
                         locate(inner, &path, sources, locations);
                     }
                 }

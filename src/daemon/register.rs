@@ -1,5 +1,7 @@
 //! What people record, where it depends on what a scan would see.
 
+use std::sync::Arc;
+
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -74,8 +76,8 @@ pub async fn waive(
 #[derive(Debug, Clone, Serialize)]
 pub struct LadderMove {
     pub opened_on: NaiveDate,
-    pub from: Ladder,
-    pub to: Ladder,
+    pub from: Arc<Ladder>,
+    pub to: Arc<Ladder>,
     /// What is decided today on the one ladder, and on the other.
     pub before: Decision,
     pub after: Decision,
@@ -99,16 +101,16 @@ pub async fn ladder_move(shell: &Shell, account: &AccountId, to: &LadderName) ->
     // Where a stage stands in the file is no difference.
     let unplaced = |ladder: &Ladder| {
         let mut ladder = ladder.clone();
-        ladder.stages.iter_mut().for_each(|stage| stage.location.clear());
+        ladder.stages.iter_mut().for_each(|stage| stage.location = "".into());
         ladder
     };
     if unplaced(&case.ladder) == unplaced(ladder) {
         return Err(RegisterError::ClimbsAlready { account: account.to_string(), name: to.clone() }.into());
     }
     let opened_on = case.opened_on;
-    let from = std::mem::replace(&mut case.ladder, ladder.clone());
+    let from = std::mem::replace(&mut case.ladder, Arc::clone(ladder));
     let after = decide(policy, &snapshot, before.business_date);
-    Ok(LadderMove { opened_on, from, to: ladder.clone(), before, after })
+    Ok(LadderMove { opened_on, from, to: Arc::clone(ladder), before, after })
 }
 
 /// Moves the account's open case, as [`ladder_move`] said.

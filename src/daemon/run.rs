@@ -6,6 +6,8 @@ mod letters;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
@@ -44,7 +46,7 @@ struct Concluded {
     decision: Decision,
     planned: Option<Planned>,
     /// The ladder of the case that opens, if one does.
-    opens_on: Option<Ladder>,
+    opens_on: Option<Arc<Ladder>>,
     may_be_written_to: bool,
 }
 
@@ -516,8 +518,9 @@ struct Known<'a> {
 /// Of a mailbox, so that a run remembers all it wrote to in little memory. Two mailboxes with one hash would cost one of
 /// them a day: with 100,000 letters in a run the odds of that are below one in a thousand million.
 fn short_hash(key: &str) -> u64 {
-    let hash: [u8; 32] = Sha256::digest(key).into();
-    hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Reads the ledger page by page, as long as somebody takes the pages. Returns how long the reading alone took.

@@ -1,5 +1,8 @@
 //! Every question with its inputs and its answer, in the order in which it was asked.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use crate::model::{CalendarMissing, Check, Policy};
 
 /// The checks made so far.
@@ -15,15 +18,27 @@ impl<'a> Trail<'a> {
     }
 
     /// Notes a question; `key` is the configuration key that the rule comes from.
-    pub(super) fn note(&mut self, rule: &str, passed: bool, inputs: String, key: Option<&str>) {
-        let location = key.and_then(|key| self.policy.location(key)).map(str::to_owned);
-        self.checks.push(Check { rule: rule.to_owned(), passed, inputs, location });
+    pub(super) fn note(
+        &mut self,
+        rule: &'static str,
+        passed: bool,
+        inputs: impl Into<Cow<'static, str>>,
+        key: Option<&str>,
+    ) {
+        let location = key.and_then(|key| self.policy.location(key)).cloned();
+        self.checks.push(Check { rule: rule.into(), passed, inputs: inputs.into(), location });
     }
 
     /// Notes a question whose rule stands at a known place.
-    pub(super) fn note_at(&mut self, rule: &str, passed: bool, inputs: String, location: &str) {
-        let location = (!location.is_empty()).then(|| location.to_owned());
-        self.checks.push(Check { rule: rule.to_owned(), passed, inputs, location });
+    pub(super) fn note_at(
+        &mut self,
+        rule: &'static str,
+        passed: bool,
+        inputs: impl Into<Cow<'static, str>>,
+        location: Option<&Arc<str>>,
+    ) {
+        let location = location.filter(|location| !location.is_empty()).cloned();
+        self.checks.push(Check { rule: rule.into(), passed, inputs: inputs.into(), location });
     }
 
     /// Remembers why the question about the calendar could not be answered, for the task.

@@ -1,5 +1,6 @@
 //! The questions about an account, in their fixed order: the first that says no gives the reason code.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use chrono::{Datelike as _, Days, NaiveDate};
@@ -76,36 +77,30 @@ pub(super) fn ask(q: &Question<'_>, assessed: &mut [Assessed<'_>], trail: &mut T
 /// What stops an account whatever it owes.
 fn stops(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> Result<(), No> {
     let paused = q.snapshot.paused.as_ref();
-    gate(trail, ReasonCode::Paused, paused.is_none(), paused.map_or("nothing is paused".into(), Clone::clone), None)?;
+    gate(trail, ReasonCode::Paused, paused.is_none(), told(paused.cloned(), "nothing is paused"), None)?;
 
     let handover = q.snapshot.handover.as_ref();
-    let inputs = handover.map_or("not handed over".to_owned(), |handover| {
-        format!("handed over to {} on {}: {}", handover.to, handover.since, handover.reason)
-    });
-    gate(trail, ReasonCode::HandedOver, handover.is_none(), inputs, None)?;
+    let inputs =
+        handover.map(|handover| format!("handed over to {} on {}: {}", handover.to, handover.since, handover.reason));
+    gate(trail, ReasonCode::HandedOver, handover.is_none(), told(inputs, "not handed over"), None)?;
 
     let hold = items::account_hold(q.snapshot, q.today);
-    let inputs = match &hold {
-        None => "no hold on the account".to_owned(),
-        Some((last, reason)) => {
-            let until = last.map_or("until it is released".to_owned(), |last| format!("up to and including {last}"));
-            format!("held {until}: {reason}")
-        }
-    };
+    let inputs = hold.map(|(last, reason)| {
+        let until = last.map_or("until it is released".to_owned(), |last| format!("up to and including {last}"));
+        format!("held {until}: {reason}")
+    });
     let after = hold.and_then(|(last, _)| last).map(next_day);
-    gate(trail, ReasonCode::AccountHold, hold.is_none(), inputs, after)?;
+    gate(trail, ReasonCode::AccountHold, hold.is_none(), told(inputs, "no hold on the account"), after)?;
 
     let notices = &q.snapshot.history.notices;
     let pending = notices.iter().filter(|notice| notice.state.is_pending()).min_by_key(|notice| notice.id);
-    let inputs = pending.map_or("no notice is on its way".to_owned(), |notice| {
-        format!("notice {} ({}) is {}", notice.id, notice.stage, notice.state.as_str())
-    });
-    gate(trail, ReasonCode::NoticePending, pending.is_none(), inputs, None)?;
+    let inputs = pending.map(|notice| format!("notice {} ({}) is {}", notice.id, notice.stage, notice.state.as_str()));
+    gate(trail, ReasonCode::NoticePending, pending.is_none(), told(inputs, "no notice is on its way"), None)?;
 
     let failed = unresolved(q, assessed).min_by_key(|notice| notice.id);
-    let inputs = failed.map_or("no notice failed without being resolved".to_owned(), |notice| {
-        format!("notice {} ({}) is {} and unresolved", notice.id, notice.stage, notice.state.as_str())
-    });
+    let inputs = failed
+        .map(|notice| format!("notice {} ({}) is {} and unresolved", notice.id, notice.stage, notice.state.as_str()));
+    let inputs = told(inputs, "no notice failed without being resolved");
     gate(trail, ReasonCode::PreviousStageIncomplete, failed.is_none(), inputs, None)?;
 
     let deadline = notices
@@ -115,9 +110,8 @@ fn stops(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> 
         .filter_map(|notice| notice.respond_by)
         .filter(|deadline| *deadline >= q.today)
         .max();
-    let inputs = deadline.map_or("no deadline of a final or later notice is running".to_owned(), |deadline| {
-        format!("a final or later notice gave time up to and including {deadline}")
-    });
+    let inputs = deadline.map(|deadline| format!("a final or later notice gave time up to and including {deadline}"));
+    let inputs = told(inputs, "no deadline of a final or later notice is running");
     gate(trail, ReasonCode::DeadlineRunning, deadline.is_none(), inputs, deadline.map(next_day))
 }
 
@@ -171,7 +165,7 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
     due_dates(assessed, trail)?;
     let coming = assessed.iter().find(|one| one.code == ItemCode::Reached && !one.is_overdue());
     if let Some((position, stage)) = coming.and_then(|one| one.next_stage.as_ref()) {
-        let at = q.ladder.stages.get(*position).map_or("", |stage| stage.location.as_str());
+        let at = q.ladder.stages.get(*position).map(|stage| &stage.location);
         trail.note_at("stage_due", true, format!("nothing is overdue, and {stage} is due for what is coming due"), at);
         return Ok(());
     }
@@ -301,7 +295,7 @@ fn stage_due(
     others: Option<NaiveDate>,
     trail: &mut Trail<'_>,
 ) -> Result<(), No> {
-    let location = |position: usize| q.ladder.stages.get(position).map_or("", |stage| stage.location.as_str());
+    let location = |position: usize| q.ladder.stages.get(position).map(|stage| &stage.location);
     for passed in q.passed_over {
         trail.note_at("stage_applies", false, passed.why.clone(), location(passed.position));
     }
@@ -323,7 +317,7 @@ fn stage_due(
         ReasonCode::LadderExhausted
     };
     let rule = if due { "stage_due" } else { code.as_str() };
-    trail.note_at(rule, due, inputs, earliest.map_or("", |(_, _, (position, _), _)| location(*position)));
+    trail.note_at(rule, due, inputs, earliest.and_then(|(_, _, (position, _), _)| location(*position)));
     if due {
         return Ok(());
     }
@@ -518,11 +512,16 @@ fn out_summary(out: &[&Assessed<'_>]) -> String {
     if out.is_empty() { "no item is out".to_owned() } else { out.join(", ") }
 }
 
+/// The inputs where there is something to tell, else what is said of all others.
+fn told(inputs: Option<String>, otherwise: &'static str) -> Cow<'static, str> {
+    inputs.map_or(Cow::Borrowed(otherwise), Cow::Owned)
+}
+
 fn gate(
     trail: &mut Trail<'_>,
     code: ReasonCode,
     passed: bool,
-    inputs: String,
+    inputs: impl Into<Cow<'static, str>>,
     next_date: Option<NaiveDate>,
 ) -> Result<(), No> {
     trail.note(code.as_str(), passed, inputs, None);

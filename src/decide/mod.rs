@@ -23,6 +23,8 @@ mod register;
 mod remedies;
 mod tasks;
 
+use std::sync::Arc;
+
 use chrono::NaiveDate;
 
 use crate::model::{CaseChange, Decision, Ladder, Policy, Snapshot, Verdict};
@@ -43,7 +45,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
     let snapshot = &*register::seen(policy, snapshot, today);
     let mut ladder = ladder_of(policy, snapshot);
     if snapshot.items.iter().any(|item| item.part_of_plan.is_some()) {
-        ladder.stages.extend(register::plan_stage());
+        Arc::make_mut(&mut ladder).stages.extend(register::plan_stage());
     }
     let plans = register::plan_standings(snapshot, today);
     let promises = promises::standings(snapshot, today);
@@ -95,10 +97,10 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
 
 /// The ladder an account climbs: the one its open case started with, else the one the policy has for it today.
 #[must_use]
-pub fn ladder_of(policy: &Policy, snapshot: &Snapshot) -> Ladder {
+pub fn ladder_of(policy: &Policy, snapshot: &Snapshot) -> Arc<Ladder> {
     let pinned = snapshot.case.as_ref().map(|case| &case.ladder);
-    pinned
-        .or_else(|| policy.ladder(snapshot.account.ladder.as_ref()))
-        .cloned()
-        .unwrap_or_else(|| Ladder { name: snapshot.account.ladder.clone().unwrap_or_default(), stages: Vec::new() })
+    let ladder = pinned.or_else(|| policy.ladder(snapshot.account.ladder.as_ref()));
+    ladder.cloned().unwrap_or_else(|| {
+        Arc::new(Ladder { name: snapshot.account.ladder.clone().unwrap_or_default(), stages: Vec::new() })
+    })
 }

@@ -86,7 +86,7 @@ pub(super) fn write_to(
         "contact",
         true,
         format!("stage {}, anchor item {anchor}, {} demanded", stage.name, counted(demanded.len(), "item")),
-        &stage.location,
+        Some(&stage.location),
     );
     let accepted = || q.snapshot.history.notices.iter().filter(|notice| notice.state.completes_stage());
     let opened_on = q.snapshot.case.as_ref().map(|case| case.opened_on);

@@ -117,7 +117,7 @@ pub(super) fn plan_stage() -> Option<Stage> {
         demands: Demands::Reached,
         when: StageCondition::default(),
         on_unknown: OnUnknown::Review,
-        location: String::new(),
+        location: "".into(),
     })
 }
 

@@ -488,7 +488,7 @@ fn bad_data(problem: Option<&str>, currency: Currency) -> String {
 
 /// ` (policy.toml:12)`, or nothing when the key is not given.
 fn at(q: &Question<'_>, key: &str) -> String {
-    q.policy.location(key).map_or(String::new(), in_brackets)
+    q.policy.location(key).map_or(String::new(), |location| in_brackets(location))
 }
 
 fn in_brackets(location: &str) -> String {

@@ -134,7 +134,7 @@ impl Cursor {
         loop {
             self.fill(connection).await?;
             let Some(row) = self.rows.front() else { return Ok(taken) };
-            match row.try_get::<&str, _>(self.account_at)?.as_bytes().cmp(account.as_bytes()) {
+            match row.try_get_unchecked::<&str, _>(self.account_at)?.as_bytes().cmp(account.as_bytes()) {
                 std::cmp::Ordering::Greater => return Ok(taken),
                 std::cmp::Ordering::Equal => taken.extend(self.rows.pop_front()),
                 std::cmp::Ordering::Less => drop(self.rows.pop_front()),
@@ -213,9 +213,7 @@ const ONE_ACCOUNT: &str = "($2::date IS NULL OR true) AND ($3::text IS NULL OR a
 
 /// The accounts, each with the items that are only counted.
 pub(super) fn accounts_sql(condition: &str, counted: Option<&str>) -> String {
-    let not_due = counted.map_or("(SELECT NULL, 0::bigint, NULL::date WHERE false)".to_owned(), |is_counted| {
-        format!("(SELECT i.account_id::text, count(*), min(i.due_date::date) {OPEN_ITEMS} AND {is_counted} GROUP BY 1)")
-    });
+    let not_due = counted.unwrap_or("(SELECT NULL, 0::bigint, NULL::date WHERE false)");
     format!(
         r#"SELECT a.account_id::text, a.creditor::text, a.name::text, a.party_kind::text, a.country::text,
             a.language::text, a.time_zone::text, a.tax_id::text, a.postal_address::text, a.party_id::text,
@@ -238,18 +236,44 @@ pub(super) fn contacts_sql(condition: &str) -> String {
     )
 }
 
-/// Items that are open now, with what decides whether one is only counted.
-const OPEN_ITEMS: &str = "FROM ledger.item i JOIN ledger.account a ON a.account_id = i.account_id
-    LEFT JOIN (SELECT account_id FROM dunning.account_with_entries
-               UNION SELECT account_id::text FROM ledger.item WHERE open_amount < 0) listed
-        ON listed.account_id = i.account_id::text
-    LEFT JOIN dunning.item_at_stake stake ON stake.item_id = i.item_id::text
-    WHERE a.creditor::text = $1 AND i.open_amount::numeric <> 0";
+/// The open items of a whole ledger, with what decides whether one is only counted. Where the ledger has no other
+/// creditor, nobody asks for every item whose it is.
+fn open_items(alone: bool) -> String {
+    let (of_creditor, is_ours) = if alone {
+        ("", "$1::text IS NOT NULL")
+    } else {
+        ("JOIN ledger.account a ON a.account_id = i.account_id", "a.creditor::text = $1")
+    };
+    format!(
+        "FROM ledger.item i {of_creditor}
+         LEFT JOIN (SELECT account_id FROM dunning.account_with_entries
+                    UNION SELECT account_id::text FROM ledger.item WHERE open_amount < 0) listed
+             ON listed.account_id = i.account_id::text
+         LEFT JOIN dunning.item_at_stake stake ON stake.item_id = i.item_id::text
+         WHERE {is_ours} AND $2::date IS NULL AND $3::text IS NULL AND i.open_amount::numeric <> 0"
+    )
+}
 
-/// The condition on [`OPEN_ITEMS`] for being only counted. A credit reduces other items, so the account's are all read.
+/// The items that are only counted, for each account. A credit reduces other items, so its account's are all read.
+fn counted_sql(counted: &Counted, alone: bool, today: NaiveDate) -> String {
+    let (open_items, is_counted) = (open_items(alone), is_counted(counted, today));
+    format!("(SELECT i.account_id::text, count(*), min(i.due_date::date) {open_items} AND {is_counted} GROUP BY 1)")
+}
+
+/// The others, one by one.
+fn listed_sql(counted: &Counted, alone: bool, today: NaiveDate) -> String {
+    let (open_items, is_counted) = (open_items(alone), is_counted(counted, today));
+    format!(
+        r#"SELECT {columns} {open_items} AND NOT {is_counted}
+        ORDER BY i.account_id::text COLLATE "C", i.item_id::text COLLATE "C""#,
+        columns = item_columns("i.open_amount"),
+    )
+}
+
+/// The condition on [`open_items`] for being only counted.
 fn is_counted(counted: &Counted, today: NaiveDate) -> String {
     format!(
-        "({plain} AND i.due_date::date >= date '{today}' AND i.written_off_on IS NULL AND i.disputed_since IS NULL
+        "(i.due_date::date >= date '{today}' AND {plain} AND i.written_off_on IS NULL AND i.disputed_since IS NULL
           AND i.hold_until IS NULL AND i.hold_reason IS NULL AND i.payee IS NULL AND i.direct_debit_on IS NULL
           AND i.requisites IS NULL AND NOT starts_with(i.item_id::text, '{PLAN_ITEM_PREFIX}')
           AND listed.account_id IS NULL AND stake.item_id IS NULL)",
@@ -259,14 +283,7 @@ fn is_counted(counted: &Counted, today: NaiveDate) -> String {
 
 /// What is open on an item depends on the day that is looked at. Amounts and dates that we cannot hold come as NULL,
 /// which makes the row bad data and not the end of the run.
-fn items_sql(as_of: bool, counted: Option<&str>) -> String {
-    if let Some(is_counted) = counted {
-        return format!(
-            r#"SELECT {columns} {OPEN_ITEMS} AND NOT {is_counted} AND $2::date IS NULL AND $3::text IS NULL
-            ORDER BY i.account_id::text COLLATE "C", i.item_id::text COLLATE "C""#,
-            columns = item_columns("i.open_amount"),
-        );
-    }
+fn items_sql(as_of: bool) -> String {
     let (open, condition) = if as_of {
         (
             "dunning.open_as_of(i.item_id::text, i.amount::numeric, i.open_amount::numeric, i.settled_on::date, $2)",
@@ -310,9 +327,14 @@ impl Reader {
             sqlx::raw_sql(WHOLE_LEDGER).execute(&mut *connection).await?;
         }
         let counted = view.counted.as_ref().filter(|_| view.as_of.is_none() && view.account.is_none());
-        let counted = counted.map(|counted| is_counted(counted, today));
-        let accounts = accounts_sql(ONE_ACCOUNT, counted.as_deref());
-        let items = items_sql(view.as_of.is_some(), counted.as_deref());
+        let (not_due, items) = match counted {
+            Some(counted) => {
+                let alone = is_alone(connection, &view.creditor).await?;
+                (Some(counted_sql(counted, alone, today)), listed_sql(counted, alone, today))
+            }
+            None => (None, items_sql(view.as_of.is_some())),
+        };
+        let accounts = accounts_sql(ONE_ACCOUNT, not_due.as_deref());
         Ok(Self {
             accounts: Cursor::declare(connection, "dunning_accounts", 0, accounts, view).await?,
             contacts: Cursor::declare(connection, "dunning_contacts", 1, contacts_sql(ONE_ACCOUNT), view).await?,
@@ -352,9 +374,19 @@ impl Reader {
     }
 }
 
+/// Whether every account of the ledger is the creditor's.
+async fn is_alone(connection: &mut PgConnection, creditor: &CreditorId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT NOT EXISTS (SELECT FROM ledger.account WHERE creditor::text IS DISTINCT FROM $1)")
+        .bind(creditor.as_str())
+        .fetch_one(connection)
+        .await
+}
+
+// The statements cast every column to the type that is read here, so it is not compared again for every value.
+
 /// `None` when a required column is empty: the contract check has named the row.
 pub(super) fn read_account(row: &PgRow) -> Result<Option<Account>, sqlx::Error> {
-    let text = |column: usize| row.try_get::<Option<String>, _>(column);
+    let text = |column: usize| row.try_get_unchecked::<Option<String>, _>(column);
     let id = text(account_at::ACCOUNT_ID)?.and_then(|id| AccountId::parse(&id).ok());
     let creditor = text(account_at::CREDITOR)?.and_then(|id| CreditorId::parse(&id).ok());
     let (Some(id), Some(creditor), Some(name)) = (id, creditor, text(account_at::NAME)?) else { return Ok(None) };
@@ -376,7 +408,7 @@ pub(super) fn read_account(row: &PgRow) -> Result<Option<Account>, sqlx::Error> 
         segment: text(account_at::SEGMENT)?,
         ladder: text(account_at::LADDER)?.and_then(|name| LadderName::parse(&name).ok()),
         requisites: requisites(row, account_at::REQUISITES)?.ok().flatten(),
-        hold_until: row.try_get(account_at::HOLD_UNTIL)?,
+        hold_until: row.try_get_unchecked(account_at::HOLD_UNTIL)?,
         hold_reason: text(account_at::HOLD_REASON)?,
     }))
 }
@@ -386,7 +418,7 @@ pub(super) fn read_contacts(rows: &[PgRow]) -> Result<Vec<Contact>, sqlx::Error>
 }
 
 fn contact(row: &PgRow) -> Result<Option<Contact>, sqlx::Error> {
-    let text = |column: usize| row.try_get::<Option<String>, _>(column);
+    let text = |column: usize| row.try_get_unchecked::<Option<String>, _>(column);
     let id = text(contact_at::CONTACT_ID)?.and_then(|id| ContactId::parse(&id).ok());
     let role = text(contact_at::ROLE)?.and_then(|role| ContactRole::parse(&role));
     let (Some(id), Some(role)) = (id, role) else { return Ok(None) };
@@ -401,9 +433,9 @@ fn contact(row: &PgRow) -> Result<Option<Contact>, sqlx::Error> {
         email: usable,
         phone: text(contact_at::PHONE)?,
         language: text(contact_at::LANGUAGE)?,
-        is_primary: row.try_get::<Option<bool>, _>(contact_at::IS_PRIMARY)?.unwrap_or(false),
+        is_primary: row.try_get_unchecked::<Option<bool>, _>(contact_at::IS_PRIMARY)?.unwrap_or(false),
         // Not knowing whether somebody wants e-mail counts as a no.
-        no_email: row.try_get::<Option<bool>, _>(contact_at::NO_EMAIL)?.unwrap_or(true),
+        no_email: row.try_get_unchecked::<Option<bool>, _>(contact_at::NO_EMAIL)?.unwrap_or(true),
         email_kind: if text(contact_at::EMAIL_KIND)?.as_deref() == Some("pec") {
             EmailKind::Pec
         } else {
@@ -413,13 +445,13 @@ fn contact(row: &PgRow) -> Result<Option<Contact>, sqlx::Error> {
 }
 
 pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::Error> {
-    let text = |column: usize| row.try_get::<Option<String>, _>(column);
-    let date = |column: usize| row.try_get::<Option<NaiveDate>, _>(column);
+    let text = |column: usize| row.try_get_unchecked::<Option<String>, _>(column);
+    let date = |column: usize| row.try_get_unchecked::<Option<NaiveDate>, _>(column);
     let Some(id) = text(item_at::ITEM_ID)?.and_then(|id| ItemId::parse(&id).ok()) else { return Ok(None) };
     let kind = text(item_at::KIND)?;
     let currency = text(item_at::CURRENCY)?;
-    let amount: Option<Decimal> = row.try_get(item_at::AMOUNT)?;
-    let open: Option<Decimal> = row.try_get(item_at::OPEN_AMOUNT)?;
+    let amount: Option<Decimal> = row.try_get_unchecked(item_at::AMOUNT)?;
+    let open: Option<Decimal> = row.try_get_unchecked(item_at::OPEN_AMOUNT)?;
     let issue_date = date(item_at::ISSUE_DATE)?;
     if open.is_some_and(|open| open.is_zero()) {
         return Ok(None);
@@ -444,8 +476,8 @@ pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::
     };
     let bad_data = row_problem(&raw).or_else(|| requisites.as_ref().err().cloned()).or_else(reserved);
     let instalment = match (
-        row.try_get::<Option<i32>, _>(item_at::INSTALMENT_NO)?,
-        row.try_get::<Option<i32>, _>(item_at::INSTALMENT_COUNT)?,
+        row.try_get_unchecked::<Option<i32>, _>(item_at::INSTALMENT_NO)?,
+        row.try_get_unchecked::<Option<i32>, _>(item_at::INSTALMENT_COUNT)?,
     ) {
         (Some(number), Some(count)) => u32::try_from(number)
             .ok()
@@ -492,7 +524,7 @@ pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::
 /// Requisites of a row; the inner error says what is wrong with them. Money must never go to an account that was not
 /// understood.
 fn requisites(row: &PgRow, column: usize) -> Result<Result<Option<Requisites>, String>, sqlx::Error> {
-    let json: Option<serde_json::Value> = row.try_get(column)?;
+    let json: Option<serde_json::Value> = row.try_get_unchecked(column)?;
     Ok(match json.filter(|json| !json.is_null()) {
         None => Ok(None),
         Some(json) => {

@@ -1,5 +1,9 @@
 //! What a run concluded for one account, and why.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -316,12 +320,12 @@ pub struct TaskRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// The reason code it would give, or the name of a step.
-    pub rule: String,
+    pub rule: Cow<'static, str>,
     pub passed: bool,
     /// What went in, readable: `oldest item 5 days late, policy asks for 6`.
-    pub inputs: String,
+    pub inputs: Cow<'static, str>,
     /// `policy.toml:12`.
-    pub location: Option<String>,
+    pub location: Option<Arc<str>>,
 }
 
 /// What would change the answer, with the values of this account.
@@ -513,9 +517,9 @@ impl Decision {
             self.tasks.push(TaskRequest { kind, subject: String::new(), text: problem.to_owned() });
         }
         self.checks.push(Check {
-            rule: code.as_str().to_owned(),
+            rule: code.as_str().into(),
             passed: false,
-            inputs: problem.to_owned(),
+            inputs: problem.to_owned().into(),
             location: None,
         });
     }
@@ -525,16 +529,25 @@ impl Decision {
     /// digest.
     #[must_use]
     pub fn identity(&self) -> String {
-        let items = self.items.iter().filter(|item| item.code != ItemCode::NotOverdue);
-        let items: Vec<String> = items.map(|i| format!("{}={}:{}", i.item, i.code.as_str(), i.to_pay())).collect();
-        let verdict = match &self.verdict {
+        let mut identity = format!("{}|{}|{}|", self.account, self.kind().as_str(), self.code());
+        // Writing to a text cannot fail.
+        let _ = match &self.verdict {
             Verdict::Contact(c) => {
                 let to = c.recipient.as_ref().map_or(c.channel.as_str(), EmailAddress::as_str);
-                format!("{} {} {to} {}", c.stage, c.language, c.anchor)
+                write!(identity, "{} {} {to} {}", c.stage, c.language, c.anchor)
             }
-            Verdict::No { next_date, .. } => next_date.map_or_else(String::new, |d| d.to_string()),
+            Verdict::No { next_date: Some(day), .. } => write!(identity, "{day}"),
+            Verdict::No { next_date: None, .. } => Ok(()),
         };
-        format!("{}|{}|{}|{}|{}", self.account, self.kind().as_str(), self.code(), verdict, items.join(","))
+        let mut between = '|';
+        for item in self.items.iter().filter(|item| item.code != ItemCode::NotOverdue) {
+            let _ = write!(identity, "{between}{}={}:{}", item.item, item.code.as_str(), item.to_pay());
+            between = ',';
+        }
+        if between == '|' {
+            identity.push(between);
+        }
+        identity
     }
 
     /// SHA-256 of [`Self::identity`].

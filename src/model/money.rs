@@ -11,28 +11,32 @@ use super::ParseError;
 /// A currency of ISO 4217, as its three letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Currency([u8; 3]);
+pub struct Currency {
+    letters: [u8; 3],
+    decimals: u8,
+}
 
 impl Currency {
     /// # Errors
     /// When the text is not the upper-case code of a currency in ISO 4217.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let wrong = || ParseError::new(text, "an ISO 4217 currency code such as EUR");
-        iso_currency::Currency::from_code(text).ok_or_else(wrong)?;
+        let known = iso_currency::Currency::from_code(text).ok_or_else(wrong)?;
         let letters: [u8; 3] = text.as_bytes().try_into().map_err(|_| wrong())?;
-        Ok(Self(letters))
+        let decimals = known.exponent().and_then(|digits| u8::try_from(digits).ok()).unwrap_or(2);
+        Ok(Self { letters, decimals })
     }
 
     /// The three letters.
     #[must_use]
     pub fn code(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or("???")
+        std::str::from_utf8(&self.letters).unwrap_or("???")
     }
 
     /// Digits after the decimal sign: 2 for EUR, 0 for JPY (ISO 4217, "minor unit").
     #[must_use]
     pub fn decimals(&self) -> u32 {
-        iso_currency::Currency::from_code(self.code()).and_then(iso_currency::Currency::exponent).map_or(2, u32::from)
+        u32::from(self.decimals)
     }
 }
 

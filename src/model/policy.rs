@@ -1,6 +1,7 @@
 //! The written policy, parsed: a `Policy` that exists is valid. `config` builds it and refuses impossible ones.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
@@ -170,7 +171,7 @@ pub struct Stage {
     pub when: StageCondition,
     pub on_unknown: OnUnknown,
     /// `policy.toml:12`, for explanations.
-    pub location: String,
+    pub location: Arc<str>,
 }
 
 fn one() -> u32 {
@@ -344,7 +345,7 @@ pub struct Policy {
     /// The language of a country, when neither recipient nor account names one.
     pub country_languages: BTreeMap<Country, Language>,
     /// Always holds `default`.
-    pub ladders: BTreeMap<LadderName, Ladder>,
+    pub ladders: BTreeMap<LadderName, Arc<Ladder>>,
     pub minimums: Minimums,
     /// A cause without a row has its shipped rule.
     #[serde(default)]
@@ -379,13 +380,13 @@ pub struct Policy {
     pub approval: ApprovalPolicy,
     pub retention: Retention,
     /// `policy.toml:12` per key, for explanations.
-    pub locations: BTreeMap<String, String>,
+    pub locations: BTreeMap<String, Arc<str>>,
 }
 
 impl Policy {
     /// The ladder of that name, else `default`.
     #[must_use]
-    pub fn ladder(&self, name: Option<&LadderName>) -> Option<&Ladder> {
+    pub fn ladder(&self, name: Option<&LadderName>) -> Option<&Arc<Ladder>> {
         name.and_then(|name| self.ladders.get(name)).or_else(|| self.ladders.get(&LadderName::default()))
     }
 
@@ -397,8 +398,8 @@ impl Policy {
 
     /// Where a key stands in the configuration, for explanations: `policy.toml:12`.
     #[must_use]
-    pub fn location(&self, key: &str) -> Option<&str> {
-        self.locations.get(key).map(String::as_str)
+    pub fn location(&self, key: &str) -> Option<&Arc<str>> {
+        self.locations.get(key)
     }
 
     /// The zone of that creditor's business dates; UTC for a creditor that is not configured.

@@ -1,6 +1,7 @@
 //! Everything known about one account on one day: the input of a decision.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,8 @@ pub struct Freshness {
 /// One account's run through a ladder. It keeps the ladder it started with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Case {
-    pub ladder: Ladder,
+    /// Shared by all the cases that keep it.
+    pub ladder: Arc<Ladder>,
     pub opened_on: NaiveDate,
 }
 

@@ -1,7 +1,7 @@
 //! One page of a run's conclusions: decisions that changed, cases, tasks and planned notices, in one transaction.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
@@ -65,7 +65,7 @@ pub struct PageWrite<'a> {
     pub snapshot: &'a Snapshot,
     pub decision: &'a Decision,
     /// The ladder that a new case keeps; none where no case opens.
-    pub ladder: Option<&'a Ladder>,
+    pub ladder: Option<&'a Arc<Ladder>>,
     pub planned: Option<&'a Planned>,
 }
 
@@ -216,21 +216,23 @@ async fn write_cases(
         changed.extend(closing.iter().map(|account| ((*account).to_owned(), (EventKind::CaseClosed, json!({})))));
     }
 
-    let mut texts: BTreeMap<String, (String, &Ladder)> = BTreeMap::new();
+    // With the hash of its text. The cases of a page share a few ladders.
+    let mut kept: Vec<(&Arc<Ladder>, String)> = Vec::new();
     let mut accounts = Vec::new();
     let mut hashes = Vec::new();
     for one in page.iter().filter(|one| one.decision.case == CaseChange::Open) {
         let Some(ladder) = one.ladder else { continue };
-        let body = serde_json::to_string(ladder).unwrap_or_default();
-        let (hash, _) = match texts.entry(body) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                let hash = texts_stored(connection, "ladder", new.key()).await?;
-                new.insert((hash, ladder))
-            }
+        let known = kept.iter().find(|(known, _)| Arc::ptr_eq(known, ladder)).map(|(_, hash)| hash.clone());
+        let hash = if let Some(hash) = known {
+            hash
+        } else {
+            let body = serde_json::to_string(&**ladder).unwrap_or_default();
+            let hash = texts_stored(connection, "ladder", &body).await?;
+            kept.push((ladder, hash.clone()));
+            hash
         };
         accounts.push(one.decision.account.as_str());
-        hashes.push(hash.clone());
+        hashes.push(hash);
     }
     if accounts.is_empty() {
         return Ok(changed);
@@ -248,7 +250,7 @@ async fn write_cases(
     )
     .fetch_all(connection)
     .await?;
-    let names: BTreeMap<&str, &Ladder> = texts.values().map(|(hash, ladder)| (hash.as_str(), *ladder)).collect();
+    let names: BTreeMap<&str, &Ladder> = kept.iter().map(|(ladder, hash)| (hash.as_str(), &***ladder)).collect();
     for row in opened {
         let name = names.get(row.ladder_sha256.as_str()).map(|ladder| &ladder.name);
         let facts = json!({ "ladder": name, "ladder_sha256": row.ladder_sha256 });

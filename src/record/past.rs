@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
@@ -37,7 +38,7 @@ pub struct Past {
 pub struct PastReader {
     recorded: Recorded,
     /// By the hash of their text.
-    ladders: BTreeMap<String, Ladder>,
+    ladders: BTreeMap<String, Arc<Ladder>>,
 }
 
 /// The tables that hold anything at all.
@@ -120,11 +121,11 @@ impl PastReader {
                         .await?;
                     let ladder = serde_json::from_str(&body)
                         .map_err(|_| inconsistent("dunning.text", "body", &row.account_id))?;
-                    new.insert(ladder)
+                    new.insert(Arc::new(ladder))
                 }
             };
             if let Some(past) = of(pasts, &row.account_id) {
-                past.case = Some(Case { ladder: ladder.clone(), opened_on: row.opened_on });
+                past.case = Some(Case { ladder: Arc::clone(ladder), opened_on: row.opened_on });
             }
         }
         Ok(())
@@ -135,7 +136,10 @@ impl PastReader {
 ///
 /// # Errors
 /// When the database refuses or holds a text that is no ladder.
-pub async fn pinned_ladders(connection: &mut PgConnection, creditor: &CreditorId) -> Result<Vec<Ladder>, RecordError> {
+pub async fn pinned_ladders(
+    connection: &mut PgConnection,
+    creditor: &CreditorId,
+) -> Result<Vec<Arc<Ladder>>, RecordError> {
     let texts = sqlx::query!(
         "SELECT t.sha256, t.body FROM dunning.text t
          JOIN (SELECT DISTINCT ladder_sha256 FROM dunning.debt_case WHERE creditor = $1 AND closed_on IS NULL) c

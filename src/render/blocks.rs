@@ -154,7 +154,11 @@ impl Speaker<'_> {
         let labels = self.labels;
         let title = upper_first(&self.title(row));
         let to_pay = self.money(row.to_pay, currency);
-        let mut facts = vec![Fact { label: &labels.issue_date, value: self.date(row.issue_date) }];
+        let mut facts = Vec::new();
+        // An instalment of a plan is no document: the day it was agreed on stands in its title.
+        if row.plan_agreed_on.is_none() {
+            facts.push(Fact { label: &labels.issue_date, value: self.date(row.issue_date) });
+        }
         let references = [(&labels.customer_reference, &row.customer_reference), (&labels.contract, &row.contract_no)];
         for (label, value) in references {
             if let Some(value) = value.as_deref().map(clean::line).filter(|value| !value.is_empty()) {

@@ -54,7 +54,7 @@ const ITEM: &[Variable] = &[
     maybe("plan_agreed_on", Kind::Date, "it is an instalment of a plan that was agreed on this day"),
     maybe("instalment_no", Kind::Number, "which part of the document or the plan it is"),
     maybe("instalment_count", Kind::Number, "how many parts there are"),
-    always("amount", Kind::Money, "amount of the document"),
+    always("amount", Kind::Money, "original amount of the document, or of the part that the item is"),
     always("open", Kind::Money, "still open before credits"),
     always("credited", Kind::Money, "covered by payments and credit notes not yet allocated"),
     always("to_pay", Kind::Money, "open less credited"),
@@ -86,7 +86,7 @@ pub(super) const LETTER: &[Variable] = &[
     always("date", Kind::Date, "the day of the letter"),
     always("payments_as_of", Kind::Date, "payments are known up to this day"),
     maybe("respond_by", Kind::Date, "the deadline that this letter names"),
-    maybe("reminded_on", Kind::Date, "the last accepted reminder that named every demanded item"),
+    maybe("reminded_on", Kind::Date, "the day of the last letter or e-mail that named every demanded item"),
     maybe(
         "next_stage",
         Kind::Text,

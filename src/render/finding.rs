@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Of a line more than twice as long, so many characters before and after the mistake are shown: a paragraph is one line.
+const AROUND: usize = 50;
+
 /// One mistake in one file, shown with its line and a caret.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct TemplateFinding {
@@ -60,15 +63,18 @@ impl fmt::Display for TemplateFinding {
         } else {
             let number = self.line.to_string();
             let margin = " ".repeat(number.len());
+            let at = self.column.saturating_sub(1);
+            let length = self.source_line.chars().count();
+            let (from, to) = if length > 2 * AROUND { (at.saturating_sub(AROUND), at + AROUND) } else { (0, length) };
+            let part = |from: usize, to: usize| self.source_line.chars().take(to).skip(from).collect::<String>();
+            let ellipsis = |cut: bool| if cut { "…" } else { "" };
+            let shown = format!("{}{}", ellipsis(from > 0), part(from, at));
+            let after = part(at, to);
+            let more = ellipsis(to < length);
             // Tabs stay tabs, so that the caret stands under its character whatever their width.
-            let indent: String = self
-                .source_line
-                .chars()
-                .take(self.column.saturating_sub(1))
-                .map(|c| if c == '\t' { '\t' } else { ' ' })
-                .collect();
+            let indent: String = shown.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             writeln!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
-            writeln!(f, "{number} | {}", self.source_line)?;
+            writeln!(f, "{number} | {shown}{after}{more}")?;
             write!(f, "{margin} | {indent}^")?;
         }
         match &self.hint {
@@ -82,6 +88,7 @@ impl fmt::Display for TemplateFinding {
 pub(super) fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let mut known: Vec<&str> = known.into_iter().collect();
     known.sort_unstable();
+    known.dedup();
     let near = known.iter().min_by_key(|name| strsim::damerau_levenshtein(wrong, name));
     let near = near.filter(|name| strsim::damerau_levenshtein(wrong, name) <= 1.max(wrong.len() / 3));
     let list = known.join(", ");

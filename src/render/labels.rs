@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::finding::TemplateFinding;
+use super::finding::{TemplateFinding, suggest};
 use crate::model::{ItemKind, LetterRow};
 
 /// Every word that a block needs. Labels stand before a colon or over a column, so that no noun has to follow a number.
@@ -73,8 +73,19 @@ pub(super) struct Csv {
 impl Labels {
     pub(super) fn parse(file: &str, source: &str) -> Result<Self, Vec<TemplateFinding>> {
         let labels: Self = toml::from_str(source).map_err(|e| {
+            let message = e.message().trim().replace('\n', " ");
+            if message.starts_with("missing field ") {
+                let message = message.replace("missing field", "every label is needed, and here is no");
+                return vec![
+                    TemplateFinding::whole(file, message).hint("`dunningd init` writes all of them into a new folder"),
+                ];
+            }
             let at = e.span().map_or(0, |span| span.start);
-            vec![TemplateFinding::at(file, source, at, e.message().trim().replace('\n', " "))]
+            vec![match message.split_once(", expected one of ") {
+                Some((wrong, known)) => TemplateFinding::at(file, source, at, wrong)
+                    .hint(suggest(wrong.split('`').nth(1).unwrap_or_default(), known.split('`').skip(1).step_by(2))),
+                None => TemplateFinding::at(file, source, at, message),
+            }]
         })?;
         let wanted = [
             ("more", &labels.more, ["{shown}", "{count}", "{file}"].as_slice()),

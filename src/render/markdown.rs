@@ -76,7 +76,7 @@ impl Writer<'_> {
             Event::Text(text) => {
                 let plain: String = text.chars().filter(|c| *c != VALUE_MARK).collect();
                 // A dash does not begin a line.
-                let plain = plain.replace(" — ", "\u{a0}— ");
+                let plain = plain.replace(" — ", "\u{a0}— ").replace(" – ", "\u{a0}– ");
                 let html = clean::html(&plain);
                 self.write(&plain, &html);
                 Ok(())

@@ -38,6 +38,8 @@ impl<'a> Scan<'a> {
         let mut locals: Vec<Local<'a>> = Vec::new();
         let mut depth = 0;
         let mut asked: Vec<Vec<String>> = Vec::new();
+        // The statements that wait for their end, and where each begins.
+        let mut open_statements: Vec<(&str, usize)> = Vec::new();
         let mut at = from;
         while let Some(open) = self.source[at..to].find('{').map(|i| at + i) {
             at = open + 1;
@@ -50,13 +52,21 @@ impl<'a> Scan<'a> {
                 }
                 _ => continue,
             };
-            // An unclosed tag is Tera's to report.
-            let Some(close) = self.source[open..to].find(end).map(|i| open + i) else { break };
+            let close = self.source[open..to].find(end).map(|i| open + i);
+            let next = ["{{", "{%"].into_iter().filter_map(|tag| self.source[at + 1..to].find(tag)).min();
+            let next = next.map(|i| at + 1 + i);
+            let Some(close) = close.filter(|close| next.is_none_or(|next| *close < next)) else {
+                let message = format!("`{}` is never closed: add `{end}`", &self.source[open..open + 2]);
+                findings.push(TemplateFinding::at(self.file, self.source, open, message));
+                at = next.unwrap_or(to);
+                continue;
+            };
             // `{%-` and `-%}` trim white space; they are no minus.
             let trimmed = self.source[open + 2..close].trim_end_matches('-');
             let inner = trimmed.trim_start_matches('-');
             let tokens = tokens(inner, open + 2 + trimmed.len() - inner.len());
             if statement {
+                self.pair(open, &tokens, &mut open_statements, &mut findings);
                 self.statement(&tokens, &mut locals, &mut depth, &mut findings);
                 ask(&tokens, &mut asked);
             } else {
@@ -66,7 +76,38 @@ impl<'a> Scan<'a> {
             }
             at = close + 2;
         }
+        for (word, open) in open_statements {
+            let message = format!("`{{% {word} %}}` is never closed: add `{{% end{word} %}}`");
+            findings.push(TemplateFinding::at(self.file, self.source, open, message));
+        }
         findings
+    }
+
+    /// Matches `if` with `endif` and `for` with `endfor`.
+    fn pair(
+        &self,
+        open: usize,
+        tokens: &[(usize, Token<'a>)],
+        open_statements: &mut Vec<(&'a str, usize)>,
+        findings: &mut Vec<TemplateFinding>,
+    ) {
+        let Some((_, Token::Name(word))) = tokens.first() else { return };
+        match *word {
+            "if" | "for" => open_statements.push((word, open)),
+            "endif" | "endfor" => {
+                let begin = word.trim_start_matches("end");
+                if open_statements.last().is_some_and(|(word, _)| *word == begin) {
+                    open_statements.pop();
+                } else {
+                    let message = match open_statements.last() {
+                        Some((word, _)) => format!("`{{% end{begin} %}}` stands where `{{% end{word} %}}` is due"),
+                        None => format!("`{{% end{begin} %}}` closes nothing: there is no `{{% {begin} %}}` before it"),
+                    };
+                    findings.push(TemplateFinding::at(self.file, self.source, open, message));
+                }
+            }
+            _ => {}
+        }
     }
 
     fn statement(

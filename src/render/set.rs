@@ -83,6 +83,7 @@ impl TemplateSet {
                     &format!("{template}/{language}.md"),
                     "a stage of the policy needs this letter, and there is none",
                 )
+                .hint("write it, or change the stage's `template` or the `languages` of policy.toml")
             })
             .collect()
     }
@@ -159,9 +160,14 @@ impl TemplateSet {
             }
         }
         let body = markdown::convert(&source, &blocks).map_err(|e| {
-            let text = self.files.get(&file).map_or("", String::as_str);
-            match text.find(&e.near).filter(|_| !e.near.is_empty()) {
-                Some(at) => RenderError::Template(Box::new(TemplateFinding::at(&file, text, at, e.message))),
+            let partials = format!("partials/{}/", letter.language);
+            let mut sources = self.files.iter().filter(|(name, _)| **name == file || name.starts_with(&partials));
+            match sources
+                .find_map(|(name, text)| Some((name, text, text.find(&e.near).filter(|_| !e.near.is_empty())?)))
+            {
+                Some((name, text, at)) => {
+                    RenderError::Template(Box::new(TemplateFinding::at(name, text, at, e.message)))
+                }
                 None => wrong(e.message),
             }
         })?;

@@ -76,7 +76,7 @@ fn run(command: &mut Command) -> (bool, String) {
 }
 
 /// What this program says about those files, and what docs/verify.py says where there is a Python.
-fn verdicts(files: &Files, key: &str) -> ((bool, String), Option<(bool, String)>) {
+fn verdicts(files: &Files, key: Option<&str>) -> ((bool, String), Option<(bool, String)>) {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
         let path = folder.path().join(name);
@@ -84,10 +84,11 @@ fn verdicts(files: &Files, key: &str) -> ((bool, String), Option<(bool, String)>
         fs::write(path, bytes).unwrap();
     }
     let mut ours = Command::new(env!("CARGO_BIN_EXE_dunningd"));
-    ours.env_clear().args(["log", "verify", "--key", key, "--from"]).arg(folder.path());
+    ours.env_clear().args(["log", "verify", "--from"]).arg(folder.path());
+    ours.args(key.iter().flat_map(|key| ["--key", key]));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verify.py");
     let python = Command::new("python3").arg("--version").output().is_ok_and(|said| said.status.success());
-    let theirs = python.then(|| run(Command::new("python3").arg(script).arg(folder.path()).arg(key)));
+    let theirs = python.then(|| run(Command::new("python3").arg(script).arg(folder.path()).args(key)));
     if theirs.is_none() {
         println!("python3 is not installed: docs/verify.py was not run");
     }
@@ -96,7 +97,7 @@ fn verdicts(files: &Files, key: &str) -> ((bool, String), Option<(bool, String)>
 
 #[track_caller]
 fn accepted(files: &Files, key: &str) -> String {
-    let ((ours, said), theirs) = verdicts(files, key);
+    let ((ours, said), theirs) = verdicts(files, Some(key));
     assert!(ours, "{said}");
     if let Some((theirs, told)) = theirs {
         assert!(theirs && told.starts_with("holds together: "), "{told}");
@@ -106,7 +107,7 @@ fn accepted(files: &Files, key: &str) -> String {
 
 #[track_caller]
 fn rejected(what: &str, files: &Files, key: &str) {
-    let ((ours, said), theirs) = verdicts(files, key);
+    let ((ours, said), theirs) = verdicts(files, Some(key));
     assert!(!ours && said.starts_with("dunningd: "), "{what}: {said}");
     if let Some((theirs, told)) = theirs {
         // Without the package for signatures a forged one is not seen, and that is said.
@@ -456,6 +457,37 @@ async fn without_a_key_nothing_is_signed_and_check_says_so() {
     let program = program.with("LOG__SIGNING_KEY_FILE", &path);
     let said = program.run(&["check"]).await.failed(78);
     assert!(said.contains("a signing key as `dunningd log keygen` writes it") && !said.contains("not a key"), "{said}");
+}
+
+#[tokio::test]
+async fn of_an_export_without_a_checkpoint_neither_verifier_says_that_signatures_were_checked() {
+    let office = busy().await;
+    let program = program(&office).await;
+    let files = export(&program, "export").await;
+    let ((holds, said), theirs) = verdicts(&files, None);
+    assert!(holds, "{said}");
+    let (summary, rest) = said.split_once('\n').unwrap();
+    assert_eq!(
+        rest,
+        "4 messages are byte for byte what the log commits to.\n\
+         0 notes and 3 replies of relays are what the log commits to.\n\
+         There is no checkpoint, so there was no signature to check.\n\
+         That nothing was cut off at the end shows in the head: compare it with one that you kept.\n"
+    );
+    let (_, head) = summary.split_once(" head ").unwrap();
+    let events = text(&files, "events.ndjson").lines().count();
+    assert_eq!(summary, format!("The log holds together: {events} events, no gap, head {head}"));
+    if let Some((holds, told)) = theirs {
+        let head = head.trim_end_matches('.');
+        assert_eq!(
+            told,
+            format!(
+                "holds together: {events} events, 0 checkpoints, head {head}\n\
+                 there is no checkpoint, so there was no signature to check\n"
+            )
+        );
+        assert!(holds);
+    }
 }
 
 #[tokio::test]

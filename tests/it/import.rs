@@ -212,7 +212,7 @@ async fn a_missing_column_is_named_with_the_one_that_was_meant() {
         refusal("missing_column.csv").await,
         "the header has no column \"InvoiceAmount\"; did you mean \"Invoice Amount\"? It has: countryCode, customerID, \
          PaperlessDate, invoiceNumber, InvoiceDate, DueDate, Invoice Amount, Disputed, SettledDate, PaperlessBill, \
-         DaysToSettle, DaysLate"
+         DaysToSettle, DaysLate. Correct the header or the profile"
     );
 }
 
@@ -608,6 +608,16 @@ async fn each_fault_of_a_row_has_its_own_words() {
         "row 2, open_amount = \"60.001\": more than the 2 decimals of EUR; is it a thousands separator, or not \
          rounded?\n"
     );
+    for grouped in ["1,260.00", "1,260,000"] {
+        assert_eq!(
+            fault(",60", &format!(",\"{grouped}\"")).await,
+            format!(
+                "row 2, open_amount = \"{grouped}\": groups its digits by ','; say thousands = \",\" in [file] of the \
+                 profile, or correct the file\n"
+            )
+        );
+    }
+    assert_eq!(fault("Alpha", "\"Alpha").await, "row 2: has 4 fields, the header has 12; is a quote not closed?\n");
     assert_eq!(
         fault("company", "Ltd").await,
         "row 2, party_kind = \"Ltd\": none of company, sole_trader, consumer, public_body, public_healthcare, unknown\n"

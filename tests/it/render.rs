@@ -79,6 +79,7 @@ fn situations_in_every_language() {
         ("instalments", "friendly"),
         ("escalated", "friendly"),
         ("consumer", "friendly"),
+        ("consumer", "call"),
         ("bare", "final"),
         ("many", "call"),
         ("hostile", "formal"),
@@ -89,6 +90,17 @@ fn situations_in_every_language() {
             let rendered = render(set, &sample(set, name, template, language));
             insta::assert_snapshot!(format!("{name}_{template}_{language}"), readable(&rendered));
         }
+    }
+}
+
+#[test]
+fn no_abbreviation_at_the_end_of_a_sentence_leaves_two_full_stops() {
+    let set = set();
+    for (name, mut letter) in every_letter(set).into_iter().filter(|(name, _)| name != "hostile") {
+        "Tre Aquiloni S.r.l.".clone_into(&mut letter.creditor_name);
+        "Zielony Młyn Sp. z o.o.".clone_into(&mut letter.account_name);
+        let text = render(set, &letter).text;
+        assert!(!text.contains(".."), "{name} {} {}: {text}", letter.template, letter.language);
     }
 }
 
@@ -411,7 +423,11 @@ fn a_directory_loads_like_the_shipped_set() {
     let changed = copy_with(&[("friendly/en.md", &|text| format!("{text}\nRegards\n"))]);
     assert_ne!(TemplateSet::load(changed.path()).unwrap().sha256(), loaded.sha256());
     let missing = loaded.missing([("friendly", Language::En), ("thanks", Language::Pl)]);
-    assert_eq!(shown(&missing), "thanks/pl.md: a stage of the policy needs this letter, and there is none");
+    assert_eq!(
+        shown(&missing),
+        "thanks/pl.md: a stage of the policy needs this letter, and there is none\n  hint: write it, or change the stage's \
+         `template` or the `languages` of policy.toml"
+    );
 }
 
 #[test]
@@ -484,6 +500,17 @@ fn mistakes_are_found_at_load() {
         ("date without filter", "firm/en.md", Box::new(body("{{ date }}"))),
         ("amount without filter", "firm/en.md", Box::new(body("{{ oldest.to_pay }}"))),
         ("syntax", "firm/en.md", Box::new(body("{% if document %}never ends"))),
+        (
+            "tag without its end",
+            "firm/it.md",
+            Box::new(|text| text.replacen("{{ totals | money }}", "{{ totals | money", 1)),
+        ),
+        ("end of nothing", "firm/en.md", Box::new(body("{% endif %}"))),
+        (
+            "end of another",
+            "firm/en.md",
+            Box::new(body("{% for item in items %}{% if part_paid %}x{% endfor %}{% endif %}")),
+        ),
         ("unknown include", "firm/en.md", Box::new(body("{% include \"partials/en/nothing.md\" %}"))),
         ("maybe missing", "firm/en.md", Box::new(body("{{ respond_by | date }}"))),
         ("maybe missing text", "firm/en.md", Box::new(body("Call {{ creditor.phone }}"))),
@@ -544,6 +571,12 @@ fn mistakes_are_found_at_load() {
             "layout tag lost",
             "layout.mjml",
             Box::new(|text| text.replacen("<mj-column>", "<mj-column width=\"{{ creditor_name }}\">", 1)),
+        ),
+        ("label missing", "labels/en.toml", Box::new(|text| text.replace("to_pay = \"To pay\"\n", ""))),
+        (
+            "raw html in a partial",
+            "partials/en/salutation.md",
+            Box::new(|text| text.replace("Dear Sir", "<b>Dear</b> Sir")),
         ),
         ("label key", "labels/en.toml", Box::new(|text| text.replace("due_date", "due_day"))),
         ("label place", "labels/en.toml", Box::new(|text| text.replace("{count}. The complete", "all. The complete"))),

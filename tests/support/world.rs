@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be built is a broken test")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::{Duration, NaiveDate};
 use dunningd::decide::decide;
@@ -290,7 +291,7 @@ impl World {
 
     /// A stage of the default ladder; call it before anything opens a case.
     pub(crate) fn stage(mut self, name: &str, change: impl FnOnce(&mut Stage)) -> Self {
-        let ladder = self.policy.ladders.get_mut(&LadderName::default()).unwrap();
+        let ladder = Arc::make_mut(self.policy.ladders.get_mut(&LadderName::default()).unwrap());
         change(ladder.stages.iter_mut().find(|stage| stage.name.as_str() == name).unwrap());
         self
     }
@@ -545,7 +546,7 @@ fn stage(name: &str, tone: Tone, days: i32) -> Stage {
         demands: if tone >= Tone::Final { Demands::Reached } else { Demands::AllOverdue },
         when: StageCondition::default(),
         on_unknown: OnUnknown::Review,
-        location: format!("policy.toml:{name}"),
+        location: format!("policy.toml:{name}").into(),
     }
 }
 
@@ -585,7 +586,7 @@ fn policy() -> Policy {
         calendars: Calendars::weekly(Weekdays::EVERY_DAY),
         languages: BTreeSet::from(Language::ALL),
         country_languages: BTreeMap::new(),
-        ladders: BTreeMap::from([(LadderName::default(), ladder)]),
+        ladders: BTreeMap::from([(LadderName::default(), Arc::new(ladder))]),
         minimums: Minimums {
             by_currency: ["EUR", "USD", "PLN"].map(|code| (currency(code), Decimal::TEN)).into(),
             base: None,
@@ -617,7 +618,7 @@ fn policy() -> Policy {
         retention: Retention::default(),
         causes: BTreeMap::new(),
         locations: ["contact_cap", "send_days", "languages", "minimum.EUR", "item_grace_days"]
-            .map(|key| (key.to_owned(), format!("policy.toml:{key}")))
+            .map(|key| (key.to_owned(), format!("policy.toml:{key}").into()))
             .into(),
     }
 }

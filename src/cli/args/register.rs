@@ -13,6 +13,7 @@ use super::ReasonArgs;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct HoldArgs {
+    /// The account's id in the ledger
     pub(in crate::cli) account: String,
     /// Only this item
     #[arg(long)]
@@ -26,6 +27,7 @@ pub(in crate::cli) struct HoldArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ReleaseArgs {
+    /// The account's id in the ledger
     pub(in crate::cli) account: String,
     /// Only holds on this item
     #[arg(long)]
@@ -36,7 +38,9 @@ pub(in crate::cli) struct ReleaseArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DisputeArgs {
+    /// The account's id in the ledger
     pub(in crate::cli) account: String,
+    /// The item's id in the ledger
     #[arg(long)]
     pub(in crate::cli) item: String,
     /// Why it is unpaid; docs/reason-codes.md tells what each means
@@ -51,6 +55,7 @@ pub(in crate::cli) struct DisputeArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct HandoverArgs {
+    /// The account's id in the ledger
     pub(in crate::cli) account: String,
     /// Who pursues it now: a collector, a lawyer, a colleague; kept in the log for ever
     #[arg(long, required_unless_present = "back", value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -65,10 +70,12 @@ pub(in crate::cli) struct HandoverArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["amount", "list", "withdraw"]))]
 pub(in crate::cli) struct PromiseArgs {
+    /// The account's id in the ledger
     pub(in crate::cli) account: String,
     /// How much: 100.00
     #[arg(long, requires_all = ["currency", "by_day", "reason"])]
     pub(in crate::cli) amount: Option<Decimal>,
+    /// The currency, such as EUR
     #[arg(long, value_name = "CODE", requires = "amount")]
     pub(in crate::cli) currency: Option<String>,
     /// The day by which it is to be paid
@@ -87,7 +94,7 @@ pub(in crate::cli) struct PromiseArgs {
     #[arg(long, value_name = "NUMBER", num_args = 0..=1, requires = "reason")]
     #[expect(clippy::option_option, reason = "clap tells a flag without its value like this")]
     pub(in crate::cli) withdraw: Option<Option<i64>>,
-    /// Kept in the log for ever; no names of debtors' people
+    /// Why; kept in the log for ever, so no names of debtors' people
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(in crate::cli) reason: Option<String>,
     /// Who decided it [default: your login name]
@@ -105,7 +112,9 @@ fn instalment(text: &str) -> Result<(NaiveDate, Decimal), String> {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["instalment", "parts", "list", "end"]))]
 pub(in crate::cli) struct PlanArgs {
+    /// The account's id in the ledger
     pub(in crate::cli) account: String,
+    /// The currency, such as EUR
     #[arg(long, value_name = "CODE")]
     pub(in crate::cli) currency: Option<String>,
     /// The items it is about; may be given several times [default: everything overdue in that currency]
@@ -118,7 +127,7 @@ pub(in crate::cli) struct PlanArgs {
     #[arg(long, value_name = "N", requires_all = ["currency", "every", "from", "reason"],
         value_parser = clap::value_parser!(u32).range(1..=120))]
     pub(in crate::cli) parts: Option<u32>,
-    /// month or quarter
+    /// How far the parts lie from each other
     #[arg(long, requires = "parts", value_parser = codes(Every::ALL, Every::as_str, Every::parse))]
     pub(in crate::cli) every: Option<Every>,
     /// The day of the first part
@@ -140,7 +149,7 @@ pub(in crate::cli) struct PlanArgs {
     #[arg(long, value_name = "NUMBER", num_args = 0..=1, requires = "reason")]
     #[expect(clippy::option_option, reason = "clap tells a flag without its value like this")]
     pub(in crate::cli) end: Option<Option<i64>>,
-    /// Kept in the log for ever; no names of debtors' people
+    /// Why; kept in the log for ever, so no names of debtors' people
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(in crate::cli) reason: Option<String>,
     /// Who decided it [default: your login name]
@@ -151,6 +160,7 @@ pub(in crate::cli) struct PlanArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["cause", "clear"]))]
 pub(in crate::cli) struct CauseArgs {
+    /// The account's id in the ledger
     pub(in crate::cli) account: String,
     /// Only this item
     #[arg(long)]
@@ -169,6 +179,7 @@ pub(in crate::cli) struct CauseArgs {
 #[command(group = clap::ArgGroup::new("which").required(true).args(["contact", "add", "list"]))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(in crate::cli) struct ContactArgs {
+    /// The account's id in the ledger
     pub(in crate::cli) account: String,
     /// The contact, as the ledger or --list names it
     #[arg(long, value_name = "ID", requires = "reason")]
@@ -182,7 +193,7 @@ pub(in crate::cli) struct ContactArgs {
     /// Take back what was entered about the contact
     #[arg(long, requires = "contact", conflicts_with_all = ["email", "no_email", "language", "phone", "name"])]
     pub(in crate::cli) remove: bool,
-    /// dunning, billing, decision, general or legal
+    /// What the contact is for
     #[arg(long, requires = "add", value_parser = codes(&ContactRole::ALL, ContactRole::as_str, ContactRole::parse))]
     pub(in crate::cli) role: Option<ContactRole>,
     /// One address
@@ -194,11 +205,13 @@ pub(in crate::cli) struct ContactArgs {
     /// en, it, pl or ru
     #[arg(long)]
     pub(in crate::cli) language: Option<String>,
+    /// The telephone number
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(in crate::cli) phone: Option<String>,
+    /// The person's name
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(in crate::cli) name: Option<String>,
-    /// Kept in the log for ever; no names of debtors' people
+    /// Why; kept in the log for ever, so no names of debtors' people
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(in crate::cli) reason: Option<String>,
     /// Who decided it [default: your login name]
@@ -208,7 +221,9 @@ pub(in crate::cli) struct ContactArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct WriteOffArgs {
+    /// The account's id in the ledger
     pub(in crate::cli) account: String,
+    /// The item's id in the ledger
     #[arg(long)]
     pub(in crate::cli) item: String,
     /// It is demanded again
@@ -220,6 +235,7 @@ pub(in crate::cli) struct WriteOffArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct OpeningArgs {
+    /// The CSV file
     pub(in crate::cli) file: PathBuf,
     /// Check everything, write nothing
     #[arg(long)]
@@ -231,6 +247,7 @@ pub(in crate::cli) struct OpeningArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CallArgs {
+    /// The account's id in the ledger
     pub(in crate::cli) account: String,
     /// What came of it; the cause that it tells is recorded as well, a promise by its own command
     #[arg(long, value_parser = codes(CallOutcome::ALL, CallOutcome::as_str, CallOutcome::parse))]
@@ -251,8 +268,9 @@ pub(in crate::cli) struct CallArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct NoteArgs {
+    /// The account's id in the ledger
     pub(in crate::cli) account: String,
-    /// Kept apart from the log, so that it can be erased
+    /// What to write down; kept apart from the log, so that it can be erased
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(in crate::cli) text: String,
     /// Who writes it [default: your login name]
@@ -272,7 +290,9 @@ pub(super) fn codes<T: Copy + Send + Sync + 'static>(
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct WaiveArgs {
+    /// The account's id in the ledger
     pub(in crate::cli) account: String,
+    /// The item's id in the ledger
     #[arg(long)]
     pub(in crate::cli) item: String,
     /// The item's next stage, such as `friendly`; `dunningd explain` names it

@@ -79,9 +79,14 @@ impl<'p> Layout<'p> {
                 None,
                 None,
                 format!(
-                    "has {} fields, the header has {}; is a delimiter inside a value that is not quoted?",
+                    "has {} fields, the header has {}; is {}?",
                     records.record.len(),
-                    records.header.len()
+                    records.header.len(),
+                    if records.record.iter().any(|value| value.contains('\n')) {
+                        "a quote not closed"
+                    } else {
+                        "a delimiter inside a value that is not quoted"
+                    }
                 ),
             )]);
         }

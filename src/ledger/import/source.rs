@@ -68,7 +68,8 @@ impl Records {
         }
         // Counted from the end: blank lines before a record are skipped by the reader.
         let inside = self.bytes.as_slice().split(|byte| *byte == b'\n').skip(1).count() as u64;
-        let row = self.reader.position().line().saturating_sub(inside + 1);
+        // A quote that is never closed takes the end of the file with it.
+        let row = self.reader.position().line().saturating_sub(inside + 1).max(before);
         self.decode(row)?;
         Ok(Some(row))
     }
@@ -109,7 +110,10 @@ impl Records {
                     }
                     let near = did_you_mean(column, self.header.iter().map(String::as_str))
                         .map_or_else(|| ".".to_owned(), |near| format!("; did you mean {near:?}?"));
-                    return Err(structure(format!("the header has no column {column:?}{near} It has: {}", found())));
+                    let found = found();
+                    return Err(structure(format!(
+                        "the header has no column {column:?}{near} It has: {found}. Correct the header or the profile"
+                    )));
                 }
                 _ => {
                     return Err(structure(format!("the header has the column {column:?} more than once: {}", found())));

@@ -96,6 +96,15 @@ fn amount(text: &str, format: &ValueFormat) -> Result<Decimal, String> {
     let other = if format.decimal == '.' { ',' } else { '.' };
     let plain = match plain_number(text, format) {
         Some(plain) => plain,
+        // 1,234.50 and 1,234,567; but 1.234,50 and 1234,50 have the other decimal sign.
+        None if format.thousands.is_none()
+            && text.contains(other)
+            && (text.matches(other).count() > 1 || text.rfind(format.decimal) > text.find(other)) =>
+        {
+            return Err(format!(
+                "groups its digits by {other:?}; say thousands = \"{other}\" in [file] of the profile, or correct the file"
+            ));
+        }
         None if text.contains(other) && format.thousands != Some(other) => {
             let kind = if other == ',' { "comma" } else { "point" };
             return Err(format!(

@@ -1,5 +1,7 @@
 //! Stages that a person performs, and the stage before the due day.
 
+use std::sync::Arc;
+
 use dunningd::model::{Cause, Channel, Country, HoldTarget, ItemCode, NoticeState, PartyKind, TakenBack, Tone};
 
 use crate::support::world::{World, check, check_items, check_tasks, completed_by, day, item_id, t, with_code};
@@ -179,7 +181,7 @@ fn the_days_to_answer_are_those_of_the_country_and_longer_for_natural_persons() 
 /// With a courtesy note three days before the due day.
 fn courteous() -> World {
     let mut world = World::new();
-    let ladder = world.policy.ladders.values_mut().next().unwrap();
+    let ladder = Arc::make_mut(world.policy.ladders.values_mut().next().unwrap());
     let mut courtesy = ladder.stages[0].clone();
     courtesy.name = dunningd::model::StageName::parse("courtesy").unwrap();
     "friendly".clone_into(&mut courtesy.template);

@@ -170,7 +170,7 @@ fn every_reason_is_told_with_what_went_into_it() {
     let decision = World::new().owes("A", 3, "5 EUR").decide();
     let Verdict::No { code: ReasonCode::BelowMinimum, .. } = decision.verdict else { panic!("{decision:?}") };
     let last = decision.checks.last().unwrap();
-    assert_eq!((last.rule.as_str(), last.passed), ("below_minimum", false));
+    assert_eq!((&*last.rule, last.passed), ("below_minimum", false));
     assert_eq!(last.inputs, format!("{} overdue, minimum {}", money("5 EUR"), money("10 EUR")));
     assert_eq!(last.location.as_deref(), Some("policy.toml:minimum.EUR"));
 }

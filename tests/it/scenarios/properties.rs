@@ -1,6 +1,7 @@
 //! What holds whatever the policy, the debtor and the weather.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{Days, Duration, NaiveDate};
 use dunningd::decide::ladder_of;
@@ -368,7 +369,7 @@ fn shuffle<T>(rows: &mut [T], turn: usize) {
 
 /// What depends on a sum changes with each item that falls due, by design.
 fn without_thresholds(mut world: World) -> World {
-    let ladder = world.policy.ladders.get_mut(&LadderName::default()).unwrap();
+    let ladder = Arc::make_mut(world.policy.ladders.get_mut(&LadderName::default()).unwrap());
     ladder.stages.iter_mut().for_each(|stage| stage.when.min = Amounts::default());
     world.policy.minimums.by_currency.values_mut().for_each(|minimum| *minimum = Decimal::ZERO);
     world.policy.minimums.base = Some(Decimal::ZERO);

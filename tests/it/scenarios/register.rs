@@ -13,7 +13,7 @@ fn one() -> World {
 /// What the question of that name was told.
 fn inputs(world: &World, rule: &str) -> String {
     let decision = world.decide();
-    decision.checks.iter().find(|check| check.rule == rule).unwrap().inputs.clone()
+    decision.checks.iter().find(|check| check.rule == rule).unwrap().inputs.to_string()
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use dunningd::model::{
     Calendars, Cause, ContactCap, ContactRole, Dispute, HoldTarget, ItemCode, LadderName, MailboxUse, NoticeState,
@@ -60,7 +61,7 @@ fn worlds() -> Vec<(ReasonCode, World)> {
         (ReasonCode::TooSoon, World::new().owes("A", 5, "100 EUR").reminded("friendly", 2, &["A"])),
         (ReasonCode::LadderExhausted, {
             let mut world = never_due("friendly").owes("A", 4, "100 EUR");
-            let ladder = world.policy.ladders.get_mut(&LadderName::default()).unwrap();
+            let ladder = Arc::make_mut(world.policy.ladders.get_mut(&LadderName::default()).unwrap());
             ladder.stages.iter_mut().for_each(|stage| stage.enabled = false);
             world
         }),

@@ -170,10 +170,10 @@ fn a_day_without_letters_says_whether_it_is_the_weekday_a_holiday_or_a_quiet_per
     let keys = |world: &World| {
         let mut world = world.clone();
         for key in ["send_days", "calendars", "quiet_period"] {
-            world.policy.locations.insert(key.to_owned(), key.to_owned());
+            world.policy.locations.insert(key.to_owned(), key.into());
         }
         let check = checks(&world, "outside_send_days").remove(0);
-        (check.inputs, check.location.unwrap())
+        (check.inputs.to_string(), check.location.unwrap().to_string())
     };
     let on = |world: &World, day: &str| World { today: day.parse().unwrap(), ..world.clone() };
     let world = in_the("IT").owes("A", 30, "100 EUR");
