@@ -23,17 +23,26 @@ use crate::model::{Actor, CancelReason, EmailAddress, Event, EventKind};
 use super::resend::{back_to_unknown, stopped_as};
 use super::{RecordError, append, inconsistent};
 
-/// For a connection that delivery keeps to itself. Its statements ask for few rows by their keys, again and again: a plan
-/// that looks them up is made once for each connection, and stays right however full the tables become.
-pub const SETTINGS: &str = "SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off; SET jit TO off";
-/// The same, when what it does may be forgotten if the database crashes.
-pub const SETTINGS_FORGETTABLE: &str = "SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off; \
-                                        SET jit TO off; SET synchronous_commit TO off";
-/// The same for one transaction on a connection that goes back to others.
+const SETTINGS: &str = "SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off; SET jit TO off";
+const SETTINGS_FORGETTABLE: &str = "SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off; \
+                                    SET jit TO off; SET synchronous_commit TO off";
+/// Begins a transaction of delivery on a connection that goes back to others, with what [`set_up`] sets.
 pub const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode TO force_generic_plan; SET LOCAL enable_seqscan TO off; \
                          SET LOCAL jit TO off";
+/// The same, when what it does may be forgotten if the database crashes.
 pub const BEGIN_FORGETTABLE: &str = "BEGIN; SET LOCAL plan_cache_mode TO force_generic_plan; \
     SET LOCAL enable_seqscan TO off; SET LOCAL jit TO off; SET LOCAL synchronous_commit TO off";
+
+/// Sets up a connection that delivery keeps to itself. Its statements ask for few rows by their keys, again and again: a
+/// plan that looks them up is made once for each connection, and stays right however full the tables become. What is done
+/// over a forgettable one a crash of the database may undo.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_up(connection: &mut PgConnection, forgettable: bool) -> Result<(), RecordError> {
+    sqlx::raw_sql(if forgettable { SETTINGS_FORGETTABLE } else { SETTINGS }).execute(connection).await?;
+    Ok(())
+}
 
 /// A notice that this worker alone may send until its lease ends.
 #[derive(Debug, Clone)]

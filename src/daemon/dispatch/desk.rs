@@ -104,8 +104,7 @@ impl<'a> Lane<'a> {
         let mut own = self.pool.acquire().await?;
         // Nobody else gets it with these settings.
         own.close_on_drop();
-        let settings = if self.forgettable { record::SETTINGS_FORGETTABLE } else { record::SETTINGS };
-        sqlx::raw_sql(settings).execute(&mut *own).await?;
+        record::set_up(&mut own, self.forgettable).await?;
         Ok(Work::Own(own))
     }
 
@@ -282,7 +281,10 @@ impl<'a> Desk<'a> {
             }
             let ends = closed || stop.is_cancelled() || self.halted.is_cancelled();
             let one_by_one = self.failing.load(Ordering::Relaxed) || self.paused.load(Ordering::Relaxed);
-            unwanted.extend(ahead.older_than(if ends || one_by_one { Duration::ZERO } else { stays }));
+            let given_up = ahead.older_than(if ends || one_by_one { Duration::ZERO } else { stays });
+            // Until a session asks.
+            more &= given_up.is_empty();
+            unwanted.extend(given_up);
             if ends {
                 free.clear();
             }
