@@ -33,8 +33,8 @@ use super::Dispatched;
 const AT_ONCE: usize = 256;
 /// How long ends of attempts that nobody waits for gather for one transaction.
 const GATHER: Duration = Duration::from_millis(20);
-/// A pool of so many connections can spare four for the length of a round: a scan takes four.
-const CAN_SPARE: u32 = 10;
+/// A pool of so many connections can spare three for the length of a round: a scan takes four.
+const CAN_SPARE: u32 = 8;
 /// Of a database that is there.
 const ANSWERS_WITHIN: Duration = Duration::from_mins(1);
 /// What was claimed ahead is let go after this time, or a third of its lease: then no session came for it.
@@ -98,15 +98,11 @@ impl<'a> Lane<'a> {
         Self { pool, forgettable, own: None }
     }
 
-    fn can_spare(pool: &PgPool) -> bool {
-        pool.options().get_max_connections() >= CAN_SPARE
-    }
-
     async fn work(&mut self) -> Result<Work, RecordError> {
         if let Some(own) = self.own.take() {
             return Ok(Work::Own(own));
         }
-        if !Self::can_spare(self.pool) {
+        if self.pool.options().get_max_connections() < CAN_SPARE {
             let begin = if self.forgettable { record::BEGIN_FORGETTABLE } else { record::BEGIN };
             return Ok(Work::Borrowed(self.pool.begin_with(begin).await?));
         }
@@ -274,7 +270,7 @@ impl<'a> Desk<'a> {
     /// How many notices are claimed ahead when there are so many sessions. Where letters are counted, each one changes who
     /// may go next.
     fn room_ahead(&self, sessions: usize) -> usize {
-        if self.journal.is_some() && self.limits == Limits::default() { sessions.max(AHEAD_LEAST) } else { 0 }
+        if self.journal.is_some() && self.limits == Limits::default() { (2 * sessions).max(AHEAD_LEAST) } else { 0 }
     }
 
     /// Claims for the sessions that are free, and ahead for those that soon will be. Whatever ends the round, what no
@@ -412,13 +408,11 @@ impl<'a> Desk<'a> {
     }
 
     /// Performs the last check for the sessions that wait for it.
-    pub(super) async fn checks(&self, asks: &tokio::sync::Mutex<mpsc::Receiver<CheckAsk>>) {
+    pub(super) async fn checks(&self, mut asks: mpsc::Receiver<CheckAsk>) {
         let mut lane = Lane::of(&self.shell.pool, false);
-        loop {
-            let mut group = Vec::new();
-            if asks.lock().await.recv_many(&mut group, AT_ONCE).await == 0 {
-                return;
-            }
+        let mut asked = Vec::new();
+        while asks.recv_many(&mut asked, AT_ONCE).await > 0 {
+            let group = std::mem::take(&mut asked);
             match self.check(&group, &mut lane).await {
                 Ok((passed, at)) => self.answer(group, &passed, at, &mut lane, Checked::LeaseLost).await,
                 // One account that cannot be asked about must not stop the others. What the statement without an answer
@@ -442,11 +436,6 @@ impl<'a> Desk<'a> {
         for ask in asked {
             let _ = ask.answer.send((Checked::Unanswered, since_boot()));
         }
-    }
-
-    /// How many of [`Self::checks`] may run, so that a group need not wait for the one before it.
-    pub(super) fn check_lanes(&self) -> usize {
-        if Lane::can_spare(&self.shell.pool) { 2 } else { 1 }
     }
 
     async fn check(&self, asked: &[CheckAsk], lane: &mut Lane<'_>) -> Result<(Vec<bool>, Duration), RecordError> {
@@ -637,13 +626,9 @@ impl<'a> Desk<'a> {
     /// A later commit of the database has waited for the disk: this it does not forget any more.
     fn outlasts(&self, written: Vec<Written>) {
         let Some(journal) = self.journal else { return };
-        // Another lane may come with a later head at this moment.
-        let _alone = self.written();
         for Written { attempts, head } in written {
             journal.settled(attempts);
-            if journal.head().is_none_or(|seen| seen.events < head.events)
-                && let Err(error) = journal.saw(head)
-            {
+            if let Err(error) = journal.saw(head) {
                 self.stop(&error);
             }
         }

@@ -1086,7 +1086,7 @@ async fn p11_what_was_claimed_ahead_is_let_go_when_every_session_waits() {
     office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_secs(8)));
     let others = async {
         let claimed = "dunning.notice WHERE state = 'claimed'";
-        while office.count(claimed).await == 0 {
+        while office.smtp.received().is_empty() || office.count(claimed).await == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         while office.count(claimed).await > 0 {
