@@ -244,7 +244,7 @@ async fn digest_loop(shell: &Shell, told: &Notify, stop: &CancellationToken) {
                 continue;
             }
         };
-        match send_operator_mails(shell, &transport).await {
+        match send_operator_mails(shell, &transport, stop).await {
             Ok(done) => {
                 if let Some(error) = &done.relay_error {
                     tracing::error!(error, "mails to the operator stay queued");
