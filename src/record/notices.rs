@@ -389,7 +389,8 @@ pub async fn renew(
     if events.is_empty() {
         return Ok(());
     }
-    let write = PageWrite { snapshot, decision, ladder: None, planned: Some(planned) };
+    let digest = decision.digest();
+    let write = PageWrite { snapshot, decision, digest, ladder: None, planned: Some(planned) };
     let facts = plan(connection, run, &[write]).await?.remove(&planned.notice).unwrap_or_default();
     let about = |kind, facts| Event {
         creditor: Some(run.creditor.to_string()),
