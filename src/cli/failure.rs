@@ -81,7 +81,7 @@ impl From<StateError> for Failure {
         match error {
             StateError::Record(error) => error.into(),
             StateError::LogDiffers { .. } => Self::new(Exit::REFUSED, error.to_string()),
-            StateError::Journal(_) => Self::new(Exit::CONFIG, error.to_string()),
+            StateError::Journal(_) | StateError::Signed(_) => Self::new(Exit::CONFIG, error.to_string()),
         }
     }
 }

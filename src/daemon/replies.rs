@@ -11,6 +11,7 @@ use crate::record::{self, RecordError, Settled};
 
 use super::Shell;
 use super::dispatch::Desk;
+use super::signed::{SignedError, forget, last_signed};
 
 /// Why nothing can be delivered from this machine.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,8 @@ pub enum StateError {
         seen.events, seen.chain_hash
     )]
     LogDiffers { seen: LogHead, now: String },
+    #[error(transparent)]
+    Signed(#[from] SignedError),
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -56,24 +59,47 @@ pub async fn journal(shell: &Shell, connection: &mut PgConnection) -> Result<Arc
     Err(StateError::LogDiffers { seen, now })
 }
 
-/// Goes on with a contact log that is not the one last seen, because a person says so; the log says that too.
+/// Goes on with a contact log that is not the one last seen, or not the one last signed, because a person says so; the log
+/// says that too.
 ///
 /// # Errors
-/// When the journal cannot be kept, or the database refuses.
+/// When the journal or the last checkpoint cannot be kept, or the database refuses.
 pub async fn accept_database(shell: &Shell, reason: &str) -> Result<(), StateError> {
     let mut connection = shell.pool.acquire().await?;
     let seen = match journal(shell, &mut connection).await {
-        Err(StateError::LogDiffers { seen, .. }) => seen,
-        other => return other.map(drop),
+        Ok(_) => None,
+        Err(StateError::LogDiffers { seen, .. }) => Some(seen),
+        Err(error) => return Err(error),
     };
+    let live = shell.live();
+    let directory = &live.config.service.state.directory;
+    let mut signed = last_signed(directory)?;
+    if let Some(last) = &signed
+        && record::extends_checkpoint(&mut connection, last).await?
+    {
+        signed = None;
+    }
+    if seen.is_none() && signed.is_none() {
+        return Ok(());
+    }
     let now = head(&mut connection).await?;
-    let facts = json!({
-        "reason": reason, "seen_events": seen.events.to_string(), "seen_head": seen.chain_hash,
-        "found_events": now.events.to_string(), "found_head": now.chain_hash,
+    let mut facts = json!({
+        "reason": reason, "found_events": now.events.to_string(), "found_head": now.chain_hash,
     });
+    if let Some(seen) = &seen {
+        facts["seen_events"] = seen.events.to_string().into();
+        facts["seen_head"] = seen.chain_hash.clone().into();
+    }
+    if let Some(signed) = &signed {
+        facts["signed_events"] = signed.size.to_string().into();
+        facts["signed_root"] = hex::encode(signed.root).into();
+    }
     let mut transaction = connection.begin().await?;
     record::append(&mut transaction, &[Event::new(EventKind::DatabaseAccepted, shell.actor.clone(), facts)]).await?;
     transaction.commit().await?;
+    if signed.is_some() {
+        forget(directory)?;
+    }
     let journal = opened(shell).await?;
     journal.saw(head(&mut connection).await?)?;
     Ok(journal.sync()?)
