@@ -33,11 +33,11 @@ pub enum CheckpointError {
     Contradiction(Problem),
     /// The log does not extend the checkpoint that this machine remembers, whatever the database says was signed.
     #[error(
-        "the log does not extend the one of {} events that this machine signed last, so nothing was signed: {problem}. \
+        "the log does not extend the one of {size} events that this machine signed last, so nothing was signed: {problem}. \
          Was the database restored, or rewritten? Look into it; if it is to count, begin once with `--accept-database \
-         --reason …`", signed.size
+         --reason …`"
     )]
-    Forgotten { signed: Checkpoint, problem: Problem },
+    Forgotten { size: u64, problem: Problem },
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -82,7 +82,7 @@ pub async fn make_checkpoint(
     if let Some(signed) = remembered.filter(|signed| (signed.size, signed.root) != told) {
         at = extending(connection, signed)
             .await?
-            .map_err(|problem| CheckpointError::Forgotten { signed: signed.clone(), problem })?;
+            .map_err(|problem| CheckpointError::Forgotten { size: signed.size, problem })?;
         if at.edge.size() < told.0 {
             at = read_on(connection, at, told.0).await?.map_err(CheckpointError::Contradiction)?;
             if at.edge.root() != told.1 {

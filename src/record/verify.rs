@@ -352,13 +352,13 @@ impl<'a> ContentsCheck<'a> {
     /// `kind`: messages, notes, replies, contacts, as the events that erase count them.
     fn gone(&mut self, sealed: &Sealed, classes: &[&str], kind: &'static str) -> Result<(), Problem> {
         let one = match kind {
-            "messages" => "message",
-            "notes" => "note",
-            "contacts" => "data of a contact",
-            _ => "reply",
+            "messages" => "its message is",
+            "notes" => "its note is",
+            "contacts" => "the data of its contact are",
+            _ => "its reply is",
         };
         if !self.vouched.is_erased(sealed, classes) {
-            let what = format!("its {one} is missing, and no event says that it was erased");
+            let what = format!("{one} missing, and no event says that it was erased");
             return Err(Problem { seq: sealed.seq, what });
         }
         let key = (sealed.account.clone(), kind);
@@ -367,7 +367,7 @@ impl<'a> ContentsCheck<'a> {
         *missing += 1;
         if *missing > erased {
             let what = format!(
-                "its {one} is missing: of account {} {missing} {kind} are not there, and events say that {erased} were erased",
+                "{one} missing: of account {} {missing} {kind} are not there, and events say that {erased} were erased",
                 sealed.account
             );
             return Err(Problem { seq: sealed.seq, what });

@@ -260,5 +260,5 @@ async fn retention_reaches_contacts_and_tasks_that_end_later_and_accounts_that_l
     // What is taken out besides is not what was erased.
     office.sql("DELETE FROM dunning.contact_data").await;
     let said = program.run(&["log", "verify"]).await.failed(6);
-    assert!(said.contains("its data of a contact is missing, and no event says that it was erased"), "{said}");
+    assert!(said.contains("the data of its contact are missing: of account A03 1 contacts are not there, and events say that 0 were erased"), "{said}");
 }
