@@ -23,17 +23,26 @@ use crate::model::{Actor, CancelReason, EmailAddress, Event, EventKind};
 use super::resend::{back_to_unknown, stopped_as};
 use super::{RecordError, append, inconsistent};
 
-/// For a connection that delivery keeps to itself. Its statements ask for few rows by their keys, again and again: a plan
-/// that looks them up is made once for each connection, and stays right however full the tables become.
-pub const SETTINGS: &str = "SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off; SET jit TO off";
-/// The same, when what it does may be forgotten if the database crashes.
-pub const SETTINGS_FORGETTABLE: &str = "SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off; \
-                                        SET jit TO off; SET synchronous_commit TO off";
-/// The same for one transaction on a connection that goes back to others.
+const SETTINGS: &str = "SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off; SET jit TO off";
+const SETTINGS_FORGETTABLE: &str = "SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off; \
+                                    SET jit TO off; SET synchronous_commit TO off";
+/// Begins a transaction of delivery on a connection that goes back to others, with what [`set_up`] sets.
 pub const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode TO force_generic_plan; SET LOCAL enable_seqscan TO off; \
                          SET LOCAL jit TO off";
+/// The same, when what it does may be forgotten if the database crashes.
 pub const BEGIN_FORGETTABLE: &str = "BEGIN; SET LOCAL plan_cache_mode TO force_generic_plan; \
     SET LOCAL enable_seqscan TO off; SET LOCAL jit TO off; SET LOCAL synchronous_commit TO off";
+
+/// Sets up a connection that delivery keeps to itself. Its statements ask for few rows by their keys, again and again: a
+/// plan that looks them up is made once for each connection, and stays right however full the tables become. What is done
+/// over a forgettable one a crash of the database may undo.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_up(connection: &mut PgConnection, forgettable: bool) -> Result<(), RecordError> {
+    sqlx::raw_sql(if forgettable { SETTINGS_FORGETTABLE } else { SETTINGS }).execute(connection).await?;
+    Ok(())
+}
 
 /// A notice that this worker alone may send until its lease ends.
 #[derive(Debug, Clone)]
@@ -228,6 +237,51 @@ pub async fn open_attempt(
     row.map(ClaimedNotice::try_from).transpose()
 }
 
+/// Whether the database holds that attempt, whatever became of it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn knows_attempt(connection: &mut PgConnection, attempt: Uuid) -> Result<bool, RecordError> {
+    let known = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM dunning.attempt WHERE attempt_id = $1) AS "known!""#,
+        attempt
+    );
+    Ok(known.fetch_one(connection).await?)
+}
+
+/// Puts an attempt back that the database has lost, with its notice as it was then, so that its end can be recorded. A
+/// notice that came to an end since keeps it; one that is not there any more is passed over.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn restore_attempt(
+    connection: &mut PgConnection,
+    notice: Uuid,
+    attempt: Uuid,
+    token: Uuid,
+    at: DateTime<Utc>,
+) -> Result<(), RecordError> {
+    sqlx::query!(
+        "WITH restored AS (
+             INSERT INTO dunning.attempt (attempt_id, notice_id, number, started_at)
+             SELECT $1, notice_id, (SELECT count(*) + 1 FROM dunning.attempt WHERE notice_id = $2), $4
+             FROM dunning.message WHERE notice_id = $2
+             RETURNING notice_id)
+         UPDATE dunning.notice n
+         SET state = 'in_flight', lease_token = $3, lease_until = clock_timestamp(), changed_at = clock_timestamp(),
+             counted_on = coalesce(n.counted_on, n.as_of, greatest(n.business_date, $4::date))
+         FROM restored r
+         WHERE n.notice_id = r.notice_id AND n.state IN ('planned', 'awaiting_approval', 'queued', 'deferred', 'claimed')",
+        attempt,
+        notice,
+        token,
+        at
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// As the database gives it.
 struct Row {
     notice_id: Uuid,
@@ -358,6 +412,7 @@ pub async fn in_flight_check(
                AND (c.needed IS NULL OR (SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
                                          WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= c.needed)
                AND n.fingerprint = l.fingerprint
+               AND (n.redirected OR dunning.wants_mail(n.account_id, n.recipient_key))
              RETURNING n.notice_id, c.attempt_id),
          attempted AS (
              INSERT INTO dunning.attempt (attempt_id, notice_id, number, started_at)
@@ -445,6 +500,7 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                          AND greatest(k.recorded_at, k.cleared_at) > r.started_at) AS "cause!",
                EXISTS (SELECT FROM dunning.contact_entry e
                        WHERE e.account_id = n.account_id AND greatest(e.entered_at, e.ended_at) > r.started_at)
+               OR NOT (n.redirected OR dunning.wants_mail(n.account_id, n.recipient_key))
                    AS "contact!",
                EXISTS (SELECT FROM dunning.notice_item i JOIN dunning.waiver w USING (item_id, stage)
                        WHERE i.notice_id = n.notice_id) AS "waived!",
@@ -581,8 +637,15 @@ pub async fn sweep(connection: &mut PgConnection, actor: &Actor) -> Result<u64, 
     }
     let ids: Vec<Uuid> = rows.iter().map(|row| row.notice_id).collect();
     sqlx::query!(
-        "UPDATE dunning.attempt SET outcome = 'unknown', detail = 'instance_died', ended_at = clock_timestamp()
-         WHERE notice_id = ANY ($1) AND ended_at IS NULL",
+        // Only the last one may have come to the message: an earlier one lost its claim before.
+        "UPDATE dunning.attempt a
+         SET outcome = CASE WHEN later.number IS NULL THEN 'unknown' ELSE 'deferred' END,
+             detail = CASE WHEN later.number IS NULL THEN 'instance_died' ELSE 'lease_lost' END,
+             ended_at = clock_timestamp()
+         FROM dunning.attempt open
+         LEFT JOIN LATERAL (SELECT l.number FROM dunning.attempt l
+                            WHERE l.notice_id = open.notice_id AND l.number > open.number LIMIT 1) later ON true
+         WHERE open.notice_id = ANY ($1) AND open.ended_at IS NULL AND a.attempt_id = open.attempt_id",
         &ids
     )
     .execute(&mut *connection)

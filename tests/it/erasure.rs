@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
+use dunningd::clock::Clock;
 use dunningd::daemon;
 use dunningd::model::AccountId;
 use dunningd::record::{self, Erasure};
@@ -13,10 +14,14 @@ use super::evidence::{Files, accepted, dossier, export, read_folder, rejected, s
 use super::log::program;
 use crate::support::shell::{Office, Setup, day_plus};
 
+fn now() -> DateTime<Utc> {
+    Clock::system().now()
+}
+
 /// The next whole second has begun: what was told before it is older than it.
 async fn next_second() -> DateTime<Utc> {
-    let next = Utc::now().trunc_subsecs(0) + chrono::Duration::seconds(1);
-    let left = (next - Utc::now()).to_std().unwrap_or_default();
+    let next = now().trunc_subsecs(0) + chrono::Duration::seconds(1);
+    let left = (next - now()).to_std().unwrap_or_default();
     tokio::time::sleep(left + Duration::from_millis(20)).await;
     next
 }
@@ -172,7 +177,7 @@ async fn what_was_kept_long_enough_goes_class_by_class_and_a_legal_hold_stands_a
     }
     program.run(&["legal-hold", "A02", "--reason", "causa pendente"]).await.done();
     assert_eq!(daemon::end_retention(&office.shell).await.unwrap(), 0);
-    office.go_to(Utc::now().date_naive() + chrono::Months::new(3)).await;
+    office.go_to(now().date_naive() + chrono::Months::new(3)).await;
     assert_eq!(daemon::end_retention(&office.shell).await.unwrap(), 3);
     assert_eq!(office.count("dunning.note_text").await, 1);
     assert_eq!(office.count("dunning.attempt WHERE reply_text IS NOT NULL").await, 1);
@@ -250,7 +255,7 @@ async fn retention_reaches_contacts_and_tasks_that_end_later_and_accounts_that_l
         "SELECT e.account_id FROM dunning.contact_data JOIN dunning.contact_entry e USING (entry_id) ORDER BY 1";
     assert_eq!(daemon::end_retention(&office.shell).await.unwrap(), 0);
     assert_eq!(office.lines(entries).await, ["A01", "A02", "A03"]);
-    office.go_to(Utc::now().date_naive() + chrono::Months::new(3)).await;
+    office.go_to(now().date_naive() + chrono::Months::new(3)).await;
     // The entry that ended, the account that is gone, and the words of a task; what counts still is kept.
     assert_eq!(daemon::end_retention(&office.shell).await.unwrap(), 3);
     assert_eq!(office.lines(entries).await, ["A03"]);

@@ -15,6 +15,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -32,8 +33,10 @@ use super::Dispatched;
 const AT_ONCE: usize = 256;
 /// How long ends of attempts that nobody waits for gather for one transaction.
 const GATHER: Duration = Duration::from_millis(20);
-/// A pool of so many connections can spare four for the length of a round: a scan takes four.
-const CAN_SPARE: u32 = 10;
+/// A pool of so many connections can spare three for the length of a round: a scan takes four.
+const CAN_SPARE: u32 = 8;
+/// Of a database that is there.
+const ANSWERS_WITHIN: Duration = Duration::from_mins(1);
 /// What was claimed ahead is let go after this time, or a third of its lease: then no session came for it.
 const AHEAD_STAYS: Duration = Duration::from_secs(5);
 /// So many are claimed ahead where there are fewer sessions.
@@ -54,6 +57,8 @@ pub(super) enum Checked {
     Cancelled(CancelReason),
     /// It is somebody else's now; nothing was changed and nothing may be sent.
     LeaseLost,
+    /// The database did not answer: nothing may be sent, although it may think so.
+    Unanswered,
 }
 
 /// A session stands at RCPT-ok: may its message follow?
@@ -93,23 +98,18 @@ impl<'a> Lane<'a> {
         Self { pool, forgettable, own: None }
     }
 
-    fn can_spare(pool: &PgPool) -> bool {
-        pool.options().get_max_connections() >= CAN_SPARE
-    }
-
     async fn work(&mut self) -> Result<Work, RecordError> {
         if let Some(own) = self.own.take() {
             return Ok(Work::Own(own));
         }
-        if !Self::can_spare(self.pool) {
+        if self.pool.options().get_max_connections() < CAN_SPARE {
             let begin = if self.forgettable { record::BEGIN_FORGETTABLE } else { record::BEGIN };
             return Ok(Work::Borrowed(self.pool.begin_with(begin).await?));
         }
         let mut own = self.pool.acquire().await?;
         // Nobody else gets it with these settings.
         own.close_on_drop();
-        let settings = if self.forgettable { record::SETTINGS_FORGETTABLE } else { record::SETTINGS };
-        sqlx::raw_sql(settings).execute(&mut *own).await?;
+        record::set_up(&mut own, self.forgettable).await?;
         Ok(Work::Own(own))
     }
 
@@ -260,7 +260,8 @@ impl<'a> Desk<'a> {
 
     /// The domains that have had their share; an error, in words, when nothing may go.
     pub(super) fn waiting_domains(&self) -> Result<Vec<String>, String> {
-        self.shell.pace().waiting_domains(self.limits, self.shell.clock.wall()).map_err(|at| {
+        self.shell.pace().waiting_domains(self.limits, since_boot()).map_err(|wait| {
+            let at = self.shell.clock.wall() + wait;
             format!("the limit of letters an hour is reached; it goes on at {}", at.format("%H:%M:%S UTC"))
         })
     }
@@ -268,7 +269,7 @@ impl<'a> Desk<'a> {
     /// How many notices are claimed ahead when there are so many sessions. Where letters are counted, each one changes who
     /// may go next.
     fn room_ahead(&self, sessions: usize) -> usize {
-        if self.journal.is_some() && self.limits == Limits::default() { sessions.max(AHEAD_LEAST) } else { 0 }
+        if self.journal.is_some() && self.limits == Limits::default() { (2 * sessions).max(AHEAD_LEAST) } else { 0 }
     }
 
     /// Claims for the sessions that are free, and ahead for those that soon will be. Whatever ends the round, what no
@@ -280,13 +281,16 @@ impl<'a> Desk<'a> {
         let mut claiming: Option<Claiming<'_>> = None;
         let (mut free, mut ahead, mut unwanted) = (Vec::new(), Ahead::default(), Vec::new());
         let (mut more, mut closed) = (false, false);
-        while !closed || claiming.is_some() || !ahead.0.is_empty() {
+        loop {
             if let Some(Err(error)) = self.journal.map(|journal| journal.ready()) {
                 self.stop(&error);
             }
             let ends = closed || stop.is_cancelled() || self.halted.is_cancelled();
             let one_by_one = self.failing.load(Ordering::Relaxed) || self.paused.load(Ordering::Relaxed);
-            unwanted.extend(ahead.older_than(if ends || one_by_one { Duration::ZERO } else { stays }));
+            let given_up = ahead.older_than(if ends || one_by_one { Duration::ZERO } else { stays });
+            // Until a session asks.
+            more &= given_up.is_empty();
+            unwanted.extend(given_up);
             if ends {
                 free.clear();
             }
@@ -303,6 +307,9 @@ impl<'a> Desk<'a> {
                 } else {
                     lane = Some(idle);
                 }
+            }
+            if closed && claiming.is_none() {
+                return;
             }
             let oldest = ahead.0.front().map(|(at, _)| (*at + stays).saturating_sub(since_boot()));
             tokio::select! {
@@ -338,7 +345,7 @@ impl<'a> Desk<'a> {
         ahead: usize,
     ) -> (Lane<'c>, Result<Claim, RecordError>) {
         let at = since_boot();
-        let found = self.claim_over(&mut lane, sessions.len(), ahead).await;
+        let found = in_time(self.claim_over(&mut lane, sessions.len(), ahead)).await;
         let claim = found.map(|found| {
             let more = found.len() >= sessions.len() + ahead;
             Claim { sessions, at, found, more }
@@ -373,7 +380,7 @@ impl<'a> Desk<'a> {
             let found = record::claim(&mut work, &attempts(at_once), token, lease, &waiting_domains).await?;
             let full = found.len() == at_once;
             for one in &found {
-                self.shell.pace().took(&one.recipient.domain().to_lowercase(), self.limits, clock.wall());
+                self.shell.pace().took(&one.recipient.domain().to_lowercase(), self.limits, since_boot());
             }
             claimed.extend(found);
             if !full {
@@ -388,13 +395,13 @@ impl<'a> Desk<'a> {
     async fn release(&self, lane: &mut Lane<'_>, claimed: &[ClaimedNotice]) {
         let mut wait = FIRST_WAIT;
         for _ in 1..SETTLE_TRIES {
-            if self.release_once(lane, claimed).await.is_ok() {
+            if in_time(self.release_once(lane, claimed)).await.is_ok() {
                 return;
             }
             tokio::time::sleep(wait).await;
             wait *= 2;
         }
-        if let Err(error) = self.release_once(lane, claimed).await {
+        if let Err(error) = in_time(self.release_once(lane, claimed)).await {
             tracing::warn!(%error, count = claimed.len(), "notices that were claimed ahead wait for their lease to end");
         }
     }
@@ -406,33 +413,34 @@ impl<'a> Desk<'a> {
     }
 
     /// Performs the last check for the sessions that wait for it.
-    pub(super) async fn checks(&self, asks: &tokio::sync::Mutex<mpsc::Receiver<CheckAsk>>) {
+    pub(super) async fn checks(&self, mut asks: mpsc::Receiver<CheckAsk>) {
         let mut lane = Lane::of(&self.shell.pool, false);
-        loop {
-            let mut group = Vec::new();
-            if asks.lock().await.recv_many(&mut group, AT_ONCE).await == 0 {
-                return;
-            }
+        let mut asked = Vec::new();
+        while asks.recv_many(&mut asked, AT_ONCE).await > 0 {
+            let group = std::mem::take(&mut asked);
             match self.check(&group, &mut lane).await {
-                Ok((passed, at)) => self.answer(group, &passed, at, &mut lane).await,
-                Err(error) if group.len() == 1 => self.fail(error),
-                // One account that cannot be asked about must not stop the others.
-                Err(_) => {
+                Ok((passed, at)) => self.answer(group, &passed, at, &mut lane, Checked::LeaseLost).await,
+                // One account that cannot be asked about must not stop the others. What the statement without an answer
+                // had moved already does not pass again.
+                Err(_) if group.len() > 1 => {
                     for one in group {
                         let alone = vec![one];
                         match self.check(&alone, &mut lane).await {
-                            Ok((passed, at)) => self.answer(alone, &passed, at, &mut lane).await,
-                            Err(error) => self.fail(error),
+                            Ok((passed, at)) => self.answer(alone, &passed, at, &mut lane, Checked::Unanswered).await,
+                            Err(error) => self.unanswered(alone, error),
                         }
                     }
                 }
+                Err(error) => self.unanswered(group, error),
             }
         }
     }
 
-    /// How many of [`Self::checks`] may run, so that a group need not wait for the one before it.
-    pub(super) fn check_lanes(&self) -> usize {
-        if Lane::can_spare(&self.shell.pool) { 2 } else { 1 }
+    fn unanswered(&self, asked: Vec<CheckAsk>, error: RecordError) {
+        self.fail(error);
+        for ask in asked {
+            let _ = ask.answer.send((Checked::Unanswered, since_boot()));
+        }
     }
 
     async fn check(&self, asked: &[CheckAsk], lane: &mut Lane<'_>) -> Result<(Vec<bool>, Duration), RecordError> {
@@ -440,7 +448,7 @@ impl<'a> Desk<'a> {
         let checks: Vec<LastCheck<'_>> = asked.iter().map(|ask| self.look_at(&ask.claimed)).collect();
         // Once the statement runs, later ends of attempts may be committed after it.
         let written = self.take_written();
-        let passed = self.check_over(&checks, lane).await;
+        let passed = in_time(self.check_over(&checks, lane)).await;
         // A statement that wrote nothing waits for no disk.
         if passed.as_ref().is_ok_and(|passed| passed.contains(&true)) {
             self.outlasts(written);
@@ -470,8 +478,16 @@ impl<'a> Desk<'a> {
         LastCheck { claimed, today: self.today(claimed), payments_not_before }
     }
 
-    /// Those that passed first: their time runs. The others are looked into.
-    async fn answer(&self, asked: Vec<CheckAsk>, passed: &[bool], at: Duration, lane: &mut Lane<'_>) {
+    /// Those that passed first: their time runs. The others are looked into; `not_ours` is said of those that are not the
+    /// asking session's.
+    async fn answer(
+        &self,
+        asked: Vec<CheckAsk>,
+        passed: &[bool],
+        at: Duration,
+        lane: &mut Lane<'_>,
+        not_ours: Checked,
+    ) {
         let mut others = Vec::new();
         for (ask, passed) in asked.into_iter().zip(passed) {
             if *passed {
@@ -482,22 +498,26 @@ impl<'a> Desk<'a> {
         }
         for ask in others {
             match self.stopped(&ask.claimed, lane).await {
-                Ok(checked) => drop(ask.answer.send((checked, at))),
-                Err(error) => self.fail(error),
+                Ok(reason) => drop(ask.answer.send((reason.map_or(not_ours, Checked::Cancelled), at))),
+                Err(error) => self.unanswered(vec![ask], error),
             }
         }
     }
 
-    async fn stopped(&self, claimed: &ClaimedNotice, lane: &mut Lane<'_>) -> Result<Checked, RecordError> {
-        let mut work = lane.work().await?;
-        let mut transaction = work.begin().await?;
-        let reason = record::stopped(&mut transaction, &self.look_at(claimed), &self.shell.actor).await?;
-        transaction.commit().await?;
-        lane.done(work).await?;
+    async fn stopped(&self, claimed: &ClaimedNotice, lane: &mut Lane<'_>) -> Result<Option<CancelReason>, RecordError> {
+        let reason = in_time(async {
+            let mut work = lane.work().await?;
+            let mut transaction = work.begin().await?;
+            let reason = record::stopped(&mut transaction, &self.look_at(claimed), &self.shell.actor).await?;
+            transaction.commit().await?;
+            lane.done(work).await?;
+            Ok(reason)
+        });
+        let reason = reason.await?;
         if reason == Some(CancelReason::Paused) {
             self.paused.store(true, Ordering::Relaxed);
         }
-        Ok(reason.map_or(Checked::LeaseLost, Checked::Cancelled))
+        Ok(reason)
     }
 
     /// The business date that the notice lives on.
@@ -532,7 +552,7 @@ impl<'a> Desk<'a> {
             }
         }
         drop(lane);
-        if let Err(error) = self.make_last().await {
+        if let Err(error) = in_time(self.make_last()).await {
             self.fail(error);
         }
     }
@@ -543,7 +563,7 @@ impl<'a> Desk<'a> {
         let mut wait = FIRST_WAIT;
         for tried in 1..=SETTLE_TRIES {
             self.sync().await;
-            let Err(error) = self.settle_once(ended, lane).await else { return };
+            let Err(error) = in_time(self.settle_once(ended, lane)).await else { return };
             self.halted.cancel();
             if tried == SETTLE_TRIES {
                 tracing::error!(%error, count = ended.len(), "the ends of attempts could not be recorded");
@@ -568,7 +588,6 @@ impl<'a> Desk<'a> {
     }
 
     async fn settle_once(&self, ended: &[EndAsk], lane: &mut Lane<'_>) -> Result<(), RecordError> {
-        let now = self.shell.clock.wall();
         let mut work = lane.work().await?;
         let mut transaction = work.begin().await?;
         let mut changes = Vec::new();
@@ -579,10 +598,10 @@ impl<'a> Desk<'a> {
             learnt.retain(|(_, lesson)| taught || lesson.failed());
             taught |= !learnt.is_empty();
             let about = Some((&*one.claimed, self.today(&one.claimed)));
-            changes.extend(self.breakers.tell(&mut transaction, about, learnt, now).await?);
+            changes.extend(self.breakers.tell(&mut transaction, about, learnt).await?);
         }
         let settlements: Vec<Settlement<'_>> =
-            ended.iter().map(|one| self.settlement(&one.claimed, &one.outcome, false)).collect();
+            ended.iter().map(|one| self.settlement(&one.claimed, &one.outcome, None)).collect();
         let settled = record::settle(&mut transaction, &settlements, &self.shell.actor).await?;
         transaction.commit().await?;
         let head = if self.journal.is_some() { Some(record::head(&mut work).await?) } else { None };
@@ -612,13 +631,9 @@ impl<'a> Desk<'a> {
     /// A later commit of the database has waited for the disk: this it does not forget any more.
     fn outlasts(&self, written: Vec<Written>) {
         let Some(journal) = self.journal else { return };
-        // Another lane may come with a later head at this moment.
-        let _alone = self.written();
         for Written { attempts, head } in written {
             journal.settled(attempts);
-            if journal.head().is_none_or(|seen| seen.events < head.events)
-                && let Err(error) = journal.saw(head)
-            {
+            if let Err(error) = journal.saw(head) {
                 self.stop(&error);
             }
         }
@@ -637,14 +652,17 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
+    /// `noted_at`: when the journal heard of it, where it comes from there.
     pub(in crate::daemon) fn settlement<'b>(
         &self,
         claimed: &'b ClaimedNotice,
         outcome: &'b Outcome,
-        from_journal: bool,
+        noted_at: Option<DateTime<Utc>>,
     ) -> Settlement<'b> {
         let next_try = self.next_try(claimed, outcome);
-        Settlement { claimed, outcome, next_try, today: self.today(claimed), from_journal }
+        let at = noted_at.unwrap_or_else(|| self.shell.clock.now());
+        let today = claimed.as_of.unwrap_or_else(|| self.date_of(claimed, at));
+        Settlement { claimed, outcome, next_try, today, from_journal: noted_at.is_some() }
     }
 
     fn next_try(&self, claimed: &ClaimedNotice, outcome: &Outcome) -> NextTry {
@@ -655,13 +673,19 @@ impl<'a> Desk<'a> {
         }
         let jitter = rand::random_range(0..1_000);
         let wait = backoff(claimed.tries, dispatch.retry_first, dispatch.retry_last, jitter);
-        let wait = chrono::Duration::from_std(wait).unwrap_or_default();
         // Through `--as-of` the text's days are not those of the wall.
         if claimed.as_of.is_none() && self.date_of(claimed, self.shell.clock.now() + wait) > claimed.valid_until {
             return NextTry::TooLate;
         }
-        NextTry::At(self.shell.clock.wall() + wait)
+        NextTry::After(wait)
     }
+}
+
+/// A database that does not answer for so long is gone: its machine may have vanished without a word, and nothing else
+/// would tell.
+async fn in_time<T>(asking: impl Future<Output = Result<T, RecordError>>) -> Result<T, RecordError> {
+    let gone = || std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer within a minute");
+    timeout(ANSWERS_WITHIN, asking).await.unwrap_or_else(|_| Err(sqlx::Error::Io(gone()).into()))
 }
 
 async fn finished<'c>(claiming: &mut Option<Claiming<'c>>) -> (Lane<'c>, Result<Claim, RecordError>) {

@@ -10,9 +10,8 @@ mod worker;
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use sqlx::Connection as _;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Mail;
@@ -164,9 +163,8 @@ pub async fn dispatch(
     // The desk closes when the last worker has gone.
     let work = Box::pin(async move { worker.deliver(transport, connections).await });
     let claims = Box::pin(desk.claims(asked_claims, stop, connections as usize));
-    let asked_checks = Mutex::new(asked_checks);
-    let checks = Box::pin(join_all((0..desk.check_lanes()).map(|_| desk.checks(&asked_checks))));
-    let (done, (), _, ()) = tokio::join!(work, claims, checks, Box::pin(desk.settlements(asked_endings)));
+    let checks = Box::pin(desk.checks(asked_checks));
+    let (done, (), (), ()) = tokio::join!(work, claims, checks, Box::pin(desk.settlements(asked_endings)));
     if let Some(journal) = &journal
         && let Err(error) = journal.tidy()
     {
