@@ -150,7 +150,7 @@ if __name__ == "__main__":
         told = dossier(given, keys, kept) if "proof.json" in given else export(given, keys, kept, own_key=sys.argv[2:])
     except Exception as error: raise SystemExit(f"REJECTED: {type(error).__name__}: {error}")
     print(f"holds together: {told}")
-    if "proof.json" not in given and not any(name.startswith("checkpoints/") for name in given):
+    if "proof.json" not in given and not kept and not any(name.startswith("checkpoints/") for name in given):
         print("there is no checkpoint, so there was no signature to check")
     elif not Ed25519: print("signatures were NOT checked: the package `cryptography` is not installed")
     elif len(sys.argv) < 3: print("signatures were checked ONLY with the key that came along; give the public key")
