@@ -306,7 +306,19 @@ async fn a_dossier_is_accepted_by_both_verifiers_and_every_mutation_is_rejected(
     dossier(&program, "A01", "again.zip").await;
     assert_eq!(fs::read(program.path("case.zip")).unwrap(), fs::read(program.path("again.zip")).unwrap());
     // The zip file itself is accepted as well.
-    program.run(&["log", "verify", "--from", program.path("case.zip").to_str().unwrap(), "--key", &key]).await.done();
+    let case = program.path("case.zip").to_str().unwrap().to_owned();
+    program.run(&["log", "verify", "--from", &case, "--key", &key]).await.done();
+    // With a checkpoint that somebody kept, it has to be that one.
+    let own = program.write("own.txt", text(&files, "checkpoint.txt"));
+    program.run(&["note", "A01", "Dopo"]).await.done();
+    let other = program.write("other.txt", &program.run(&["log", "anchor"]).await.done());
+    for (kept, holds) in [(&own, true), (&other, false)] {
+        let said = program.run(&["log", "verify", "--from", &case, "--key", &key, "--checkpoint", kept]).await;
+        assert_eq!((said.exit == 0, said.err.contains("is not the checkpoint of this dossier")), (holds, !holds));
+        if let Some((theirs, told)) = script(&[&case, &key, kept]) {
+            assert_eq!(theirs, holds, "{told}");
+        }
+    }
 
     let page = text(&files, "index.html");
     for shown in ["Debitore A01", "FT I01", "5.1.1", "Segreteria della sig.ra Conti", "refused", "example.com/dunning"]
