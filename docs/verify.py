@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Checks an export or a dossier of dunningd without dunningd: verify.py PATH [PUBLIC-KEY]. docs/verify.md has the formats.
+"""Checks an export or a dossier of dunningd without dunningd: verify.py PATH [PUBLIC-KEY [CHECKPOINT…]].
+docs/verify.md has the formats; a CHECKPOINT is a file that somebody kept.
 
 Python's own library is enough for everything but signatures; those need the package `cryptography`."""
-import base64, functools, hashlib, hmac, json, pathlib, sys, zipfile
+import base64, collections, functools, hashlib, hmac, json, pathlib, sys, zipfile
 try: from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey as Ed25519
 except ImportError: Ed25519 = None
 
@@ -52,37 +53,55 @@ def checkpoint(note, keys):                       # C2SP tlog-checkpoint and sig
     need(signed, "a checkpoint is not signed by the given key")
     return int(size), b64(root)
 
-def contents(events, files):                      # messages, notes and replies are what the events commit to
-    sealed, redacted = {}, set()
-    for seq, event in events:
-        facts, account, notice = event["facts"], event.get("account"), event.get("notice")
-        if event["kind"] == "notice_planned": sealed["message", notice] = seq, account, facts["message_commitment"], None
-        if facts.get("note_commitment"): sealed["note", facts["note"]] = seq, account, facts["note_commitment"], None
-        if facts.get("reply_commitment"):
-            told = notice, facts.get("phase"), facts.get("reply_code")
-            sealed["reply", facts["attempt"]] = seq, account, facts["reply_commitment"], told
-        if event["kind"] == "redacted": redacted |= {(seq, account, one) for one in facts["classes"]}
-    def compare(kind, key, salt, data, classes, told=None):
-        need((kind, key) in sealed, f"the log knows no {kind} {key}, or it is there twice")
-        seq, account, commitment, expected = sealed.pop((kind, key))
-        if salt is None or data is None:
-            gone = any(later > seq and whose == account and one in classes for later, whose, one in redacted)
-            need(gone, f"event {seq}: its {kind} is missing")
-        else: need(hmac.new(salt, data, "sha256").hexdigest() == commitment, f"event {seq}: its {kind} was altered")
-        need(told == expected, f"event {seq}: its attempt was altered")
+def outcome(kind, reason, facts):                 # of the attempt that an event names
+    late = facts.get("outcome") if kind == "late_reply" else "deferred"
+    if kind in ("notice_refused", "notice_unknown") and reason in (None, "refused"): return reason or kind.removeprefix("notice_")
+    return {"notice_accepted": "accepted"}.get(kind, late)
+def contents(events, files):                      # messages, notes, attempts and replies are what the events say
+    sealed, tried, stopped, redacted, last, left = {}, {}, set(), [], {}, collections.Counter()
+    for seq, stored in events:
+        event, at = stored["event"], stored["at"][:19]
+        kind, facts, account, notice = event["kind"], event["facts"], event.get("account"), event.get("notice")
+        reason, attempt = facts.get("reason"), facts.get("attempt")
+        last[notice] = at
+        if kind == "notice_planned": sealed["messages", notice] = seq, account, facts["message_commitment"], notice
+        if facts.get("note_commitment"):
+            last["note", facts["note"]] = at
+            sealed["notes", facts["note"]] = seq, account, facts["note_commitment"], ("note", facts["note"])
+        if attempt:
+            tried[attempt] = notice, outcome(kind, reason, facts), facts.get("phase"), facts.get("reply_code")
+            sealed.pop(("replies", attempt), None)
+            if facts["reply_commitment"]: sealed["replies", attempt] = seq, account, facts["reply_commitment"], notice
+        elif kind in ("notice_cancelled", "notice_unknown"):   # an attempt that was not carried out, or of a process that died
+            stopped.add((notice, "unknown" if reason == "instance_died" else "cancelled", None, None))
+        if kind == "redacted":
+            redacted.append((seq, account, set(facts["classes"]), facts["before"]))
+            left.update({(account, one): int(facts[one]) for one in ("messages", "notes", "replies")})
+    def compare(kind, key, salt, data, classes):
+        need((kind, key) in sealed, f"the log knows none of the {kind} {key}, or it is there twice")
+        seq, account, commitment, about = sealed.pop((kind, key))
+        if salt is not None and data is not None:
+            need(hmac.new(salt, data, "sha256").hexdigest() == commitment, f"event {seq}: altered: {kind} {key}")
+            return
+        need(any(later > seq and whose == account and named & classes and (before is None or last[about] < before[:19])
+                 for later, whose, named, before in redacted), f"event {seq}: missing: {kind} {key}")
+        left[account, kind] -= 1
+        need(left[account, kind] >= 0, f"event {seq}: missing, and fewer were erased: {kind} {key}")
     def salt_of(row): return None if row.get("erased") else bytes.fromhex(row["salt"])
-    messages = {row["notice"]: salt_of(row) for row in rows(files["messages.ndjson"])}
+    salts = {row["notice"]: salt_of(row) for row in rows(files["messages.ndjson"])}
     for row in rows(files["messages.ndjson"]):
-        compare("message", row["notice"], salt_of(row), files.get(row.get("file")), ["messages"])
-    for row in rows(files["notes.ndjson"]): compare("note", row["note"], salt_of(row), row.get("body", "").encode(), ["notes"])
+        compare("messages", row["notice"], salt_of(row), files.get(row.get("file")), {"messages"})
+    for row in rows(files["notes.ndjson"]): compare("notes", row["note"], salt_of(row), row.get("body", "").encode(), {"notes"})
     for row in rows(files["attempts.ndjson"]):
-        if row["reply_text"] is None and ("reply", row["attempt"]) not in sealed: continue
-        text = None if row["reply_text"] is None else row["reply_text"].encode()
-        told = row["notice"], row["phase"], row["reply_code"]
-        compare("reply", row["attempt"], messages.get(row["notice"]), text, ["messages", "smtp"], told)
-    need(not sealed, f"events commit to what is not there: {sorted(sealed)}")
+        key, reply, told = row["attempt"], row["reply_text"], (row["notice"], row["outcome"], row["phase"], row["reply_code"])
+        open_yet = told == (row["notice"], None, None, None)
+        need(tried.pop(key) == told if key in tried else open_yet or told in stopped,
+             f"attempt {key}: altered, there twice, or no event knows how it ended")
+        if reply is not None or ("replies", key) in sealed:
+            compare("replies", key, salts.get(row["notice"]), reply and reply.encode(), {"messages", "smtp"})
+    need(not sealed and not tried, f"events tell of what is not there: {sorted(sealed)} {sorted(tried)}")
 
-def export(files, keys, own_key):
+def export(files, keys, kept, own_key):
     chain, leaves, events = bytes(32), [], []
     for number, row in enumerate(rows(files["events.ndjson"]), 1):
         leaf, stored = sha(b"\0", b64(row["bytes"])), parse(b64(row["bytes"]))
@@ -90,28 +109,30 @@ def export(files, keys, own_key):
         need(row["seq"] == stored["seq"] == str(number), f"event {number}: its number is another")
         need(row["leaf"] == leaf.hex() and row["chain"] == chain.hex(), f"event {number}: altered, or the chain breaks here")
         leaves.append(leaf)
-        events.append((number, stored["event"]))
+        events.append((number, stored))
     root, notes = tree(leaves), [name for name in files if name.startswith("checkpoints/")]
     for name in notes:
         size, signed = checkpoint(files[name].decode(), keys)
         need(name == f"checkpoints/{size}.txt" and size <= len(events), f"{name}: another one, or the tail was cut off")
         need(root(0, size) == signed, f"{name} signed another log")
-    need(events and (notes or not own_key), "there is no event, or no checkpoint that the given key could have signed")
+    need(all(size <= len(events) and root(0, size) == signed for size, signed in kept), "a kept checkpoint signed another log")
+    need(events and (notes or kept or not own_key), "there is no event, or no checkpoint that the given key could have signed")
     contents(events, files)
     return f"{len(events)} events, {len(notes)} checkpoints, head {chain.hex()}"
 
-def dossier(files, keys):
+def dossier(files, keys, kept):
     listed = dict(reversed(line.split("  ", 1)) for line in files["MANIFEST.sha256"].decode().splitlines())
     need(listed == {name: sha(data).hex() for name, data in files.items() if name != "MANIFEST.sha256"},
          "MANIFEST.sha256 lists other files, or a file was altered")
     proof, events, proved = parse(files["proof.json"]), {}, b""
     size, root = checkpoint(proof["checkpoint"], keys)
+    need(all(one == (size, root) for one in kept), "a kept checkpoint is not the one of this dossier")
     for row in proof["events"]:
         data, number = b64(row["bytes"]), int(row["seq"])
         stored, steps = parse(data), [b64(one) for one in row["proof"]]
         need(climb(sha(b"\0", data), number - 1, size, steps) == root, f"event {number}: it is not in the signed log")
-        need(stored["seq"] == row["seq"] and number not in events, f"event {number}: it carries another number")
-        event = events[number] = stored["event"]
+        need(stored["seq"] == row["seq"] and number > max(events, default=0), f"event {number}: it carries another number, or stands elsewhere")
+        events[number], event = stored, stored["event"]
         need(event.get("account") == proof["account"] or event["kind"] == "run_started", f"event {number}: another account")
         proved += data
     for name in (name for name in files if name.startswith("texts/")):
@@ -121,14 +142,15 @@ def dossier(files, keys):
     return f"{len(events)} events of account {proof['account']} and their runs, proved in the log of {size} events"
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3): raise SystemExit(__doc__)
+    if len(sys.argv) < 2: raise SystemExit(__doc__)
     try:
         given = load(pathlib.Path(sys.argv[1]))
-        keys = sys.argv[2:] or given.get("keys.txt", b"").decode().split()
-        told = dossier(given, keys) if "proof.json" in given else export(given, keys, own_key=sys.argv[2:])
+        keys = sys.argv[2:3] or given.get("keys.txt", b"").decode().split()
+        kept = [checkpoint(pathlib.Path(one).read_text(), keys) for one in sys.argv[3:]]
+        told = dossier(given, keys, kept) if "proof.json" in given else export(given, keys, kept, own_key=sys.argv[2:])
     except Exception as error: raise SystemExit(f"REJECTED: {type(error).__name__}: {error}")
     print(f"holds together: {told}")
-    if "proof.json" not in given and not any(name.startswith("checkpoints/") for name in given):
+    if "proof.json" not in given and not kept and not any(name.startswith("checkpoints/") for name in given):
         print("there is no checkpoint, so there was no signature to check")
     elif not Ed25519: print("signatures were NOT checked: the package `cryptography` is not installed")
     elif len(sys.argv) < 3: print("signatures were checked ONLY with the key that came along; give the public key")

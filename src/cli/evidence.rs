@@ -170,8 +170,10 @@ impl From<AnchorError> for Failure {
         let exit = match error {
             AnchorError::Checkpoint(CheckpointError::Record(error)) => return error.into(),
             AnchorError::Checkpoint(CheckpointError::Empty) => Exit::NO_SUCH_THING,
-            AnchorError::Checkpoint(CheckpointError::Contradiction(_)) => Exit::LOG_BROKEN,
-            AnchorError::NoKey | AnchorError::Secret(_) | AnchorError::Key(_) => Exit::CONFIG,
+            AnchorError::Checkpoint(CheckpointError::Contradiction(_) | CheckpointError::Forgotten { .. }) => {
+                Exit::LOG_BROKEN
+            }
+            AnchorError::NoKey | AnchorError::Secret(_) | AnchorError::Key(_) | AnchorError::Signed(_) => Exit::CONFIG,
         };
         Self::new(exit, error.to_string())
     }

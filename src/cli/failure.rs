@@ -83,7 +83,7 @@ impl From<StateError> for Failure {
             StateError::LogDiffers { .. } | StateError::AttemptsLost { .. } => {
                 Self::new(Exit::REFUSED, error.to_string())
             }
-            StateError::Journal(_) => Self::new(Exit::CONFIG, error.to_string()),
+            StateError::Journal(_) | StateError::Signed(_) => Self::new(Exit::CONFIG, error.to_string()),
         }
     }
 }

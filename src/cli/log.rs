@@ -356,13 +356,22 @@ pub(super) async fn verify_database(
     if let Some(problem) = record::verify_look_ups(connection).await? {
         return broken(Err(problem));
     }
-    let contradictions = record::verify_against_notices(connection).await?;
+    if let Some(problem) = record::verify_texts(connection).await? {
+        return broken(Err(problem));
+    }
+    let mut contradictions = record::verify_against_notices(connection).await?;
+    contradictions.extend(record::verify_notices(connection).await?);
     let mut check = ContentsCheck::new(&vouched);
     if contradictions.is_empty() {
         for notice in record::notices_made(connection, None).await? {
-            let found = record::message_of(connection, notice).await?.map(|message| (message.salt, message.bytes));
-            broken(check.message(&notice.to_string(), found))?;
+            let (id, message) = (notice.to_string(), record::message_of(connection, notice).await?);
+            let recipient = message.as_ref().map(|message| message.recipient.clone());
+            broken(check.message(&id, message.map(|message| (message.salt, message.bytes))))?;
+            if let Some(recipient) = recipient {
+                broken(check.recipient(&id, &recipient))?;
+            }
         }
+        broken(check.contacts(record::contact_data_kept(connection).await?))?;
         for note in record::notes(connection, None).await? {
             broken(check.note(&note.note.to_string(), note.words))?;
         }

@@ -22,6 +22,7 @@ mod replies;
 mod run;
 mod scan;
 mod schedule;
+mod signed;
 mod simulate;
 mod upkeep;
 mod window;
@@ -58,6 +59,7 @@ pub use scan::{
     scan, standing,
 };
 pub use schedule::{ClockTrouble, Due, clock_trouble, payments_needed, run_due, runs_missing};
+pub use signed::SignedError;
 pub use simulate::{
     Difference, ReasonDays, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals,
     accounts_to_simulate, replay, simulate,

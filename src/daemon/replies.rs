@@ -13,6 +13,7 @@ use crate::record::{self, RecordError, Settled};
 
 use super::Shell;
 use super::dispatch::Desk;
+use super::signed::{SignedError, forget, last_signed};
 
 /// Why nothing can be delivered from this machine.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,8 @@ pub enum StateError {
          with `--accept-database --reason …`, which first records what the journal knows"
     )]
     AttemptsLost { count: usize, notice: Uuid, outcome: &'static str, at: DateTime<Utc> },
+    #[error(transparent)]
+    Signed(#[from] SignedError),
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -68,30 +71,50 @@ pub async fn journal(shell: &Shell, connection: &mut PgConnection) -> Result<Arc
     Err(StateError::LogDiffers { seen, now })
 }
 
-/// Goes on with a contact log that is not the one last seen, because a person says so; the log says that too.
+/// Goes on with a contact log that is not the one last seen, or not the one last signed, because a person says so; the log
+/// says that too.
 ///
 /// # Errors
-/// When the journal cannot be kept, or the database refuses.
+/// When the journal or the last checkpoint cannot be kept, or the database refuses.
 pub async fn accept_database(shell: &Shell, reason: &str) -> Result<(), StateError> {
     let mut connection = shell.pool.acquire().await?;
-    match journal(shell, &mut connection).await {
-        Err(StateError::LogDiffers { .. } | StateError::AttemptsLost { .. }) => {}
-        other => return other.map(drop),
+    let differs = match journal(shell, &mut connection).await {
+        Ok(_) => false,
+        Err(StateError::LogDiffers { .. } | StateError::AttemptsLost { .. }) => true,
+        Err(error) => return Err(error),
+    };
+    let live = shell.live();
+    let directory = &live.config.service.state.directory;
+    let mut signed = last_signed(directory)?;
+    if let Some(last) = &signed
+        && record::extends_checkpoint(&mut connection, last).await?
+    {
+        signed = None;
+    }
+    if !differs && signed.is_none() {
+        return Ok(());
     }
     let journal = opened(shell).await?;
     let (seen, now) = (journal.head().unwrap_or_default(), head(&mut connection).await?);
     let lost = lost(&journal, &mut connection).await?;
-    let facts = json!({
+    let mut facts = json!({
         "reason": reason, "seen_events": seen.events.to_string(), "seen_head": seen.chain_hash,
         "found_events": now.events.to_string(), "found_head": now.chain_hash,
         "attempts_restored": lost.len().to_string(),
     });
+    if let Some(signed) = &signed {
+        facts["signed_events"] = signed.size.to_string().into();
+        facts["signed_root"] = hex::encode(signed.root).into();
+    }
     let mut transaction = connection.begin().await?;
     for Ending { notice, attempt, token, at, .. } in &lost {
         record::restore_attempt(&mut transaction, *notice, *attempt, *token, *at).await?;
     }
     record::append(&mut transaction, &[Event::new(EventKind::DatabaseAccepted, shell.actor.clone(), facts)]).await?;
     transaction.commit().await?;
+    if signed.is_some() {
+        forget(directory)?;
+    }
     journal.saw(head(&mut connection).await?)?;
     Ok(journal.sync()?)
 }

@@ -8,6 +8,7 @@ use crate::model::{AccountId, CheckpointKey, ParseError, Retention};
 use crate::record::{self, CheckpointError, CheckpointRow, EraseError, Erasure, RecordError};
 
 use super::Shell;
+use super::signed::{SignedError, last_signed, remember};
 
 /// Why there is no new checkpoint. Nothing was signed.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,8 @@ pub enum AnchorError {
     Key(#[from] ParseError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Signed(#[from] SignedError),
 }
 
 impl From<sqlx::Error> for AnchorError {
@@ -41,15 +44,23 @@ pub fn signing_key(service: &Service) -> Result<CheckpointKey, AnchorError> {
     Ok(CheckpointKey::parse(secret.read()?.expose_secret())?)
 }
 
-/// Signs the log as it is now, and keeps the checkpoint.
+/// Signs the log as it is now, and keeps the checkpoint: in the database, and on this machine.
 ///
 /// # Errors
-/// As [`AnchorError`]; a log that contradicts its last checkpoint is not signed.
+/// As [`AnchorError`]; a log that contradicts its last checkpoint, or the one that this machine signed last, is not signed.
 pub async fn anchor(shell: &Shell) -> Result<CheckpointRow, AnchorError> {
-    let key = signing_key(&shell.live().config.service)?;
+    let live = shell.live();
+    let key = signing_key(&live.config.service)?;
+    let directory = &live.config.service.state.directory;
     let mut connection = shell.pool.acquire().await?;
     let mut transaction = connection.begin().await?;
-    let row = record::make_checkpoint(&mut transaction, &key).await?;
+    record::lock_checkpoints(&mut transaction).await.map_err(CheckpointError::from)?;
+    let remembered = last_signed(directory)?;
+    let row = record::make_checkpoint(&mut transaction, &key, remembered.as_ref()).await?;
+    // Before the database knows it: nothing that was signed is ever contradicted.
+    if remembered.is_none_or(|last| last.size < row.size) {
+        remember(directory, &row.note)?;
+    }
     transaction.commit().await?;
     Ok(row)
 }

@@ -1,8 +1,8 @@
 //! Messages into a folder.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::model::{Fault, Outcome, Phase, Reply};
@@ -89,7 +89,8 @@ fn write(directory: &Path, name: &str, bytes: &[u8]) -> Outcome {
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Of an earlier process that had the same number.
     let _ = fs::remove_file(path);
-    let mut file = File::create_new(path)?;
+    // Letters hold names and debts: for their owner alone, also in a folder that others may look into.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -151,7 +151,7 @@ pub fn verify_bundle(
     let names: Vec<String> = along.iter().map(ToString::to_string).collect();
     let keys = if keys.is_empty() { &along } else { keys };
     if bundle.is_dossier() {
-        return verify_dossier(bundle, keys, names);
+        return verify_dossier(bundle, keys, kept, names);
     }
     let notes = if bundle.is_lines() { Vec::new() } else { bundle.checkpoints()? };
     let mut checkpoints = read_checkpoints(notes, keys)?;
@@ -182,7 +182,12 @@ pub fn checkpoint_file(size: u64) -> String {
     format!("checkpoints/{size}.txt")
 }
 
-fn verify_dossier(bundle: &Bundle, keys: &[VerifierKey], along: Vec<String>) -> Result<(Report, Vouched), Problem> {
+fn verify_dossier(
+    bundle: &Bundle,
+    keys: &[VerifierKey],
+    kept: &[(String, Checkpoint)],
+    along: Vec<String>,
+) -> Result<(Report, Vouched), Problem> {
     let missing = |name: &str| Problem::general(format_args!("{name} is missing"));
     let names = bundle.names().map_err(Problem::general)?;
     let manifest = bundle.text("MANIFEST.sha256")?.ok_or_else(|| missing("MANIFEST.sha256"))?;
@@ -201,6 +206,11 @@ fn verify_dossier(bundle: &Bundle, keys: &[VerifierKey], along: Vec<String>) -> 
     }
     let proof = bundle.text("proof.json")?.ok_or_else(|| missing("proof.json"))?;
     let proved = verify_proof(&proof, keys)?;
+    if let Some((name, _)) =
+        kept.iter().find(|(_, kept)| (kept.size, kept.root) != (proved.checkpoint.size, proved.checkpoint.root))
+    {
+        return Err(Problem::general(format_args!("{name} is not the checkpoint of this dossier")));
+    }
     let contents = verify_contents(&proved.vouched, |name| bundle.read(name))?;
     for name in names.iter().filter(|name| name.starts_with("texts/")) {
         let bytes = bundle.read(name).map_err(Problem::general)?.unwrap_or_default();

@@ -31,6 +31,13 @@ pub enum CheckpointError {
     /// The log is not the one that the last checkpoint signed, or does not hold together since.
     #[error("the log contradicts its last checkpoint, so nothing was signed: {0}")]
     Contradiction(Problem),
+    /// The log does not extend the checkpoint that this machine remembers, whatever the database says was signed.
+    #[error(
+        "the log does not extend the one of {size} events that this machine signed last, so nothing was signed: {problem}. \
+         Was the database restored, or rewritten? Look into it; if it is to count, begin once with `--accept-database \
+         --reason …`"
+    )]
+    Forgotten { size: u64, problem: Problem },
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -47,18 +54,42 @@ struct End {
     head: [u8; 32],
 }
 
-/// Signs the log as it is now and keeps the checkpoint, in the caller's transaction; gives the last one when nothing
-/// was appended since. It begins where the last one ended, so it reads only what came after it: `log verify` is what
-/// reads everything.
+/// One after the other, until the caller's transaction ends.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn lock_checkpoints(connection: &mut PgConnection) -> Result<(), RecordError> {
+    sqlx::query!("SELECT pg_advisory_xact_lock($1)", CHECKPOINT_LOCK).execute(connection).await?;
+    Ok(())
+}
+
+/// Signs the log as it is now and keeps the checkpoint, in the caller's transaction, which holds the lock of
+/// [`lock_checkpoints`]; gives the last one when nothing was appended since. It begins where the last one ended, so it
+/// reads only what came after it: `log verify` is what reads everything.
+///
+/// `remembered`: what was signed last as this machine has it from elsewhere than this database, which the log has to
+/// extend. Where the database tells another last one, nothing of that is believed, and everything is read.
 ///
 /// # Errors
 /// As [`CheckpointError`].
 pub async fn make_checkpoint(
     connection: &mut PgConnection,
     key: &CheckpointKey,
+    remembered: Option<&Checkpoint>,
 ) -> Result<CheckpointRow, CheckpointError> {
-    sqlx::query!("SELECT pg_advisory_xact_lock($1)", CHECKPOINT_LOCK).execute(&mut *connection).await?;
     let (mut at, last) = last_end(connection).await?;
+    let told = (at.edge.size(), at.edge.root());
+    if let Some(signed) = remembered.filter(|signed| (signed.size, signed.root) != told) {
+        at = extending(connection, signed)
+            .await?
+            .map_err(|problem| CheckpointError::Forgotten { size: signed.size, problem })?;
+        if at.edge.size() < told.0 {
+            at = read_on(connection, at, told.0).await?.map_err(CheckpointError::Contradiction)?;
+            if at.edge.root() != told.1 {
+                return Err(contradiction(told.0, "the last checkpoint signed another log"));
+            }
+        }
+    }
     let (size, chain) = head(connection).await?;
     let size = u64::try_from(size).unwrap_or_default();
     if size < at.edge.size() {
@@ -70,22 +101,7 @@ pub async fn make_checkpoint(
     if let Some(last) = last.filter(|last| last.size == size) {
         return Ok(last);
     }
-    while at.edge.size() < size {
-        let after = i64::try_from(at.edge.size()).unwrap_or(i64::MAX);
-        let events = event_lines(connection, after, None, BATCH).await?;
-        if events.is_empty() {
-            return Err(contradiction(at.edge.size() + 1, "it is missing, and the head of the log counts it"));
-        }
-        for event in events.iter().take(usize::try_from(size - at.edge.size()).unwrap_or(usize::MAX)) {
-            let number = at.edge.size() + 1;
-            let leaf = leaf_hash(&event.bytes);
-            at.head = chain_hash(at.head, leaf);
-            if event.seq.to_string() != number.to_string() || event.chain_hash != at.head || event.leaf_hash != leaf {
-                return Err(contradiction(number, "the chain breaks here"));
-            }
-            at.edge.push(leaf);
-        }
-    }
+    let at = read_on(connection, at, size).await?.map_err(CheckpointError::Contradiction)?;
     if chain != at.head {
         return Err(contradiction(size, "the head of the log is not its chain hash"));
     }
@@ -103,6 +119,45 @@ pub async fn make_checkpoint(
     .execute(connection)
     .await?;
     Ok(row)
+}
+
+/// The end of the tree with the events up to that one, or what does not hold together on the way.
+async fn read_on(connection: &mut PgConnection, mut at: End, size: u64) -> Result<Result<End, Problem>, RecordError> {
+    let problem = |seq, what: &str| Ok(Err(Problem { seq, what: what.to_owned() }));
+    while at.edge.size() < size {
+        let after = i64::try_from(at.edge.size()).unwrap_or(i64::MAX);
+        let events = event_lines(connection, after, None, BATCH).await?;
+        if events.is_empty() {
+            return problem(at.edge.size() + 1, "it is missing");
+        }
+        for event in events.iter().take(usize::try_from(size - at.edge.size()).unwrap_or(usize::MAX)) {
+            let number = at.edge.size() + 1;
+            let leaf = leaf_hash(&event.bytes);
+            at.head = chain_hash(at.head, leaf);
+            if event.seq.to_string() != number.to_string() || event.chain_hash != at.head || event.leaf_hash != leaf {
+                return problem(number, "the chain breaks here");
+            }
+            at.edge.push(leaf);
+        }
+    }
+    Ok(Ok(at))
+}
+
+/// The end of the tree that a checkpoint signed, or what keeps the log from extending it. Reads all of it up to there.
+async fn extending(connection: &mut PgConnection, signed: &Checkpoint) -> Result<Result<End, Problem>, RecordError> {
+    let end = read_on(connection, End { edge: Edge::default(), head: GENESIS }, signed.size).await?;
+    let what = "at least one event up to this one is not the one that was signed";
+    Ok(end.and_then(|end| {
+        if end.edge.root() == signed.root { Ok(end) } else { Err(Problem { seq: signed.size, what: what.to_owned() }) }
+    }))
+}
+
+/// Whether the log extends a checkpoint. Reads all of it up to there.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn extends_checkpoint(connection: &mut PgConnection, signed: &Checkpoint) -> Result<bool, RecordError> {
+    Ok(extending(connection, signed).await?.is_ok())
 }
 
 /// The end of the tree that the last checkpoint signed, compared with its signature and with the log.

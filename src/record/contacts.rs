@@ -1,19 +1,45 @@
 //! What people know better about contacts than the ledger. Addresses, numbers and names stand in a side table, and the
 //! log holds a commitment.
 
+use std::collections::BTreeMap;
+
 use chrono::NaiveDate;
 use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::model::{AccountId, Actor, ContactEntry, ContactId, EventKind};
 
-use super::append;
 use super::notices::commitment;
 use super::register::{RegisterError, account_event, known};
+use super::{RecordError, append};
 
 /// The id of a contact that the ledger does not have, for the n-th of an account.
 fn own_id(number: i64) -> String {
     format!("own:{number}")
+}
+
+/// What the log commits to of a contact.
+fn contact_data(email: Option<&str>, phone: Option<&str>, name: Option<&str>) -> String {
+    json!({ "email": email, "phone": phone, "name": name }).to_string()
+}
+
+/// The data of every contact that was entered and not erased, with its salt, by entry.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn contact_data_kept(
+    connection: &mut PgConnection,
+) -> Result<BTreeMap<String, (Vec<u8>, String)>, RecordError> {
+    let rows = sqlx::query!("SELECT entry_id, email, phone, name, salt FROM dunning.contact_data")
+        .fetch_all(connection)
+        .await?;
+    let data = |email: Option<String>, phone: Option<String>, name: Option<String>| {
+        contact_data(email.as_deref(), phone.as_deref(), name.as_deref())
+    };
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.entry_id.to_string(), (row.salt, data(row.email, row.phone, row.name))))
+        .collect())
 }
 
 /// Enters what is known about a contact, in place of what was entered before; without an id, a contact that the ledger
@@ -71,7 +97,7 @@ pub async fn enter_contact(
     )
     .execute(&mut *connection)
     .await?;
-    let data = json!({ "email": email, "phone": entry.phone, "name": entry.name }).to_string();
+    let data = contact_data(email, entry.phone.as_deref(), entry.name.as_deref());
     let facts = json!({
         "entry": id.to_string(), "contact": contact, "role": entry.role, "no_email": entry.no_email,
         "language": entry.language, "reason": reason, "data_commitment": commitment(&salt, data.as_bytes()),

@@ -61,12 +61,23 @@ pub async fn erase(
 ) -> Result<Option<i64>, EraseError> {
     let creditor = creditor_ever(connection, account).await?;
     let classes: Vec<String> = erasure.classes.iter().map(|class| (*class).to_owned()).collect();
+    // The function runs as the owner of our tables, who may not look into the ledger.
+    let ledger = sqlx::query!(
+        r#"SELECT NOT EXISTS (SELECT FROM ledger.account WHERE account_id::text = $1) AS "gone!",
+               ARRAY(SELECT lower(trim(email::text)) FROM ledger.contact
+                     WHERE account_id::text = $1 AND email IS NOT NULL) AS "mailboxes!""#,
+        account.as_str()
+    )
+    .fetch_one(&mut *connection)
+    .await?;
     let erased = sqlx::query_scalar!(
-        "SELECT dunning.erase($1, $2, $3, $4, $5, $6, $7, $8)",
+        "SELECT dunning.erase($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         account.as_str(),
         creditor,
         &classes,
         erasure.before,
+        &ledger.mailboxes,
+        ledger.gone,
         erasure.reason,
         erasure.legal_ground,
         actor.os_user,
@@ -87,7 +98,9 @@ async fn creditor_ever(connection: &mut PgConnection, account: &AccountId) -> Re
         r#"SELECT coalesce((SELECT creditor::text FROM ledger.account WHERE account_id::text = $1),
                            (SELECT creditor FROM dunning.notice WHERE account_id = $1 LIMIT 1),
                            (SELECT creditor FROM dunning.decision WHERE account_id = $1 LIMIT 1),
-                           (SELECT creditor FROM dunning.note WHERE account_id = $1 LIMIT 1))"#,
+                           (SELECT creditor FROM dunning.note WHERE account_id = $1 LIMIT 1),
+                           (SELECT creditor FROM dunning.contact_entry WHERE account_id = $1 LIMIT 1),
+                           (SELECT creditor FROM dunning.task WHERE account_id = $1 LIMIT 1))"#,
         account.as_str()
     )
     .fetch_one(connection)
@@ -112,6 +125,19 @@ pub async fn expired(
                UNION ALL
                SELECT d.account_id FROM dunning.decision d JOIN dunning.run USING (run_id)
                WHERE $1 = 'messages' AND d.detail IS NOT NULL AND started_at < $2
+               UNION ALL
+               SELECT e.account_id FROM dunning.contact_entry e JOIN dunning.contact_data USING (entry_id)
+               WHERE $1 = 'messages'
+                 AND (e.ended_at < $2
+                      OR e.ended_at IS NULL AND e.entered_at < $2
+                         AND NOT EXISTS (SELECT FROM ledger.account a WHERE a.account_id::text = e.account_id)
+                         AND dunning.last_seen(e.account_id) < $2 - interval '1 day')
+               UNION ALL
+               SELECT account_id FROM dunning.task
+               WHERE $1 = 'messages' AND account_id <> '' AND text <> '' AND closed_at < $2
+               UNION ALL
+               SELECT c.account_id::text FROM dunning.task t JOIN ledger.contact c ON lower(trim(c.email::text)) = t.subject
+               WHERE $1 = 'messages' AND t.kind = 'shared_mailbox' AND t.text <> '' AND t.closed_at < $2
                UNION ALL
                SELECT account_id FROM dunning.note JOIN dunning.note_text USING (note_id)
                WHERE $1 = 'notes' AND noted_at < $2

@@ -48,9 +48,10 @@ pub use breakers::{OpenBreaker, any_breaker, ask_about_letter, breaker, close_br
 pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};
 pub use causes::{NewCause, clear_causes, record_cause, undo_write_off, write_off};
 pub use checkpoints::{
-    CheckpointError, CheckpointRow, checkpoint_is_due, checkpoints, last_checkpoint, make_checkpoint,
+    CheckpointError, CheckpointRow, checkpoint_is_due, checkpoints, extends_checkpoint, last_checkpoint,
+    lock_checkpoints, make_checkpoint,
 };
-pub use contacts::{enter_contact, remove_contact};
+pub use contacts::{contact_data_kept, enter_contact, remove_contact};
 pub use decisions::{PageWrite, Planned, PlannedCopy, write_page};
 pub use digest::{
     DigestFacts, OperatorMail, OperatorMailKey, WaitingSince, digest_facts, first_scheduled_run,
@@ -93,7 +94,7 @@ pub use settle::{NextTry, Settled, Settlement, settle};
 pub use status::{DecisionRow, Status, decision_in, decision_on, status};
 pub use verify::{
     Chain, Contents, ContentsCheck, Problem, Verified, Vouched, read_checkpoints, verify_against_notices,
-    verify_contents, verify_lines, verify_look_ups,
+    verify_contents, verify_lines, verify_look_ups, verify_notices, verify_texts,
 };
 
 /// An advisory lock, a missing row, a value that does not parse: what the database held was not what this program

@@ -1,8 +1,6 @@
 //! Proofs about one account: its events, each with its way up to the root that a checkpoint signed, and nothing about
 //! anybody else. `docs/verify.md` has the format.
 
-use std::collections::BTreeSet;
-
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::TryStreamExt as _;
@@ -172,7 +170,7 @@ pub fn verify_proof(text: &str, keys: &[VerifierKey]) -> Result<Proved, Problem>
         vouched: Vouched::default(),
         texts: Vec::new(),
     };
-    let mut seen = BTreeSet::new();
+    let mut last = 0;
     for event in &proof.events {
         let seq: u64 = event.seq.parse().unwrap_or_default();
         let problem = |what: &str| Problem { seq, what: what.to_owned() };
@@ -183,16 +181,17 @@ pub fn verify_proof(text: &str, keys: &[VerifierKey]) -> Result<Proved, Problem>
         }
         let text = String::from_utf8(bytes).map_err(|_| problem("its bytes are not a text"))?;
         let stored: Value = serde_json::from_str(&text).map_err(|_| problem("its bytes are not JSON"))?;
-        if stored["seq"] != event.seq.as_str() || !seen.insert(seq) {
-            return Err(problem("its bytes carry another number, or it stands here twice"));
+        if stored["seq"] != event.seq.as_str() || seq <= last {
+            return Err(problem("its bytes carry another number, or it stands here twice or out of order"));
         }
+        last = seq;
         let body = &stored["event"];
         let own = body["account"] == proof.account.as_str();
         if !own && body["kind"] != "run_started" {
             return Err(problem("it is about another account"));
         }
         proved.events += u64::from(own);
-        proved.vouched.note_down(seq, body);
+        proved.vouched.note_down(seq, &stored);
         proved.texts.push(text);
     }
     if let Some(since) = &proof.since {

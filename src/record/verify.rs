@@ -1,7 +1,7 @@
 //! Verification: of the log as it is stored or exported, of what an export or a dossier holds besides, of proofs, and of
 //! the notices' states against the log. Nothing here trusts the database that made them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use base64::Engine as _;
@@ -46,54 +46,126 @@ impl Problem {
 struct Sealed {
     seq: u64,
     account: String,
+    /// When the event was written, as the log writes times.
+    at: String,
     commitment: String,
-    /// The notice of a reply.
+    /// The notice that it is about; empty for a note.
     notice: String,
-    /// Phase and code of a reply, which the event tells itself.
-    told: (Option<String>, Option<String>),
 }
 
-/// What the events read so far vouch for: messages by notice, notes by number, replies by attempt; and what was erased.
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Ended {
+    notice: String,
+    outcome: Option<String>,
+    phase: Option<String>,
+    reply_code: Option<String>,
+}
+
+/// An event that says what of an account was erased.
+#[derive(Debug, Clone)]
+struct Erased {
+    seq: u64,
+    account: String,
+    classes: Vec<String>,
+    /// What was settled or written from then on was left.
+    before: Option<String>,
+}
+
+/// What the events read so far vouch for: messages and recipients by notice, notes by number, data of contacts by entry,
+/// attempts and their replies; and what was erased.
 #[derive(Debug, Clone, Default)]
 pub struct Vouched {
     messages: BTreeMap<String, Sealed>,
+    recipients: BTreeMap<String, Sealed>,
     notes: BTreeMap<String, Sealed>,
+    contacts: BTreeMap<String, Sealed>,
+    attempts: BTreeMap<String, (u64, Ended)>,
     replies: BTreeMap<String, Sealed>,
-    erased: Vec<(u64, String, Vec<String>)>,
+    /// How attempts that no event names may have ended: not carried out, or by an instance that died.
+    unnamed: BTreeSet<Ended>,
+    /// When the last event about a notice was written.
+    last: BTreeMap<String, String>,
+    erased: Vec<Erased>,
+    /// How much of each kind was erased, by account and kind.
+    counts: BTreeMap<(String, &'static str), u64>,
+}
+
+/// The time of an event, or the end of a retention, to the second; later ones sort behind earlier ones.
+fn second(at: &str) -> Option<&str> {
+    at.get(..19)
+}
+
+/// The outcome of the attempt that an event names.
+fn outcome_told<'a>(kind: &str, reason: Option<&str>, facts: &'a Value) -> Option<&'a str> {
+    match (kind, reason) {
+        ("late_reply", _) => facts["outcome"].as_str(),
+        ("notice_accepted", _) => Some("accepted"),
+        ("notice_refused", None) | ("notice_unknown", Some("refused")) => Some("refused"),
+        ("notice_unknown", None) => Some("unknown"),
+        // Enough tries, or too late for another: the last one was deferred.
+        _ => Some("deferred"),
+    }
 }
 
 impl Vouched {
-    pub(super) fn note_down(&mut self, seq: u64, event: &Value) {
+    pub(super) fn note_down(&mut self, seq: u64, stored: &Value) {
         let text = |value: &Value| value.as_str().map(str::to_owned);
+        let event = &stored["event"];
+        let at = text(&stored["at"]).unwrap_or_default();
         let facts = &event["facts"];
         let account = text(&event["account"]).unwrap_or_default();
         let notice = text(&event["notice"]).unwrap_or_default();
-        let told = (text(&facts["phase"]), text(&facts["reply_code"]));
         let seal = |commitment: &Value| {
-            let (account, notice, told) = (account.clone(), notice.clone(), told.clone());
-            text(commitment).map(|commitment| Sealed { seq, account, commitment, notice, told })
+            let (account, at, notice) = (account.clone(), at.clone(), notice.clone());
+            text(commitment).map(|commitment| Sealed { seq, account, at, commitment, notice })
         };
-        if event["kind"] == "notice_planned" {
+        let kind = event["kind"].as_str().unwrap_or_default();
+        if kind == "notice_planned" {
             self.messages.extend(seal(&facts["message_commitment"]).map(|sealed| (notice.clone(), sealed)));
+            self.recipients.extend(seal(&facts["recipient_commitment"]).map(|sealed| (notice.clone(), sealed)));
+        }
+        if let (Some(entry), Some(sealed)) = (text(&facts["entry"]), seal(&facts["data_commitment"])) {
+            self.contacts.insert(entry, sealed);
         }
         if let (Some(note), Some(sealed)) = (text(&facts["note"]), seal(&facts["note_commitment"])) {
             self.notes.insert(note, sealed);
         }
-        if let (Some(attempt), Some(sealed)) = (text(&facts["attempt"]), seal(&facts["reply_commitment"])) {
-            self.replies.insert(attempt, sealed);
+        let reason = facts["reason"].as_str();
+        if let Some(attempt) = text(&facts["attempt"]) {
+            self.replies.remove(&attempt);
+            self.replies.extend(seal(&facts["reply_commitment"]).map(|sealed| (attempt.clone(), sealed)));
+            let outcome = outcome_told(kind, reason, facts).map(str::to_owned);
+            let (phase, reply_code) = (text(&facts["phase"]), text(&facts["reply_code"]));
+            self.attempts.insert(attempt, (seq, Ended { notice: notice.clone(), outcome, phase, reply_code }));
+        } else if matches!(kind, "notice_cancelled" | "notice_unknown") {
+            let outcome = if reason == Some("instance_died") { "unknown" } else { "cancelled" };
+            let (outcome, phase, reply_code) = (Some(outcome.to_owned()), None, None);
+            self.unnamed.insert(Ended { notice: notice.clone(), outcome, phase, reply_code });
         }
-        if event["kind"] == "redacted" {
+        if kind == "redacted" {
+            // Contacts were not counted at first.
+            for (what, uncounted) in [("messages", 0), ("notes", 0), ("replies", 0), ("contacts", u64::MAX)] {
+                let count = facts[what].as_str().and_then(|count| count.parse().ok()).unwrap_or(uncounted);
+                let sum = self.counts.entry((account.clone(), what)).or_default();
+                *sum = sum.saturating_add(count);
+            }
             let classes = facts["classes"].as_array().into_iter().flatten().filter_map(text).collect();
-            self.erased.push((seq, account, classes));
+            self.erased.push(Erased { seq, account, classes, before: text(&facts["before"]) });
+        }
+        if !notice.is_empty() {
+            self.last.insert(notice, at);
         }
     }
 
-    /// Whether a later event says that such data of the account was erased.
+    /// Whether a later event says that such data of the account was erased, with what was over by then.
     fn is_erased(&self, sealed: &Sealed, classes: &[&str]) -> bool {
-        self.erased.iter().any(|(seq, account, erased)| {
-            *seq > sealed.seq
-                && *account == sealed.account
-                && erased.iter().any(|class| classes.contains(&class.as_str()))
+        let over = self.last.get(&sealed.notice).unwrap_or(&sealed.at);
+        self.erased.iter().any(|erased| {
+            erased.seq > sealed.seq
+                && erased.account == sealed.account
+                && erased.classes.iter().any(|class| classes.contains(&class.as_str()))
+                && erased.before.as_ref().is_none_or(|before| second(over) < second(before))
         })
     }
 }
@@ -161,7 +233,7 @@ impl Chain {
         self.head = head;
         self.events = expected;
         self.edge.push(leaf);
-        self.vouched.note_down(expected, &stored["event"]);
+        self.vouched.note_down(expected, &stored);
         for (name, checkpoint) in self.ahead.remove(&expected).unwrap_or_default() {
             if checkpoint.root != self.edge.root() {
                 let what = format!(
@@ -255,14 +327,16 @@ pub struct Contents {
 }
 
 /// Compares what lies beside the events with them: every message, note and reply that they commit to is there, unaltered,
-/// or was erased as an event says; and nothing is there that they do not know.
+/// or was erased as an event says; every attempt ended as they say; and nothing is there that they do not know.
 #[derive(Debug)]
 pub struct ContentsCheck<'a> {
     vouched: &'a Vouched,
     messages: BTreeMap<String, Sealed>,
     notes: BTreeMap<String, Sealed>,
-    replies: BTreeMap<String, Sealed>,
+    attempts: BTreeMap<String, (u64, Ended)>,
     salts: BTreeMap<String, Vec<u8>>,
+    /// What was not there, by account and kind.
+    missing: BTreeMap<(String, &'static str), u64>,
     contents: Contents,
 }
 
@@ -270,13 +344,32 @@ impl<'a> ContentsCheck<'a> {
     /// Nothing was seen yet of what these events vouch for. Messages come first: they bring the salts of the replies.
     #[must_use]
     pub fn new(vouched: &'a Vouched) -> Self {
-        let Vouched { messages, notes, replies, .. } = vouched.clone();
-        Self { vouched, messages, notes, replies, salts: BTreeMap::new(), contents: Contents::default() }
+        let Vouched { messages, notes, attempts, .. } = vouched.clone();
+        let (salts, missing) = (BTreeMap::new(), BTreeMap::new());
+        Self { vouched, messages, notes, attempts, salts, missing, contents: Contents::default() }
     }
 
-    fn gone(&mut self, sealed: &Sealed, classes: &[&str], what: &str) -> Result<(), Problem> {
+    /// `kind`: messages, notes, replies, contacts, as the events that erase count them.
+    fn gone(&mut self, sealed: &Sealed, classes: &[&str], kind: &'static str) -> Result<(), Problem> {
+        let one = match kind {
+            "messages" => "its message is",
+            "notes" => "its note is",
+            "contacts" => "the data of its contact are",
+            _ => "its reply is",
+        };
         if !self.vouched.is_erased(sealed, classes) {
-            let what = format!("its {what} is missing, and no event says that it was erased");
+            let what = format!("{one} missing, and no event says that it was erased");
+            return Err(Problem { seq: sealed.seq, what });
+        }
+        let key = (sealed.account.clone(), kind);
+        let erased = self.vouched.counts.get(&key).copied().unwrap_or_default();
+        let missing = self.missing.entry(key).or_default();
+        *missing += 1;
+        if *missing > erased {
+            let what = format!(
+                "{one} missing: of account {} {missing} {kind} are not there, and events say that {erased} were erased",
+                sealed.account
+            );
             return Err(Problem { seq: sealed.seq, what });
         }
         self.contents.erased += 1;
@@ -289,7 +382,7 @@ impl<'a> ContentsCheck<'a> {
     /// When it is missing, altered or unknown to the log.
     pub fn message(&mut self, notice: &str, found: Option<(Vec<u8>, Vec<u8>)>) -> Result<(), Problem> {
         let sealed = self.messages.remove(notice).ok_or_else(|| unknown("notice", notice))?;
-        let Some((salt, bytes)) = found else { return self.gone(&sealed, &["messages"], "message") };
+        let Some((salt, bytes)) = found else { return self.gone(&sealed, &["messages"], "messages") };
         if commitment(&salt, &bytes) != sealed.commitment {
             let what = format!("its message {} was altered: the log commits to other bytes", message_file(notice));
             return Err(Problem { seq: sealed.seq, what });
@@ -305,7 +398,7 @@ impl<'a> ContentsCheck<'a> {
     /// When they are missing, altered or unknown to the log.
     pub fn note(&mut self, note: &str, found: Option<(Vec<u8>, String)>) -> Result<(), Problem> {
         let sealed = self.notes.remove(note).ok_or_else(|| unknown("note", note))?;
-        let Some((salt, body)) = found else { return self.gone(&sealed, &["notes"], "note") };
+        let Some((salt, body)) = found else { return self.gone(&sealed, &["notes"], "notes") };
         if commitment(&salt, body.as_bytes()) != sealed.commitment {
             let what = "its note was altered: the log commits to other words".to_owned();
             return Err(Problem { seq: sealed.seq, what });
@@ -314,23 +407,69 @@ impl<'a> ContentsCheck<'a> {
         Ok(())
     }
 
-    /// An attempt, with what the relay answered.
+    /// Where the message of a notice goes, once the message itself was seen.
     ///
     /// # Errors
-    /// When the answer is missing, altered or unknown to the log.
-    pub fn attempt(&mut self, line: AttemptLine) -> Result<(), Problem> {
-        let Some(sealed) = self.replies.remove(&line.attempt) else {
-            return if line.reply_text.is_some() { Err(unknown("reply of attempt", &line.attempt)) } else { Ok(()) };
+    /// When it is altered.
+    pub fn recipient(&self, notice: &str, recipient: &str) -> Result<(), Problem> {
+        let (Some(sealed), Some(salt)) = (self.vouched.recipients.get(notice), self.salts.get(notice)) else {
+            return Ok(());
         };
-        let problem = |what: &str| Problem { seq: sealed.seq, what: what.to_owned() };
-        if sealed.notice != line.notice || sealed.told != (line.phase, line.reply_code) {
-            return Err(problem("its attempt was altered: the log tells another notice, phase or code"));
+        if commitment(salt, recipient.as_bytes()) != sealed.commitment {
+            let what = "the recipient of its message was altered: the log commits to another".to_owned();
+            return Err(Problem { seq: sealed.seq, what });
         }
-        let (Some(text), Some(salt)) = (line.reply_text, self.salts.get(&line.notice)) else {
-            return self.gone(&sealed, &["messages", "smtp"], "reply");
+        Ok(())
+    }
+
+    /// The data of all contacts that people entered, with their salts, by entry. They are in the database alone.
+    ///
+    /// # Errors
+    /// The first that is missing, altered or unknown to the log.
+    pub fn contacts(&mut self, mut found: BTreeMap<String, (Vec<u8>, String)>) -> Result<(), Problem> {
+        for (entry, sealed) in &self.vouched.contacts {
+            match found.remove(entry) {
+                None => self.gone(sealed, &["messages"], "contacts")?,
+                Some((salt, data)) if commitment(&salt, data.as_bytes()) != sealed.commitment => {
+                    let what = "the data of its contact was altered: the log commits to other data".to_owned();
+                    return Err(Problem { seq: sealed.seq, what });
+                }
+                Some(_) => {}
+            }
+        }
+        found.keys().next().map_or(Ok(()), |entry| Err(unknown("entry of a contact", entry)))
+    }
+
+    /// An attempt, with what the relay answered. One that no event names is open yet, was not carried out, or is of an
+    /// instance that died.
+    ///
+    /// # Errors
+    /// When it is altered or unknown to the log, or the answer is missing, altered or unknown to the log.
+    pub fn attempt(&mut self, line: AttemptLine) -> Result<(), Problem> {
+        let AttemptLine { attempt, notice, outcome, phase, reply_code, reply_text, .. } = line;
+        let ended = Ended { notice, outcome, phase, reply_code };
+        match self.attempts.remove(&attempt) {
+            Some((seq, told)) if told != ended => {
+                let what = "its attempt was altered: the log tells another notice, outcome, phase or code".to_owned();
+                return Err(Problem { seq, what });
+            }
+            Some(_) => {}
+            None => {
+                let open = Ended { outcome: None, phase: None, reply_code: None, notice: ended.notice.clone() };
+                if ended != open && !self.vouched.unnamed.contains(&ended) {
+                    return Err(unknown("such end of attempt", &attempt));
+                }
+            }
+        }
+        let Some(sealed) = self.vouched.replies.get(&attempt) else {
+            return if reply_text.is_some() { Err(unknown("reply of attempt", &attempt)) } else { Ok(()) };
+        };
+        let (Some(text), Some(salt)) = (reply_text, self.salts.get(&ended.notice)) else {
+            return self.gone(sealed, &["messages", "smtp"], "replies");
         };
         if commitment(salt, text.as_bytes()) != sealed.commitment {
-            return Err(problem("the reply of its attempt was altered: the log commits to other words"));
+            let what = "the reply of its attempt was altered: the log commits to other words".to_owned();
+            return Err(Problem { seq: sealed.seq, what });
         }
         self.contents.replies += 1;
         Ok(())
@@ -341,9 +480,11 @@ impl<'a> ContentsCheck<'a> {
     /// # Errors
     /// The first event that commits to something that was not there.
     pub fn finish(self) -> Result<Contents, Problem> {
-        for (sealed, what) in [(self.messages, "message"), (self.notes, "note"), (self.replies, "attempt")] {
-            if let Some(seq) = sealed.values().map(|sealed| sealed.seq).min() {
-                let what = format!("its {what} is not even named, and this event commits to one");
+        let first = |sealed: &BTreeMap<String, Sealed>| sealed.values().map(|sealed| sealed.seq).min();
+        let attempt = self.attempts.values().map(|(seq, _)| *seq).min();
+        for (seq, what) in [(first(&self.messages), "message"), (first(&self.notes), "note"), (attempt, "attempt")] {
+            if let Some(seq) = seq {
+                let what = format!("its {what} is not even named, and this event tells of one");
                 return Err(Problem { seq, what });
             }
         }
@@ -409,6 +550,65 @@ pub async fn verify_look_ups(connection: &mut PgConnection) -> Result<Option<Pro
         seq: u64::try_from(seq).unwrap_or_default(),
         what: "its columns for look-ups differ from its bytes".to_owned(),
     }))
+}
+
+/// The first text that is not the one behind its hash: a policy, a template, a ladder.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn verify_texts(connection: &mut PgConnection) -> Result<Option<Problem>, RecordError> {
+    let altered = sqlx::query_scalar!(
+        "SELECT sha256 FROM dunning.text WHERE sha256 <> encode(sha256(convert_to(body, 'UTF8')), 'hex')
+         ORDER BY sha256 LIMIT 1"
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(altered
+        .map(|sha256| Problem::general(format_args!("the text {sha256} was altered: its words have another hash"))))
+}
+
+/// What each notice is and demands against the event that planned it, and the day of its acceptance against the event
+/// that tells of it. Returns one line per contradiction. Needs columns for look-ups that hold.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn verify_notices(connection: &mut PgConnection) -> Result<Vec<String>, RecordError> {
+    let altered = sqlx::query_scalar!(
+        r#"SELECT format('notice %s differs from what event %s says of it', n.notice_id, e.seq) AS "line!"
+           FROM dunning.notice n JOIN dunning.event e USING (notice_id)
+           CROSS JOIN LATERAL (SELECT convert_from(e.bytes, 'UTF8')::jsonb -> 'event' AS said) event
+           CROSS JOIN LATERAL (SELECT said -> 'facts' AS facts) f
+           WHERE e.kind = 'notice_planned'
+             AND ((n.creditor, n.account_id, n.stage, n.message_id, n.copy_of::text)
+                  IS DISTINCT FROM
+                  (said ->> 'creditor', said ->> 'account', facts ->> 'stage', facts ->> 'message_id',
+                   facts ->> 'copy_of')
+               -- The copy of a letter is told in the words of the letter's own event.
+               OR n.copy_of IS NULL AND
+                  (n.run_id::text, n.language, n.channel, n.business_date::text, n.respond_by::text, n.fingerprint)
+                  IS DISTINCT FROM
+                  (said ->> 'run', facts ->> 'language', facts ->> 'channel', facts ->> 'business_date',
+                   facts ->> 'respond_by', facts ->> 'fingerprint')
+               OR n.copy_of IS NULL AND ARRAY(SELECT concat_ws('|', i.stage, i.currency, trim_scale(i.to_pay), i.item_id)
+                        FROM dunning.notice_item i WHERE i.notice_id = n.notice_id ORDER BY 1)
+                  IS DISTINCT FROM
+                  ARRAY(SELECT concat_ws('|', i ->> 'stage', i ->> 'currency', trim_scale((i ->> 'to_pay')::numeric),
+                                         i ->> 'item')
+                        FROM jsonb_array_elements(facts -> 'items') AS i ORDER BY 1))
+           UNION ALL
+           SELECT format('notice %s was accepted on %s, but event %s says %s', n.notice_id,
+                         coalesce(n.accepted_on::text, 'no day'), e.seq, e.day)
+           FROM dunning.notice n
+           CROSS JOIN LATERAL (
+               SELECT seq, kind, convert_from(bytes, 'UTF8')::jsonb -> 'event' -> 'facts' ->> 'business_date' AS day
+               FROM dunning.event e WHERE e.notice_id = n.notice_id AND e.kind <> 'late_reply'
+               ORDER BY seq DESC LIMIT 1) e
+           WHERE e.kind IN ('notice_accepted', 'notice_done', 'notice_lapsed') AND n.accepted_on::text IS DISTINCT FROM e.day
+           ORDER BY 1"#
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(altered)
 }
 
 /// Compares every notice's state with its last event (what became known late changes none). Returns one line per contradiction.

@@ -889,11 +889,12 @@ async fn a_file_is_written_once_and_never_replaced_by_another() {
     assert!(matches!(outcome, Outcome::Deferred { phase: At::File, fault: Fault::Content, .. }), "{outcome:?}");
     assert_eq!(std::fs::read(folder.path().join("n.1@rossi.example.eml")).unwrap(), simple(1));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let mode = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("n.1@rossi.example.eml"), 0o600, "whoever may look into the folder reads no letter");
 
     let made = FileTransport::new(folder.path().join("made/when/needed"));
     assert_eq!(made.deliver("<n.1@rossi.example>", &simple(1)).await, written);
-    let mode = std::fs::metadata(folder.path().join("made")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o700, "letters are nobody else's to read");
+    assert_eq!(mode("made"), 0o700, "letters are nobody else's to read");
 
     std::fs::write(folder.path().join("a file"), "").unwrap();
     let nowhere = FileTransport::new(folder.path().join("a file/within"));

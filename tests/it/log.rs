@@ -114,6 +114,23 @@ async fn the_daemons_role_cannot_touch_what_is_written() {
         "DELETE FROM dunning.note_text",
         "DELETE FROM dunning.legal_hold",
         "UPDATE dunning.legal_hold SET reason = ''",
+        "UPDATE dunning.hold SET account_id = 'A01'",
+        "UPDATE dunning.hold SET reason = '', placed_by = 'nobody'",
+        "UPDATE dunning.attempt SET notice_id = notice_id",
+        "UPDATE dunning.attempt SET started_at = now()",
+        "UPDATE dunning.notice SET account_id = 'A01'",
+        "UPDATE dunning.notice SET stage = 'final'",
+        "UPDATE dunning.notice SET message_id = ''",
+        "UPDATE dunning.notice SET recipient_key = ''",
+        "UPDATE dunning.notice SET business_date = business_date + 1",
+        "UPDATE dunning.notice SET fingerprint = ''",
+        "UPDATE dunning.notice_item SET to_pay = 0",
+        "UPDATE dunning.notice_item SET item_id = 'I99'",
+        "UPDATE dunning.task SET subject = ''",
+        "UPDATE dunning.task SET text = ''",
+        "UPDATE dunning.run SET creditor = ''",
+        "UPDATE dunning.run SET business_date = business_date + 1",
+        "UPDATE dunning.debt_case SET opened_on = opened_on + 1",
         "ALTER TABLE dunning.event DISABLE TRIGGER ALL",
         "DROP FUNCTION dunning.erase",
     ] {
@@ -566,6 +583,87 @@ async fn a_notice_that_contradicts_its_last_event_is_named() {
              notice {refused} is accepted, but event {event} says notice_refused\n"
         )
     );
+}
+
+#[tokio::test]
+async fn what_stands_beside_the_events_and_differs_from_them_is_named() {
+    let office = busy().await;
+    let program = program(&office).await;
+    let contact = [
+        "contact",
+        "A03",
+        "--add",
+        "--role",
+        "dunning",
+        "--email",
+        "ada@a03.test",
+        "--phone",
+        "+39 02 5550",
+        "--reason",
+        "al telefono",
+    ];
+    program.run(&contact).await.done();
+    program.run(&["log", "verify"]).await.done();
+    let unknown = "INSERT INTO dunning.attempt (attempt_id, notice_id, number, started_at, ended_at, outcome, phase)
+                   SELECT gen_random_uuid(), notice_id, 9, now(), now(), 'accepted', 'dot' FROM dunning.notice
+                   WHERE account_id = 'A03' LIMIT 1";
+    for (harm, mend, told) in [
+        (
+            "UPDATE dunning.message SET recipient = 'x' || recipient",
+            "UPDATE dunning.message SET recipient = substr(recipient, 2)",
+            "the recipient of its message was altered: the log commits to another",
+        ),
+        (
+            "UPDATE dunning.contact_data SET phone = '9' || phone",
+            "UPDATE dunning.contact_data SET phone = substr(phone, 2)",
+            "the data of its contact was altered: the log commits to other data",
+        ),
+        (
+            "UPDATE dunning.text SET body = body || ' ' WHERE kind = 'ladder'",
+            "UPDATE dunning.text SET body = left(body, -1) WHERE kind = 'ladder'",
+            "was altered: its words have another hash",
+        ),
+        (
+            "UPDATE dunning.attempt SET outcome = 'deferred' WHERE outcome = 'refused'",
+            "UPDATE dunning.attempt SET outcome = 'refused' WHERE outcome = 'deferred'",
+            "its attempt was altered: the log tells another notice, outcome, phase or code",
+        ),
+        // An outcome without a reply: the connection was closed.
+        (
+            "UPDATE dunning.attempt SET outcome = 'refused' WHERE outcome = 'unknown'",
+            "UPDATE dunning.attempt SET outcome = 'unknown' WHERE reply_code IS NULL",
+            "its attempt was altered: the log tells another notice, outcome, phase or code",
+        ),
+        (unknown, "DELETE FROM dunning.attempt WHERE number = 9", "the log knows no such end of attempt"),
+        (
+            "UPDATE dunning.notice SET message_id = 'x' || message_id",
+            "UPDATE dunning.notice SET message_id = substr(message_id, 2)",
+            "differs from what event",
+        ),
+        (
+            "UPDATE dunning.notice_item SET to_pay = to_pay + 1",
+            "UPDATE dunning.notice_item SET to_pay = to_pay - 1",
+            "differs from what event",
+        ),
+        (
+            "UPDATE dunning.notice SET accepted_on = accepted_on - 1 WHERE state = 'accepted'",
+            "UPDATE dunning.notice SET accepted_on = accepted_on + 1 WHERE state = 'accepted'",
+            "was accepted on",
+        ),
+    ] {
+        let said = after(&office, &program, harm).await;
+        assert!(said.contains(told), "{harm}: {said}");
+        office.sql(mend).await;
+        program.run(&["log", "verify"]).await.done();
+    }
+}
+
+#[tokio::test]
+async fn a_ladder_whose_words_were_altered_decides_nothing() {
+    let office = busy().await;
+    office.sql("UPDATE dunning.text SET body = replace(body, 'friendly', 'unfriendly') WHERE kind = 'ladder'").await;
+    let error = office.scan_as(&Office::request()).await.unwrap_err().to_string();
+    assert!(error.contains("table dunning.text, column sha256"), "{error}");
 }
 
 #[tokio::test]

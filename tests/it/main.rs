@@ -7,6 +7,7 @@ mod brake;
 mod cli;
 mod config;
 mod deliver;
+mod erasure;
 mod evidence;
 mod flow;
 mod import;

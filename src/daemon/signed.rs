@@ -1,0 +1,66 @@
+//! The checkpoint that this machine signed last, on its own disk: whoever rewrites the database does not rewrite that.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::model::Checkpoint;
+
+/// Exactly as signed, in the `[state]` directory.
+const FILE: &str = "checkpoint";
+
+/// Why it is not known what was signed last. As long as that lasts nothing is signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignedError {
+    #[error(
+        "{} cannot be used for the checkpoint that was signed last: {source}; [state] `directory` of dunningd.toml names \
+         another place", path.display()
+    )]
+    Unusable { path: PathBuf, source: io::Error },
+    #[error(
+        "{} is not the checkpoint that was written there; compare the log with one that somebody kept (`dunningd log verify \
+         --checkpoint FILE`), and put that in its place", .0.display()
+    )]
+    Altered(PathBuf),
+}
+
+/// What was signed last on this machine; none where nothing was yet.
+///
+/// # Errors
+/// When the file cannot be read, or holds something else.
+pub(super) fn last_signed(directory: &Path) -> Result<Option<Checkpoint>, SignedError> {
+    let path = directory.join(FILE);
+    match fs::read_to_string(&path) {
+        Ok(note) => Checkpoint::parse(&note).map(Some).map_err(|_| SignedError::Altered(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SignedError::Unusable { path, source }),
+    }
+}
+
+/// Keeps a signed note in the place of the last one. It outlasts a crash of the machine from now on.
+///
+/// # Errors
+/// When the disk refuses; the last one stays.
+pub(super) fn remember(directory: &Path, note: &str) -> Result<(), SignedError> {
+    let path = directory.join(FILE);
+    let write = || {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let draft = directory.join(format!("{FILE}.new"));
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
+        file.write_all(note.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, &path)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(|source| SignedError::Unusable { path: path.clone(), source })
+}
+
+/// Begins anew with whatever is signed next.
+///
+/// # Errors
+/// When the disk refuses.
+pub(super) fn forget(directory: &Path) -> Result<(), SignedError> {
+    let path = directory.join(FILE);
+    fs::remove_file(&path).map_err(|source| SignedError::Unusable { path, source })
+}
