@@ -51,7 +51,7 @@ pub use checkpoints::{
     CheckpointError, CheckpointRow, checkpoint_is_due, checkpoints, last_checkpoint, make_checkpoint,
 };
 pub use contacts::{enter_contact, remove_contact};
-pub use decisions::{PageWrite, Planned, PlannedCopy, write_page};
+pub use decisions::{PageWrite, Planned, PlannedCopy, write_page, write_tasks};
 pub use digest::{
     DigestFacts, OperatorMail, OperatorMailKey, WaitingSince, digest_facts, first_scheduled_run,
     is_operator_mail_written, operator_mails_due, runs_in_trouble, runs_to_tell, settle_operator_mail,

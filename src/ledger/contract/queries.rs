@@ -5,8 +5,9 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::check::{
     CREDIT_EXCEEDS, CheckOptions, DOCUMENT_TWICE, DUPLICATE_ID, FUTURE_PAYMENTS, Kind, NO_FRESHNESS, NULL_IN_REQUIRED,
-    ORPHAN_CONTACT, REFERS_TO_UNKNOWN, SHARED_MAILBOX, SHARED_TAX_ID, STALE_PAYMENTS, Tally,
+    ORPHAN_CONTACT, REFERS_TO_UNKNOWN, SHARED_MAILBOX, SHARED_TAX_ID, STALE_PAYMENTS, Tally, UNREADABLE_FRESHNESS,
 };
+use super::item::unreadable_freshness_sql;
 use super::shape::Promised;
 
 /// Long enough for the longest weekend: the freshness gate of a run is exact, this is a hint.
@@ -128,10 +129,12 @@ async fn freshness(
     options: &CheckOptions,
     tally: &mut Tally,
 ) -> Result<(), sqlx::Error> {
-    let rows: Vec<(Option<String>, Option<String>, bool, bool)> = sqlx::query_as(
-        "SELECT source::text, creditor::text, coalesce(payments_as_of < $1, false), coalesce(payments_as_of > $2, false)
+    let rows: Vec<(Option<String>, Option<String>, bool, bool, bool)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT source::text, creditor::text, coalesce(payments_as_of < $1, false), coalesce(payments_as_of > $2, false),
+                coalesce({}, false)
          FROM ledger.freshness LIMIT 1000",
-    )
+        unreadable_freshness_sql()
+    )))
     .bind(options.now - STALE_AFTER)
     .bind(options.now)
     .fetch_all(connection)
@@ -141,9 +144,11 @@ async fn freshness(
             tally.add(&NO_FRESHNESS, creditor);
         }
     }
-    for (source, creditor, stale, future) in rows {
+    for (source, creditor, stale, future, unreadable) in rows {
         let object = format!("{} ({})", source.unwrap_or_default(), creditor.as_deref().unwrap_or("all creditors"));
-        if stale {
+        if unreadable {
+            tally.add(&UNREADABLE_FRESHNESS, object);
+        } else if stale {
             tally.add(&STALE_PAYMENTS, object);
         } else if future {
             tally.add(&FUTURE_PAYMENTS, object);
