@@ -294,7 +294,8 @@ fn condition(mut section: Section<'_>, minimums: &Minimums) -> StageCondition {
     // A row that could not be read has a finding of its own.
     let is_read = min.iter().count() == unread && !min.is_empty();
     if let Some(field) = min_field.filter(|_| is_read) {
-        let unknown = minimums.currencies().filter(|currency| minimums.of_stage(&min, *currency).is_none());
+        let known = minimums.currencies().filter(|currency| minimums.of(*currency).is_some());
+        let unknown = known.filter(|currency| minimums.of_stage(&min, *currency).is_none());
         let unknown: BTreeSet<String> = unknown.map(|currency| currency.to_string()).collect();
         if !unknown.is_empty() {
             let message = format!(

@@ -129,9 +129,10 @@ async fn freshness(
     options: &CheckOptions,
     tally: &mut Tally,
 ) -> Result<(), sqlx::Error> {
-    let rows: Vec<(Option<String>, Option<String>, bool, bool, bool)> = sqlx::query_as(AssertSqlSafe(format!(
-        "SELECT source::text, creditor::text, coalesce(payments_as_of < $1, false), coalesce(payments_as_of > $2, false),
-                coalesce({}, false)
+    let kinds = [&UNREADABLE_FRESHNESS, &STALE_PAYMENTS, &FUTURE_PAYMENTS];
+    let rows: Vec<(Option<String>, Option<String>, Option<i32>)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT source::text, creditor::text,
+                CASE WHEN {} THEN 0 WHEN payments_as_of < $1 THEN 1 WHEN payments_as_of > $2 THEN 2 END
          FROM ledger.freshness LIMIT 1000",
         unreadable_freshness_sql()
     )))
@@ -144,14 +145,10 @@ async fn freshness(
             tally.add(&NO_FRESHNESS, creditor);
         }
     }
-    for (source, creditor, stale, future, unreadable) in rows {
+    for (source, creditor, kind) in rows {
         let object = format!("{} ({})", source.unwrap_or_default(), creditor.as_deref().unwrap_or("all creditors"));
-        if unreadable {
-            tally.add(&UNREADABLE_FRESHNESS, object);
-        } else if stale {
-            tally.add(&STALE_PAYMENTS, object);
-        } else if future {
-            tally.add(&FUTURE_PAYMENTS, object);
+        if let Some(kind) = kind.and_then(|kind| kinds.get(usize::try_from(kind).ok()?)) {
+            tally.add(kind, object);
         }
     }
     Ok(())
