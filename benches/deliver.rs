@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Seek as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -186,7 +186,10 @@ fn main() {
         && flag == DAEMON
     {
         let (port, connections) = (port.parse().unwrap(), connections.parse().unwrap());
-        runtime.block_on(serve(app, admin, port, Path::new(state), connections));
+        let (app, admin, state) = (app.clone(), admin.clone(), PathBuf::from(state));
+        // As the service does it.
+        let served = runtime.spawn(async move { serve(&app, &admin, port, &state, connections).await });
+        runtime.block_on(served).unwrap();
         return;
     }
     let notices = arguments.iter().find_map(|argument| argument.replace('_', "").parse().ok());

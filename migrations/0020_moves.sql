@@ -25,8 +25,5 @@ CREATE INDEX moved_item_of_account ON dunning.known_item (account_id) WHERE earl
 CREATE INDEX moved_item_by_earlier_account ON dunning.known_item USING gin (earlier_accounts)
     WHERE earlier_accounts IS NOT NULL;
 
--- What was on its way to a mailbox counts as a contact also when it was cancelled in the end, and so does the e-mail copy
--- of a letter that is still to be posted.
-DROP INDEX dunning.notice_of_mailbox;
-CREATE INDEX notice_of_mailbox ON dunning.notice (recipient_key) WHERE state <> 'cancelled' OR counted_on IS NOT NULL;
+-- The e-mail copy of a letter that is still to be posted counts for its mailbox.
 CREATE INDEX letter_copy_of_mailbox ON dunning.letter_copy (recipient_key);

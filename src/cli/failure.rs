@@ -80,7 +80,9 @@ impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         match error {
             StateError::Record(error) => error.into(),
-            StateError::LogDiffers { .. } => Self::new(Exit::REFUSED, error.to_string()),
+            StateError::LogDiffers { .. } | StateError::AttemptsLost { .. } => {
+                Self::new(Exit::REFUSED, error.to_string())
+            }
             StateError::Journal(_) => Self::new(Exit::CONFIG, error.to_string()),
         }
     }

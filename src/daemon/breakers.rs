@@ -64,6 +64,7 @@ pub(super) fn lessons(outcome: &Outcome) -> Vec<(BreakerKind, Lesson)> {
             let failed = || Lesson::Failed(cause(*phase, outcome, detail));
             let for_good = matches!(outcome, Outcome::Refused { .. });
             match fault {
+                Fault::Machine => Vec::new(),
                 Fault::Relay | Fault::Login => vec![(Relay, failed())],
                 Fault::Sender => vec![works(Relay), (Sender, failed())],
                 // What was refused without asking the relay says nothing about it.
@@ -123,11 +124,11 @@ impl Breakers<'_> {
     pub(super) async fn ask_relay(
         &self,
         connection: &mut PgConnection,
-        now: DateTime<Utc>,
         at_most: Duration,
     ) -> Result<(Permit, String), RecordError> {
         let Some(relay) = &self.relay else { return Ok((Permit::Go, String::new())) };
         let breaker = record::breaker(connection, BreakerKind::Relay, relay).await?;
+        let (now, _) = record::times(connection).await?;
         let permit = breaker.permit(now);
         let cause = breaker.cause.clone();
         if permit == Permit::Probe {
@@ -142,9 +143,13 @@ impl Breakers<'_> {
         connection: &mut PgConnection,
         about: Option<(&ClaimedNotice, NaiveDate)>,
         lessons: Vec<(BreakerKind, Lesson)>,
-        now: DateTime<Utc>,
     ) -> Result<Vec<Change>, RecordError> {
         let mut changes = Vec::new();
+        if lessons.is_empty() {
+            return Ok(changes);
+        }
+        // Its clock alone says when a wait is over: the machines' may differ.
+        let (now, _) = record::times(connection).await?;
         for (kind, lesson) in lessons {
             let subject = match (kind, about) {
                 (BreakerKind::Relay, _) => self.relay.clone(),

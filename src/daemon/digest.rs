@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
+use tokio_util::sync::CancellationToken;
 
 use crate::deliver::{self, Envelope, Session, Transport};
 use crate::model::{
@@ -339,15 +340,22 @@ async fn write(
     Ok(())
 }
 
-/// Sends the mails to the operator whose time has come. With a relay that cannot be used they stay queued.
+/// Sends the mails to the operator whose time has come, until `stop` is cancelled. With a relay that cannot be used they stay queued.
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn send_operator_mails(shell: &Shell, transport: &Transport) -> Result<Dispatched, RecordError> {
+pub async fn send_operator_mails(
+    shell: &Shell,
+    transport: &Transport,
+    stop: &CancellationToken,
+) -> Result<Dispatched, RecordError> {
     let due = record::operator_mails_due(&mut *shell.pool.acquire().await?).await?;
     let mut done = Dispatched::default();
     let mut session: Option<Session> = None;
     for mail in &due {
+        if stop.is_cancelled() {
+            break;
+        }
         let outcome = match transport {
             Transport::File(files) => {
                 if !record::take_operator_mail(&mut *shell.pool.acquire().await?, mail.mail).await? {

@@ -106,7 +106,7 @@ pub async fn serve(
     let told = Notify::new();
     let scans = Box::pin(scan_loop(&shell, &bell, &queued, &told, &stop));
     let digests = Box::pin(digest_loop(&shell, &told, &stop));
-    let deliveries = dispatch_loop(&shell, &queued, &stop);
+    let deliveries = delivering(Arc::clone(&shell), Arc::clone(&queued), stop.clone());
     let signals = signal_loop(&shell, &stop, awaited, load, on_reload);
     let upkeep = Box::pin(upkeep_loop(&shell, &stop));
     tokio::join!(scans, deliveries, digests, signals, upkeep);
@@ -244,7 +244,7 @@ async fn digest_loop(shell: &Shell, told: &Notify, stop: &CancellationToken) {
                 continue;
             }
         };
-        match send_operator_mails(shell, &transport).await {
+        match send_operator_mails(shell, &transport, stop).await {
             Ok(done) => {
                 if let Some(error) = &done.relay_error {
                     tracing::error!(error, "mails to the operator stay queued");
@@ -281,6 +281,16 @@ async fn upkeep_loop(shell: &Shell, stop: &CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(UPKEEP_EVERY) => {}
         }
+    }
+}
+
+/// On a worker thread, which waits for the relay and the database itself: this one would have to be woken for each answer.
+async fn delivering(shell: Arc<Shell>, queued: Arc<Notify>, stop: CancellationToken) {
+    let ended = tokio::spawn(async move { dispatch_loop(&shell, &queued, &stop).await }).await;
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
     }
 }
 

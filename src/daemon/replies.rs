@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
 
-use crate::deliver::{Journal, JournalError, LogHead};
+use crate::deliver::{Ending, Journal, JournalError, LogHead};
 use crate::model::{Event, EventKind};
 use crate::record::{self, RecordError, Settled};
 
@@ -25,6 +27,13 @@ pub enum StateError {
         seen.events, seen.chain_hash
     )]
     LogDiffers { seen: LogHead, now: String },
+    /// The database has lost the last commits: what went out under them it would send again.
+    #[error(
+        "the journal of replies knows {count} letters that went out by attempts which the database has lost, such as notice \
+         {notice}: {outcome} on {at}. Did the database fail over, or was it restored? It would send them again: begin once \
+         with `--accept-database --reason …`, which first records what the journal knows"
+    )]
+    AttemptsLost { count: usize, notice: Uuid, outcome: &'static str, at: DateTime<Utc> },
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -47,7 +56,10 @@ pub async fn journal(shell: &Shell, connection: &mut PgConnection) -> Result<Arc
     };
     let there = record::chain_hash_at(connection, seen.events).await?.map(hex::encode);
     if seen.events == 0 || there.as_ref() == Some(&seen.chain_hash) {
-        return Ok(journal);
+        let lost = lost(&journal, connection).await?;
+        let Some(first) = lost.first() else { return Ok(journal) };
+        let (count, outcome) = (lost.len(), first.outcome.state().as_str());
+        return Err(StateError::AttemptsLost { count, notice: first.notice, outcome, at: first.at });
     }
     let now = match there {
         Some(other) => format!("event {} has the head {other}", seen.events),
@@ -62,21 +74,37 @@ pub async fn journal(shell: &Shell, connection: &mut PgConnection) -> Result<Arc
 /// When the journal cannot be kept, or the database refuses.
 pub async fn accept_database(shell: &Shell, reason: &str) -> Result<(), StateError> {
     let mut connection = shell.pool.acquire().await?;
-    let seen = match journal(shell, &mut connection).await {
-        Err(StateError::LogDiffers { seen, .. }) => seen,
+    match journal(shell, &mut connection).await {
+        Err(StateError::LogDiffers { .. } | StateError::AttemptsLost { .. }) => {}
         other => return other.map(drop),
-    };
-    let now = head(&mut connection).await?;
+    }
+    let journal = opened(shell).await?;
+    let (seen, now) = (journal.head().unwrap_or_default(), head(&mut connection).await?);
+    let lost = lost(&journal, &mut connection).await?;
     let facts = json!({
         "reason": reason, "seen_events": seen.events.to_string(), "seen_head": seen.chain_hash,
         "found_events": now.events.to_string(), "found_head": now.chain_hash,
+        "attempts_restored": lost.len().to_string(),
     });
     let mut transaction = connection.begin().await?;
+    for Ending { notice, attempt, token, at, .. } in &lost {
+        record::restore_attempt(&mut transaction, *notice, *attempt, *token, *at).await?;
+    }
     record::append(&mut transaction, &[Event::new(EventKind::DatabaseAccepted, shell.actor.clone(), facts)]).await?;
     transaction.commit().await?;
-    let journal = opened(shell).await?;
     journal.saw(head(&mut connection).await?)?;
     Ok(journal.sync()?)
+}
+
+/// The ends that the database was not told of attempts by which a letter may have gone out, and which it does not know.
+async fn lost(journal: &Journal, connection: &mut PgConnection) -> Result<Vec<Ending>, RecordError> {
+    let mut lost = Vec::new();
+    for ending in journal.unsettled().into_iter().filter(|ending| ending.outcome.may_be_sent()) {
+        if !record::knows_attempt(connection, ending.attempt).await? {
+            lost.push(ending);
+        }
+    }
+    Ok(lost)
 }
 
 async fn opened(shell: &Shell) -> Result<Arc<Journal>, JournalError> {
@@ -116,9 +144,9 @@ pub(super) async fn replay(
             // What the journal knows settles it if nobody learns what becomes of the second copy.
             continue;
         }
-        let open = record::open_attempt(&mut transaction, ending.attempt, ending.token).await?;
+        let open = record::open_attempt(&mut transaction, ending.notice, ending.attempt, ending.token).await?;
         if let Some(claimed) = open {
-            let settlement = desk.settlement(&claimed, &ending.outcome, true);
+            let settlement = desk.settlement(&claimed, &ending.outcome, Some(ending.at));
             let settled = record::settle(&mut transaction, &[settlement], &shell.actor).await?;
             transaction.commit().await?;
             let stands = settled != [Settled::Recorded];

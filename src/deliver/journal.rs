@@ -40,7 +40,7 @@ pub struct Ending {
 }
 
 /// How far the contact log had come when it was last seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogHead {
     /// Its number of events.
     pub events: i64,

@@ -182,6 +182,7 @@ mod tests {
             Fault::Sender => 's',
             Fault::Recipient => 'r',
             Fault::Content => 'c',
+            Fault::Machine => 'm',
         };
         if for_good { mark.to_ascii_uppercase() } else { mark }
     }

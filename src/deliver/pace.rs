@@ -1,8 +1,8 @@
-//! How fast letters go: token buckets, with the time as an argument.
+//! How fast letters go: token buckets, with the time as an argument. It is that of a clock nobody can set, from any moment
+//! on.
 
 use std::collections::BTreeMap;
-
-use chrono::{DateTime, Duration, Utc};
+use std::time::Duration;
 
 /// Letters an hour; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,19 +23,19 @@ impl Pace {
     /// The domains that have to wait, while others may go.
     ///
     /// # Errors
-    /// The moment from which anything may go again, when nothing may.
-    pub fn waiting_domains(&self, limits: Limits, now: DateTime<Utc>) -> Result<Vec<String>, DateTime<Utc>> {
-        if let Some(at) = limits.per_hour.and_then(|limit| self.all.waits_until(limit, now)) {
-            return Err(at);
+    /// How long nothing may go, when nothing may.
+    pub fn waiting_domains(&self, limits: Limits, now: Duration) -> Result<Vec<String>, Duration> {
+        if let Some(wait) = limits.per_hour.and_then(|limit| self.all.waits(limit, now)) {
+            return Err(wait);
         }
         let Some(limit) = limits.per_domain_per_hour else { return Ok(Vec::new()) };
-        let waiting = self.domains.iter().filter(|(_, bucket)| bucket.waits_until(limit, now).is_some());
+        let waiting = self.domains.iter().filter(|(_, bucket)| bucket.waits(limit, now).is_some());
         Ok(waiting.map(|(domain, _)| domain.clone()).collect())
     }
 
     /// A letter goes to that domain. Whoever goes although it should wait, because others asked at the same moment,
     /// makes the next one wait longer.
-    pub fn took(&mut self, domain: &str, limits: Limits, now: DateTime<Utc>) {
+    pub fn took(&mut self, domain: &str, limits: Limits, now: Duration) {
         if let Some(limit) = limits.per_hour {
             self.all.take(limit, now);
         }
@@ -50,28 +50,28 @@ impl Pace {
 #[derive(Debug, Clone, Copy, Default)]
 struct TokenBucket {
     /// When it is full again.
-    full_at: Option<DateTime<Utc>>,
+    full_at: Option<Duration>,
 }
 
 impl TokenBucket {
-    /// Until when no token is there; `None` when one is.
-    fn waits_until(&self, per_hour: u32, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let saved = i32::try_from((per_hour / 10).max(1)).unwrap_or(i32::MAX);
-        let at = self.full_at? - interval(per_hour) * (saved - 1);
-        (at > now).then_some(at)
+    /// How long no token is there; `None` when one is.
+    fn waits(&self, per_hour: u32, now: Duration) -> Option<Duration> {
+        let saved = (per_hour / 10).max(1);
+        let at = self.full_at?.saturating_sub(interval(per_hour) * (saved - 1));
+        at.checked_sub(now).filter(|wait| !wait.is_zero())
     }
 
-    fn take(&mut self, per_hour: u32, now: DateTime<Utc>) {
+    fn take(&mut self, per_hour: u32, now: Duration) {
         self.full_at = Some(self.full_at.map_or(now, |at| at.max(now)) + interval(per_hour));
     }
 
-    fn is_full(&self, now: DateTime<Utc>) -> bool {
+    fn is_full(&self, now: Duration) -> bool {
         self.full_at.is_none_or(|at| at <= now)
     }
 }
 
 fn interval(per_hour: u32) -> Duration {
-    Duration::microseconds(3_600_000_000 / i64::from(per_hour.max(1)))
+    Duration::from_micros(3_600_000_000 / u64::from(per_hour.max(1)))
 }
 
 #[cfg(test)]
@@ -80,8 +80,8 @@ mod tests {
 
     use super::*;
 
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::UNIX_EPOCH + Duration::seconds(seconds)
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_hour_sees_more_than_its_limit_and_a_tenth(
-            limit in 1..500_u32, gaps in prop::collection::vec(0..120_i64, 1..800),
+            limit in 1..500_u32, gaps in prop::collection::vec(0..120_u64, 1..800),
         ) {
             let limits = Limits { per_hour: Some(limit), per_domain_per_hour: None };
             let (mut pace, mut now, mut sent) = (Pace::default(), 0, Vec::new());

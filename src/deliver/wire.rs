@@ -48,6 +48,8 @@ struct Shared {
     /// The lines since our last command.
     reply: Vec<String>,
     closed: bool,
+    /// The relay has asked for the text, and what is written is that.
+    in_text: bool,
     /// The relay spoke out of turn: no reply can be told from another any more.
     out_of_step: bool,
     /// Told when lettre waits for a reply.
@@ -70,6 +72,7 @@ impl Wire {
             given: Vec::new(),
             reply: Vec::new(),
             closed: false,
+            in_text: false,
             out_of_step: false,
             listening: None,
         };
@@ -170,6 +173,19 @@ impl Shared {
         }
     }
 
+    /// Takes in what has come by now, without waiting, and tells whether it is a refusal, which ends the text. Anything
+    /// else is out of turn there.
+    fn refuses_in_text(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        let mut space = [0; 512];
+        let mut space = ReadBuf::new(&mut space);
+        if let Poll::Ready(heard) = Pin::new(self.stream()?).poll_read(context, &mut space) {
+            heard?;
+            self.closed |= space.filled().is_empty();
+            self.arrived.extend_from_slice(space.filled());
+        }
+        Ok(self.given.is_empty() && matches!(self.arrived.first(), Some(b'4' | b'5')))
+    }
+
     fn stream(&mut self) -> io::Result<&mut Box<dyn Io>> {
         self.stream.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
@@ -248,6 +264,14 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut shared = self.lock();
+        shared.in_text = match shared.reply.first() {
+            Some(asked) => asked.starts_with("354"),
+            None => shared.in_text,
+        };
+        if shared.in_text && shared.refuses_in_text(context)? {
+            shared.reply.clear();
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         // Also when the write fails: the last reply must not pass for one to this command.
         shared.reply.clear();
         shared.out_of_step |= !shared.arrived.is_empty() || !shared.given.is_empty();

@@ -646,14 +646,17 @@ pub async fn fingerprints(
     let items: Vec<serde_json::Value> =
         claims.iter().map(|(_, items)| items.iter().map(ItemId::as_str).collect()).collect();
     sqlx::query_scalar(
-        "SELECT fingerprint
-         FROM dunning.ledger_fingerprints($1, $2, array_fill($3::date, ARRAY[cardinality($1)]),
-                                          array_fill($4::date, ARRAY[cardinality($1)])) ORDER BY place",
+        "SELECT f.fingerprint
+         FROM dunning.ledger_fingerprints($1,
+             ARRAY(SELECT ARRAY(SELECT jsonb_array_elements_text(claim.items))::text
+                   FROM unnest($2::jsonb[]) WITH ORDINALITY AS claim (items, place) ORDER BY claim.place),
+             $3, $4) f
+         ORDER BY f.place",
     )
-    .bind(accounts)
+    .bind(&accounts)
     .bind(items)
-    .bind(as_of)
-    .bind(business_date)
+    .bind(vec![as_of; claims.len()])
+    .bind(vec![business_date; claims.len()])
     .fetch_all(connection)
     .await
 }

@@ -212,7 +212,7 @@ impl std::fmt::Display for EnhancedStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// The relay, the way to it, or our own machine: every notice would have failed.
+    /// The relay, or the way to it: every notice would have failed.
     Relay,
     /// Our user name and password, or that we gave none.
     Login,
@@ -222,6 +222,8 @@ pub enum Fault {
     Recipient,
     /// What the message says, how it is written, or how large it is; a policy that it met.
     Content,
+    /// Our own machine or database.
+    Machine,
 }
 
 impl Fault {
@@ -234,13 +236,14 @@ impl Fault {
             Self::Sender => "sender",
             Self::Recipient => "recipient",
             Self::Content => "content",
+            Self::Machine => "machine",
         }
     }
 
     /// It is our own side that failed: the notice loses no try by it, and is never refused for it.
     #[must_use]
     pub fn is_ours(self) -> bool {
-        matches!(self, Self::Relay | Self::Login | Self::Sender)
+        matches!(self, Self::Relay | Self::Login | Self::Sender | Self::Machine)
     }
 }
 
@@ -260,6 +263,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the relay may have the message.
+    #[must_use]
+    pub fn may_be_sent(&self) -> bool {
+        matches!(self, Self::Accepted { .. } | Self::Unknown { .. })
+    }
+
     /// The state a notice is in after it.
     #[must_use]
     pub fn state(&self) -> NoticeState {

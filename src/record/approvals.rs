@@ -234,7 +234,7 @@ pub async fn close_run(
 /// When the database refuses.
 pub async fn waiting_for_approval(connection: &mut PgConnection, creditor: &CreditorId) -> Result<u32, RecordError> {
     let count = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM dunning.notice WHERE creditor = $1 AND state = 'awaiting_approval'"#,
+        r#"SELECT count(*) AS "count!" FROM dunning.notice WHERE creditor = $1 AND waits_for = 'approval'"#,
         creditor.as_str()
     )
     .fetch_one(connection)
@@ -254,7 +254,7 @@ pub async fn expire_waiting(
 ) -> Result<u64, RecordError> {
     let ids = sqlx::query_scalar!(
         "SELECT notice_id FROM dunning.notice
-         WHERE creditor = $1 AND state = 'awaiting_approval' AND valid_until < $2 ORDER BY notice_id FOR UPDATE",
+         WHERE creditor = $1 AND waits_for = 'approval' AND valid_until < $2 ORDER BY notice_id FOR UPDATE",
         creditor.as_str(),
         today
     )

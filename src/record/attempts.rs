@@ -2,7 +2,10 @@
 //!
 //! What each crash point leaves behind:
 //! 1. before the claim: a queued notice; the next worker takes it;
-//! 2. after the claim, before the check: a claimed notice whose lease runs out; it is claimed again, one try burnt;
+//! 2. after the claim, before the check: a claimed notice whose lease runs out; it is claimed again, and one try is burnt
+//!    if an attempt had begun: one begins with the claim of [`claim`], which is for a session that waits; that of
+//!    [`claim_ahead`] has none before the check. What such a claim loses in a crash is claimed for a session the next
+//!    time, so that whatever kills its worker again and again is given up all the same;
 //! 3. after the check: `in_flight`, which nobody reclaims; the sweep makes it `unknown` when its time is over;
 //! 4. after the relay's reply, before the commit: as 3, and the journal of replies on the machine that heard it settles
 //!    the notice once that machine works again, before or after the sweep. Without it, what is not known to be accepted
@@ -20,13 +23,26 @@ use crate::model::{Actor, CancelReason, EmailAddress, Event, EventKind};
 use super::resend::{back_to_unknown, stopped_as};
 use super::{RecordError, append, inconsistent};
 
-/// Begins a transaction of delivery. Its statements ask for few rows by their keys, again and again: a plan that looks
-/// them up is made once for each connection, and stays right however full the tables become.
+const SETTINGS: &str = "SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off; SET jit TO off";
+const SETTINGS_FORGETTABLE: &str = "SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off; \
+                                    SET jit TO off; SET synchronous_commit TO off";
+/// Begins a transaction of delivery on a connection that goes back to others, with what [`set_up`] sets.
 pub const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode TO force_generic_plan; SET LOCAL enable_seqscan TO off; \
                          SET LOCAL jit TO off";
 /// The same, when what it does may be forgotten if the database crashes.
-pub const BEGIN_FORGETTABLE: &str = "BEGIN; SET LOCAL plan_cache_mode TO force_generic_plan; SET LOCAL enable_seqscan TO off; SET LOCAL jit TO off; \
-     SET LOCAL synchronous_commit TO off";
+pub const BEGIN_FORGETTABLE: &str = "BEGIN; SET LOCAL plan_cache_mode TO force_generic_plan; \
+    SET LOCAL enable_seqscan TO off; SET LOCAL jit TO off; SET LOCAL synchronous_commit TO off";
+
+/// Sets up a connection that delivery keeps to itself. Its statements ask for few rows by their keys, again and again: a
+/// plan that looks them up is made once for each connection, and stays right however full the tables become. What is done
+/// over a forgettable one a crash of the database may undo.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_up(connection: &mut PgConnection, forgettable: bool) -> Result<(), RecordError> {
+    sqlx::raw_sql(if forgettable { SETTINGS_FORGETTABLE } else { SETTINGS }).execute(connection).await?;
+    Ok(())
+}
 
 /// A notice that this worker alone may send until its lease ends.
 #[derive(Debug, Clone)]
@@ -81,13 +97,39 @@ pub async fn claim(
     lease_seconds: u32,
     waiting_domains: &[String],
 ) -> Result<Vec<ClaimedNotice>, RecordError> {
+    claim_as(connection, attempts, token, lease_seconds, waiting_domains, false).await
+}
+
+/// Claims for sessions that will ask soon: the attempts begin later, or the notices are let go. Nothing while a breaker
+/// is there, and nothing whose lease ran out.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn claim_ahead(
+    connection: &mut PgConnection,
+    attempts: &[Uuid],
+    token: Uuid,
+    lease_seconds: u32,
+) -> Result<Vec<ClaimedNotice>, RecordError> {
+    claim_as(connection, attempts, token, lease_seconds, &[], true).await
+}
+
+async fn claim_as(
+    connection: &mut PgConnection,
+    attempts: &[Uuid],
+    token: Uuid,
+    lease_seconds: u32,
+    waiting_domains: &[String],
+    ahead: bool,
+) -> Result<Vec<ClaimedNotice>, RecordError> {
     let rows = sqlx::query_as!(
         Row,
         r#"WITH due AS (
-             SELECT n.notice_id, n.state, n.created_at FROM dunning.notice n JOIN dunning.message m USING (notice_id)
-             WHERE n.state IN ('queued', 'deferred', 'claimed')
+             SELECT n.notice_id, n.state, n.created_at, m.sender, m.recipient, m.bytes, m.salt
+             FROM dunning.notice n JOIN dunning.message m USING (notice_id)
+             WHERE n.waits_for = 'delivery'
                AND (n.state IN ('queued', 'deferred') AND coalesce(n.next_try_at, '-infinity') <= clock_timestamp()
-                    OR n.state = 'claimed' AND n.lease_until < clock_timestamp())
+                    OR n.state = 'claimed' AND n.lease_until < clock_timestamp() AND NOT $5)
                AND coalesce(n.not_before, '-infinity') <= clock_timestamp()
                AND (n.send_windows IS NULL OR n.send_windows @> clock_timestamp()
                     OR upper(n.send_windows) <= clock_timestamp())
@@ -96,24 +138,31 @@ pub async fn claim(
                         AND dunning.waits_for_breaker(n.creditor, n.stage, n.language))
                AND split_part(n.recipient_key, '@', 2) <> ALL ($4)
              ORDER BY n.created_at, n.notice_id
-             LIMIT CASE WHEN EXISTS (SELECT FROM dunning.breaker WHERE kind <> 'relay' AND until <= clock_timestamp()) THEN 1
+             LIMIT CASE WHEN $5 AND EXISTS (SELECT FROM dunning.breaker) THEN 0
+                        WHEN EXISTS (SELECT FROM dunning.breaker WHERE kind <> 'relay' AND until <= clock_timestamp()) THEN 1
                         ELSE cardinality($1::uuid[]) END
              FOR UPDATE OF n SKIP LOCKED),
          next AS (
-             SELECT due.notice_id, due.state, a.attempt_id
+             SELECT due.*, a.attempt_id
              FROM (SELECT *, row_number() OVER (ORDER BY created_at, notice_id) AS place FROM due) due
              JOIN unnest($1::uuid[]) WITH ORDINALITY AS a (attempt_id, place) USING (place)),
          claimed AS (
              UPDATE dunning.notice n
              SET state = 'claimed', lease_token = $2, lease_until = clock_timestamp() + make_interval(secs => $3),
-                 tries = tries + CASE WHEN next.state = 'claimed' THEN 1 ELSE 0 END, changed_at = clock_timestamp()
+                 changed_at = clock_timestamp(),
+                 tries = CASE WHEN next.state = 'claimed'
+                              THEN n.tries + coalesce((SELECT (a.ended_at IS NULL)::int FROM dunning.attempt a
+                                                       WHERE a.notice_id = n.notice_id ORDER BY a.number DESC LIMIT 1), 0)
+                              ELSE n.tries END
              FROM next WHERE n.notice_id = next.notice_id
-             RETURNING n.*, next.attempt_id),
+             RETURNING n.notice_id, n.lease_token, n.creditor, n.account_id, n.stage, n.language, n.message_id, n.as_of,
+                 n.business_date, n.valid_until, n.tries, n.redirected, n.resend_of, n.approved_at, n.created_at,
+                 next.attempt_id, next.sender, next.recipient, next.bytes, next.salt),
          attempted AS (
              INSERT INTO dunning.attempt (attempt_id, notice_id, number, started_at)
              SELECT next.attempt_id, next.notice_id,
                  (SELECT count(*) + 1 FROM dunning.attempt a WHERE a.notice_id = next.notice_id), clock_timestamp()
-             FROM next),
+             FROM next WHERE NOT $5),
          probing AS (
              UPDATE dunning.breaker b SET until = clock_timestamp() + make_interval(secs => $3), probing = true
              FROM claimed c
@@ -122,42 +171,115 @@ pub async fn claim(
                     OR b.kind = 'content' AND b.subject = concat_ws('/', c.creditor, c.stage, c.language)))
          SELECT c.notice_id, c.attempt_id AS "attempt_id!", c.lease_token AS "token!", c.creditor, c.account_id, c.stage,
              c.language, c.message_id, c.as_of, c.business_date, c.valid_until, c.tries, c.redirected,
-             c.resend_of, c.approved_at IS NOT NULL AS "approved!", m.sender, m.recipient, m.bytes, m.salt
-         FROM claimed c JOIN dunning.message m USING (notice_id)
+             c.resend_of, c.approved_at IS NOT NULL AS "approved!", c.sender, c.recipient, c.bytes, c.salt
+         FROM claimed c
          ORDER BY c.created_at, c.notice_id"#,
         attempts,
         token,
         f64::from(lease_seconds),
-        waiting_domains
+        waiting_domains,
+        ahead
     )
     .fetch_all(connection)
     .await?;
     rows.into_iter().map(ClaimedNotice::try_from).collect()
 }
 
+/// Lets notices go that were claimed ahead and not begun: they are what they were before, and no try is burnt. What has
+/// become somebody else's meanwhile stays that.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn release_claims(connection: &mut PgConnection, claimed: &[ClaimedNotice]) -> Result<(), RecordError> {
+    let notices: Vec<Uuid> = claimed.iter().map(|one| one.notice).collect();
+    let tokens: Vec<Uuid> = claimed.iter().map(|one| one.token).collect();
+    sqlx::query!(
+        "UPDATE dunning.notice n
+         SET state = CASE WHEN n.next_try_at IS NULL THEN 'queued' ELSE 'deferred' END, lease_token = NULL,
+             lease_until = NULL, changed_at = clock_timestamp()
+         FROM unnest($1::uuid[], $2::uuid[]) AS c (notice_id, token)
+         WHERE n.notice_id = c.notice_id AND n.lease_token = c.token AND n.state = 'claimed'",
+        &notices,
+        &tokens
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// The claim under which an attempt was made whose end the database was not told; `None` when it says something else by
-/// now.
+/// now. An attempt that ended before its last check may not be known at all: then its claim has to stand.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn open_attempt(
     connection: &mut PgConnection,
+    notice: Uuid,
     attempt: Uuid,
     token: Uuid,
 ) -> Result<Option<ClaimedNotice>, RecordError> {
     let row = sqlx::query_as!(
         Row,
-        r#"SELECT n.notice_id, a.attempt_id, $2::uuid AS "token!", n.creditor, n.account_id, n.stage, n.language,
+        r#"SELECT n.notice_id, $1::uuid AS "attempt_id!", $2::uuid AS "token!", n.creditor, n.account_id, n.stage, n.language,
                n.message_id, n.as_of, n.business_date, n.valid_until, n.tries, n.redirected,
                n.resend_of, n.approved_at IS NOT NULL AS "approved!", m.sender, m.recipient, m.bytes, m.salt
-           FROM dunning.attempt a JOIN dunning.notice n USING (notice_id) JOIN dunning.message m USING (notice_id)
-           WHERE a.attempt_id = $1 AND (a.ended_at IS NULL OR a.detail = 'instance_died')"#,
+           FROM dunning.notice n JOIN dunning.message m USING (notice_id)
+           LEFT JOIN dunning.attempt a ON a.attempt_id = $1 AND a.notice_id = n.notice_id
+           WHERE n.notice_id = $3
+             AND CASE WHEN a.attempt_id IS NULL THEN n.lease_token = $2 AND n.state = 'claimed'
+                      ELSE a.ended_at IS NULL OR a.detail = 'instance_died' END"#,
         attempt,
-        token
+        token,
+        notice
     )
     .fetch_optional(connection)
     .await?;
     row.map(ClaimedNotice::try_from).transpose()
+}
+
+/// Whether the database holds that attempt, whatever became of it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn knows_attempt(connection: &mut PgConnection, attempt: Uuid) -> Result<bool, RecordError> {
+    let known = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM dunning.attempt WHERE attempt_id = $1) AS "known!""#,
+        attempt
+    );
+    Ok(known.fetch_one(connection).await?)
+}
+
+/// Puts an attempt back that the database has lost, with its notice as it was then, so that its end can be recorded. A
+/// notice that came to an end since keeps it; one that is not there any more is passed over.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn restore_attempt(
+    connection: &mut PgConnection,
+    notice: Uuid,
+    attempt: Uuid,
+    token: Uuid,
+    at: DateTime<Utc>,
+) -> Result<(), RecordError> {
+    sqlx::query!(
+        "WITH restored AS (
+             INSERT INTO dunning.attempt (attempt_id, notice_id, number, started_at)
+             SELECT $1, notice_id, (SELECT count(*) + 1 FROM dunning.attempt WHERE notice_id = $2), $4
+             FROM dunning.message WHERE notice_id = $2
+             RETURNING notice_id)
+         UPDATE dunning.notice n
+         SET state = 'in_flight', lease_token = $3, lease_until = clock_timestamp(), changed_at = clock_timestamp(),
+             counted_on = coalesce(n.counted_on, n.as_of, greatest(n.business_date, $4::date))
+         FROM restored r
+         WHERE n.notice_id = r.notice_id AND n.state IN ('planned', 'awaiting_approval', 'queued', 'deferred', 'claimed')",
+        attempt,
+        notice,
+        token,
+        at
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// As the database gives it.
@@ -223,7 +345,7 @@ pub async fn anything_due(connection: &mut PgConnection, waiting_domains: &[Stri
     let due = sqlx::query_scalar!(
         r#"SELECT EXISTS (
                SELECT FROM dunning.notice
-               WHERE state IN ('queued', 'deferred', 'claimed')
+               WHERE waits_for = 'delivery'
                  AND (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
                       OR state = 'claimed' AND lease_until < clock_timestamp())
                  AND coalesce(not_before, '-infinity') <= clock_timestamp()
@@ -249,20 +371,9 @@ pub struct LastCheck<'a> {
     pub payments_not_before: Option<DateTime<Utc>>,
 }
 
-/// The answer of the last check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Checked {
-    /// The notice is `in_flight`: the message must follow.
-    Send,
-    /// It was cancelled and must not go out.
-    Cancelled(CancelReason),
-    /// It is somebody else's now; nothing was changed and nothing may be sent.
-    LeaseLost,
-}
-
 /// The last check: one statement that asks everything again and moves the notices to `in_flight` that pass. Called when
-/// their sessions stand at RCPT-ok; after it the bodies have to follow within two seconds. The answers come in the order
-/// of the questions; those that did not pass are cancelled, each with its reason.
+/// their sessions stand at RCPT-ok; after its commit the bodies have to follow within two seconds. Whether each one
+/// passed, in the order of the questions; those that did not are for [`stopped`].
 ///
 /// # Errors
 /// When the database refuses; then nothing may be sent.
@@ -270,51 +381,74 @@ pub async fn in_flight_check(
     connection: &mut PgConnection,
     checks: &[LastCheck<'_>],
     in_flight_seconds: u32,
-    actor: &Actor,
-) -> Result<Vec<Checked>, RecordError> {
+) -> Result<Vec<bool>, RecordError> {
     let notices: Vec<Uuid> = checks.iter().map(|check| check.claimed.notice).collect();
     let tokens: Vec<Uuid> = checks.iter().map(|check| check.claimed.token).collect();
+    let attempts: Vec<Uuid> = checks.iter().map(|check| check.claimed.attempt).collect();
     let days: Vec<NaiveDate> = checks.iter().map(|check| check.today).collect();
     let needed: Vec<Option<DateTime<Utc>>> = checks.iter().map(|check| check.payments_not_before).collect();
     let passed = sqlx::query_scalar!(
-        "UPDATE dunning.notice n
-         SET state = 'in_flight', counted_on = c.today, lease_until = clock_timestamp() + make_interval(secs => $5),
-             changed_at = clock_timestamp()
-         FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::timestamptz[]) AS c (notice_id, token, today, needed)
-         WHERE n.notice_id = c.notice_id AND n.lease_token = c.token AND n.state = 'claimed'
-           AND n.lease_until > clock_timestamp()
-           AND n.valid_until >= c.today AND coalesce(upper(n.send_windows), 'infinity') > clock_timestamp()
-           AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
-           AND (c.needed IS NULL OR (SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
-                                     WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= c.needed)
-           AND n.fingerprint = dunning.ledger_fingerprint(n.account_id,
-                   ARRAY(SELECT item_id FROM dunning.notice_item i WHERE i.notice_id = n.notice_id), n.as_of,
-                   n.business_date)
-         RETURNING n.notice_id",
+        r#"WITH asked AS (
+             SELECT c.*, n.account_id, n.as_of, n.business_date,
+                 ARRAY(SELECT item_id FROM dunning.notice_item i WHERE i.notice_id = c.notice_id)::text AS demanded
+             FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::timestamptz[], $6::uuid[])
+                 AS c (notice_id, token, today, needed, attempt_id)
+             JOIN dunning.notice n USING (notice_id)),
+         looked_up AS (
+             SELECT a.notices[f.place] AS notice_id, f.fingerprint
+             FROM (SELECT array_agg(notice_id) AS notices, array_agg(account_id) AS accounts,
+                       array_agg(demanded) AS demanded, array_agg(as_of) AS as_ofs, array_agg(business_date) AS days
+                   FROM asked) a
+             CROSS JOIN LATERAL dunning.ledger_fingerprints(a.accounts, a.demanded, a.as_ofs, a.days) f),
+         passed AS (
+             UPDATE dunning.notice n
+             SET state = 'in_flight', counted_on = c.today, lease_until = clock_timestamp() + make_interval(secs => $5),
+                 changed_at = clock_timestamp()
+             FROM asked c JOIN looked_up l USING (notice_id)
+             WHERE n.notice_id = c.notice_id AND n.lease_token = c.token AND n.state = 'claimed'
+               AND n.lease_until > clock_timestamp()
+               AND n.valid_until >= c.today AND coalesce(upper(n.send_windows), 'infinity') > clock_timestamp()
+               AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
+               AND (c.needed IS NULL OR (SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
+                                         WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= c.needed)
+               AND n.fingerprint = l.fingerprint
+               AND (n.redirected OR dunning.wants_mail(n.account_id, n.recipient_key))
+             RETURNING n.notice_id, c.attempt_id),
+         attempted AS (
+             INSERT INTO dunning.attempt (attempt_id, notice_id, number, started_at)
+             SELECT attempt_id, notice_id,
+                 (SELECT count(*) + 1 FROM dunning.attempt a WHERE a.notice_id = passed.notice_id), clock_timestamp()
+             FROM passed
+             ON CONFLICT (attempt_id) DO NOTHING)
+         SELECT notice_id AS "notice_id!" FROM passed"#,
         &notices,
         &tokens,
         &days,
         &needed as &[Option<DateTime<Utc>>],
-        f64::from(in_flight_seconds)
+        f64::from(in_flight_seconds),
+        &attempts
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
-    let mut answers = Vec::with_capacity(checks.len());
-    let mut events = Vec::new();
-    for check in checks {
-        answers.push(if passed.contains(&check.claimed.notice) {
-            Checked::Send
-        } else if let Some(reason) = why_not(connection, check).await? {
-            events.push(stop(connection, check.claimed, reason, actor).await?);
-            Checked::Cancelled(reason)
-        } else {
-            Checked::LeaseLost
-        });
+    Ok(notices.iter().map(|notice| passed.contains(notice)).collect())
+}
+
+/// Finds out why a notice did not pass the last check, and cancels it; `None` when it is somebody else's by now: then
+/// nothing is changed. In the caller's transaction.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn stopped(
+    connection: &mut PgConnection,
+    check: &LastCheck<'_>,
+    actor: &Actor,
+) -> Result<Option<CancelReason>, RecordError> {
+    let reason = why_not(connection, check).await?;
+    if let Some(reason) = reason {
+        let event = stop(connection, check.claimed, reason, actor).await?;
+        append(connection, &[event]).await?;
     }
-    if !events.is_empty() {
-        append(connection, &events).await?;
-    }
-    Ok(answers)
+    Ok(reason)
 }
 
 /// Which of the questions of the last check said no; `None` when the lease is lost.
@@ -366,6 +500,7 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                          AND greatest(k.recorded_at, k.cleared_at) > r.started_at) AS "cause!",
                EXISTS (SELECT FROM dunning.contact_entry e
                        WHERE e.account_id = n.account_id AND greatest(e.entered_at, e.ended_at) > r.started_at)
+               OR NOT (n.redirected OR dunning.wants_mail(n.account_id, n.recipient_key))
                    AS "contact!",
                EXISTS (SELECT FROM dunning.notice_item i JOIN dunning.waiver w USING (item_id, stage)
                        WHERE i.notice_id = n.notice_id) AS "waived!",
@@ -377,7 +512,8 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
            FROM dunning.notice n JOIN dunning.run r USING (run_id)
            CROSS JOIN LATERAL (SELECT dunning.behind(n.account_id,
                ARRAY(SELECT item_id FROM dunning.notice_item i WHERE i.notice_id = n.notice_id)) AS items) c
-           WHERE n.notice_id = $1"#,
+           WHERE n.notice_id = $1
+           FOR UPDATE OF n"#,
         claimed.notice,
         claimed.token,
         check.today,
@@ -446,10 +582,14 @@ async fn stop(
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
-        "UPDATE dunning.attempt SET outcome = 'cancelled', detail = $2, ended_at = clock_timestamp()
-         WHERE attempt_id = $1",
+        "INSERT INTO dunning.attempt AS a (attempt_id, notice_id, number, started_at, ended_at, outcome, detail)
+         SELECT $1, $3, (SELECT count(*) + 1 FROM dunning.attempt WHERE notice_id = $3), clock_timestamp(),
+             clock_timestamp(), 'cancelled', $2
+         ON CONFLICT (attempt_id) DO UPDATE
+         SET outcome = excluded.outcome, detail = excluded.detail, ended_at = excluded.ended_at",
         claimed.attempt,
-        reason
+        reason,
+        claimed.notice
     )
     .execute(&mut *connection)
     .await?;
@@ -474,7 +614,7 @@ pub async fn sweep(connection: &mut PgConnection, actor: &Actor) -> Result<u64, 
     let rows = sqlx::query!(
         "UPDATE dunning.notice SET state = 'unknown', reason = 'instance_died', lease_token = NULL,
              changed_at = clock_timestamp()
-         WHERE state = 'in_flight' AND lease_until < clock_timestamp()
+         WHERE waits_for = 'delivery' AND state = 'in_flight' AND lease_until < clock_timestamp()
          RETURNING notice_id, creditor, account_id, stage"
     )
     .fetch_all(&mut *connection)
@@ -497,8 +637,15 @@ pub async fn sweep(connection: &mut PgConnection, actor: &Actor) -> Result<u64, 
     }
     let ids: Vec<Uuid> = rows.iter().map(|row| row.notice_id).collect();
     sqlx::query!(
-        "UPDATE dunning.attempt SET outcome = 'unknown', detail = 'instance_died', ended_at = clock_timestamp()
-         WHERE notice_id = ANY ($1) AND ended_at IS NULL",
+        // Only the last one may have come to the message: an earlier one lost its claim before.
+        "UPDATE dunning.attempt a
+         SET outcome = CASE WHEN later.number IS NULL THEN 'unknown' ELSE 'deferred' END,
+             detail = CASE WHEN later.number IS NULL THEN 'instance_died' ELSE 'lease_lost' END,
+             ended_at = clock_timestamp()
+         FROM dunning.attempt open
+         LEFT JOIN LATERAL (SELECT l.number FROM dunning.attempt l
+                            WHERE l.notice_id = open.notice_id AND l.number > open.number LIMIT 1) later ON true
+         WHERE open.notice_id = ANY ($1) AND open.ended_at IS NULL AND a.attempt_id = open.attempt_id",
         &ids
     )
     .execute(&mut *connection)

@@ -139,7 +139,7 @@ pub async fn digest_facts(
     let approvals = sqlx::query_as!(
         WaitingSince,
         r#"SELECT 'awaiting_approval' AS "what!", count(*) AS "count!", business_date AS since FROM dunning.notice
-           WHERE creditor = $1 AND state = 'awaiting_approval' GROUP BY business_date ORDER BY business_date"#,
+           WHERE creditor = $1 AND waits_for = 'approval' GROUP BY business_date ORDER BY business_date"#,
         creditor.as_str()
     )
     .fetch_all(&mut *connection)

@@ -41,8 +41,8 @@ pub use approvals::{
     waiting_for_approval, waiting_notices,
 };
 pub use attempts::{
-    BEGIN, BEGIN_FORGETTABLE, Checked, ClaimedNotice, LastCheck, anything_due, claim, in_flight_check, open_attempt,
-    sweep, write_through,
+    BEGIN, BEGIN_FORGETTABLE, ClaimedNotice, LastCheck, anything_due, claim, claim_ahead, in_flight_check,
+    knows_attempt, open_attempt, release_claims, restore_attempt, set_up, stopped, sweep, write_through,
 };
 pub use breakers::{OpenBreaker, any_breaker, ask_about_letter, breaker, close_breaker, keep_breaker, open_breakers};
 pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};

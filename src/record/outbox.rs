@@ -322,7 +322,7 @@ pub async fn windowed(connection: &mut PgConnection) -> Result<Option<Windowed>,
     let row = sqlx::query!(
         r#"SELECT count(DISTINCT n.notice_id) AS "notices!", min(lower(w)) AS not_before
            FROM dunning.notice n CROSS JOIN LATERAL unnest(n.send_windows) w
-           WHERE n.state IN ('queued', 'deferred') AND NOT n.send_windows @> clock_timestamp()
+           WHERE n.waits_for = 'delivery' AND n.state IN ('queued', 'deferred') AND NOT n.send_windows @> clock_timestamp()
              AND lower(w) > clock_timestamp()"#
     )
     .fetch_one(connection)
@@ -341,7 +341,7 @@ pub async fn waiting(connection: &mut PgConnection) -> Result<Vec<(String, i64)>
            FROM dunning.notice n
            LEFT JOIN LATERAL (SELECT phase, reply_code, detail FROM dunning.attempt a
                               WHERE a.notice_id = n.notice_id ORDER BY number DESC LIMIT 1) a ON true
-           WHERE n.state IN ('queued', 'deferred', 'claimed', 'in_flight')
+           WHERE n.waits_for = 'delivery'
              AND (n.send_windows IS NULL OR n.send_windows @> clock_timestamp()
                   OR upper(n.send_windows) <= clock_timestamp())
              AND coalesce(n.not_before, '-infinity') <= clock_timestamp()

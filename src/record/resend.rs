@@ -27,7 +27,7 @@ pub async fn resend(connection: &mut PgConnection, actor: &Actor) -> Result<u64,
            SET state = 'queued', reason = NULL, resend_of = a.attempt_id, next_try_at = NULL,
                changed_at = clock_timestamp()
            FROM dunning.attempt a
-           WHERE n.state = 'unknown' AND n.on_unknown = $1 AND n.resend_of IS NULL AND NOT n.redirected
+           WHERE n.waits_for = 'news' AND n.on_unknown = $1 AND n.resend_of IS NULL AND NOT n.redirected
              AND n.changed_at < clock_timestamp() - make_interval(hours => $2)
              AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
              AND a.attempt_id = (SELECT attempt_id FROM dunning.attempt

@@ -1,8 +1,9 @@
 //! How attempts ended: the end of an attempt, its notice's state and the event, together.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -16,7 +17,8 @@ use super::{RecordError, append};
 /// What happens to a notice that was not accepted this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextTry {
-    At(DateTime<Utc>),
+    /// By the database's clock, which alone says what is due.
+    After(Duration),
     /// Enough tries: the notice counts as refused.
     GiveUp,
     /// By then its text would no longer be true: it is cancelled, and its account decided again.
@@ -47,13 +49,13 @@ pub struct Settlement<'a> {
 struct After {
     state: &'static str,
     kind: EventKind,
-    next_at: Option<DateTime<Utc>>,
+    next_try: Option<Duration>,
     reason: Option<&'static str>,
 }
 
 impl Settlement<'_> {
     fn after(&self) -> After {
-        let plain = |state, kind| After { state, kind, next_at: None, reason: None };
+        let plain = |state, kind| After { state, kind, next_try: None, reason: None };
         let failed = |reason| After { reason, ..plain("unknown", EventKind::NoticeUnknown) };
         match (self.outcome, self.next_try) {
             (Outcome::Accepted { .. }, _) => plain("accepted", EventKind::NoticeAccepted),
@@ -65,8 +67,8 @@ impl Settlement<'_> {
             }
             (Outcome::Refused { .. }, _) => plain("refused", EventKind::NoticeRefused),
             (Outcome::Unknown { .. }, _) => plain("unknown", EventKind::NoticeUnknown),
-            (Outcome::Deferred { .. }, NextTry::At(at)) => {
-                After { next_at: Some(at), ..plain("deferred", EventKind::NoticeDeferred) }
+            (Outcome::Deferred { .. }, NextTry::After(wait)) => {
+                After { next_try: Some(wait), ..plain("deferred", EventKind::NoticeDeferred) }
             }
             (Outcome::Deferred { .. }, NextTry::GiveUp) => {
                 After { reason: Some("gave_up"), ..plain("refused", EventKind::NoticeRefused) }
@@ -76,6 +78,11 @@ impl Settlement<'_> {
                 After { reason, ..plain("cancelled", EventKind::NoticeCancelled) }
             }
         }
+    }
+
+    /// Whether the database may not know yet that the attempt began.
+    fn may_be_new(&self) -> bool {
+        matches!(self.outcome, Outcome::Deferred { .. } | Outcome::Refused { .. })
     }
 
     fn phase_and_detail(&self) -> (&'static str, Option<&str>) {
@@ -137,7 +144,7 @@ pub async fn settle(
 ) -> Result<Vec<Settled>, RecordError> {
     let mut notices = Vec::new();
     let (mut tokens, mut attempts, mut states, mut accepted_on) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut next_at, mut burnt, mut reasons, mut outcomes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut waits, mut burnt, mut reasons, mut outcomes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut phases, mut codes, mut texts, mut details) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for one in settlements {
         let after = one.after();
@@ -148,7 +155,7 @@ pub async fn settle(
         attempts.push(one.claimed.attempt);
         states.push(after.state.to_owned());
         accepted_on.push(matches!(one.outcome, Outcome::Accepted { .. }).then_some(one.today));
-        next_at.push(after.next_at);
+        waits.push(after.next_try.map(|wait| wait.as_secs_f64()));
         burnt.push(i32::from(!one.outcome.fault().is_some_and(Fault::is_ours)));
         reasons.push(after.reason.map(str::to_owned));
         outcomes.push(one.outcome.state().as_str().to_owned());
@@ -159,9 +166,9 @@ pub async fn settle(
     }
     let moved = sqlx::query!(
         r#"WITH e AS (
-             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::date[], $6::timestamptz[], $7::int[],
+             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::date[], $6::float8[], $7::int[],
                                   $8::text[])
-                 AS e (notice_id, token, attempt_id, state, accepted_on, next_at, burnt, reason)),
+                 AS e (notice_id, token, attempt_id, state, accepted_on, wait, burnt, reason)),
          old AS (
              SELECT e.*, n.state = 'unknown' AS was_unknown FROM dunning.notice n JOIN e USING (notice_id)
              WHERE n.lease_token = e.token AND n.state IN ('claimed', 'in_flight')
@@ -174,7 +181,7 @@ pub async fn settle(
                    AND n.state IN ('queued', 'deferred', 'claimed', 'unknown')
              FOR UPDATE OF n)
          UPDATE dunning.notice n
-         SET state = old.state, accepted_on = old.accepted_on, next_try_at = old.next_at, tries = n.tries + old.burnt,
+         SET state = old.state, accepted_on = old.accepted_on, next_try_at = clock_timestamp() + make_interval(secs => old.wait), tries = n.tries + old.burnt,
              reason = old.reason, lease_token = NULL, changed_at = clock_timestamp()
          FROM old WHERE n.notice_id = old.notice_id
          RETURNING n.notice_id, old.was_unknown AS "was_unknown!""#,
@@ -183,12 +190,30 @@ pub async fn settle(
         &attempts,
         &states,
         &accepted_on as &[Option<NaiveDate>],
-        &next_at as &[Option<DateTime<Utc>>],
+        &waits as &[Option<f64>],
         &burnt,
         &reasons as &[Option<String>]
     )
     .fetch_all(&mut *connection)
     .await?;
+    // What ended before its last check may have been claimed ahead: then nothing tells yet that it began.
+    let unsent: Vec<&Settlement<'_>> = settlements.iter().filter(|one| one.may_be_new()).collect();
+    if !unsent.is_empty() {
+        let attempts: Vec<Uuid> = unsent.iter().map(|one| one.claimed.attempt).collect();
+        let notices: Vec<Uuid> = unsent.iter().map(|one| one.claimed.notice).collect();
+        sqlx::query!(
+            "INSERT INTO dunning.attempt (attempt_id, notice_id, number, started_at)
+             SELECT e.attempt_id, e.notice_id,
+                 (SELECT count(*) + 1 FROM dunning.attempt a WHERE a.notice_id = e.notice_id), clock_timestamp()
+             FROM unnest($1::uuid[], $2::uuid[]) AS e (attempt_id, notice_id)
+             WHERE EXISTS (SELECT FROM dunning.message m WHERE m.notice_id = e.notice_id)
+             ON CONFLICT DO NOTHING",
+            &attempts,
+            &notices
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
     // What was stored already, because a commit of which nobody heard went through, is not news. Where the letter was
     // erased meanwhile, what the relay said of it is not kept either.
     let noted = sqlx::query_scalar!(

@@ -1,21 +1,28 @@
-//! Where workers meet the database: what several ask while one statement runs is asked together by the next.
+//! Where workers meet the database: what several ask while one statement runs is asked together by the next. Notices are
+//! claimed a little ahead of the sessions that ask for them; what nobody came for is let go.
 
+use std::collections::VecDeque;
 use std::iter::repeat_with;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection as _, PgPool, Postgres};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::since_boot;
 use crate::deliver::{Journal, Limits, LogHead};
-use crate::model::{CreditorId, Fault, Outcome, backoff};
-use crate::record::{self, Checked, ClaimedNotice, LastCheck, NextTry, RecordError, Settled, Settlement};
+use crate::model::{CancelReason, CreditorId, Fault, Outcome, backoff};
+use crate::record::{self, ClaimedNotice, LastCheck, NextTry, RecordError, Settled, Settlement};
 
 use super::super::breakers::{Breakers, Change, lessons};
 use super::super::schedule::payments_needed;
@@ -28,11 +35,31 @@ const AT_ONCE: usize = 256;
 const GATHER: Duration = Duration::from_millis(20);
 /// A pool of so many connections can spare three for the length of a round: a scan takes four.
 const CAN_SPARE: u32 = 8;
-/// How often the ends of attempts are offered to a database that does not answer.
+/// Of a database that is there.
+const ANSWERS_WITHIN: Duration = Duration::from_mins(1);
+/// What was claimed ahead is let go after this time, or a third of its lease: then no session came for it.
+const AHEAD_STAYS: Duration = Duration::from_secs(5);
+/// So many are claimed ahead where there are fewer sessions.
+const AHEAD_LEAST: usize = 8;
+/// How often the ends of attempts are offered to a database that does not answer, and how long after the first time.
 const SETTLE_TRIES: u32 = 6;
+const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// A session is free: the answer is its notice. Nothing is due when it is dropped.
-pub(super) type ClaimAsk = oneshot::Sender<Arc<ClaimedNotice>>;
+pub(super) type ClaimAsk = oneshot::Sender<ClaimedNotice>;
+
+/// The answer of the last check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checked {
+    /// The notice is `in_flight`: the message must follow.
+    Send,
+    /// It was cancelled and must not go out.
+    Cancelled(CancelReason),
+    /// It is somebody else's now; nothing was changed and nothing may be sent.
+    LeaseLost,
+    /// The database did not answer: nothing may be sent, although it may think so.
+    Unanswered,
+}
 
 /// A session stands at RCPT-ok: may its message follow?
 pub(super) struct CheckAsk {
@@ -51,29 +78,102 @@ pub(super) struct EndAsk {
     pub(super) awaited: bool,
 }
 
-/// A connection for one group after another. Where the pool is small it goes back to it in between.
-struct Kept<'a> {
+/// A connection for one group after another, set up for that, and closed when the round ends. Where the pool is small each
+/// group borrows one for the length of a transaction.
+struct Lane<'a> {
     pool: &'a PgPool,
-    connection: Option<PoolConnection<Postgres>>,
+    forgettable: bool,
+    own: Option<PoolConnection<Postgres>>,
 }
 
-impl<'a> Kept<'a> {
-    fn of(pool: &'a PgPool) -> Self {
-        Self { pool, connection: None }
+/// A lane at work: each statement commits by itself, or all of them with [`Lane::done`].
+enum Work {
+    Own(PoolConnection<Postgres>),
+    Borrowed(Transaction<'static, Postgres>),
+}
+
+impl<'a> Lane<'a> {
+    /// What a forgettable one does a crash of the database may undo.
+    fn of(pool: &'a PgPool, forgettable: bool) -> Self {
+        Self { pool, forgettable, own: None }
     }
 
-    async fn take(&mut self) -> Result<PoolConnection<Postgres>, RecordError> {
-        match self.connection.take() {
-            Some(connection) => Ok(connection),
-            None => Ok(self.pool.acquire().await?),
+    async fn work(&mut self) -> Result<Work, RecordError> {
+        if let Some(own) = self.own.take() {
+            return Ok(Work::Own(own));
+        }
+        if self.pool.options().get_max_connections() < CAN_SPARE {
+            let begin = if self.forgettable { record::BEGIN_FORGETTABLE } else { record::BEGIN };
+            return Ok(Work::Borrowed(self.pool.begin_with(begin).await?));
+        }
+        let mut own = self.pool.acquire().await?;
+        // Nobody else gets it with these settings.
+        own.close_on_drop();
+        record::set_up(&mut own, self.forgettable).await?;
+        Ok(Work::Own(own))
+    }
+
+    /// After a failure this is not called, and the connection is gone.
+    async fn done(&mut self, work: Work) -> Result<(), RecordError> {
+        match work {
+            Work::Own(own) => self.own = Some(own),
+            Work::Borrowed(transaction) => transaction.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Work {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match self {
+            Self::Own(own) => own,
+            Self::Borrowed(transaction) => transaction,
+        }
+    }
+}
+
+impl DerefMut for Work {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Own(own) => own,
+            Self::Borrowed(transaction) => transaction,
+        }
+    }
+}
+
+/// A claim that is under way.
+type Claiming<'c> = BoxFuture<'c, (Lane<'c>, Result<Claim, RecordError>)>;
+
+/// What a claim found, for sessions that wait, or ahead when there are none.
+struct Claim {
+    sessions: Vec<ClaimAsk>,
+    /// Before the leases began, by [`since_boot`].
+    at: Duration,
+    found: Vec<ClaimedNotice>,
+    /// There may be more to claim.
+    more: bool,
+}
+
+/// Claimed for sessions that will ask soon, each with when its lease began at the earliest.
+#[derive(Default)]
+struct Ahead(VecDeque<(Duration, ClaimedNotice)>);
+
+impl Ahead {
+    /// For as many sessions as there are notices, and the other way round.
+    fn hand_out(&mut self, free: &mut Vec<ClaimAsk>) {
+        let count = free.len().min(self.0.len());
+        for (session, (_, claimed)) in free.drain(..count).zip(self.0.drain(..count)) {
+            let _ = session.send(claimed);
         }
     }
 
-    /// After a failure it is not put back: the pool looks at it before it gives it to anybody.
-    fn put(&mut self, connection: PoolConnection<Postgres>) {
-        if self.pool.options().get_max_connections() >= CAN_SPARE {
-            self.connection = Some(connection);
-        }
+    /// Those that have been kept for that long.
+    fn older_than(&mut self, stays: Duration) -> Vec<ClaimedNotice> {
+        let now = since_boot();
+        let old = self.0.iter().take_while(|(at, _)| now.saturating_sub(*at) >= stays).count();
+        self.0.drain(..old).map(|(_, one)| one).collect()
     }
 }
 
@@ -87,6 +187,10 @@ pub(in crate::daemon) struct Desk<'a> {
     in_flight: Duration,
     /// Nothing more is claimed in this round: the relay failed too often, or the database or the journal did.
     pub(super) halted: CancellationToken,
+    /// Something failed lately: nothing is claimed ahead, because each end of an attempt decides who may go next.
+    failing: AtomicBool,
+    /// A pause came: who has not begun keeps his place in the queue.
+    paused: AtomicBool,
     told: Mutex<Told>,
     written: Mutex<Vec<Written>>,
 }
@@ -115,8 +219,9 @@ impl<'a> Desk<'a> {
         journal: Option<&'a Arc<Journal>>,
         in_flight: Duration,
     ) -> Self {
-        let (halted, told, written) = (CancellationToken::new(), Mutex::default(), Mutex::default());
-        Self { shell, live, limits, breakers, journal, in_flight, halted, told, written }
+        let (halted, failing, paused) = (CancellationToken::new(), AtomicBool::new(false), AtomicBool::new(false));
+        let (told, written) = (Mutex::default(), Mutex::default());
+        Self { shell, live, limits, breakers, journal, in_flight, halted, failing, paused, told, written }
     }
 
     /// What the round did, with why it ended.
@@ -155,42 +260,114 @@ impl<'a> Desk<'a> {
 
     /// The domains that have had their share; an error, in words, when nothing may go.
     pub(super) fn waiting_domains(&self) -> Result<Vec<String>, String> {
-        self.shell.pace().waiting_domains(self.limits, self.shell.clock.wall()).map_err(|at| {
+        self.shell.pace().waiting_domains(self.limits, since_boot()).map_err(|wait| {
+            let at = self.shell.clock.wall() + wait;
             format!("the limit of letters an hour is reached; it goes on at {}", at.format("%H:%M:%S UTC"))
         })
     }
 
-    /// Claims for as many sessions as are free.
-    pub(super) async fn claims(&self, mut asks: mpsc::Receiver<ClaimAsk>) {
-        let mut kept = Kept::of(&self.shell.pool);
-        let mut free = Vec::new();
-        while asks.recv_many(&mut free, AT_ONCE).await > 0 {
-            match self.claim(free.len(), &mut kept).await {
-                Ok(claimed) => {
-                    for (session, claimed) in free.drain(..).zip(claimed) {
-                        let _ = session.send(Arc::new(claimed));
+    /// How many notices are claimed ahead when there are so many sessions. Where letters are counted, each one changes who
+    /// may go next.
+    fn room_ahead(&self, sessions: usize) -> usize {
+        if self.journal.is_some() && self.limits == Limits::default() { (2 * sessions).max(AHEAD_LEAST) } else { 0 }
+    }
+
+    /// Claims for the sessions that are free, and ahead for those that soon will be. Whatever ends the round, what no
+    /// session has begun is let go.
+    pub(super) async fn claims(&self, mut asks: mpsc::Receiver<ClaimAsk>, stop: &CancellationToken, sessions: usize) {
+        let room = self.room_ahead(sessions);
+        let stays = AHEAD_STAYS.min(self.live.config.service.dispatch.lease / 3);
+        let mut lane = Some(Lane::of(&self.shell.pool, true));
+        let mut claiming: Option<Claiming<'_>> = None;
+        let (mut free, mut ahead, mut unwanted) = (Vec::new(), Ahead::default(), Vec::new());
+        let (mut more, mut closed) = (false, false);
+        loop {
+            if let Some(Err(error)) = self.journal.map(|journal| journal.ready()) {
+                self.stop(&error);
+            }
+            let ends = closed || stop.is_cancelled() || self.halted.is_cancelled();
+            let one_by_one = self.failing.load(Ordering::Relaxed) || self.paused.load(Ordering::Relaxed);
+            let given_up = ahead.older_than(if ends || one_by_one { Duration::ZERO } else { stays });
+            // Until a session asks.
+            more &= given_up.is_empty();
+            unwanted.extend(given_up);
+            if ends {
+                free.clear();
+            }
+            ahead.hand_out(&mut free);
+            if let Some(mut idle) = lane.take() {
+                if !unwanted.is_empty() {
+                    self.release(&mut idle, &std::mem::take(&mut unwanted)).await;
+                }
+                let wanted = room.saturating_sub(ahead.0.len());
+                if !free.is_empty() {
+                    claiming = Some(self.claim(idle, std::mem::take(&mut free), 0).boxed());
+                } else if more && !ends && !one_by_one && wanted > 0 && wanted >= room / 2 {
+                    claiming = Some(self.claim(idle, Vec::new(), wanted).boxed());
+                } else {
+                    lane = Some(idle);
+                }
+            }
+            if closed && claiming.is_none() {
+                return;
+            }
+            let oldest = ahead.0.front().map(|(at, _)| (*at + stays).saturating_sub(since_boot()));
+            tokio::select! {
+                (idle, claim) = finished(&mut claiming) => {
+                    claiming = None;
+                    lane = Some(idle);
+                    match claim {
+                        Ok(claim) => {
+                            more = claim.more;
+                            if claim.sessions.is_empty() {
+                                ahead.0.extend(claim.found.into_iter().map(|one| (claim.at, one)));
+                            } else {
+                                for (session, claimed) in claim.sessions.into_iter().zip(claim.found) {
+                                    let _ = session.send(claimed);
+                                }
+                            }
+                        }
+                        Err(error) => self.fail(error),
                     }
                 }
-                Err(error) => self.fail(error),
+                count = asks.recv_many(&mut free, AT_ONCE), if !closed => closed = count == 0,
+                () = stop.cancelled(), if !ends => {}
+                () = self.halted.cancelled(), if !ends => {}
+                () = tokio::time::sleep(oldest.unwrap_or_default()), if oldest.is_some() => {}
             }
-            free.clear();
         }
     }
 
-    async fn claim(&self, wanted: usize, kept: &mut Kept<'_>) -> Result<Vec<ClaimedNotice>, RecordError> {
-        if let Some(Err(error)) = self.journal.map(|journal| journal.ready()) {
-            self.stop(&error);
-        }
-        let mut claimed = Vec::new();
-        if self.halted.is_cancelled() {
-            return Ok(claimed);
-        }
-        let mut connection = kept.take().await?;
+    async fn claim<'c>(
+        &'c self,
+        mut lane: Lane<'c>,
+        sessions: Vec<ClaimAsk>,
+        ahead: usize,
+    ) -> (Lane<'c>, Result<Claim, RecordError>) {
+        let at = since_boot();
+        let found = in_time(self.claim_over(&mut lane, sessions.len(), ahead)).await;
+        let claim = found.map(|found| {
+            let more = found.len() >= sessions.len() + ahead;
+            Claim { sessions, at, found, more }
+        });
+        (lane, claim)
+    }
+
+    async fn claim_over(
+        &self,
+        lane: &mut Lane<'_>,
+        wanted: usize,
+        ahead: usize,
+    ) -> Result<Vec<ClaimedNotice>, RecordError> {
         let clock = self.shell.clock;
         let lease = u32::try_from(self.live.config.service.dispatch.lease.as_secs()).unwrap_or(u32::MAX);
-        // A claim that a crash of the database forgets was not followed by a last check: nothing was sent under it.
-        let mut transaction = connection.begin_with(record::BEGIN_FORGETTABLE).await?;
         let token = clock.new_id();
+        let attempts = |count| -> Vec<_> { repeat_with(|| clock.new_id()).take(count).collect() };
+        let mut work = lane.work().await?;
+        let mut claimed = Vec::new();
+        if ahead > 0 {
+            claimed = record::claim_ahead(&mut work, &attempts(ahead), token, lease).await?;
+        }
         while claimed.len() < wanted {
             let waiting_domains = match self.waiting_domains() {
                 Ok(domains) => domains,
@@ -199,75 +376,148 @@ impl<'a> Desk<'a> {
                     break;
                 }
             };
-            // Where letters are counted, each one changes who may go next.
-            let at_once = if self.limits == Limits::default() { wanted - claimed.len() } else { 1 };
-            let attempts: Vec<_> = repeat_with(|| clock.new_id()).take(at_once).collect();
-            let found = record::claim(&mut transaction, &attempts, token, lease, &waiting_domains).await?;
-            let count = found.len();
+            let at_once = if self.limits == Limits::default() { wanted } else { 1 };
+            let found = record::claim(&mut work, &attempts(at_once), token, lease, &waiting_domains).await?;
+            let full = found.len() == at_once;
             for one in &found {
-                self.shell.pace().took(&one.recipient.domain().to_lowercase(), self.limits, clock.wall());
+                self.shell.pace().took(&one.recipient.domain().to_lowercase(), self.limits, since_boot());
             }
             claimed.extend(found);
-            if count == 0 {
+            if !full {
                 break;
             }
         }
-        transaction.commit().await?;
-        kept.put(connection);
+        lane.done(work).await?;
         Ok(claimed)
+    }
+
+    /// What a database that is gone does not hear of in time is free again when its lease ends.
+    async fn release(&self, lane: &mut Lane<'_>, claimed: &[ClaimedNotice]) {
+        let mut wait = FIRST_WAIT;
+        for _ in 1..SETTLE_TRIES {
+            if in_time(self.release_once(lane, claimed)).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+        if let Err(error) = in_time(self.release_once(lane, claimed)).await {
+            tracing::warn!(%error, count = claimed.len(), "notices that were claimed ahead wait for their lease to end");
+        }
+    }
+
+    async fn release_once(&self, lane: &mut Lane<'_>, claimed: &[ClaimedNotice]) -> Result<(), RecordError> {
+        let mut work = lane.work().await?;
+        record::release_claims(&mut work, claimed).await?;
+        lane.done(work).await
     }
 
     /// Performs the last check for the sessions that wait for it.
     pub(super) async fn checks(&self, mut asks: mpsc::Receiver<CheckAsk>) {
-        let mut kept = Kept::of(&self.shell.pool);
+        let mut lane = Lane::of(&self.shell.pool, false);
         let mut asked = Vec::new();
         while asks.recv_many(&mut asked, AT_ONCE).await > 0 {
             let group = std::mem::take(&mut asked);
-            match self.check(&group, &mut kept).await {
-                Ok(answers) => tell(group, answers),
-                Err(error) if group.len() == 1 => self.fail(error),
-                // One account that cannot be asked about must not stop the others.
-                Err(_) => {
+            match self.check(&group, &mut lane).await {
+                Ok((passed, at)) => self.answer(group, &passed, at, &mut lane, Checked::LeaseLost).await,
+                // One account that cannot be asked about must not stop the others. What the statement without an answer
+                // had moved already does not pass again.
+                Err(_) if group.len() > 1 => {
                     for one in group {
                         let alone = vec![one];
-                        match self.check(&alone, &mut kept).await {
-                            Ok(answers) => tell(alone, answers),
-                            Err(error) => self.fail(error),
+                        match self.check(&alone, &mut lane).await {
+                            Ok((passed, at)) => self.answer(alone, &passed, at, &mut lane, Checked::Unanswered).await,
+                            Err(error) => self.unanswered(alone, error),
                         }
                     }
                 }
+                Err(error) => self.unanswered(group, error),
             }
         }
     }
 
-    async fn check(&self, asked: &[CheckAsk], kept: &mut Kept<'_>) -> Result<(Vec<Checked>, Duration), RecordError> {
+    fn unanswered(&self, asked: Vec<CheckAsk>, error: RecordError) {
+        self.fail(error);
+        for ask in asked {
+            let _ = ask.answer.send((Checked::Unanswered, since_boot()));
+        }
+    }
+
+    async fn check(&self, asked: &[CheckAsk], lane: &mut Lane<'_>) -> Result<(Vec<bool>, Duration), RecordError> {
         let began = since_boot();
-        let config = &self.live.config;
-        let checks: Vec<LastCheck<'_>> = asked
-            .iter()
-            .map(|ask| {
-                let claimed = &*ask.claimed;
-                let creditor = CreditorId::parse(&claimed.creditor).ok();
-                let creditor = creditor.and_then(|id| config.policy.creditors.get(&id));
-                let payments_not_before = creditor.filter(|_| claimed.as_of.is_none()).map(|creditor| {
-                    let now = self.shell.clock.now();
-                    // Without a calendar nobody can say that an older moment is enough.
-                    payments_needed(config.service.freshness, &config.policy.calendars, creditor, now).unwrap_or(now)
-                });
-                LastCheck { claimed, today: self.today(claimed), payments_not_before }
-            })
-            .collect();
+        let checks: Vec<LastCheck<'_>> = asked.iter().map(|ask| self.look_at(&ask.claimed)).collect();
+        // Once the statement runs, later ends of attempts may be committed after it.
+        let written = self.take_written();
+        let passed = in_time(self.check_over(&checks, lane)).await;
+        // A statement that wrote nothing waits for no disk.
+        if passed.as_ref().is_ok_and(|passed| passed.contains(&true)) {
+            self.outlasts(written);
+        } else {
+            self.written().splice(..0, written);
+        }
+        Ok((passed?, began))
+    }
+
+    async fn check_over(&self, checks: &[LastCheck<'_>], lane: &mut Lane<'_>) -> Result<Vec<bool>, RecordError> {
         let seconds = u32::try_from(self.in_flight.as_secs()).unwrap_or(u32::MAX);
-        let mut connection = kept.take().await?;
-        let mut transaction = connection.begin_with(record::BEGIN).await?;
-        let answers = record::in_flight_check(&mut transaction, &checks, seconds, &self.shell.actor).await?;
-        // A transaction that wrote nothing waits for no disk.
-        let wrote = answers.iter().any(|answer| *answer != Checked::LeaseLost);
-        let written = if wrote { self.take_written() } else { Vec::new() };
-        transaction.commit().await?;
-        self.outlasts(written);
-        kept.put(connection);
-        Ok((answers, began))
+        let mut work = lane.work().await?;
+        let passed = record::in_flight_check(&mut work, checks, seconds).await?;
+        lane.done(work).await?;
+        Ok(passed)
+    }
+
+    fn look_at<'b>(&self, claimed: &'b ClaimedNotice) -> LastCheck<'b> {
+        let config = &self.live.config;
+        let creditor = CreditorId::parse(&claimed.creditor).ok();
+        let creditor = creditor.and_then(|id| config.policy.creditors.get(&id));
+        let payments_not_before = creditor.filter(|_| claimed.as_of.is_none()).map(|creditor| {
+            let now = self.shell.clock.now();
+            // Without a calendar nobody can say that an older moment is enough.
+            payments_needed(config.service.freshness, &config.policy.calendars, creditor, now).unwrap_or(now)
+        });
+        LastCheck { claimed, today: self.today(claimed), payments_not_before }
+    }
+
+    /// Those that passed first: their time runs. The others are looked into; `not_ours` is said of those that are not the
+    /// asking session's.
+    async fn answer(
+        &self,
+        asked: Vec<CheckAsk>,
+        passed: &[bool],
+        at: Duration,
+        lane: &mut Lane<'_>,
+        not_ours: Checked,
+    ) {
+        let mut others = Vec::new();
+        for (ask, passed) in asked.into_iter().zip(passed) {
+            if *passed {
+                let _ = ask.answer.send((Checked::Send, at));
+            } else {
+                others.push(ask);
+            }
+        }
+        for ask in others {
+            match self.stopped(&ask.claimed, lane).await {
+                Ok(reason) => drop(ask.answer.send((reason.map_or(not_ours, Checked::Cancelled), at))),
+                Err(error) => self.unanswered(vec![ask], error),
+            }
+        }
+    }
+
+    async fn stopped(&self, claimed: &ClaimedNotice, lane: &mut Lane<'_>) -> Result<Option<CancelReason>, RecordError> {
+        let reason = in_time(async {
+            let mut work = lane.work().await?;
+            let mut transaction = work.begin().await?;
+            let reason = record::stopped(&mut transaction, &self.look_at(claimed), &self.shell.actor).await?;
+            transaction.commit().await?;
+            lane.done(work).await?;
+            Ok(reason)
+        });
+        let reason = reason.await?;
+        if reason == Some(CancelReason::Paused) {
+            self.paused.store(true, Ordering::Relaxed);
+        }
+        Ok(reason)
     }
 
     /// The business date that the notice lives on.
@@ -284,7 +534,8 @@ impl<'a> Desk<'a> {
 
     /// Tells the database how attempts ended, some milliseconds' worth at a time.
     pub(super) async fn settlements(&self, mut asks: mpsc::Receiver<EndAsk>) {
-        let mut kept = Kept::of(&self.shell.pool);
+        // What is forgotten if the database crashes is in the journal.
+        let mut lane = Lane::of(&self.shell.pool, self.journal.is_some());
         let mut ended = Vec::new();
         while asks.recv_many(&mut ended, AT_ONCE).await > 0 {
             if !ended.iter().any(|one| one.awaited) && !asks.is_closed() {
@@ -295,23 +546,24 @@ impl<'a> Desk<'a> {
                     ended.push(one);
                 }
             }
-            self.settle(&ended, &mut kept).await;
+            self.settle(&ended, &mut lane).await;
             for one in ended.drain(..) {
                 let _ = one.answer.send(());
             }
         }
-        if let Err(error) = self.make_last(&mut kept).await {
+        drop(lane);
+        if let Err(error) = in_time(self.make_last()).await {
             self.fail(error);
         }
     }
 
     /// A database that is gone is asked again: what is known should not be lost. Meanwhile nothing new begins. What it
     /// does not take at last stays in the journal.
-    async fn settle(&self, ended: &[EndAsk], kept: &mut Kept<'_>) {
-        let mut wait = Duration::from_millis(100);
+    async fn settle(&self, ended: &[EndAsk], lane: &mut Lane<'_>) {
+        let mut wait = FIRST_WAIT;
         for tried in 1..=SETTLE_TRIES {
             self.sync().await;
-            let Err(error) = self.settle_once(ended, kept).await else { return };
+            let Err(error) = in_time(self.settle_once(ended, lane)).await else { return };
             self.halted.cancel();
             if tried == SETTLE_TRIES {
                 tracing::error!(%error, count = ended.len(), "the ends of attempts could not be recorded");
@@ -335,12 +587,9 @@ impl<'a> Desk<'a> {
         }
     }
 
-    async fn settle_once(&self, ended: &[EndAsk], kept: &mut Kept<'_>) -> Result<(), RecordError> {
-        let now = self.shell.clock.wall();
-        let mut connection = kept.take().await?;
-        // What is forgotten if the database crashes is in the journal.
-        let begin = if self.journal.is_some() { record::BEGIN_FORGETTABLE } else { record::BEGIN };
-        let mut transaction = connection.begin_with(begin).await?;
+    async fn settle_once(&self, ended: &[EndAsk], lane: &mut Lane<'_>) -> Result<(), RecordError> {
+        let mut work = lane.work().await?;
+        let mut transaction = work.begin().await?;
         let mut changes = Vec::new();
         let mut taught = record::any_breaker(&mut transaction).await?;
         for one in ended {
@@ -349,29 +598,34 @@ impl<'a> Desk<'a> {
             learnt.retain(|(_, lesson)| taught || lesson.failed());
             taught |= !learnt.is_empty();
             let about = Some((&*one.claimed, self.today(&one.claimed)));
-            changes.extend(self.breakers.tell(&mut transaction, about, learnt, now).await?);
+            changes.extend(self.breakers.tell(&mut transaction, about, learnt).await?);
         }
         let settlements: Vec<Settlement<'_>> =
-            ended.iter().map(|one| self.settlement(&one.claimed, &one.outcome, false)).collect();
+            ended.iter().map(|one| self.settlement(&one.claimed, &one.outcome, None)).collect();
         let settled = record::settle(&mut transaction, &settlements, &self.shell.actor).await?;
         transaction.commit().await?;
+        let head = if self.journal.is_some() { Some(record::head(&mut work).await?) } else { None };
+        lane.done(work).await?;
+        self.failing.store(taught, Ordering::Relaxed);
         self.changed(&changes);
         for (one, _) in ended.iter().zip(settled).filter(|(_, settled)| *settled == Settled::Overtaken) {
             let outcome = one.outcome.state().as_str();
             tracing::warn!(notice.id = %one.claimed.notice, outcome, "the notice was settled otherwise meanwhile");
         }
-        if self.journal.is_some() {
-            let (events, chain_hash) = record::head(&mut connection).await?;
+        if let Some((events, chain_hash)) = head {
             let attempts = ended.iter().map(|one| one.claimed.attempt).collect();
             let head = LogHead { events, chain_hash: hex::encode(chain_hash) };
-            self.written.lock().unwrap_or_else(PoisonError::into_inner).push(Written { attempts, head });
+            self.written().push(Written { attempts, head });
         }
-        kept.put(connection);
         Ok(())
     }
 
     fn take_written(&self) -> Vec<Written> {
-        std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.written())
+    }
+
+    fn written(&self) -> MutexGuard<'_, Vec<Written>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A later commit of the database has waited for the disk: this it does not forget any more.
@@ -386,28 +640,29 @@ impl<'a> Desk<'a> {
     }
 
     /// Waits for the disk of the database where the last ends of attempts have not done so.
-    async fn make_last(&self, kept: &mut Kept<'_>) -> Result<(), RecordError> {
+    async fn make_last(&self) -> Result<(), RecordError> {
         let written = self.take_written();
         if written.is_empty() {
             return Ok(());
         }
-        let mut connection = kept.take().await?;
-        let mut transaction = connection.begin().await?;
+        let mut transaction = self.shell.pool.begin().await?;
         record::write_through(&mut transaction).await?;
         transaction.commit().await?;
         self.outlasts(written);
-        kept.put(connection);
         Ok(())
     }
 
+    /// `noted_at`: when the journal heard of it, where it comes from there.
     pub(in crate::daemon) fn settlement<'b>(
         &self,
         claimed: &'b ClaimedNotice,
         outcome: &'b Outcome,
-        from_journal: bool,
+        noted_at: Option<DateTime<Utc>>,
     ) -> Settlement<'b> {
         let next_try = self.next_try(claimed, outcome);
-        Settlement { claimed, outcome, next_try, today: self.today(claimed), from_journal }
+        let at = noted_at.unwrap_or_else(|| self.shell.clock.now());
+        let today = claimed.as_of.unwrap_or_else(|| self.date_of(claimed, at));
+        Settlement { claimed, outcome, next_try, today, from_journal: noted_at.is_some() }
     }
 
     fn next_try(&self, claimed: &ClaimedNotice, outcome: &Outcome) -> NextTry {
@@ -418,17 +673,24 @@ impl<'a> Desk<'a> {
         }
         let jitter = rand::random_range(0..1_000);
         let wait = backoff(claimed.tries, dispatch.retry_first, dispatch.retry_last, jitter);
-        let wait = chrono::Duration::from_std(wait).unwrap_or_default();
         // Through `--as-of` the text's days are not those of the wall.
         if claimed.as_of.is_none() && self.date_of(claimed, self.shell.clock.now() + wait) > claimed.valid_until {
             return NextTry::TooLate;
         }
-        NextTry::At(self.shell.clock.wall() + wait)
+        NextTry::After(wait)
     }
 }
 
-fn tell(asked: Vec<CheckAsk>, (answers, at): (Vec<Checked>, Duration)) {
-    for (ask, checked) in asked.into_iter().zip(answers) {
-        let _ = ask.answer.send((checked, at));
+/// A database that does not answer for so long is gone: its machine may have vanished without a word, and nothing else
+/// would tell.
+async fn in_time<T>(asking: impl Future<Output = Result<T, RecordError>>) -> Result<T, RecordError> {
+    let gone = || std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer within a minute");
+    timeout(ANSWERS_WITHIN, asking).await.unwrap_or_else(|_| Err(sqlx::Error::Io(gone()).into()))
+}
+
+async fn finished<'c>(claiming: &mut Option<Claiming<'c>>) -> (Lane<'c>, Result<Claim, RecordError>) {
+    match claiming {
+        Some(claiming) => claiming.await,
+        None => std::future::pending().await,
     }
 }

@@ -162,7 +162,7 @@ pub async fn dispatch(
     let worker = Worker { desk: &desk, stop, claims, checks, endings };
     // The desk closes when the last worker has gone.
     let work = Box::pin(async move { worker.deliver(transport, connections).await });
-    let claims = Box::pin(desk.claims(asked_claims));
+    let claims = Box::pin(desk.claims(asked_claims, stop, connections as usize));
     let checks = Box::pin(desk.checks(asked_checks));
     let (done, (), (), ()) = tokio::join!(work, claims, checks, Box::pin(desk.settlements(asked_endings)));
     if let Some(journal) = &journal

@@ -13,12 +13,12 @@ use crate::clock::since_boot;
 use crate::config::Mail;
 use crate::deliver::{DeliveryError, Ending, Envelope, FileTransport, ReadyForData, Relay, Session, Transport};
 use crate::model::{CancelReason, Fault, Outcome, Permit, Phase, Reply};
-use crate::record::{self, Checked, ClaimedNotice, RecordError};
+use crate::record::{self, ClaimedNotice, RecordError};
 
 use super::super::approval::{Looked, look_again};
 use super::super::breakers::lessons;
 use super::Dispatched;
-use super::desk::{CheckAsk, ClaimAsk, Desk, EndAsk};
+use super::desk::{CheckAsk, Checked, ClaimAsk, Desk, EndAsk};
 
 /// A connection is closed after so many messages, or so much time, so that no relay has to close it on us.
 const MESSAGES_PER_SESSION: u32 = 100;
@@ -72,7 +72,12 @@ impl Worker<'_> {
     async fn over(&self, relay: &Relay, mut kept: Option<Session>, at_most: u64) -> Result<Dispatched, RecordError> {
         let mut done = Dispatched::default();
         while done.attempts() < at_most && !self.stop.is_cancelled() && !self.desk.halted.is_cancelled() {
-            let session = match self.session(relay, kept.take()).await {
+            let session = tokio::select! {
+                session = self.session(relay, kept.take()) => session,
+                // Nothing is on the wire of a session that is not open yet.
+                () = self.stop.cancelled() => break,
+            };
+            let session = match session {
                 Ok(session) => session,
                 Err(error) => {
                     done = done.add(Dispatched::unusable(relay, &error));
@@ -107,7 +112,7 @@ impl Worker<'_> {
     async fn claim(&self) -> Option<Arc<ClaimedNotice>> {
         let (answer, claimed) = oneshot::channel();
         self.claims.send(answer).await.ok()?;
-        claimed.await.ok()
+        claimed.await.ok().map(Arc::new)
     }
 
     /// A notice whose every attempt ended with the end of its worker is given up before it ends one more.
@@ -183,6 +188,7 @@ impl Worker<'_> {
             Some((Checked::Send, _)) => return (ready.reset().await, Some(too_late())),
             Some((Checked::Cancelled(reason), _)) => reason.as_str(),
             Some((Checked::LeaseLost, _)) => "lease_lost",
+            Some((Checked::Unanswered, _)) => return (ready.reset().await, Some(unanswered())),
         };
         tracing::info!(notice.id = %claimed.notice, account.id = claimed.account, reason,
             "notice stopped by the last check");
@@ -246,7 +252,7 @@ impl Worker<'_> {
         let at_most = relay.timeouts().connecting() + live.config.service.dispatch.lease;
         let mut connection = shell.pool.acquire().await?;
         let mut transaction = connection.begin().await?;
-        let (permit, cause) = breakers.ask_relay(&mut transaction, shell.clock.wall(), at_most).await?;
+        let (permit, cause) = breakers.ask_relay(&mut transaction, at_most).await?;
         transaction.commit().await?;
         Ok(match permit {
             Permit::Wait(until) => {
@@ -262,7 +268,7 @@ impl Worker<'_> {
         let mut connection = shell.pool.acquire().await?;
         let mut transaction = connection.begin().await?;
         let lessons = lessons(&Outcome::from(error.clone()));
-        let changes = breakers.tell(&mut transaction, None, lessons, shell.clock.wall()).await?;
+        let changes = breakers.tell(&mut transaction, None, lessons).await?;
         transaction.commit().await?;
         self.desk.changed(&changes);
         Ok(())
@@ -272,6 +278,16 @@ impl Worker<'_> {
 /// Whether what was true then may still be acted upon.
 fn is_fresh(at: Duration) -> bool {
     since_boot().saturating_sub(at) <= CHECK_STAYS_TRUE
+}
+
+/// The message was not sent, whatever the database holds of the question.
+fn unanswered() -> Outcome {
+    Outcome::Deferred {
+        phase: Phase::Data,
+        reply: None,
+        detail: "the database did not answer the last check".to_owned(),
+        fault: Fault::Machine,
+    }
 }
 
 fn too_late() -> Outcome {

@@ -424,3 +424,56 @@ async fn what_people_did_not_record_leaves_the_fingerprint_as_it_was() {
                 FROM dunning.notice";
     assert_eq!(office.lines(same).await, ["true"]);
 }
+
+#[tokio::test]
+async fn the_fingerprints_of_a_group_are_those_that_notices_were_queued_with_before() {
+    let office = Office::new().await;
+    office.accounts(12).await;
+    // The definition before this version, one claim at a time.
+    let old = include_str!("../../../migrations/0014_speed.sql");
+    let old = &old[old.find("CREATE OR REPLACE FUNCTION").unwrap()..];
+    let old = &old[..old.find("$fingerprint$;").unwrap() + "$fingerprint$;".len()];
+    office.sql(old.replace("ledger_fingerprint", "old_fingerprint")).await;
+    // Each account but the last has an entry of another kind.
+    office
+        .sql(
+            "INSERT INTO dunning.hold (account_id, reason, since, placed_by) VALUES ('A01', 'x', '2026-03-10', 'x');
+             INSERT INTO dunning.hold (account_id, item_id, until, reason, since, placed_by)
+                 VALUES ('A02', 'I02', '2026-03-12', 'x', '2026-03-10', 'x');
+             INSERT INTO dunning.waiver (account_id, item_id, stage, waived_on, reason, waived_by, since)
+                 VALUES ('A03', 'I03', 'friendly', '2026-03-10', 'x', 'x', '2026-03-10');
+             INSERT INTO dunning.handover (creditor, account_id, handed_to, reason, since, handed_by)
+                 VALUES ('tre_aquiloni', 'A04', 'x', 'x', '2026-03-10', 'x');
+             WITH p AS (INSERT INTO dunning.promise (creditor, account_id, amount, currency, made_on, by_day,
+                     tolerance_days, reason, made_by)
+                 VALUES ('tre_aquiloni', 'A05', 1, 'EUR', '2026-03-10', '2026-03-20', 1, 'x', 'x') RETURNING promise_id)
+                 INSERT INTO dunning.promise_item (promise_id, item_id, open_then) SELECT promise_id, 'I05', 1 FROM p;
+             INSERT INTO dunning.write_off (creditor, account_id, item_id, reason, since, written_off_by)
+                 VALUES ('tre_aquiloni', 'A06', 'I06', 'x', '2026-03-10', 'x');
+             INSERT INTO dunning.cause (creditor, account_id, cause, reason, since, recorded_by)
+                 VALUES ('tre_aquiloni', 'A07', 'x', 'x', '2026-03-10', 'x');
+             INSERT INTO dunning.contact_entry (creditor, account_id, contact_id, reason, since, entered_by)
+                 VALUES ('tre_aquiloni', 'A08', 'c', 'x', '2026-03-10', 'x');
+             WITH p AS (INSERT INTO dunning.plan (version, creditor, account_id, currency, agreed_on, tolerance_days,
+                     on_missed, reason, agreed_by)
+                 VALUES (1, 'tre_aquiloni', 'A09', 'EUR', '2026-03-10', 1, 'all', 'x', 'x') RETURNING plan_id)
+                 INSERT INTO dunning.plan_item (plan_id, version, item_id, open_then) SELECT plan_id, 1, 'I09', 1 FROM p;
+             UPDATE ledger.item SET open_amount = 1, disputed_since = '2026-03-11' WHERE item_id = 'I10';
+             UPDATE ledger.account SET hold_reason = 'x' WHERE account_id = 'A11'",
+        )
+        .await;
+    let differing = "
+        WITH claims AS (
+            SELECT a.account_id, ARRAY['I' || substr(a.account_id, 2), 'plan:' || p.plan_id || ':1:1', 'odd \"id\", {x}']
+                AS items, d.as_of, '2026-03-10'::date AS at_date
+            FROM ledger.account a, dunning.plan p, (VALUES (NULL::date), ('2026-03-10')) d (as_of)),
+        many AS (SELECT array_agg(account_id) AS accounts, array_agg(items::text) AS demanded, array_agg(as_of) AS as_ofs,
+                     array_agg(at_date) AS at_dates, array_agg(dunning.old_fingerprint(account_id, items, as_of, at_date)) AS old,
+                     array_agg(dunning.ledger_fingerprint(account_id, items, as_of, at_date)) AS alone
+                 FROM claims)
+        SELECT concat_ws(' ', count(*), count(*) FILTER (WHERE f.fingerprint = many.old[f.place]),
+                   count(*) FILTER (WHERE f.fingerprint = many.alone[f.place]), count(DISTINCT f.fingerprint))
+        FROM many, dunning.ledger_fingerprints(accounts, demanded, as_ofs, at_dates) f";
+    // The one that is disputed since tomorrow was not so yesterday.
+    assert_eq!(office.lines(differing).await, ["24 24 24 13"]);
+}

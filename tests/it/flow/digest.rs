@@ -12,6 +12,7 @@ use dunningd::model::{
 use dunningd::record::{self, CheckpointRow, DigestFacts, WaitingSince};
 use mail_parser::{MessageParser, MimeHeaders as _};
 use rust_decimal::Decimal;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::shell::{CREDITOR, Office, Setup, day, day_plus};
 use crate::support::smtp::{Phase, Reply};
@@ -155,7 +156,7 @@ fn creditor(office: &Office) -> Creditor {
 
 async fn send(office: &Office) -> Dispatched {
     let transport = daemon::transport(&office.shell.live().config.service.mail).unwrap();
-    daemon::send_operator_mails(&office.shell, &transport).await.unwrap()
+    daemon::send_operator_mails(&office.shell, &transport, &CancellationToken::new()).await.unwrap()
 }
 
 /// Each mail as `digest run_completed desk accepted`.

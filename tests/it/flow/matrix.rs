@@ -55,6 +55,10 @@ async fn time_passes(office: &Office) {
         .await;
 }
 
+async fn leases_end(office: &Office) {
+    office.sql("UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second'").await;
+}
+
 fn tessa() -> Actor {
     Actor { os_user: "tester".into(), person: "Tessa".into() }
 }
@@ -287,13 +291,13 @@ async fn died_in_flight(office: &Office) -> ClaimedNotice {
     let mut connection = office.shell.pool.acquire().await.unwrap();
     let claimed = record::claim(&mut connection, &[attempt], token, 150, &[]).await.unwrap().remove(0);
     let check = LastCheck { claimed: &claimed, today: day(), payments_not_before: None };
-    record::in_flight_check(&mut connection, &[check], 900, &tessa()).await.unwrap();
+    assert_eq!(record::in_flight_check(&mut connection, &[check], 900).await.unwrap(), [true]);
     claimed
 }
 
 /// The time for an answer is over, and another daemon has noticed.
 async fn swept(office: &Office) {
-    office.sql("UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second'").await;
+    leases_end(office).await;
     let mut transaction = office.shell.pool.begin().await.unwrap();
     assert_eq!(record::sweep(&mut transaction, &tessa()).await.unwrap(), 1);
     transaction.commit().await.unwrap();
@@ -481,6 +485,11 @@ async fn p15_without_the_database_there_is_no_last_check_and_nothing_is_sent() {
              UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second'",
         )
         .await;
+    assert_eq!(office.deliver().await, Dispatched::default());
+    // The journal knew that the text was not sent.
+    assert_eq!(notices(&office).await, ["deferred 0"]);
+    assert_eq!(fact(&office, "notice_deferred", "fault").await, ["machine"]);
+    time_passes(&office).await;
     assert_eq!(office.deliver().await.accepted, 1);
     assert_eq!(office.smtp.received().len(), 1);
     office.verified().await;
@@ -514,8 +523,12 @@ async fn p16_an_acceptance_that_the_database_is_not_there_to_hear_is_kept_until_
     let (done, ()) = tokio::join!(daemon::dispatch(&office.shell, &transport, &stop), gone);
     assert!(done.is_err());
     assert_eq!(office.smtp.received().len(), 1, "nothing more is claimed meanwhile");
-    assert_eq!(notices(&office).await, ["in_flight 0", "queued 0"]);
+    // The second was claimed ahead, and nobody was there to hear that it is let go.
+    assert_eq!(notices(&office).await, ["in_flight 0", "claimed 0"]);
     database_comes_back(&office).await;
+    assert_eq!(office.deliver().await.accepted, 0);
+    assert_eq!(notices(&office).await, ["accepted 1", "deferred 0"]);
+    time_passes(&office).await;
     assert_eq!(office.deliver().await.accepted, 1);
     assert_eq!(notices(&office).await, ["accepted 1", "accepted 1"]);
     assert_eq!(office.smtp.received().len(), 2);
@@ -606,6 +619,166 @@ async fn p30_a_database_that_was_restored_from_yesterday_sends_nothing_until_a_p
     daemon::accept_database(&office.shell, "restored after the fire; the outbox was looked through").await.unwrap();
     assert_eq!(fact(&office, "database_accepted", "seen_events").await, [after.to_string()]);
     assert_eq!(office.deliver().await.accepted, 1);
+    office.verified().await;
+}
+
+/// The database fails over to a copy that had not heard of the last commits: no event among them, so the log is the same.
+async fn fails_over_without(office: &Office, notice: &str) {
+    office
+        .sql(format!(
+            "DELETE FROM dunning.attempt;
+             UPDATE dunning.notice SET state = '{notice}', lease_token = NULL, counted_on = NULL, tries = 0"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn p30_what_went_out_by_an_attempt_that_the_database_lost_is_not_sent_again() {
+    let office = queued(1).await;
+    let claimed = died_in_flight(&office).await;
+    let at = office.shell.clock.wall();
+    let outcome = Outcome::Accepted { reply: model::Reply { code: 250, text: "2.0.0 Ok: queued as 7".into() } };
+    let (attempt, notice, token) = (claimed.attempt, claimed.notice, claimed.token);
+    let journal = Journal::open(office.state.path()).unwrap();
+    let (events, chain_hash) = record::head(&mut office.shell.pool.acquire().await.unwrap()).await.unwrap();
+    journal.saw(LogHead { events, chain_hash: hex::encode(chain_hash) }).unwrap();
+    journal.note(Ending { attempt, notice, token, at, outcome }).unwrap();
+    drop(journal);
+    fails_over_without(&office, "queued").await;
+
+    let why = office.deliver().await.stopped.unwrap();
+    let known =
+        format!("knows 1 letters that went out by attempts which the database has lost, such as notice {notice}");
+    assert!(why.contains(&known) && why.contains("accepted on") && why.contains("--accept-database"), "{why}");
+    assert_eq!(notices(&office).await, ["queued 0"]);
+
+    daemon::accept_database(&office.shell, "failed over to the second machine").await.unwrap();
+    assert_eq!(fact(&office, "database_accepted", "attempts_restored").await, ["1"]);
+    assert_eq!(office.deliver().await, Dispatched::default());
+    assert_eq!(notices(&office).await, ["accepted 1"]);
+    assert_eq!(fact(&office, "notice_accepted", "from_journal").await, ["true"]);
+    assert_eq!(office.smtp.received().len(), 0);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p30_an_end_before_the_text_of_an_attempt_that_the_database_lost_stops_nobody() {
+    let office = queued(1).await;
+    let claimed = died_in_flight(&office).await;
+    let (phase, fault) = (model::Phase::RcptTo, Fault::Recipient);
+    let reply = Some(model::Reply { code: 451, text: "4.7.1 later".into() });
+    let outcome = Outcome::Deferred { phase, reply, detail: String::new(), fault };
+    let (attempt, notice, token) = (claimed.attempt, claimed.notice, claimed.token);
+    let journal = Journal::open(office.state.path()).unwrap();
+    journal.note(Ending { attempt, notice, token, at: office.shell.clock.wall(), outcome }).unwrap();
+    drop(journal);
+    fails_over_without(&office, "queued").await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    assert_eq!(office.smtp.received().len(), 1);
+}
+
+#[tokio::test]
+async fn p10_what_the_journal_tells_days_later_counts_from_the_day_it_happened() {
+    let mut office = queued(1).await;
+    let claimed = died_in_flight(&office).await;
+    let outcome = Outcome::Accepted { reply: model::Reply { code: 250, text: "2.0.0 Ok".into() } };
+    let (attempt, notice, token) = (claimed.attempt, claimed.notice, claimed.token);
+    let at = day().and_hms_opt(9, 0, 0).unwrap().and_utc();
+    let journal = Journal::open(office.state.path()).unwrap();
+    journal.note(Ending { attempt, notice, token, at, outcome }).unwrap();
+    drop(journal);
+    office.go_to(day_plus(3)).await;
+    office.deliver().await;
+    let accepted = "SELECT accepted_on::text FROM dunning.notice";
+    assert_eq!(office.lines(accepted).await, [day().to_string()]);
+    assert_eq!(fact(&office, "notice_accepted", "business_date").await, [day().to_string()]);
+}
+
+#[tokio::test]
+async fn p19_the_late_end_of_an_attempt_that_lost_its_claim_says_nothing_about_the_one_after_it() {
+    let office = queued(1).await;
+    let (first, token) = (office.shell.clock.new_id(), office.shell.clock.new_id());
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let claimed = record::claim(&mut connection, &[first], token, 150, &[]).await.unwrap().remove(0);
+    drop(connection);
+    leases_end(&office).await;
+    died_in_flight(&office).await;
+    swept(&office).await;
+    let ends = "SELECT concat_ws(' ', number, outcome, detail) FROM dunning.attempt ORDER BY number";
+    assert_eq!(office.lines(ends).await, ["1 deferred lease_lost", "2 unknown instance_died"]);
+
+    let (phase, fault) = (model::Phase::RcptTo, Fault::Recipient);
+    let reply = Some(model::Reply { code: 451, text: "4.7.1 later".into() });
+    let outcome = Outcome::Deferred { phase, reply, detail: String::new(), fault };
+    let journal = Journal::open(office.state.path()).unwrap();
+    let at = office.shell.clock.wall();
+    journal.note(Ending { attempt: first, notice: claimed.notice, token, at, outcome }).unwrap();
+    drop(journal);
+    assert_eq!(office.deliver().await, Dispatched::default());
+    assert_eq!(notices(&office).await, ["unknown 1 instance_died"]);
+    assert_eq!(office.smtp.received().len(), 0);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p20_the_wait_for_the_next_try_is_measured_by_the_clock_of_the_database() {
+    let office = queued(1).await;
+    office.smtp.once(Phase::RcptTo, Reply::code(451, "4.7.1 greylisted"));
+    assert_eq!(office.deliver().await.deferred, 1);
+    let minutes = "SELECT round(extract(epoch FROM next_try_at - changed_at) / 60)::text FROM dunning.notice";
+    let waited = office.lines(minutes).await;
+    assert!(["5", "6"].contains(&waited[0].as_str()), "{waited:?}");
+}
+
+#[tokio::test]
+async fn p17_who_wants_no_mail_any_more_gets_none_though_his_letter_was_queued() {
+    let stopped = [
+        "UPDATE ledger.contact SET no_email = true",
+        "UPDATE ledger.contact SET email = 'somebody.else@example.test'",
+        "DELETE FROM ledger.contact",
+    ];
+    for change in stopped {
+        let office = queued(1).await;
+        office.sql(change).await;
+        assert_eq!(office.deliver().await.cancelled, 1, "{change}");
+        assert_eq!(notices(&office).await, ["cancelled 0 contact_before_send"], "{change}");
+        assert_eq!(office.smtp.received().len(), 0);
+        office.verified().await;
+    }
+    let office = queued(1).await;
+    office.sql("UPDATE ledger.contact SET email = ' ' || upper(email) || chr(160)").await;
+    assert_eq!(office.deliver().await.accepted, 1, "the same mailbox, written otherwise");
+}
+
+#[tokio::test]
+async fn p14_a_last_check_whose_answer_was_lost_is_no_unknown_letter() {
+    let office = queued(1).await;
+    // The commit waits for a lock of its own, then goes through; whoever asked is gone by then.
+    office
+        .sql(
+            "CREATE FUNCTION dunning.lingers() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN IF new.state = 'in_flight' THEN PERFORM pg_advisory_xact_lock(2957); END IF; RETURN new; END $$;
+             CREATE CONSTRAINT TRIGGER lingers AFTER UPDATE ON dunning.notice DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION dunning.lingers()",
+        )
+        .await;
+    let mut lock = office.hand.acquire().await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock(2957)").execute(&mut *lock).await.unwrap();
+    let cut = async {
+        while office.count("pg_stat_activity WHERE usename = 'dunningd_app' AND wait_event_type = 'Lock'").await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        office.lines(format!("SELECT terminated::text FROM ({CUT}) AS t (terminated)")).await;
+        sqlx::query("SELECT pg_advisory_unlock(2957)").execute(&mut *lock).await.unwrap();
+    };
+    let transport = daemon::transport(&office.shell.live().config.service.mail).unwrap();
+    let stop = CancellationToken::new();
+    let (done, ()) = tokio::join!(daemon::dispatch(&office.shell, &transport, &stop), cut);
+    assert!(done.is_err());
+    assert!(!office.smtp.commands().iter().any(|line| line == "DATA"));
+    assert_eq!(notices(&office).await, ["deferred 0"]);
+    assert_eq!(fact(&office, "notice_deferred", "fault").await, ["machine"]);
+    assert_eq!(stopped(&office).await, [""; 0], "the relay is not to blame");
     office.verified().await;
 }
 
@@ -781,10 +954,162 @@ async fn p01_who_dies_after_the_claim_costs_one_try_and_nothing_more() {
     assert_eq!(record::claim(&mut connection, &[attempt], token, 150, &[]).await.unwrap().len(), 1);
     drop(connection);
     assert_eq!(office.deliver().await, Dispatched::default(), "the lease still runs");
-    office.sql("UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second'").await;
+    leases_end(&office).await;
     assert_eq!(office.deliver().await.accepted, 1);
     assert_eq!(notices(&office).await, ["accepted 2"]);
     assert_eq!(office.smtp.received().len(), 1);
+    office.verified().await;
+}
+
+/// So many were claimed for sessions that had not asked yet, by a worker that died.
+async fn died_with_claims_ahead(office: &Office, count: usize) -> Vec<ClaimedNotice> {
+    let attempts: Vec<_> = (0..count).map(|_| office.shell.clock.new_id()).collect();
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let claimed = record::claim_ahead(&mut connection, &attempts, office.shell.clock.new_id(), 150).await.unwrap();
+    assert_eq!(claimed.len(), count);
+    claimed
+}
+
+#[tokio::test]
+async fn p01_what_was_claimed_ahead_by_who_died_waits_for_its_lease_and_costs_no_try() {
+    let office = queued(2).await;
+    died_with_claims_ahead(&office, 2).await;
+    assert_eq!(office.count("dunning.attempt").await, 0);
+    assert_eq!(office.deliver().await, Dispatched::default(), "the lease still runs");
+    leases_end(&office).await;
+    assert_eq!(office.deliver().await.accepted, 2);
+    assert_eq!(notices(&office).await, ["accepted 1", "accepted 1"]);
+    assert_eq!(office.smtp.received().len(), 2);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p01_what_a_crash_has_taken_once_is_claimed_for_a_session_only_so_that_the_next_crash_counts() {
+    let office = queued(1).await;
+    died_with_claims_ahead(&office, 1).await;
+    leases_end(&office).await;
+    let ids = || [office.shell.clock.new_id()];
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let token = office.shell.clock.new_id();
+    assert_eq!(record::claim_ahead(&mut connection, &ids(), token, 150).await.unwrap().len(), 0);
+    for tries in 0..3 {
+        let claimed = record::claim(&mut connection, &ids(), token, 150, &[]).await.unwrap();
+        assert_eq!(claimed[0].tries, tries);
+        leases_end(&office).await;
+    }
+}
+
+#[tokio::test]
+async fn p10_a_refusal_of_a_notice_that_was_claimed_ahead_is_settled_from_the_journal() {
+    let office = queued(1).await;
+    let claimed = died_with_claims_ahead(&office, 1).await.remove(0);
+    let (attempt, notice, token) = (claimed.attempt, claimed.notice, claimed.token);
+    let reply = Some(model::Reply { code: 550, text: "5.1.1 unknown".into() });
+    let (phase, fault) = (model::Phase::RcptTo, Fault::Recipient);
+    let outcome = Outcome::Refused { phase, reply, detail: String::new(), fault };
+    let journal = Journal::open(office.state.path()).unwrap();
+    journal.note(Ending { attempt, notice, token, at: office.shell.clock.wall(), outcome }).unwrap();
+    drop(journal);
+    assert_eq!(office.deliver().await, Dispatched::default());
+    assert_eq!(notices(&office).await, ["refused 1"]);
+    assert_eq!(
+        office.lines("SELECT concat_ws(' ', attempt_id, number, outcome) FROM dunning.attempt").await,
+        [format!("{attempt} 1 refused")]
+    );
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p24_what_was_claimed_ahead_is_let_go_as_soon_as_the_daemon_is_asked_to_stop() {
+    let office = queued(30).await;
+    office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_secs(2)));
+    let transport = daemon::transport(&office.shell.live().config.service.mail).unwrap();
+    let stop = CancellationToken::new();
+    let stopping = async {
+        let claimed = "dunning.notice WHERE state = 'claimed'";
+        while office.smtp.received().is_empty() || office.count(claimed).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+        while office.count(claimed).await > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(office.count("dunning.notice WHERE state = 'in_flight'").await, 1, "the letter on the wire goes on");
+    };
+    let (done, ()) = tokio::join!(daemon::dispatch(&office.shell, &transport, &stop), stopping);
+    assert_eq!(done.unwrap(), Dispatched { accepted: 1, ..Dispatched::default() });
+    let states = office.lines("SELECT concat_ws(' ', state, tries, lease_token) FROM dunning.notice").await;
+    assert_eq!(states.iter().filter(|one| *one == "queued 0").count(), 29, "{states:?}");
+    assert_eq!(office.count("dunning.attempt").await, 1);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p02_what_was_claimed_ahead_is_let_go_when_the_relay_fails() {
+    for reply in [Reply::code(452, "4.3.1 insufficient system storage"), Reply::close()] {
+        let office = queued(30).await;
+        let greylisted = Reply::code(451, "4.7.1 greylisted");
+        // One goes, so that others are claimed ahead.
+        office.smtp.on(Phase::MailFrom, reply);
+        office.smtp.on_nth(Phase::MailFrom, 1, Reply::code(250, "2.1.0 Ok"));
+        office.smtp.on_nth(Phase::MailFrom, 2, Reply::code(250, "2.1.0 Ok"));
+        office.smtp.on_nth(Phase::RcptTo, 2, greylisted);
+        assert_eq!(office.deliver().await, Dispatched { accepted: 1, deferred: 4, ..Dispatched::default() });
+        let states =
+            "SELECT concat_ws(' ', count(*), state, tries) FROM dunning.notice GROUP BY state, tries ORDER BY 1";
+        assert_eq!(office.lines(states).await, ["1 accepted 1", "1 deferred 1", "25 queued 0", "3 deferred 0"]);
+        assert_eq!(office.count("dunning.attempt").await, 5);
+        time_passes(&office).await;
+        office.smtp.on(Phase::MailFrom, Reply::code(250, "2.1.0 Ok"));
+        assert_eq!(office.deliver().await.accepted, 29);
+        office.verified().await;
+    }
+}
+
+#[tokio::test]
+async fn p02_what_was_claimed_ahead_is_let_go_when_no_session_can_be_opened_any_more() {
+    let office = queued(30).await;
+    office.smtp.on_nth(Phase::MailFrom, 3, Reply::close());
+    office.smtp.on_nth(Phase::Greeting, 2, Reply::close());
+    let done = tokio::time::timeout(Duration::from_secs(20), office.deliver()).await.unwrap();
+    assert!(done.relay_error.is_some(), "{done:?}");
+    assert_eq!(done.accepted, 2);
+    assert_eq!(office.count("dunning.notice WHERE state = 'claimed'").await, 0);
+    assert_eq!(office.count("dunning.notice WHERE state = 'queued' AND tries = 0").await, 27);
+}
+
+#[tokio::test]
+async fn p11_a_session_that_waits_for_its_relay_keeps_no_others_letters() {
+    let office = queued_with(20, Setup::default().with("MAIL__CONNECTIONS", "2")).await;
+    office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_secs(3)));
+    let others = async {
+        while office.count("dunning.notice WHERE state = 'accepted'").await < 19 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(office.count("dunning.notice WHERE state = 'in_flight'").await, 1);
+    };
+    let (done, ()) = tokio::join!(office.deliver(), others);
+    assert_eq!(done.accepted, 20);
+}
+
+#[tokio::test]
+async fn p11_what_was_claimed_ahead_is_let_go_when_every_session_waits() {
+    let office = queued(20).await;
+    office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_secs(8)));
+    let others = async {
+        let claimed = "dunning.notice WHERE state = 'claimed'";
+        while office.smtp.received().is_empty() || office.count(claimed).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        while office.count(claimed).await > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(office.count("dunning.notice WHERE state = 'in_flight'").await, 1);
+        assert_eq!(deliver(&office.second_shell().await).await.accepted, 19, "another daemon has them");
+    };
+    let (done, ()) = tokio::join!(office.deliver(), others);
+    assert_eq!(done.accepted, 1);
+    assert_eq!(office.count("dunning.notice WHERE state = 'accepted' AND tries = 1").await, 20);
     office.verified().await;
 }
 
