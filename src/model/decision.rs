@@ -39,7 +39,7 @@ codes! {
         SharedMailbox = "shared_mailbox", "The mailbox already gets a notice today, or too many accounts share it.";
         OutsideSendDays = "outside_send_days", "Nothing is sent on this day.";
         CalendarMissing = "calendar_missing", "No calendar covers this year for a country that matters.";
-        NoAddress = "no_address", "Nothing says where the stage could reach the debtor: no usable e-mail address, telephone number or postal address.";
+        NoAddress = "no_address", "The stage has no usable address or number to reach the debtor at.";
         NoPaymentAccount = "no_payment_account", "We have no bank account in the currency of what is due.";
         NoTemplate = "no_template", "The stage has no letter in the account's language, or it could not be made.";
         NotRecorded = "not_recorded", "What was concluded could not be written down, so nothing is done; the run's warnings say why.";
