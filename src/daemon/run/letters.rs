@@ -42,15 +42,17 @@ impl Run<'_> {
     /// asks for one.
     fn valid_until(&self, snapshot: &Snapshot, decision: &Decision, waits: bool) -> NaiveDate {
         let policy = &self.live.config.policy;
-        let waits = waits || needs_approval(policy, snapshot, decision).is_some();
-        let days = if waits { policy.approval.valid_days } else { policy.valid_days };
+        let posted = matches!(&decision.verdict, Verdict::Contact(one) if one.channel == Channel::Letter);
+        // Who posts a letter needs the time of one who approves.
+        let by_a_person = waits || posted || needs_approval(policy, snapshot, decision).is_some();
+        let days = if by_a_person { policy.approval.valid_days } else { policy.valid_days };
         self.today + Days::new(u64::from(days))
     }
 
     /// The hours in which a notice planned now may go out. Where the domain clock stands still, as with `--as-of`, they
     /// would never come: nothing is deferred there. As far as the text of a notice that waits for approval stays true:
     /// a brake may yet make any of them wait.
-    fn send_windows(&self, snapshot: &Snapshot) -> Option<Vec<SendWindow>> {
+    pub(in crate::daemon) fn send_windows(&self, snapshot: &Snapshot) -> Option<Vec<SendWindow>> {
         if self.clock.stands_still() {
             return None;
         }
