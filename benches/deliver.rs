@@ -17,6 +17,8 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has failed")]
 #![expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "ratios of times")]
 
+mod figures;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Seek as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -42,6 +44,8 @@ use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+
+use figures::{forget_peak, median, peak_kib};
 
 const CONNECTIONS: [usize; 3] = [1, 8, 32];
 const SINK: &str = "/usr/sbin/smtp-sink";
@@ -627,21 +631,4 @@ async fn shell(app: &str, admin: &str, port: u16, state: &Path, connections: usi
     let actor = Actor { os_user: "bench".into(), person: "bench".into() };
     let day = NaiveDate::from_ymd_opt(2026, 1, 15).unwrap();
     Shell::new(PgPool::connect(app).await.unwrap(), live, Clock::fixed_on(day, Rome), actor)
-}
-
-fn median(all: &[f64]) -> f64 {
-    let mut all = all.to_vec();
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
-}
-
-/// The high-water mark of this process's memory starts anew; where the system cannot, it only grows.
-fn forget_peak() {
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
-}
-
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
 }

@@ -13,6 +13,8 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has failed")]
 #![expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "ratios of times")]
 
+mod figures;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -31,6 +33,8 @@ use dunningd::render::TemplateSet;
 use futures_util::TryStreamExt as _;
 use rust_decimal::Decimal;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Row as _};
+
+use figures::{forget_peak, median, peak_kib};
 
 const CREDITOR: &str = "tre_aquiloni";
 
@@ -323,21 +327,4 @@ async fn streamed(pool: &PgPool) -> f64 {
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
-}
-
-fn median(all: &[f64]) -> f64 {
-    let mut all = all.to_vec();
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
-}
-
-/// The high-water mark of this process's memory starts anew; where the system cannot, it only grows.
-fn forget_peak() {
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
-}
-
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
 }

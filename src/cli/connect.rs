@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
+use nix::unistd::{Uid, User, getuid};
 use secrecy::ExposeSecret as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
@@ -11,7 +12,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::daemon::{Live, LoadError, Shell, load_live};
-use crate::model::Actor;
+use crate::model::{Actor, Users};
 use crate::record::{SchemaState, schema_state};
 
 use super::args::Cli;
@@ -25,6 +26,10 @@ const SESSION: [(&str, &str); 4] = [
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),
 ];
+/// The user that the service runs as where it was installed as described.
+const SERVICE_USER: &str = "dunningd";
+/// What the kernel says of a process that no login began, such as a service (proc(5)).
+const NO_SESSION: u32 = u32::MAX;
 /// How long a connection may take to come.
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -112,11 +117,17 @@ fn unavailable(error: &sqlx::Error) -> Failure {
     )
 }
 
-/// The operating-system user, and the person it is said to be.
+/// The login, and the person it is said to be.
 pub(super) fn actor(by: Option<&str>) -> Actor {
-    let os_user = nix::unistd::User::from_uid(nix::unistd::getuid())
-        .ok()
-        .flatten()
-        .map_or_else(|| nix::unistd::getuid().to_string(), |user| user.name);
+    let user = |uid| User::from_uid(uid).ok().flatten();
+    let session = std::fs::read_to_string("/proc/self/loginuid").ok().and_then(|uid| uid.trim().parse().ok());
+    let users = Users {
+        session: session.filter(|uid| *uid != NO_SESSION),
+        sudo: std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok()),
+        process: getuid().as_raw(),
+        service: User::from_name(SERVICE_USER).ok().flatten().map(|user| user.uid.as_raw()),
+    };
+    let login = users.login();
+    let os_user = user(Uid::from_raw(login)).map_or_else(|| login.to_string(), |user| user.name);
     Actor { person: by.map_or_else(|| os_user.clone(), str::to_owned), os_user }
 }

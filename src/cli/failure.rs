@@ -162,7 +162,9 @@ impl From<TaskError> for Failure {
             TaskError::Needs { .. } | TaskError::NotFor { .. } | TaskError::Outside { .. } => {
                 Self::new(Exit::USAGE, error.to_string())
             }
-            TaskError::Closed(_) | TaskError::NotWithPerson { .. } => Self::new(Exit::REFUSED, error.to_string()),
+            TaskError::Closed(_) | TaskError::NotWithPerson { .. } | TaskError::TooLate { .. } => {
+                Self::new(Exit::REFUSED, error.to_string())
+            }
         }
     }
 }

@@ -102,7 +102,14 @@ impl Now {
             Some(TakenBack::Lapsed(last)) => {
                 warnings.push(format!("it was to be done by {last}; the next scan counts it as lapsed"));
             }
-            None => {}
+            None => {
+                let over = notice.post_by.filter(|last| *last < self.decision.business_date);
+                warnings.extend(over.map(|last| {
+                    format!(
+                        "do not post this any more: its text was true until {last}. A later scan takes the task back."
+                    )
+                }));
+            }
         }
         for (item, then) in &notice.items {
             match self.decision.items.iter().find(|one| one.item.as_str() == item) {
@@ -171,6 +178,9 @@ fn human(task: &TaskDetail, now: Option<&Now>, warnings: &[String]) -> String {
             let _ = writeln!(out, "Post to  {}", clean_lines(&notice.to));
             let copy = notice.copy_to.as_ref();
             let _ = writeln!(out, "Copy     {}", copy.map_or("none", String::as_str));
+            if let Some(last) = notice.post_by {
+                let _ = writeln!(out, "Post by  {last}, the last day on which its text is true");
+            }
         }
         _ => {}
     }
@@ -245,7 +255,6 @@ pub(super) async fn done(cli: &Cli, args: &TaskDoneArgs) -> Result<Exit, Failure
         to: args.to.as_deref(),
         reason: args.reason.as_deref(),
         note: args.note.as_deref().map(|body| NoteText { body, salt: rand::random() }),
-        valid_days: shell.live().config.policy.valid_days,
     };
     let mut transaction = connection.begin().await?;
     let end = record::task_done(&mut transaction, args.task, &entry, &shell.actor).await?;

@@ -82,6 +82,8 @@ codes! {
     InvalidIban = "C035" "invalid_iban",
     /// An address of the shipped sample in a production configuration.
     Placeholder = "C036" "placeholder",
+    /// Something that a reload cannot change.
+    NeedsRestart = "C037" "needs_restart",
     /// Allowed, and probably not what was meant.
     Doubtful = "C040" "doubtful",
 }

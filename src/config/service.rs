@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::NaiveTime;
 use secrecy::SecretString;
 
-use super::findings::FindingCode;
+use super::findings::{Finding, FindingCode, Place};
 use super::mail::{self, Mail};
 use super::section::{Field, Notes, Section};
 use super::tree::Origin;
@@ -80,6 +80,8 @@ pub struct State {
     /// `directory`: where the journal of the relay's replies lies. Default: what systemd names in `STATE_DIRECTORY`,
     /// else `/var/lib/dunningd`.
     pub directory: PathBuf,
+    /// Where that is said.
+    at: Place,
 }
 
 /// `[schedule]`: the hours of a day in which runs begin, in each creditor's own zone.
@@ -252,7 +254,7 @@ pub(super) fn read(mut root: Section<'_>, around: Surroundings<'_>) -> Option<Se
         check_lease(root.notes, Dispatch::default().lease, None, holding);
         Dispatch::default()
     };
-    let state = State::read(root.section("state"), around);
+    let state = State::read(&mut root, around);
     let schedule = root.section("schedule").map_or_else(Schedule::default, Schedule::read);
     let freshness = root.section("freshness").map_or(Some(FreshnessRule::PreviousWorkingDay), FreshnessRule::read);
     let log = root.section("log").map_or_else(Log::default, |section| Log::read(section, around));
@@ -357,14 +359,32 @@ fn check_lease(notes: &Notes<'_>, lease: Duration, at: Option<Origin>, holding: 
 }
 
 impl State {
-    fn read(section: Option<Section<'_>>, around: Surroundings<'_>) -> Self {
-        let named = section.and_then(|mut section| {
+    fn read(root: &mut Section<'_>, around: Surroundings<'_>) -> Self {
+        let sources = root.notes.sources;
+        let mut at = root.origin().place(sources);
+        let named = root.section("state").and_then(|mut section| {
+            if let Some(field) = section.get("directory") {
+                at = field.origin().place(sources);
+            }
             let directory = around.path(&mut section, "directory");
             section.close();
             directory
         });
         let given = around.state_dir.unwrap_or(Path::new("/var/lib/dunningd"));
-        Self { directory: named.unwrap_or_else(|| given.to_owned()) }
+        Self { directory: named.unwrap_or_else(|| given.to_owned()), at }
+    }
+
+    /// What is wrong with going on here after `running`: the journal is kept where it was opened, and everybody else
+    /// would look for it here.
+    #[must_use]
+    pub fn moved_from(&self, running: &Self) -> Option<Finding> {
+        let message = format!(
+            "the service keeps its journal of replies in {}: a reload cannot move it; restart the service, or leave \
+             `state.directory` as it was",
+            running.directory.display()
+        );
+        let moved = self.directory != running.directory;
+        moved.then(|| Finding::new(FindingCode::NeedsRestart, self.at.clone(), message))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::model::{
     AccountId, ApprovalCause, CancelReason, Creditor, CreditorId, Decision, ItemCode, NoticeId, ReasonCode,
     ReleaseState, Snapshot, StageName, Tone, Verdict,
 };
-use crate::record::{self, ApprovalError, ApprovedNotice, RecordError, Renewal, WaitingNotice, Which};
+use crate::record::{self, ApprovalError, ApprovedNotice, Hours, RecordError, Renewal, WaitingNotice, Which};
 
 use super::run::{Run, own_accounts};
 use super::scan::{ScanError, ScanRequest};
@@ -48,25 +48,22 @@ pub async fn approve(shell: &Shell, which: &Which, reason: &str) -> Result<Appro
         return Err(ApprovalError::SamePerson { login: login.clone(), notice: own.notice });
     }
     let mut done = Approved::default();
-    for batch in notices.chunks(BATCH) {
-        for creditor in policy.creditors.values() {
-            let of_creditor: Vec<(Uuid, NaiveDate)> = batch
-                .iter()
-                .filter(|notice| notice.creditor == creditor.id.as_str())
-                .map(|notice| (notice.notice, today(shell, creditor, notice.as_of)))
-                .collect();
-            if of_creditor.is_empty() {
-                continue;
-            }
-            let own = own_accounts(creditor);
-            let per_hour = policy.brake.notices_per_hour;
+    for creditor in policy.creditors.values() {
+        let own = own_accounts(creditor);
+        let per_hour = policy.brake.notices_per_hour;
+        let mut hours = Hours::of(&mut connection, creditor.id.as_str(), per_hour).await?;
+        let of_creditor: Vec<(Uuid, NaiveDate)> = notices
+            .iter()
+            .filter(|notice| notice.creditor == creditor.id.as_str())
+            .map(|notice| (notice.notice, today(shell, creditor, notice.as_of)))
+            .collect();
+        for batch in of_creditor.chunks(BATCH) {
             let mut transaction = connection.begin().await?;
-            let approved =
-                record::approve(&mut transaction, &of_creditor, per_hour, &own, reason, &shell.actor).await?;
+            let approved = record::approve(&mut transaction, batch, &mut hours, &own, reason, &shell.actor).await?;
             transaction.commit().await?;
             done.approved += approved.len() as u64;
-            for (notice, today) in of_creditor.into_iter().filter(|(notice, _)| !approved.contains(notice)) {
-                match look_again(shell, &live, notice, today, reason).await? {
+            for (notice, today) in batch.iter().filter(|(notice, _)| !approved.contains(notice)) {
+                match look_again(shell, &live, *notice, *today, &mut hours, reason).await? {
                     // It changed and changed back meanwhile: it waits on.
                     Looked::AsApproved => {}
                     Looked::Renewed => done.renewed += 1,
@@ -110,9 +107,8 @@ pub async fn drop_waiting(shell: &Shell, which: &Which, reason: &str) -> Result<
 
 /// Whether that login asked for something that others have to approve.
 fn asked_for(notice: &WaitingNotice, login: &str) -> bool {
-    let braked = notice.approval.as_deref() == Some(ApprovalCause::Brake.as_str());
     let formal = Tone::parse(&notice.tone).is_some_and(|tone| tone >= Tone::Formal);
-    (braked || formal) && notice.asked_by.as_deref() == Some(login)
+    (notice.braked || formal) && notice.asked_by.as_deref() == Some(login)
 }
 
 /// The business date that a notice lives on.
@@ -141,6 +137,7 @@ pub(super) async fn look_again(
     live: &Live,
     notice: Uuid,
     today: NaiveDate,
+    hours: &mut Hours,
     reason: &str,
 ) -> Result<Looked, RecordError> {
     let mut connection = shell.pool.acquire().await?;
@@ -165,7 +162,7 @@ pub(super) async fn look_again(
                 reason,
                 own: &renewal.own,
             };
-            record::renew(&mut transaction, &renewal, &shell.actor).await?;
+            record::renew(&mut transaction, &renewal, hours, &shell.actor).await?;
             Looked::Renewed
         }
         Err(why) => {
@@ -211,7 +208,12 @@ async fn decided_again(
         Verdict::Contact(_) => return void,
         Verdict::No { code, .. } => return Ok(Err(stopped_by(*code))),
     };
+    let windows = run.send_windows(&snapshot);
+    if windows.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(Err(CancelReason::Expired));
+    }
     let Ok(mut planned) = run.compose(&snapshot, &decision, contacting) else { return void };
+    planned.send_windows = windows.unwrap_or_default().into_iter().map(|window| (window.from, window.to)).collect();
     planned.approval = approved.approval.as_deref().and_then(ApprovalCause::parse);
     let valid_days = u64::from(live.config.policy.approval.valid_days);
     planned.valid_until = decision.business_date + chrono::Days::new(valid_days);

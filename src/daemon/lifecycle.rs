@@ -349,7 +349,7 @@ async fn signal_loop(
             _ = interrupt.recv() => break,
             _ = hang_up.recv() => {
                 reloading();
-                match load() {
+                match load().and_then(|live| live.in_place_of(&shell.live())) {
                     Ok(live) => {
                         on_reload(Ok(&live));
                         shell.live.store(Arc::new(live));

@@ -40,6 +40,17 @@ impl Live {
         policy.templates = templates.catalog();
         Ok(Self { config, templates, warnings })
     }
+
+    /// The same, to take the place of the running one.
+    ///
+    /// # Errors
+    /// When only a restart can do that.
+    pub fn in_place_of(self, running: &Self) -> Result<Self, LoadError> {
+        match self.config.service.state.moved_from(&running.config.service.state) {
+            None => Ok(self),
+            Some(finding) => Err(LoadError { config: Findings(vec![finding]), templates: Vec::new() }),
+        }
+    }
 }
 
 /// Reads the folder of the configuration and its `templates`; without that folder the built-in templates are used.

@@ -20,8 +20,8 @@ use crate::config::{Mail, Recipients};
 use crate::decide::{brake, decide, expected_by, ladder_of, needs_approval};
 use crate::ledger::{self, Counted, LedgerAccount, Reader, View};
 use crate::model::{
-    AccountId, Approvals, BankAccount, CaseChange, Creditor, Decision, EmailAddress, Event, Freshness, ItemCode,
-    ItemId, Ladder, MailboxUse, Mode, NoticeId, Released, RunId, RunTotals, Snapshot, Verdict,
+    AccountId, Approvals, CaseChange, Creditor, Decision, EmailAddress, Event, Freshness, ItemCode, ItemId, Ladder,
+    MailboxUse, Mode, NoticeId, Released, RunId, RunTotals, Snapshot, Verdict,
 };
 use crate::record::{self, Identity, Past, PastReader, Planned, ReleaseOrder, RunEnd, RunStart};
 
@@ -600,10 +600,8 @@ struct Stops {
 
 /// The creditor's own bank account per currency, as letters name them.
 pub(super) fn own_accounts(creditor: &Creditor) -> Vec<(String, String)> {
-    let number = |account: &BankAccount| match account {
-        BankAccount::Iban(number) | BankAccount::Number(number) => number.clone(),
-    };
-    creditor.bank_accounts.iter().map(|(currency, of)| (currency.to_string(), number(&of.account))).collect()
+    let accounts = creditor.bank_accounts.iter();
+    accounts.map(|(currency, of)| (currency.to_string(), of.account.number().to_owned())).collect()
 }
 
 /// A moment in the creditor's zone, to the minute.

@@ -291,6 +291,7 @@ fn accept(snapshot: &mut Snapshot, contacting: &Contacting, items: &[(ItemId, St
         counted_on: (contacting.channel != Channel::Handover).then_some(today),
         accepted_on: Some(today),
         lapses_on: None,
+        post_by: None,
         respond_by: contacting.respond_by,
         items: items.to_vec(),
         vanished: false,

@@ -50,7 +50,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
     let plans = register::plan_standings(snapshot, today);
     let promises = promises::standings(snapshot, today);
     let (mut assessed, netted) = items::assess(policy, snapshot, &promises, &plans, today);
-    let taken_back = people::taken_back(snapshot, &assessed, today);
+    let taken_back = people::taken_back(policy, snapshot, &assessed, today);
     let snapshot = &*people::afterwards(snapshot, &taken_back);
     let past = Past::of(snapshot);
     let passed_over = ladder::climb(policy, snapshot, &ladder, &past, &mut assessed, today);

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 
-use crate::model::{CancelReason, ItemCode, NoticeId, NoticeState, PastNotice, Snapshot, TakenBack};
+use crate::model::{CancelReason, ItemCode, NoticeId, NoticeState, PastNotice, Policy, Snapshot, TakenBack};
 
 use super::items::{self, Assessed};
 
 /// The notices that are a person's task no longer. One whose demand is right no longer is cancelled, and the same
 /// decision says anew what is due; one whose time is over lapses.
 pub(super) fn taken_back(
+    policy: &Policy,
     snapshot: &Snapshot,
     assessed: &[Assessed<'_>],
     today: NaiveDate,
@@ -19,10 +20,20 @@ pub(super) fn taken_back(
     let open = snapshot.history.notices.iter().filter(|notice| notice.state == NoticeState::WithPerson);
     open.filter_map(|notice| {
         let lapsed = || notice.lapses_on.filter(|last| *last < today).map(TakenBack::Lapsed);
-        let cancelled = no_longer_right(snapshot, assessed, notice, today).map(TakenBack::Cancelled);
+        let expired = || is_expired(policy, snapshot, notice, today).then_some(CancelReason::Expired);
+        let cancelled = no_longer_right(snapshot, assessed, notice, today).or_else(expired).map(TakenBack::Cancelled);
         Some((notice.id, cancelled.or_else(lapsed)?))
     })
     .collect()
+}
+
+/// Whether a letter can be posted no more. Whoever posted it on the last day has the next working day to say so.
+fn is_expired(policy: &Policy, snapshot: &Snapshot, notice: &PastNotice, today: NaiveDate) -> bool {
+    notice.post_by.is_some_and(|last| {
+        let creditor = policy.creditors.get(&snapshot.account.creditor);
+        let said_by = creditor.and_then(|one| policy.calendars.add_working_days(one.country, last, 1).ok());
+        today > said_by.unwrap_or(last)
+    })
 }
 
 /// The first reason, in the order of their codes, for which nobody should act on a notice any more. A part payment is

@@ -85,6 +85,9 @@ pub(super) fn tasks(
             });
         }
     }
+    if assessed.iter().any(Assessed::keeps_case_open) {
+        tasks.extend(unresolved_copies(q));
+    }
     tasks.extend(recorded(q, assessed));
     let email = recipient::recipient(q.snapshot, q.creditor(), Tone::Friendly).and_then(|c| c.email.as_ref());
     if let Some(usage) = gates::mailbox_use(q, email).filter(|usage| usage.accounts > q.policy.accounts_per_mailbox) {
@@ -96,6 +99,16 @@ pub(super) fn tasks(
         });
     }
     tasks
+}
+
+/// E-mail copies of posted letters that failed without being resolved: they demand nothing by themselves and stop nothing.
+fn unresolved_copies(q: &Question<'_>) -> impl Iterator<Item = TaskRequest> {
+    let copies = q.snapshot.history.notices.iter().filter(|notice| notice.items.is_empty());
+    copies.filter(|copy| copy.state.needs_resolution()).map(|copy| TaskRequest {
+        kind: TaskKind::ResolveNotice,
+        subject: copy.id.to_string(),
+        text: format!("the e-mail copy of the {} letter is {} and unresolved", copy.stage, copy.state.as_str()),
+    })
 }
 
 fn add_calendar(missing: &CalendarMissing) -> TaskRequest {

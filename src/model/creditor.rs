@@ -124,6 +124,14 @@ const IBAN_LENGTHS: [(&str, usize); 40] = [
 ];
 
 impl BankAccount {
+    /// The number, whatever kind it is of.
+    #[must_use]
+    pub fn number(&self) -> &str {
+        match self {
+            Self::Iban(number) | Self::Number(number) => number,
+        }
+    }
+
     /// An IBAN as people write it, with or without spaces.
     ///
     /// # Errors

@@ -150,10 +150,34 @@ impl EventKind {
 /// Who did it: the database's session user is added by the database itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
-    /// The operating-system user of the process.
+    /// The operating-system user: the login from which the command was given, where the system knows it, else the user of
+    /// the process.
     pub os_user: String,
     /// The person it is said to be (`--by`), or the daemon.
     pub person: String,
+}
+
+/// By which users the system knows whoever gave a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Users {
+    /// Of the session, as the kernel keeps it from the login on, whatever user one becomes afterwards (`pam_loginuid`).
+    pub session: Option<u32>,
+    /// What sudo says in `SUDO_UID`: only a variable of the environment.
+    pub sudo: Option<u32>,
+    /// Of the process.
+    pub process: u32,
+    /// The user of the service, which nobody logs in as.
+    pub service: Option<u32>,
+}
+
+impl Users {
+    /// Whose login it is. What sudo says counts only where nobody is but by sudo, as root or as the service: anybody else
+    /// may write into his own environment.
+    #[must_use]
+    pub fn login(self) -> u32 {
+        let by_sudo = || self.sudo.filter(|_| self.process == 0 || Some(self.process) == self.service);
+        self.session.or_else(by_sudo).unwrap_or(self.process)
+    }
 }
 
 /// What happened, before the database gives it its number and time.

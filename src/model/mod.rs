@@ -35,7 +35,7 @@ pub use decision::{
     CaseChange, Check, Contacting, Decision, DecisionKind, ItemCode, ItemDecision, Netted, ReasonCode, Remedy,
     TakenBack, TaskKind, TaskRequest, Verdict,
 };
-pub use event::{Actor, Event, EventKind, GENESIS, canonical, chain_hash, leaf_hash};
+pub use event::{Actor, Event, EventKind, GENESIS, Users, canonical, chain_hash, leaf_hash};
 pub use guard::{CancelReason, RefusalCode};
 pub use ids::{
     AccountId, ContactId, Country, CreditorId, EmailAddress, ItemId, LadderName, Language, NoticeId, ParseError, RunId,

@@ -55,7 +55,7 @@ codes! {
 pub struct BrakePolicy {
     /// More notices in one run are held.
     pub notices_per_run: u64,
-    /// More notices of a run than this in an hour are put off to the hours after it.
+    /// More notices of a creditor than this in an hour are put off to the hours after it.
     pub notices_per_hour: u64,
     /// Percent of the last forecast that a run may reach, with `forecast_margin` on top.
     pub forecast_percent: u64,
@@ -88,7 +88,7 @@ pub struct RunFigures {
     pub forecast: Option<u64>,
     /// Whether any notice of a whole run of this creditor was ever accepted.
     pub accepted_before: bool,
-    /// The last whole run, when that one was ramped.
+    /// The last whole run that let notices out by itself, when that one was ramped.
     pub last_ramp: Option<LastRamp>,
     pub changed_accounts: Vec<ChangedAccount>,
 }

@@ -48,6 +48,9 @@ pub struct PastNotice {
     /// With a person: the last day to do it, after which it lapses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lapses_on: Option<NaiveDate>,
+    /// Of a letter: the last day to post it, as its text is true until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_by: Option<NaiveDate>,
     /// The deadline that it named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub respond_by: Option<NaiveDate>,

@@ -5,9 +5,9 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, CreditorId, Event, EventKind, ReleaseState};
+use crate::model::{Actor, BrakeCode, CancelReason, CreditorId, Event, EventKind, ReleaseState};
 
-use super::release::{let_out, remember_bank_accounts};
+use super::release::{Hours, let_out, remember_bank_accounts};
 use super::resend::{back_to_unknown, stopped_as};
 use super::{RecordError, append};
 
@@ -27,7 +27,8 @@ pub struct WaitingNotice {
     pub creditor: String,
     pub account: String,
     pub tone: String,
-    pub approval: Option<String>,
+    /// A brake held its run, whatever else it waits for.
+    pub braked: bool,
     pub as_of: Option<NaiveDate>,
     /// The login that asked for its run by hand.
     pub asked_by: Option<String>,
@@ -97,15 +98,17 @@ pub async fn waiting_notices(
     };
     let rows = sqlx::query_as!(
         WaitingNotice,
-        r#"SELECT n.notice_id AS notice, n.run_id AS run, n.creditor, n.account_id AS account, n.tone, n.approval, n.as_of,
-               r.asked_by
+        r#"SELECT n.notice_id AS notice, n.run_id AS run, n.creditor, n.account_id AS account, n.tone, n.as_of,
+               r.asked_by, EXISTS (SELECT FROM jsonb_array_elements(r.brakes) b WHERE b ->> 'brake' <> $4) AS "braked!"
            FROM dunning.notice n JOIN dunning.run r USING (run_id)
            WHERE n.state = ANY ($1) AND ($2::uuid[] IS NULL OR n.notice_id = ANY ($2))
              AND ($3::uuid IS NULL OR n.run_id = $3)
            ORDER BY n.created_at, n.notice_id"#,
         &states,
         ids,
-        run
+        run,
+        // A ramp holds nothing.
+        BrakeCode::FirstRuns.as_str()
     )
     .fetch_all(connection)
     .await?;
@@ -120,7 +123,7 @@ pub async fn waiting_notices(
 pub async fn approve(
     connection: &mut PgConnection,
     notices: &[(Uuid, NaiveDate)],
-    per_hour: u64,
+    hours: &mut Hours,
     own: &[(String, String)],
     reason: &str,
     actor: &Actor,
@@ -145,7 +148,7 @@ pub async fn approve(
     if approved.is_empty() {
         return Ok(approved);
     }
-    let given = let_out(connection, &approved, per_hour, actor).await?;
+    let given = let_out(connection, &approved, hours, actor).await?;
     remember_bank_accounts(connection, &approved, own).await?;
     let mut events: Vec<Event> = rows
         .into_iter()
@@ -200,7 +203,8 @@ pub async fn cancel_notice(
     Ok(())
 }
 
-/// Says that a person released or dropped what was held of a run.
+/// Says that a person released or dropped what was held of a run. What a run let out by itself it did let out, whoever
+/// approves the rest of it.
 ///
 /// # Errors
 /// When the database refuses.
@@ -212,9 +216,13 @@ pub async fn close_run(
     actor: &Actor,
 ) -> Result<(), RecordError> {
     let row = sqlx::query!(
-        "UPDATE dunning.run SET release = $2 WHERE run_id = $1 RETURNING creditor, brakes",
+        "UPDATE dunning.run SET release = CASE WHEN $2 = $3 AND release IN ($4, $5) THEN release ELSE $2 END
+         WHERE run_id = $1 RETURNING creditor, brakes",
         run,
-        to.as_str()
+        to.as_str(),
+        ReleaseState::Approved.as_str(),
+        ReleaseState::Released.as_str(),
+        ReleaseState::Ramped.as_str()
     )
     .fetch_one(&mut *connection)
     .await?;

@@ -64,6 +64,8 @@ pub struct PlannedCopy {
 pub struct PageWrite<'a> {
     pub snapshot: &'a Snapshot,
     pub decision: &'a Decision,
+    /// [`Decision::digest`].
+    pub digest: [u8; 32],
     /// The ladder that a new case keeps; none where no case opens.
     pub ladder: Option<&'a Arc<Ladder>>,
     pub planned: Option<&'a Planned>,
@@ -154,7 +156,7 @@ async fn write_decisions(
     let mut identities = Vec::new();
     let mut details = Vec::new();
     for one in page {
-        let identity = hex::encode(one.decision.digest());
+        let identity = hex::encode(one.digest);
         let account = one.decision.account.to_string();
         if previous.get(&account) == Some(&identity) {
             continue;

@@ -84,7 +84,7 @@ pub use register::{
     PauseState, RegisterError, dispute, end_dispute, hand_over, known, move_case, pause, pause_state, place_hold,
     release_holds, resume, take_back, waive,
 };
-pub use release::{ReleaseOrder, release_run, run_figures};
+pub use release::{Hours, ReleaseOrder, release_run, run_figures};
 pub use resend::{is_sent_again, resend};
 pub use runs::{
     LeaderLock, RunEnd, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, run,

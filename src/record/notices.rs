@@ -1,6 +1,6 @@
 //! Notices: planned with frozen content, released, and as people see them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -18,7 +18,8 @@ use crate::model::{
 
 use super::approvals::cancel_all;
 use super::decisions::{PageWrite, Planned, demanded};
-use super::release::{let_out, remember_bank_accounts};
+use super::people::freeze;
+use super::release::{Hours, let_out, remember_bank_accounts};
 use super::runs::RunStart;
 use super::{RecordError, append, inconsistent};
 
@@ -51,7 +52,7 @@ pub(super) async fn plan(
         facts.insert(planned.notice, planned_facts(run, planned, &demanded, &totals));
         notices.push(one.decision.account.as_str(), planned, &totals);
         messages.push(planned, one.snapshot);
-        items.push(planned.notice, demanded);
+        items.push(planned, one.snapshot, demanded);
     }
     if !facts.is_empty() {
         notices.insert(connection, run).await?;
@@ -205,12 +206,22 @@ struct Items {
     stages: Vec<String>,
     currencies: Vec<String>,
     amounts: Vec<Decimal>,
+    bank_accounts: Vec<Option<String>>,
+    /// The item itself names its bank account.
+    of_items: Vec<bool>,
 }
 
 impl Items {
-    fn push(&mut self, notice: Uuid, demanded: Vec<(String, String, String, Decimal)>) {
+    fn push(&mut self, planned: &Planned, snapshot: &Snapshot, demanded: Vec<(String, String, String, Decimal)>) {
+        let requisites = &planned.contacting.requisites;
+        let payees: BTreeMap<&str, &str> =
+            requisites.iter().map(|(item, payee)| (item.as_str(), payee.account.number())).collect();
+        let own = snapshot.items.iter().filter(|item| item.requisites.is_some());
+        let own: BTreeSet<&str> = own.map(|item| item.id.as_str()).collect();
         for (item, stage, currency, to_pay) in demanded {
-            self.notices.push(notice);
+            self.notices.push(planned.notice);
+            self.bank_accounts.push(payees.get(item.as_str()).map(|number| (*number).to_owned()));
+            self.of_items.push(own.contains(item.as_str()));
             self.ids.push(item);
             self.stages.push(stage);
             self.currencies.push(currency);
@@ -220,13 +231,15 @@ impl Items {
 
     async fn insert(&self, connection: &mut PgConnection) -> Result<(), RecordError> {
         sqlx::query!(
-            "INSERT INTO dunning.notice_item (notice_id, item_id, stage, currency, to_pay)
-             SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::numeric[])",
+            "INSERT INTO dunning.notice_item (notice_id, item_id, stage, currency, to_pay, bank_account, of_item)
+             SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::numeric[], $6::text[], $7::bool[])",
             &self.notices,
             &self.ids,
             &self.stages,
             &self.currencies,
-            &self.amounts
+            &self.amounts,
+            &self.bank_accounts as _,
+            &self.of_items
         )
         .execute(connection)
         .await?;
@@ -360,17 +373,24 @@ pub struct Renewal<'a> {
     pub own: &'a [(String, String)],
 }
 
-/// Cancels the old notice and queues the new one, with the approval, in the caller's transaction.
+/// Cancels the old notice and lets out the new one, with the approval, in the caller's transaction: not before the hour
+/// that the old one had, and in one that has a place.
 ///
 /// # Errors
 /// When the database refuses, also because something else was recorded for the same items meanwhile.
-pub async fn renew(connection: &mut PgConnection, renewal: &Renewal<'_>, actor: &Actor) -> Result<(), RecordError> {
+pub async fn renew(
+    connection: &mut PgConnection,
+    renewal: &Renewal<'_>,
+    hours: &mut Hours,
+    actor: &Actor,
+) -> Result<(), RecordError> {
     let Renewal { old, run, snapshot, decision, planned, approved_by, reason, own } = renewal;
     let mut events = cancel_all(connection, &[*old], CancelReason::Renewed, None, actor).await?;
     if events.is_empty() {
         return Ok(());
     }
-    let write = PageWrite { snapshot, decision, ladder: None, planned: Some(planned) };
+    let digest = decision.digest();
+    let write = PageWrite { snapshot, decision, digest, ladder: None, planned: Some(planned) };
     let facts = plan(connection, run, &[write]).await?.remove(&planned.notice).unwrap_or_default();
     let about = |kind, facts| Event {
         creditor: Some(run.creditor.to_string()),
@@ -379,15 +399,21 @@ pub async fn renew(connection: &mut PgConnection, renewal: &Renewal<'_>, actor: 
         notice: Some(planned.notice.to_string()),
         ..Event::new(kind, actor.clone(), facts)
     };
+    if planned.contacting.channel != Channel::Email {
+        freeze(connection, planned).await?;
+    }
     events.push(about(EventKind::NoticePlanned, facts));
     sqlx::query!(
-        "UPDATE dunning.notice SET approved_by = $2, approved_at = clock_timestamp() WHERE notice_id = $1",
+        "UPDATE dunning.notice n
+         SET approved_by = $2, approved_at = clock_timestamp(), not_before = greatest(n.not_before, o.not_before)
+         FROM dunning.notice o WHERE n.notice_id = $1 AND o.notice_id = $3",
         planned.notice,
-        approved_by
+        approved_by,
+        old
     )
     .execute(&mut *connection)
     .await?;
-    let given = let_out(connection, &[planned.notice], 1, actor).await?;
+    let given = let_out(connection, &[planned.notice], hours, actor).await?;
     remember_bank_accounts(connection, &[planned.notice], own).await?;
     let facts = json!({ "reason": reason, "stage": planned.contacting.stage, "in_place_of": old.to_string(),
         "approved_by": approved_by });

@@ -72,7 +72,7 @@ pub async fn resolve(
             .await?;
             sqlx::query!(
                 "UPDATE dunning.notice_item i SET live = NOT n.redirected FROM dunning.notice n
-                 WHERE n.notice_id = i.notice_id AND i.notice_id = $1",
+                 WHERE n.notice_id = i.notice_id AND i.notice_id = $1 AND n.copy_of IS NULL",
                 notice
             )
             .execute(&mut *connection)

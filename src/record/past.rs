@@ -169,6 +169,7 @@ async fn notices(
     let notices = sqlx::query!(
         r#"SELECT n.notice_id, n.account_id, n.stage, n.tone, n.state, n.business_date, n.counted_on, n.accepted_on,
                n.respond_by, n.recipient_key, n.message_id, n.channel, n.lapses_on,
+               CASE WHEN n.channel = 'letter' THEN least(n.valid_until, n.respond_by) END AS post_by,
                n.copy_of IS NOT NULL AS "copy!", i.items AS "items!", i.stages AS "stages!"
            FROM dunning.notice n
            CROSS JOIN LATERAL (SELECT array_agg(item_id ORDER BY item_id) AS items,
@@ -203,6 +204,7 @@ async fn notices(
             counted_on: row.counted_on.filter(|day| *day <= today && !row.copy),
             accepted_on: row.accepted_on.filter(|day| *day <= today),
             lapses_on: row.lapses_on,
+            post_by: row.post_by,
             respond_by: row.respond_by,
             items: if row.copy { Vec::new() } else { items? },
             vanished: false,

@@ -33,6 +33,12 @@ pub enum TaskError {
     Needs { task: i64, kind: TaskKind, what: &'static str },
     #[error("task {task} is a {}: {what}", kind.as_str())]
     NotFor { task: i64, kind: TaskKind, what: &'static str },
+    #[error(
+        "task {task}: the text of this letter was true until {last}; if it was posted by then, say when with --on; else do \
+         not post it: drop the task (`dunningd task drop {task} --reason …`), and the next scan makes a new letter where \
+         one is due"
+    )]
+    TooLate { task: i64, last: NaiveDate },
     #[error("--on: the day must lie between {first}, when the task was opened, and today, {last}")]
     Outside { first: NaiveDate, last: NaiveDate },
     #[error(transparent)]
@@ -64,8 +70,6 @@ pub struct TaskEntry<'a> {
     pub reason: Option<&'a str>,
     /// What was said in a call.
     pub note: Option<NoteText<'a>>,
-    /// Days for which the e-mail copy of a letter stays true.
-    pub valid_days: u32,
 }
 
 /// What became of a task.
@@ -256,13 +260,17 @@ impl Locked {
             return Ok(None);
         }
         let id = Uuid::parse_str(&self.subject).map_err(|_| inconsistent("dunning.task", "subject", &self.subject))?;
-        let row = sqlx::query!("SELECT state, stage, attempts FROM dunning.notice WHERE notice_id = $1 FOR UPDATE", id)
-            .fetch_one(connection)
-            .await?;
+        let row = sqlx::query!(
+            "SELECT state, stage, attempts, CASE WHEN channel = 'letter' THEN least(valid_until, respond_by) END AS post_by
+             FROM dunning.notice WHERE notice_id = $1 FOR UPDATE",
+            id
+        )
+        .fetch_one(connection)
+        .await?;
         if row.state != NoticeState::WithPerson.as_str() {
             return Err(TaskError::NotWithPerson { task: self.number, state: row.state });
         }
-        Ok(Some(Performed { id, stage: row.stage, attempts: row.attempts }))
+        Ok(Some(Performed { id, stage: row.stage, attempts: row.attempts, post_by: row.post_by }))
     }
 
     async fn close(&self, connection: &mut PgConnection) -> Result<(), RecordError> {
@@ -277,6 +285,8 @@ struct Performed {
     id: Uuid,
     stage: String,
     attempts: i32,
+    /// Of a letter: the last day on which its text is true.
+    post_by: Option<NaiveDate>,
 }
 
 async fn locked(connection: &mut PgConnection, task: i64) -> Result<Locked, TaskError> {
@@ -322,6 +332,9 @@ pub async fn task_done(
         append(connection, &[locked.event(EventKind::TaskClosed, actor, facts)]).await?;
         return Ok(TaskEnd::Closed);
     };
+    if let Some(last) = notice.post_by.filter(|last| *last < entry.on) {
+        return Err(TaskError::TooLate { task, last });
+    }
     let mut events = Vec::new();
     if let Some(outcome) = entry.outcome {
         let account = locked.account()?;
@@ -363,7 +376,7 @@ pub async fn task_done(
         Event { notice: Some(notice.id.to_string()), ..locked.event(EventKind::NoticeDone, actor, done) },
         locked.event(EventKind::TaskClosed, actor, closed),
     ]);
-    let copy = queue_copy(connection, &locked, notice.id, entry, actor).await?;
+    let copy = queue_copy(connection, &locked, &notice, actor).await?;
     let end = if copy.is_some() { TaskEnd::CopyQueued } else { TaskEnd::Closed };
     events.extend(copy);
     append(connection, &events).await?;
@@ -396,22 +409,20 @@ fn check_entry(task: &Locked, entry: &TaskEntry<'_>) -> Result<(), TaskError> {
 }
 
 /// The e-mail copy of a letter that was posted: a notice of its own that completes nothing. The last check lets it go
-/// only as long as what it says is still true. Returns its event.
+/// only as long as what it says is still true, and that is as long as the letter. Returns its event.
 async fn queue_copy(
     connection: &mut PgConnection,
     task: &Locked,
-    notice: Uuid,
-    entry: &TaskEntry<'_>,
+    notice: &Performed,
     actor: &Actor,
 ) -> Result<Option<Event>, TaskError> {
-    let valid_until = entry.today + chrono::Days::new(u64::from(entry.valid_days));
     let copy = sqlx::query!(
         r#"WITH copy AS (
                INSERT INTO dunning.notice (notice_id, run_id, creditor, account_id, stage, tone, language, state,
                    business_date, as_of, valid_until, respond_by, recipient_key, sender_domain, message_id, fingerprint,
                    demanded, on_unknown, copy_of)
                SELECT c.copy_id, n.run_id, n.creditor, n.account_id, n.stage, n.tone, n.language, 'queued',
-                   n.business_date, n.as_of, $2, n.respond_by, c.recipient_key, n.sender_domain, c.message_id,
+                   n.business_date, n.as_of, least(n.valid_until, n.respond_by), n.respond_by, c.recipient_key, n.sender_domain, c.message_id,
                    n.fingerprint, n.demanded, n.on_unknown, n.notice_id
                FROM dunning.notice n JOIN dunning.letter_copy c USING (notice_id) WHERE n.notice_id = $1
                RETURNING notice_id, message_id),
@@ -424,14 +435,13 @@ async fn queue_copy(
            FROM copy, dunning.letter_copy c JOIN dunning.message m USING (notice_id) WHERE c.notice_id = $1
            RETURNING notice_id, recipient, bytes, salt,
                (SELECT message_id FROM copy) AS "message_id!", (SELECT stage FROM dunning.notice WHERE notice_id = $1) AS "stage!""#,
-        notice,
-        valid_until
+        notice.id
     )
     .fetch_optional(connection)
     .await?;
     Ok(copy.map(|copy| {
         let facts = json!({
-            "copy_of": notice.to_string(), "stage": copy.stage, "message_id": copy.message_id,
+            "copy_of": notice.id.to_string(), "stage": copy.stage, "message_id": copy.message_id,
             "message_commitment": commitment(&copy.salt, &copy.bytes),
             "recipient_commitment": commitment(&copy.salt, copy.recipient.as_bytes()),
         });
@@ -495,6 +505,8 @@ pub struct TaskNotice {
     pub language: String,
     pub state: String,
     pub lapses_on: Option<NaiveDate>,
+    /// Of a letter: the last day to post it.
+    pub post_by: Option<NaiveDate>,
     pub respond_by: Option<NaiveDate>,
     /// Calls to make before nobody answering is enough, and calls made so far.
     pub attempts: i32,
@@ -546,6 +558,7 @@ pub async fn task_detail(connection: &mut PgConnection, task: i64) -> Result<Opt
 async fn task_notice(connection: &mut PgConnection, notice: Uuid) -> Result<Option<TaskNotice>, RecordError> {
     let row = sqlx::query!(
         r#"SELECT n.stage, n.channel, n.language, n.state, n.lapses_on, n.respond_by, n.attempts, n.demanded,
+               CASE WHEN n.channel = 'letter' THEN least(n.valid_until, n.respond_by) END AS post_by,
                (SELECT count(*) FROM dunning.call k WHERE k.notice_id = n.notice_id) AS "tried!",
                m.recipient AS "to?", m.bytes AS "bytes?", c.recipient AS "copy_to?",
                array_agg(i.item_id ORDER BY i.item_id) AS "items!",
@@ -564,6 +577,7 @@ async fn task_notice(connection: &mut PgConnection, notice: Uuid) -> Result<Opti
         language: row.language,
         state: row.state,
         lapses_on: row.lapses_on,
+        post_by: row.post_by,
         respond_by: row.respond_by,
         attempts: row.attempts,
         tried: row.tried,

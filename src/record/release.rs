@@ -1,11 +1,14 @@
 //! What leaves a run, and when: the figures that the brakes look at, and the notices that they let out or put before a
 //! person.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::model::{
-    Actor, CancelReason, ChangedAccount, Event, LastRamp, Mode, Release, ReleaseState, Released, RunFigures,
+    Actor, ApprovalCause, CancelReason, ChangedAccount, Event, LastRamp, Mode, Release, ReleaseState, Released,
+    RunFigures,
 };
 
 use super::RecordError;
@@ -48,6 +51,7 @@ pub async fn run_figures(
     .fetch_optional(&mut *connection)
     .await?
     .flatten();
+    // What a person let out or dropped, and what a mode or a brake kept, says nothing about how far the ramp has come.
     let ramp = sqlx::query!(
         r#"SELECT release, ramp_limit, business_date,
                (SELECT count(*) FROM dunning.notice n JOIN dunning.run r USING (run_id)
@@ -55,34 +59,50 @@ pub async fn run_figures(
                   AND n.state NOT IN ('planned', 'awaiting_approval', 'cancelled')) AS "sent_today!"
            FROM dunning.run
            WHERE creditor = $1 AND as_of = $2 AND NOT partial AND state = 'completed' AND business_date <= $3
+             AND (release = $4 OR ramp_limit IS NOT NULL)
            ORDER BY business_date DESC, started_at DESC LIMIT 1"#,
         creditor,
         run.as_of,
-        run.business_date
+        run.business_date,
+        ReleaseState::Released.as_str()
     )
     .fetch_optional(&mut *connection)
     .await?;
-    let last_ramp = ramp.filter(|row| row.release.as_deref() == Some(ReleaseState::Ramped.as_str())).and_then(|row| {
+    let last_ramp = ramp.and_then(|row| {
         Some(LastRamp {
             limit: row.ramp_limit?.unsigned_abs(),
             sent_today: (row.business_date == run.business_date).then_some(row.sent_today.unsigned_abs()),
         })
     });
     let (currencies, accounts): (Vec<String>, Vec<String>) = own.iter().cloned().unzip();
+    // What was never named before in that currency, to this account or by this creditor; what an item names itself, only
+    // where that item was demanded before under another number.
     let changed = sqlx::query!(
-        r#"SELECT named.currency AS "currency!", coalesce(before.bank_account, ours.bank_account) AS "old!",
-               named.bank_account AS "new!", count(*) AS "notices!", min(n.account_id) AS "example!"
-           FROM dunning.notice n JOIN dunning.message m USING (notice_id)
-           CROSS JOIN LATERAL dunning.bank_accounts(m.letter) AS named
-           LEFT JOIN dunning.requisites before
-               ON before.creditor = n.creditor AND before.account_id = n.account_id AND before.currency = named.currency
-           LEFT JOIN unnest($2::text[], $3::text[]) AS own (currency, bank_account)
-               ON own.currency = named.currency AND own.bank_account = named.bank_account
-           LEFT JOIN dunning.requisites ours
-               ON ours.creditor = n.creditor AND ours.account_id = '' AND ours.currency = own.currency
-           WHERE n.run_id = $1 AND n.state = 'planned'
-             AND coalesce(before.bank_account, ours.bank_account) <> named.bank_account
-           GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"#,
+        r#"WITH new AS MATERIALIZED (
+               SELECT n.notice_id, n.creditor, n.account_id, i.item_id, i.currency, i.bank_account, i.of_item
+               FROM dunning.notice n JOIN dunning.notice_item i USING (notice_id)
+               WHERE n.run_id = $1 AND n.state = 'planned'
+                 AND NOT EXISTS (SELECT FROM dunning.requisites r
+                                 WHERE r.creditor = n.creditor AND r.account_id = n.account_id
+                                   AND r.currency = i.currency AND r.bank_account = i.bank_account)
+                 AND NOT EXISTS (SELECT FROM dunning.requisites r
+                                 WHERE r.creditor = n.creditor AND r.account_id = ''
+                                   AND r.currency = i.currency AND r.bank_account = i.bank_account)),
+           compared AS (
+               SELECT new.*, CASE WHEN new.of_item
+                   THEN (SELECT CASE WHEN bool_and(i.bank_account <> new.bank_account) THEN max(i.bank_account) END
+                         FROM dunning.notice_item i
+                         WHERE i.item_id = new.item_id AND i.live AND i.notice_id <> new.notice_id)
+                   ELSE (SELECT r.bank_account FROM dunning.requisites r
+                         WHERE r.creditor = new.creditor AND r.currency = new.currency
+                           AND (r.account_id = new.account_id OR r.account_id = '' AND own.currency IS NOT NULL)
+                         ORDER BY r.account_id DESC, r.since DESC LIMIT 1)
+                   END AS old
+               FROM new LEFT JOIN unnest($2::text[], $3::text[]) AS own (currency, bank_account)
+                   ON own.currency = new.currency AND own.bank_account = new.bank_account)
+           SELECT currency AS "currency!", old AS "old!", bank_account AS "new!",
+               count(DISTINCT notice_id) AS "notices!", min(account_id) AS "example!"
+           FROM compared WHERE old IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"#,
         run.run.0,
         &currencies,
         &accounts
@@ -148,8 +168,8 @@ pub async fn release_run(
         (Mode::Live, Release::Hold(braked)) => (ReleaseState::Held, braked.clone(), None),
     };
     let everybody_waits = match state {
-        ReleaseState::ApproveAll => Some("approve_all"),
-        ReleaseState::Held => Some("brake"),
+        ReleaseState::ApproveAll if braked.is_empty() => Some(ApprovalCause::ApproveAll),
+        ReleaseState::ApproveAll | ReleaseState::Held => Some(ApprovalCause::Brake),
         _ => None,
     };
     let mut awaiting = 0;
@@ -160,7 +180,7 @@ pub async fn release_run(
                  changed_at = clock_timestamp()
              WHERE run_id = $1 AND state = 'planned' AND ($2::text IS NOT NULL OR approval IS NOT NULL)",
             run.run.0,
-            everybody_waits,
+            everybody_waits.map(ApprovalCause::as_str),
             i32::try_from(order.valid_days).unwrap_or(i32::MAX)
         )
         .execute(&mut *connection)
@@ -189,7 +209,8 @@ pub async fn release_run(
     let (out, kept) = planned.split_at(limit.min(planned.len()));
     let reason = if state == ReleaseState::Shadow { CancelReason::Shadow } else { CancelReason::Ramped };
     let cancelled = cancel_all(connection, kept, reason, None, actor).await?;
-    let given = let_out(connection, out, order.per_hour, actor).await?;
+    let mut hours = Hours::of(connection, run.creditor.as_str(), order.per_hour).await?;
+    let given = let_out(connection, out, &mut hours, actor).await?;
     if !out.is_empty() {
         remember_bank_accounts(connection, out, order.own).await?;
     }
@@ -217,27 +238,97 @@ pub async fn release_run(
     Ok((released, events))
 }
 
-/// Queues the e-mails among the notices in that order, so many in the first hour, as many in each hour after it, and
-/// gives the others to people; returns the events of those, which the caller appends last.
+/// The hours from now on, with how many notices of a creditor go out in each of them.
+#[derive(Debug)]
+pub struct Hours {
+    per_hour: u64,
+    taken: BTreeMap<u64, u64>,
+    /// Every hour before this one is full.
+    first_free: u64,
+}
+
+impl Hours {
+    /// The hours as the queue has them.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn of(connection: &mut PgConnection, creditor: &str, per_hour: u64) -> Result<Self, RecordError> {
+        let rows = sqlx::query!(
+            r#"SELECT hour AS "hour!", count(*) AS "notices!"
+               FROM dunning.notice n
+               CROSS JOIN LATERAL (SELECT greatest(n.not_before, n.next_try_at,
+                       (SELECT min(lower(w)) FROM unnest(n.send_windows) w
+                        WHERE NOT n.send_windows @> clock_timestamp() AND lower(w) > clock_timestamp())) AS at) goes
+               CROSS JOIN LATERAL (SELECT floor(coalesce(greatest(
+                       extract(epoch FROM goes.at - clock_timestamp()) / 3600, 0), 0))::bigint AS hour) h
+               WHERE n.state IN ('queued', 'deferred', 'claimed') AND n.creditor = $1
+               GROUP BY 1"#,
+            creditor
+        )
+        .fetch_all(connection)
+        .await?;
+        let taken = rows.into_iter().map(|row| (row.hour.unsigned_abs(), row.notices.unsigned_abs())).collect();
+        Ok(Self { per_hour: per_hour.max(1), taken, first_free: 0 })
+    }
+
+    /// Without a limit: what goes out has its hour already.
+    #[must_use]
+    pub fn any() -> Self {
+        Self { per_hour: u64::MAX, taken: BTreeMap::new(), first_free: 0 }
+    }
+
+    /// Takes a place in the first hour, from that one on, that has one.
+    fn take(&mut self, earliest: u64) -> u64 {
+        while self.is_full(self.first_free) {
+            self.first_free += 1;
+        }
+        let mut hour = earliest.max(self.first_free);
+        while self.is_full(hour) {
+            hour += 1;
+        }
+        *self.taken.entry(hour).or_default() += 1;
+        hour
+    }
+
+    fn is_full(&self, hour: u64) -> bool {
+        self.taken.get(&hour).is_some_and(|taken| *taken >= self.per_hour)
+    }
+}
+
+/// Queues the e-mails among the notices in that order, each in the first hour that has a place, and gives the others to
+/// people; returns the events of those, which the caller appends last.
 pub(super) async fn let_out(
     connection: &mut PgConnection,
     notices: &[Uuid],
-    per_hour: u64,
+    hours: &mut Hours,
     actor: &Actor,
 ) -> Result<Vec<Event>, RecordError> {
     if notices.is_empty() {
         return Ok(Vec::new());
     }
+    let emails = sqlx::query!(
+        r#"SELECT n.notice_id,
+               floor(coalesce(greatest(extract(epoch FROM n.not_before - clock_timestamp()) / 3600, 0), 0))::bigint
+                   AS "earliest!"
+           FROM unnest($1::uuid[]) WITH ORDINALITY AS o (notice_id, n) JOIN dunning.notice n USING (notice_id)
+           WHERE n.channel = 'email' ORDER BY o.n"#,
+        notices
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let (ids, places): (Vec<Uuid>, Vec<i32>) = emails
+        .into_iter()
+        .map(|row| (row.notice_id, i32::try_from(hours.take(row.earliest.unsigned_abs())).unwrap_or(i32::MAX)))
+        .unzip();
     sqlx::query!(
         "UPDATE dunning.notice n
          SET state = 'queued', changed_at = clock_timestamp(),
-             not_before = CASE WHEN o.n <= $2 THEN n.not_before
-                               ELSE greatest(n.not_before, clock_timestamp() + make_interval(hours => ((o.n - 1) / $2)::int))
-                          END
-         FROM unnest($1::uuid[]) WITH ORDINALITY AS o (notice_id, n)
-         WHERE n.notice_id = o.notice_id AND n.channel = 'email'",
-        notices,
-        i64::try_from(per_hour.max(1)).unwrap_or(i64::MAX)
+             not_before = greatest(n.not_before,
+                 CASE WHEN o.hour > 0 THEN clock_timestamp() + make_interval(hours => o.hour) END)
+         FROM unnest($1::uuid[], $2::int[]) AS o (notice_id, hour)
+         WHERE n.notice_id = o.notice_id",
+        &ids,
+        &places
     )
     .execute(&mut *connection)
     .await?;
@@ -253,21 +344,15 @@ pub(super) async fn remember_bank_accounts(
     let (currencies, accounts): (Vec<String>, Vec<String>) = own.iter().cloned().unzip();
     sqlx::query!(
         "WITH named AS (
-             SELECT n.creditor, n.account_id, b.currency, b.bank_account
-             FROM dunning.notice n JOIN dunning.message m USING (notice_id)
-             CROSS JOIN LATERAL dunning.bank_accounts(m.letter) b
-             WHERE n.notice_id = ANY ($1)),
-         kept AS (
-             SELECT DISTINCT ON (creditor, account_id, currency) * FROM named
-             UNION ALL
-             SELECT DISTINCT n.creditor, '', n.currency, n.bank_account FROM named n
-             JOIN unnest($2::text[], $3::text[]) AS own (currency, bank_account)
-                 ON own.currency = n.currency AND own.bank_account = n.bank_account)
-         INSERT INTO dunning.requisites AS r (creditor, account_id, currency, bank_account)
-         SELECT creditor, account_id, currency, bank_account FROM kept
-         ON CONFLICT (creditor, account_id, currency)
-             DO UPDATE SET bank_account = excluded.bank_account, since = clock_timestamp()
-             WHERE r.bank_account <> excluded.bank_account",
+             SELECT DISTINCT n.creditor, n.account_id, i.currency, i.bank_account, i.of_item
+             FROM dunning.notice n JOIN dunning.notice_item i USING (notice_id)
+             WHERE n.notice_id = ANY ($1) AND i.bank_account IS NOT NULL)
+         INSERT INTO dunning.requisites (creditor, account_id, currency, bank_account)
+         SELECT creditor, account_id, currency, bank_account FROM named WHERE NOT of_item
+         UNION
+         SELECT creditor, '', currency, bank_account FROM named
+         JOIN unnest($2::text[], $3::text[]) AS own (currency, bank_account) USING (currency, bank_account)
+         ON CONFLICT DO NOTHING",
         notices,
         &currencies,
         &accounts

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use dunningd::model::{Actor, Event, EventKind, canonical, chain_hash, leaf_hash};
+use dunningd::model::{Actor, Event, EventKind, Users, canonical, chain_hash, leaf_hash};
 use dunningd::record;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -16,6 +16,28 @@ use sqlx::{AssertSqlSafe, PgPool};
 use crate::support::command::Program;
 use crate::support::shell::{Office, Setup, day_plus};
 use crate::support::smtp::{Phase, Reply};
+
+#[test]
+fn who_gave_a_command_is_told_by_the_kernel_and_by_sudo_only_where_nobody_is_but_by_sudo() {
+    let (alice, bob, service) = (1001, 1002, 999);
+    let check = |session, sudo, process, login| {
+        let users = Users { session, sudo, process, service: Some(service) };
+        assert_eq!(users.login(), login, "{users:?}");
+    };
+    check(Some(alice), None, alice, alice);
+    check(Some(alice), None, service, alice);
+    // What the kernel kept is not overwritten by a variable.
+    check(Some(alice), Some(bob), service, alice);
+    check(Some(alice), Some(bob), 0, alice);
+    // No login began the session.
+    check(None, Some(alice), service, alice);
+    check(None, Some(alice), 0, alice);
+    check(None, Some(bob), alice, alice);
+    // The service itself.
+    check(None, None, service, service);
+    let elsewhere = Users { session: None, sudo: Some(bob), process: service, service: None };
+    assert_eq!(elsewhere.login(), service);
+}
 
 /// A log with something of everything: contacts, a refusal, an unknown, a hold, a pause, tasks, a withdrawn item.
 pub(super) async fn busy() -> Office {

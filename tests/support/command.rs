@@ -59,8 +59,9 @@ impl Program {
             "host = \"127.0.0.1\"\nsecurity = \"plain\"\nallow_domains = [\"test\"]",
         );
         let state = program.path("state").to_str().unwrap().to_owned();
+        let named = format!("directory = \"{state}\"");
+        program.replace("dunningd.toml", "# directory = \"/var/lib/dunningd\"", &named);
         program
-            .with("STATE__DIRECTORY", &state)
             .with("MAIL__PORT", &relay.to_string())
             .with("MAIL__CONNECTIONS", "1")
             .with("DATABASE__URL", &database.url("dunningd_app"))

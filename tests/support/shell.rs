@@ -182,6 +182,13 @@ impl Office {
         }
     }
 
+    /// The letters so far named that account as the creditor's own; gives the one that they did name.
+    pub(crate) async fn bank_account_was(&self, number: &str) -> String {
+        let own = self.lines("SELECT bank_account FROM dunning.requisites WHERE account_id = ''").await.remove(0);
+        self.sql(format!("UPDATE dunning.requisites SET bank_account = '{number}' WHERE bank_account = '{own}'")).await;
+        own
+    }
+
     /// It is ten in the morning of that day, and the ledger was imported.
     pub(crate) async fn go_to(&mut self, day: NaiveDate) {
         self.shell.clock = Clock::fixed_on(day, Rome);

@@ -151,7 +151,8 @@ impl Worker<'_> {
         }
         let why = "less is owed than was approved";
         // Rare, and large: kept out of the future of every delivery.
-        let looked = Box::pin(look_again(shell, live, claimed.notice, self.desk.today(claimed), why)).await?;
+        let (today, mut hours) = (self.desk.today(claimed), record::Hours::any());
+        let looked = Box::pin(look_again(shell, live, claimed.notice, today, &mut hours, why)).await?;
         if looked != Looked::AsApproved {
             done.cancelled += 1;
             tracing::info!(notice.id = %claimed.notice, account.id = claimed.account, ?looked, "approved notice changed");

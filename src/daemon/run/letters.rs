@@ -37,7 +37,7 @@ impl Run<'_> {
 
     /// The hours in which a notice planned now may go out. Where the domain clock stands still, as with `--as-of`, they
     /// would never come: nothing is deferred there. As far as the text of a notice that waits for approval stays true.
-    fn send_windows(&self, snapshot: &Snapshot) -> Option<Vec<SendWindow>> {
+    pub(in crate::daemon) fn send_windows(&self, snapshot: &Snapshot) -> Option<Vec<SendWindow>> {
         if self.clock.stands_still() {
             return None;
         }
@@ -95,7 +95,9 @@ impl Run<'_> {
             }
         };
         let approval = needs_approval(policy, snapshot, decision);
-        let valid_days = if approval.is_some() { policy.approval.valid_days } else { policy.valid_days };
+        // Who posts a letter needs the time of one who approves.
+        let by_a_person = approval.is_some() || contacting.channel == Channel::Letter;
+        let valid_days = if by_a_person { policy.approval.valid_days } else { policy.valid_days };
         let ladder = ladder_of(policy, snapshot);
         let stage = ladder.stages.iter().find(|stage| stage.name == contacting.stage);
         Ok(Planned {

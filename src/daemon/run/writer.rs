@@ -42,13 +42,13 @@ impl Writer {
     ) -> Result<(), ScanError> {
         while let Some(mut page) = pages.recv().await {
             let began = Instant::now();
+            let mut digests: Vec<_> = page.iter().map(|one| one.decision.digest()).collect();
             let failures = match &mut self.connection {
-                Some(connection) => write_page(connection, &self.start, &self.actor, &mut page).await?,
+                Some(connection) => write_page(connection, &self.start, &self.actor, &mut page, &mut digests).await?,
                 None => Vec::new(),
             };
             let not_allowed = page.iter().filter(|one| !one.may_be_written_to);
             let not_allowed = not_allowed.filter_map(|one| Some(one.planned.as_ref()?.notice)).collect();
-            let digests = page.iter().map(|one| one.decision.digest()).collect();
             let decisions = page.into_iter().map(|one| one.decision).collect();
             let took = began.elapsed();
             if written.send(Written { decisions, digests, not_allowed, failures, took }).await.is_err() {
@@ -60,9 +60,9 @@ impl Writer {
 }
 
 impl Concluded {
-    fn to_write(&self) -> PageWrite<'_> {
-        let ladder = self.opens_on.as_ref();
-        PageWrite { snapshot: &self.snapshot, decision: &self.decision, ladder, planned: self.planned.as_ref() }
+    fn to_write(&self, digest: [u8; 32]) -> PageWrite<'_> {
+        let (ladder, planned) = (self.opens_on.as_ref(), self.planned.as_ref());
+        PageWrite { snapshot: &self.snapshot, decision: &self.decision, digest, ladder, planned }
     }
 }
 
@@ -73,20 +73,22 @@ async fn write_page(
     start: &RunStart,
     actor: &Actor,
     concluded: &mut [Concluded],
+    digests: &mut [[u8; 32]],
 ) -> Result<Vec<(AccountId, String)>, ScanError> {
-    let page: Vec<PageWrite<'_>> = concluded.iter().map(Concluded::to_write).collect();
+    let page: Vec<PageWrite<'_>> = concluded.iter().zip(&*digests).map(|(one, digest)| one.to_write(*digest)).collect();
     match write_together(connection, start, actor, &page).await {
         Ok(()) => return Ok(Vec::new()),
         Err(RecordError::TakenOver) => return Err(RecordError::TakenOver.into()),
         Err(_) => {}
     }
     let mut failures = Vec::new();
-    for one in concluded {
-        if let Err(error) = write_together(connection, start, actor, &[one.to_write()]).await {
+    for (one, digest) in concluded.iter_mut().zip(digests) {
+        if let Err(error) = write_together(connection, start, actor, &[one.to_write(*digest)]).await {
             // Without a database nothing can be said about a single account: the run ends.
             connection.ping().await?;
             failures.push((one.decision.account.clone(), error.to_string()));
             one.decision.withdraw(ReasonCode::NotRecorded, &error.to_string());
+            *digest = one.decision.digest();
         }
     }
     Ok(failures)

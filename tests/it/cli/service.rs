@@ -132,6 +132,14 @@ async fn the_service_scans_delivers_reloads_and_stops() {
     service.signal(Signal::SIGHUP);
     service.says("configuration reloaded").await;
 
+    // Replies would go on into the old folder, and everybody else would look into the new one.
+    let state = program.path("state").to_str().unwrap().to_owned();
+    program.replace("dunningd.toml", &state, "elsewhere");
+    service.signal(Signal::SIGHUP);
+    service.says("error[C037 needs_restart]: the service keeps its journal of replies in ").await;
+    service.says("dunningd.toml:").await;
+    service.says("the old one stays in force").await;
+
     service.signal(Signal::SIGTERM);
     let (code, said) = service.ends().await;
     assert_eq!(code, Some(0), "{said}");

@@ -3,8 +3,9 @@
 use chrono::{DateTime, Utc};
 use dunningd::clock::Clock;
 use dunningd::config::{Findings, FreshnessRule};
-use dunningd::daemon::{Live, SendWindow, payments_needed, send_windows};
+use dunningd::daemon::{self, Live, SendWindow, payments_needed, send_windows};
 use dunningd::model::{Calendars, Country, Hours, PartyKind, Weekdays};
+use dunningd::record::Which;
 use dunningd::render::TemplateSet;
 
 use crate::support::shell::{Office, Setup};
@@ -116,8 +117,8 @@ async fn a_notice_goes_out_in_its_window_and_is_cancelled_when_the_last_one_is_o
     office.verified().await;
 }
 
-#[tokio::test]
-async fn by_a_running_clock_a_notice_is_planned_for_the_hours_of_its_debtor() {
+/// One account with an invoice eight days late, today, and every day is a sending day.
+async fn by_a_running_clock() -> Office {
     let mut office = Office::new().await;
     office.accounts(1).await;
     office
@@ -131,9 +132,34 @@ async fn by_a_running_clock_a_notice_is_planned_for_the_hours_of_its_debtor() {
     let live = Live { config, templates: TemplateSet::builtin().unwrap(), warnings: Findings::default() };
     office.shell.live.store(std::sync::Arc::new(live));
     office.shell.clock = Clock::system();
+    office
+}
+
+#[tokio::test]
+async fn by_a_running_clock_a_notice_is_planned_for_the_hours_of_its_debtor() {
+    let office = by_a_running_clock().await;
     assert_eq!(office.scan().await.queued, 1);
     let fits = "not_before = lower(send_windows) AND not_before >= created_at + interval '119 min'
         AND (not_before AT TIME ZONE 'Europe/Rome')::time BETWEEN '09:00' AND '18:00'
+        AND (upper(send_windows) AT TIME ZONE 'Europe/Rome')::time = '18:00'";
+    assert_eq!(office.count(&format!("dunning.notice WHERE {fits}")).await, 1);
+    assert_eq!(office.deliver().await.accepted, 0);
+}
+
+#[tokio::test]
+async fn what_is_written_anew_for_a_part_payment_keeps_to_the_hours_and_to_its_place_among_the_hours() {
+    let office = by_a_running_clock().await;
+    office.sql("UPDATE dunning.control SET mode = 'approve_all'").await;
+    office.scan().await;
+    // The hour of a ramp.
+    office.sql("UPDATE dunning.notice SET not_before = now() + interval '30 h'").await;
+    office.sql("UPDATE ledger.item SET open_amount = 40").await;
+    let done = daemon::approve(&office.shell, &Which::All, "looked at").await.unwrap();
+    assert_eq!(done.renewed, 1);
+    assert_eq!(office.notices().await, ["A01 friendly cancelled renewed", "A01 friendly queued"]);
+    let fits = "state = 'queued' AND not_before > now() + interval '29 h'
+        AND lower(send_windows) >= created_at + interval '119 min'
+        AND (lower(send_windows) AT TIME ZONE 'Europe/Rome')::time BETWEEN '09:00' AND '18:00'
         AND (upper(send_windows) AT TIME ZONE 'Europe/Rome')::time = '18:00'";
     assert_eq!(office.count(&format!("dunning.notice WHERE {fits}")).await, 1);
     assert_eq!(office.deliver().await.accepted, 0);

@@ -1,9 +1,10 @@
 //! Calls, letters and hand-overs: from the decision to the task of a person, and back.
 
 use dunningd::model::CallOutcome;
-use dunningd::record::{self, NoteText, TaskEnd, TaskEntry, TaskError};
+use dunningd::record::{self, NoteText, Resolution, TaskEnd, TaskEntry, TaskError};
 
 use crate::support::shell::{Office, Setup, day, day_plus};
+use crate::support::smtp::{Phase, Reply};
 
 const FRIENDLY: &str = "name = \"friendly\"\ndays = 5\n";
 const CALL: &str = "name = \"friendly\"\ndays = 5\nchannels = [\"call\"]\ntemplate = \"call\"\n";
@@ -28,7 +29,7 @@ async fn after_a_scan(stage: &'static str) -> Office {
 
 /// What a person says today about the only task.
 fn entry() -> TaskEntry<'static> {
-    TaskEntry { on: day(), today: day(), outcome: None, to: None, reason: None, note: None, valid_days: 2 }
+    TaskEntry { on: day(), today: day(), outcome: None, to: None, reason: None, note: None }
 }
 
 async fn done(office: &Office, entry: TaskEntry<'_>) -> Result<TaskEnd, TaskError> {
@@ -155,6 +156,90 @@ async fn no_copy_goes_out_of_a_letter_that_was_paid_meanwhile() {
     assert_eq!(office.deliver().await.cancelled, 1);
     assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly cancelled paid_before_send"]);
     office.verified().await;
+}
+
+#[tokio::test]
+async fn a_letter_whose_text_is_no_longer_true_is_not_posted_but_made_anew() {
+    let mut office = after_a_scan(LETTER).await;
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let task = record::task_detail(&mut connection, 1).await.unwrap().unwrap();
+    assert_eq!(task.notice.unwrap().post_by, Some(day_plus(5)));
+    drop(connection);
+    // Day 5 is a Sunday: whoever posted it until then says so on Monday.
+    office.go_to(day_plus(6)).await;
+    assert_eq!(office.verdicts().await, ["A01 notice_pending"]);
+    let late = done(&office, TaskEntry { on: day_plus(6), today: day_plus(6), ..entry() }).await.unwrap_err();
+    assert_eq!(
+        late.to_string(),
+        "task 1: the text of this letter was true until 2026-03-15; if it was posted by then, say when with --on; else \
+         do not post it: drop the task (`dunningd task drop 1 --reason …`), and the next scan makes a new letter where \
+         one is due"
+    );
+    assert_eq!(office.notices().await, ["A01 friendly with_person"]);
+    office.go_to(day_plus(7)).await;
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    assert_eq!(office.notices().await, ["A01 friendly cancelled expired", "A01 friendly with_person"]);
+    assert_eq!(office.tasks().await, ["A01 post_letter"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_letter_that_was_posted_in_time_counts_though_it_is_told_later_and_its_copy_stays_away() {
+    let mut office = after_a_scan(LETTER).await;
+    office.go_to(day_plus(6)).await;
+    let posted = TaskEntry { on: day_plus(5), today: day_plus(6), ..entry() };
+    assert_eq!(done(&office, posted).await.unwrap(), TaskEnd::CopyQueued);
+    assert_eq!(office.lines("SELECT accepted_on::text FROM dunning.notice WHERE state = 'done'").await, ["2026-03-15"]);
+    assert_eq!(office.deliver().await.cancelled, 1);
+    assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly cancelled expired"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_letter_is_not_posted_after_the_day_by_which_it_asks_for_an_answer() {
+    let mut office = after_a_scan(LETTER).await;
+    office.sql("UPDATE dunning.notice SET respond_by = '2026-03-12'").await;
+    office.go_to(day_plus(3)).await;
+    let late = done(&office, TaskEntry { on: day_plus(3), today: day_plus(3), ..entry() }).await;
+    assert!(matches!(late, Err(TaskError::TooLate { last, .. }) if last == day_plus(2)));
+}
+
+/// A posted letter whose e-mail copy ended with that answer to the final dot.
+async fn after_a_copy(answer: Reply) -> (Office, uuid::Uuid) {
+    let office = after_a_scan(LETTER).await;
+    done(&office, entry()).await.unwrap();
+    office.smtp.once(Phase::Dot, answer);
+    office.deliver().await;
+    assert_eq!(office.tasks().await, [""; 0]);
+    assert_eq!(office.verdicts().await, ["A01 too_soon"], "the letter was posted");
+    assert_eq!(office.tasks().await, ["A01 resolve_notice"]);
+    let copy = office.lines("SELECT notice_id::text FROM dunning.notice WHERE copy_of IS NOT NULL").await.remove(0);
+    (office, copy.parse().unwrap())
+}
+
+async fn resolve(office: &Office, notice: uuid::Uuid, resolution: Resolution) {
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    record::resolve(&mut transaction, notice, resolution, "asked the debtor", &office.shell.actor).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(office.verdicts().await, ["A01 too_soon"]);
+    assert_eq!(office.tasks().await, [""; 0]);
+    assert_eq!(office.count("dunning.notice_item WHERE live").await, 1, "the letter alone holds its stage");
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_person_says_that_a_copy_of_unknown_outcome_was_accepted() {
+    let (office, copy) = after_a_copy(Reply::close()).await;
+    assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly unknown"]);
+    resolve(&office, copy, Resolution::Accepted).await;
+    assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly accepted resolved"]);
+}
+
+#[tokio::test]
+async fn a_person_takes_note_of_a_copy_that_was_refused() {
+    let (office, copy) = after_a_copy(Reply::code(550, "5.1.1 no such user")).await;
+    resolve(&office, copy, Resolution::NotSent).await;
+    assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly cancelled resolved_not_sent"]);
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 
 use dunningd::daemon::{self, Approved, ScanError};
 use dunningd::model::{Actor, BrakeCode, Mode, RefusalCode, ReleaseState};
-use dunningd::record::{self, ApprovalError, Which};
+use dunningd::record::{self, ApprovalError, TaskEnd, TaskEntry, Which};
 
-use crate::support::shell::{Office, Setup, day_plus};
+use crate::support::shell::{CREDITOR, Office, Setup, day, day_plus};
 
 /// Somebody else than who scans.
 async fn approve(office: &mut Office, which: &Which) -> Result<Approved, ApprovalError> {
@@ -79,6 +79,35 @@ async fn a_part_payment_after_the_approval_sends_the_smaller_amount() {
     let text = String::from_utf8_lossy(&office.smtp.messages()[0].bytes).into_owned();
     assert!(text.contains("40,00") && !text.contains("Importo da pagare: 100"), "{text}");
     assert_eq!(office.notices().await, ["A01 friendly cancelled renewed", "A01 friendly accepted"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_part_payment_before_the_approval_puts_the_smaller_letter_before_whoever_posts_it() {
+    let setup = Setup::default().policy(
+        "name = \"friendly\"\ndays = 5\n",
+        "name = \"friendly\"\ndays = 5\nchannels = [\"letter\", \"email\"]\napproval = true\n",
+    );
+    let mut office = Office::with(setup).await;
+    office.accounts(1).await;
+    office.sql("UPDATE ledger.account SET postal_address = 'Via Roma 1, 20100 Milano'").await;
+    assert_eq!(office.scan().await.released.unwrap().awaiting, 1);
+    office.sql("UPDATE ledger.item SET open_amount = 40").await;
+    assert_eq!(approve(&mut office, &Which::All).await.unwrap(), Approved { renewed: 1, ..Approved::default() });
+    assert_eq!(office.notices().await, ["A01 friendly cancelled renewed", "A01 friendly with_person"]);
+    assert_eq!(office.tasks().await, ["A01 post_letter"]);
+    let letter = "SELECT recipient || E'\\n' || convert_from(bytes, 'UTF8') FROM dunning.message m
+                  JOIN dunning.notice n USING (notice_id) WHERE n.state = 'with_person'";
+    let letter = office.lines(letter).await.remove(0);
+    assert!(letter.starts_with("Via Roma 1, 20100 Milano\n") && letter.contains("40,00"), "{letter}");
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    let done = TaskEntry { on: day(), today: day(), outcome: None, to: None, reason: None, note: None };
+    let end = record::task_done(&mut transaction, 1, &done, &office.shell.actor).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(end, TaskEnd::CopyQueued);
+    assert_eq!(office.deliver().await.accepted, 1);
+    let copy = String::from_utf8_lossy(&office.smtp.messages()[0].bytes).into_owned();
+    assert!(copy.contains("40,00") && !copy.contains("Importo da pagare: 100"), "{copy}");
     office.verified().await;
 }
 
@@ -162,6 +191,32 @@ async fn a_run_with_one_notice_too_many_is_held_until_somebody_else_approves_it(
 }
 
 #[tokio::test]
+async fn whoever_asked_for_a_run_does_not_approve_a_changed_bank_account_in_any_mode() {
+    for installation in [Mode::Live, Mode::ApproveAll] {
+        let mut office = Office::new().await;
+        office.accounts(2).await;
+        office.scan().await;
+        office.deliver().await;
+        mode(&office, installation).await;
+        office.bank_account_was("OLD").await;
+        office.go_to(day_plus(9)).await;
+        let run = office.scan().await;
+        let released = run.released.unwrap();
+        assert_eq!((released.awaiting, released.braked[0].brake), (2, BrakeCode::BankAccount));
+        assert_eq!(office.lines("SELECT approval FROM dunning.notice WHERE approval IS NOT NULL").await, ["brake"; 2]);
+        let notice =
+            office.lines("SELECT notice_id::text FROM dunning.notice WHERE approval = 'brake'").await.remove(0);
+        for which in [Which::All, Which::Run(run.run.unwrap().0), Which::Notices(vec![notice.parse().unwrap()])] {
+            let own = daemon::approve(&office.shell, &which, "mine").await.unwrap_err();
+            assert!(matches!(own, ApprovalError::SamePerson { .. }), "{own}");
+        }
+        assert_eq!(approve(&mut office, &Which::All).await.unwrap().approved, 2);
+        assert_eq!(office.deliver().await.accepted, 2);
+        office.verified().await;
+    }
+}
+
+#[tokio::test]
 async fn the_first_run_sends_a_part_and_the_next_day_twice_as_many() {
     let setup = Setup::default().policy("first_run_notices = 100", "first_run_notices = 2");
     let mut office = Office::with(setup).await;
@@ -181,6 +236,55 @@ async fn the_first_run_sends_a_part_and_the_next_day_twice_as_many() {
 }
 
 #[tokio::test]
+async fn a_ramp_goes_on_where_it_was_after_days_on_which_nothing_went_out_by_itself() {
+    let setup = Setup::default().policy("first_run_notices = 100", "first_run_notices = 1");
+    let mut office = Office::with(setup).await;
+    office.accounts(8).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.queued, released.cancelled), (ReleaseState::Ramped, 1, 7));
+    office.deliver().await;
+    let own = office.bank_account_was("OLD").await;
+    office.go_to(day_plus(1)).await;
+    let run = office.scan().await;
+    assert_eq!(run.released.unwrap().state, ReleaseState::Held);
+    assert_eq!(daemon::drop_waiting(&office.shell, &Which::Run(run.run.unwrap().0), "who is it?").await.unwrap(), 7);
+    office.bank_account_was(&own).await;
+    office.go_to(day_plus(2)).await;
+    mode(&office, Mode::Shadow).await;
+    office.scan().await;
+    office.go_to(day_plus(3)).await;
+    mode(&office, Mode::ApproveAll).await;
+    office.scan().await;
+    daemon::drop_waiting(&office.shell, &Which::All, "not yet").await.unwrap();
+    mode(&office, Mode::Live).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.queued), (ReleaseState::Ramped, 2));
+    office.deliver().await;
+    office.go_to(day_plus(6)).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.queued, released.cancelled), (ReleaseState::Ramped, 4, 1));
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn approving_a_part_of_a_ramped_run_does_not_end_the_ramp() {
+    let setup = Setup::default()
+        .policy("first_run_notices = 100", "first_run_notices = 1")
+        .policy("never_reminded_days = 180", "never_reminded_days = 8");
+    let mut office = Office::with(setup).await;
+    office.accounts(5).await;
+    office.sql("UPDATE ledger.item SET due_date = due_date - 5 WHERE item_id = 'I05'").await;
+    let run = office.scan().await;
+    assert_eq!(run.released.unwrap().state, ReleaseState::Ramped);
+    approve(&mut office, &Which::Run(run.run.unwrap().0)).await.unwrap();
+    assert_eq!(office.deliver().await.accepted, 2);
+    assert_eq!(office.lines("SELECT release FROM dunning.run").await, ["ramped"]);
+    office.go_to(day_plus(1)).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.queued), (ReleaseState::Ramped, 2));
+}
+
+#[tokio::test]
 async fn notices_beyond_an_hours_number_wait_for_the_next_hours() {
     let setup = Setup::default().policy("notices_per_hour = 500", "notices_per_hour = 2");
     let office = Office::with(setup).await;
@@ -188,6 +292,49 @@ async fn notices_beyond_an_hours_number_wait_for_the_next_hours() {
     assert_eq!(office.scan().await.queued, 3);
     assert_eq!(office.deliver().await.accepted, 2);
     assert_eq!(office.count("dunning.notice WHERE not_before > now() + interval '50 minutes'").await, 1);
+}
+
+/// How many notices in the queue go out in each hour from now on, each notice in its own.
+async fn by_hour(office: &Office) -> Vec<String> {
+    let hours = "SELECT count(*)::text FROM dunning.notice WHERE state = 'queued'
+                 GROUP BY round(coalesce(extract(epoch FROM not_before - now()), 0) / 3600)
+                 ORDER BY round(coalesce(extract(epoch FROM not_before - now()), 0) / 3600)";
+    office.lines(hours).await
+}
+
+#[tokio::test]
+async fn an_hour_has_its_number_of_notices_however_many_approvals_let_them_out() {
+    let setup = Setup::default()
+        .policy("notices_per_hour = 500", "notices_per_hour = 200")
+        .policy("waiting_limit = 200", "waiting_limit = 2000");
+    let mut office = Office::with(setup).await;
+    office
+        .sql(format!(
+            "INSERT INTO ledger.account (account_id, creditor, name, party_kind, country, language)
+             SELECT 'A' || n, '{CREDITOR}', 'Debitore', 'company', 'IT', 'it' FROM generate_series(1001, 1620) n;
+             INSERT INTO ledger.contact (contact_id, account_id, role, name, email, is_primary, no_email)
+             SELECT 'A' || n, 'A' || n, 'billing', 'Ada', 'conti@a' || n || '.test', true, false
+             FROM generate_series(1001, 1620) n;
+             INSERT INTO ledger.item (item_id, account_id, kind, document_no, issue_date, due_date, currency, amount,
+                                      open_amount)
+             SELECT 'I' || n, 'A' || n, 'invoice', 'FT ' || n, '2026-02-01', '2026-03-04', 'EUR', 100, 100
+             FROM generate_series(1001, 1620) n"
+        ))
+        .await;
+    mode(&office, Mode::ApproveAll).await;
+    assert_eq!(office.scan().await.released.unwrap().awaiting, 620);
+    let first: Vec<uuid::Uuid> = office
+        .lines("SELECT notice_id::text FROM dunning.notice ORDER BY created_at, notice_id LIMIT 90")
+        .await
+        .iter()
+        .map(|id| id.parse().unwrap())
+        .collect();
+    // What shrank meanwhile takes its place like any other.
+    office.sql("UPDATE ledger.item SET open_amount = 40 WHERE item_id = 'I1001'").await;
+    approve(&mut office, &Which::Notices(first)).await.unwrap();
+    assert_eq!(by_hour(&office).await, ["90"]);
+    approve(&mut office, &Which::All).await.unwrap();
+    assert_eq!(by_hour(&office).await, ["200", "200", "200", "20"]);
 }
 
 #[tokio::test]
@@ -211,8 +358,92 @@ async fn a_changed_bank_account_holds_the_next_run_and_shows_old_and_new() {
     let why = &released.braked[0].why;
     assert!(why.contains(new) && why.contains(&old) && why.contains("A01"), "{why}");
     approve(&mut office, &Which::Run(run.run.unwrap().0)).await.unwrap();
-    let kept = office.lines("SELECT bank_account FROM dunning.requisites WHERE account_id = 'A01'").await;
-    assert_eq!(kept, [new]);
+    let kept = "SELECT bank_account FROM dunning.requisites WHERE account_id = 'A01' ORDER BY since";
+    assert_eq!(office.lines(kept).await, [old.as_str(), new]);
+}
+
+/// Three numbers with valid check digits.
+const IBANS: [&str; 3] = ["PL61109010140000071219812874", "PL27114020040000300201355387", "GB29NWBK60161331926819"];
+
+/// That item, or account, has a bank account of its own.
+async fn is_paid_to(office: &Office, relation: &str, id: &str, iban: &str) {
+    office
+        .sql(format!(
+            "UPDATE ledger.{relation} SET requisites = '{{\"holder\": \"Tre Aquiloni\", \"iban\": \"{iban}\"}}'
+             WHERE {relation}_id = '{id}'"
+        ))
+        .await;
+}
+
+/// One account with two items, each paid to a number of its own, that were demanded on the first day.
+async fn two_payees() -> Office {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    office.invoice("I02", "A01", 6, "200.00 EUR").await;
+    is_paid_to(&office, "item", "I01", IBANS[0]).await;
+    is_paid_to(&office, "item", "I02", IBANS[1]).await;
+    assert_eq!(office.scan().await.queued, 1);
+    assert_eq!(office.deliver().await.accepted, 1);
+    office
+}
+
+#[tokio::test]
+async fn a_letter_with_one_of_two_payees_left_is_no_change_of_a_bank_account() {
+    let mut office = two_payees().await;
+    office.sql("UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-11' WHERE item_id = 'I01'").await;
+    office.go_to(day_plus(9)).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.queued), (ReleaseState::Released, 1));
+}
+
+#[tokio::test]
+async fn an_item_that_is_paid_to_another_number_than_before_holds_the_run() {
+    let mut office = two_payees().await;
+    is_paid_to(&office, "item", "I02", IBANS[2]).await;
+    office.go_to(day_plus(9)).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.braked[0].brake), (ReleaseState::Held, BrakeCode::BankAccount));
+    let why = &released.braked[0].why;
+    assert!(why.contains(&format!("the bank account {} instead of {}", IBANS[2], IBANS[1])), "{why}");
+}
+
+#[tokio::test]
+async fn a_new_item_with_a_number_of_its_own_is_no_change_but_an_old_one_that_gets_one_is() {
+    let mut office = Office::new().await;
+    office.accounts(2).await;
+    office.scan().await;
+    office.deliver().await;
+    office.invoice("I99", "A01", -3, "100.00 EUR").await;
+    is_paid_to(&office, "item", "I99", IBANS[0]).await;
+    office.go_to(day_plus(9)).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.queued), (ReleaseState::Released, 2));
+    office.deliver().await;
+    is_paid_to(&office, "item", "I02", IBANS[1]).await;
+    office.go_to(day_plus(23)).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.braked.len()), (ReleaseState::Held, 1));
+    assert!(released.braked[0].why.contains(IBANS[1]) && released.braked[0].why.contains("A02"));
+}
+
+#[tokio::test]
+async fn a_new_number_of_the_creditor_is_approved_once_and_not_again_for_every_account() {
+    let mut office = Office::new().await;
+    office.accounts(1).await;
+    office.account("B01", "it", "conti@b01.test").await;
+    office.invoice("J01", "B01", 4, "100.00 EUR").await;
+    office.scan().await;
+    office.deliver().await;
+    office.go_to(day_plus(1)).await;
+    office.scan().await;
+    office.deliver().await;
+    office.bank_account_was("OLD").await;
+    office.go_to(day_plus(9)).await;
+    assert_eq!(office.scan().await.released.unwrap().state, ReleaseState::Held);
+    approve(&mut office, &Which::All).await.unwrap();
+    office.go_to(day_plus(10)).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.state, released.queued), (ReleaseState::Released, 1));
 }
 
 #[tokio::test]
