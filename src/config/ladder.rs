@@ -8,7 +8,7 @@ use super::findings::FindingCode;
 use super::section::{Field, Notes, Section};
 use super::tree::Origin;
 use crate::model::{
-    Amounts, Channel, Country, Demands, Ladder, LadderName, Money, OnUnknown, PLAN_STAGE, PartyKind, Stage,
+    Amounts, Channel, Country, Demands, Ladder, LadderName, Minimums, Money, OnUnknown, PLAN_STAGE, PartyKind, Stage,
     StageCondition, StageName, Tone, is_plan_stage,
 };
 
@@ -19,13 +19,17 @@ const CALL_LAPSES_AFTER: u32 = 5;
 const CALL_ATTEMPTS: u32 = 3;
 
 /// Reads every ladder. `default` must be among them.
-pub(super) fn read(section: Option<Section<'_>>, root: &Section<'_>) -> BTreeMap<LadderName, Arc<Ladder>> {
+pub(super) fn read(
+    section: Option<Section<'_>>,
+    root: &Section<'_>,
+    minimums: &Minimums,
+) -> BTreeMap<LadderName, Arc<Ladder>> {
     let mut ladders = BTreeMap::new();
     let mut names = Vec::new();
     let at = section.as_ref().map_or(root.origin(), Section::origin);
     for field in section.map(Section::rest).unwrap_or_default() {
         names.push(field.key);
-        if let Some(ladder) = read_ladder(&field) {
+        if let Some(ladder) = read_ladder(&field, minimums) {
             ladders.insert(ladder.name.clone(), Arc::new(ladder));
         }
     }
@@ -41,12 +45,13 @@ pub(super) fn read(section: Option<Section<'_>>, root: &Section<'_>) -> BTreeMap
     ladders
 }
 
-fn read_ladder(field: &Field<'_>) -> Option<Ladder> {
+fn read_ladder(field: &Field<'_>, minimums: &Minimums) -> Option<Ladder> {
     let name = field.parsed_key(LadderName::parse, []);
     let mut section = field.section()?;
     let notes = section.notes;
     let at = field.key_at;
-    let read: Vec<ReadStage<'_>> = section.sections("stage").into_iter().filter_map(read_stage).collect();
+    let read: Vec<ReadStage<'_>> =
+        section.sections("stage").into_iter().filter_map(|section| read_stage(section, minimums)).collect();
     section.close();
 
     let mut seen: BTreeMap<&StageName, Arc<str>> = BTreeMap::new();
@@ -98,7 +103,7 @@ struct ReadStage<'a> {
     days_at: &'a Origin,
 }
 
-fn read_stage(mut section: Section<'_>) -> Option<ReadStage<'_>> {
+fn read_stage<'a>(mut section: Section<'a>, minimums: &Minimums) -> Option<ReadStage<'a>> {
     let notes = section.notes;
     let location = section.origin().location(notes.sources);
     let enabled = section.flag("enabled", true);
@@ -149,7 +154,7 @@ fn read_stage(mut section: Section<'_>) -> Option<ReadStage<'_>> {
     let on_unknown_field = section.get("on_unknown");
     let on_unknown_words = [OnUnknown::Review, OnUnknown::ResendOnce].map(|word| (word.as_str(), word));
     let on_unknown = on_unknown_field.as_ref().and_then(|field| field.choice(&on_unknown_words));
-    let when = section.section("when").map(condition).unwrap_or_default();
+    let when = section.section("when").map(|when| condition(when, minimums)).unwrap_or_default();
     section.close();
 
     if enabled && let (Some(days), Some(tone)) = (days, tone) {
@@ -274,8 +279,11 @@ fn channels(section: &mut Section<'_>, enabled: bool) -> (Vec<Channel>, Option<C
     (channels, completes_on)
 }
 
-fn condition(mut section: Section<'_>) -> StageCondition {
-    let min = section.section("min").map(Section::rest).unwrap_or_default();
+fn condition(mut section: Section<'_>, minimums: &Minimums) -> StageCondition {
+    let notes = section.notes;
+    let min_field = section.get("min");
+    let min = min_field.as_ref().and_then(Field::section).map(Section::rest).unwrap_or_default();
+    let unread = min.len();
     let min: Amounts = min
         .iter()
         .filter_map(|field| {
@@ -283,6 +291,21 @@ fn condition(mut section: Section<'_>) -> StageCondition {
             Some(Money::new(field.money(currency)?, currency))
         })
         .collect();
+    // A row that could not be read has a finding of its own.
+    let is_read = min.iter().count() == unread && !min.is_empty();
+    if let Some(field) = min_field.filter(|_| is_read) {
+        let known = minimums.currencies().filter(|currency| minimums.of(*currency).is_some());
+        let unknown = known.filter(|currency| minimums.of_stage(&min, *currency).is_none());
+        let unknown: BTreeSet<String> = unknown.map(|currency| currency.to_string()).collect();
+        if !unknown.is_empty() {
+            let message = format!(
+                "`{}` says nothing about {}: add a row for each, or one in `base_currency` and their `[rates]`",
+                field.path,
+                unknown.into_iter().collect::<Vec<_>>().join(", ")
+            );
+            notes.add(FindingCode::NoMinimum, field.key_at, message);
+        }
+    }
     let kinds = PartyKind::ALL.map(|kind| (kind.as_str(), kind));
     let party_kinds = section.get("party_kind").and_then(|field| field.list()).unwrap_or_default();
     let party_kinds: BTreeSet<PartyKind> = party_kinds.iter().filter_map(|field| field.choice(&kinds)).collect();

@@ -23,9 +23,9 @@ pub(super) fn read(mut root: Section<'_>, known: &BTreeMap<String, Calendar>) ->
     let locations = root.locations();
     let languages = languages(&mut root);
     let country_languages = country_languages(&mut root, &languages);
-    let ladders = root.section("ladder");
-    let ladders = ladder::read(ladders, &root);
     let minimums = minimums(&mut root);
+    let ladders = root.section("ladder");
+    let ladders = ladder::read(ladders, &root, &minimums);
     let causes = causes(&mut root);
     let contact_caps = contact_caps(&mut root);
     let retention = retention(&mut root);
@@ -137,7 +137,7 @@ fn minimums(root: &mut Section<'_>) -> Minimums {
             rates.insert(currency, rate);
         }
     }
-    Minimums { by_currency, base, rates }
+    Minimums { by_currency, base, base_currency, rates }
 }
 
 /// `[cause.<cause>]`: what follows from a recorded cause. A key that is not given keeps its shipped value.

@@ -197,7 +197,7 @@ async fn decided_again(
         ScanRequest { account: Some(account.clone()), as_of: approved.as_of, dry_run: true, ..ScanRequest::default() };
     let mut read = shell.pool.begin_with(ledger::LOOK).await?;
     let run = Run::new(shell, live, creditor, &request);
-    let looked = run.look_at_without(&mut read, &account, NoticeId(notice), approved.business_date).await;
+    let looked = run.look_at_without(&mut read, &account, NoticeId(notice)).await;
     let (snapshot, decision) = match looked {
         Ok(looked) => looked,
         Err(ScanError::Record(error)) => return Err(error),

@@ -244,7 +244,8 @@ impl<'a> Run<'a> {
             waiting: stops.approvals.waiting,
             stops,
             shared: ledger::shared_mailboxes(&mut read, &self.creditor.id).await?.into_iter().collect(),
-            pasts: PastReader::open(&mut read).await?,
+            pasts: self.pasts(&mut read, seen.moved && self.request.dry_run).await?,
+            without: None,
         };
         let writer = Writer {
             actor: self.shell.actor.clone(),
@@ -390,7 +391,7 @@ impl<'a> Run<'a> {
             .filter_map(|contact| contact.email.as_ref())
             .map(EmailAddress::mailbox_key)
             .collect();
-        let uses = record::mailboxes(read, &keys, &self.creditor.id, self.today).await?;
+        let uses = record::mailboxes(read, &keys, &self.creditor.id, self.today, known.without).await?;
         Ok(page
             .into_iter()
             .map(|one| {
@@ -417,12 +418,32 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// The pasts of accounts; `unwritten` when items may have moved since a run last wrote that down.
+    async fn pasts(&self, read: &mut PgConnection, unwritten: bool) -> Result<PastReader, ScanError> {
+        let mut pasts = PastReader::open(read).await?;
+        if unwritten {
+            pasts.look_for_moves(read, &self.creditor.id).await?;
+        }
+        Ok(pasts)
+    }
+
     /// One account as this run would see it, and what it would decide. Writes nothing.
     pub(super) async fn look_at(
         &self,
         read: &mut PgConnection,
         account: &AccountId,
     ) -> Result<(Snapshot, Decision), ScanError> {
+        let snapshot = self.look(read, account, None).await?;
+        let decision = decide(&self.live.config.policy, &snapshot, self.today);
+        Ok((snapshot, decision))
+    }
+
+    async fn look(
+        &self,
+        read: &mut PgConnection,
+        account: &AccountId,
+        without: Option<NoticeId>,
+    ) -> Result<Snapshot, ScanError> {
         let (id, policy) = (&self.creditor.id, &self.live.config.policy);
         let freshness = self.freshness(read).await?;
         let known = match self.request.as_of {
@@ -437,33 +458,25 @@ impl<'a> Run<'a> {
             waiting: stops.approvals.waiting,
             stops,
             shared: ledger::shared_mailboxes(read, id).await?.into_iter().collect(),
-            pasts: PastReader::open(read).await?,
+            pasts: self.pasts(read, seen.moved).await?,
+            without,
         };
         let view =
             View { creditor: id.clone(), as_of: self.request.as_of, account: Some(account.clone()), counted: None };
         let page = Reader::open(read, &view, self.today).await?.page(read, 1).await?;
         let snapshots = self.snapshots(read, page, &mut known).await?;
-        let snapshot = snapshots.into_iter().next().ok_or_else(|| ScanError::UnknownAccount(account.clone()))?;
-        let decision = decide(policy, &snapshot, self.today);
-        Ok((snapshot, decision))
+        snapshots.into_iter().next().ok_or_else(|| ScanError::UnknownAccount(account.clone()))
     }
 
-    /// The same, as if that notice of that day did not exist.
+    /// The same, as if that notice did not exist.
     pub(super) async fn look_at_without(
         &self,
         read: &mut PgConnection,
         account: &AccountId,
         notice: NoticeId,
-        decided_on: NaiveDate,
     ) -> Result<(Snapshot, Decision), ScanError> {
-        let (mut snapshot, _) = self.look_at(read, account).await?;
-        let without = snapshot.history.notices.iter().position(|one| one.id == notice);
-        if let Some(gone) = without.map(|at| snapshot.history.notices.swap_remove(at))
-            && decided_on == self.today
-            && let Some(usage) = snapshot.mailboxes.get_mut(&gone.mailbox)
-        {
-            usage.notice_today = false;
-        }
+        let mut snapshot = self.look(read, account, Some(notice)).await?;
+        snapshot.history.notices.retain(|one| one.id != notice);
         // It has its place among what may wait already.
         snapshot.approvals = Approvals::default();
         let decision = decide(&self.live.config.policy, &snapshot, self.today);
@@ -494,12 +507,14 @@ fn demanded(decision: &Decision) -> Vec<ItemId> {
 struct Seen<'a> {
     restored: HashSet<&'a str>,
     vanished: HashSet<&'a str>,
+    /// Some item stands with another account than then.
+    moved: bool,
 }
 
 impl<'a> Seen<'a> {
     fn of(known: &'a record::Comparison) -> Self {
         let ids = |items: &'a [(String, String)]| items.iter().map(|(_, item)| item.as_str()).collect();
-        Self { restored: ids(&known.restored), vanished: ids(&known.vanished) }
+        Self { restored: ids(&known.restored), vanished: ids(&known.vanished), moved: known.moved }
     }
 }
 
@@ -513,6 +528,8 @@ struct Known<'a> {
     /// Mailboxes that several accounts use.
     shared: HashMap<String, u32>,
     pasts: PastReader,
+    /// A notice that is looked at as if it did not exist.
+    without: Option<NoticeId>,
 }
 
 /// Of a mailbox, so that a run remembers all it wrote to in little memory. Two mailboxes with one hash would cost one of
@@ -550,17 +567,19 @@ fn snapshot(one: LedgerAccount, mut past: Past, uses: &BTreeMap<String, MailboxU
     for item in &mut items {
         item.withdrawn = past.withdrawn.contains(&item.id) && !seen.restored.contains(item.id.as_str());
     }
-    let vanished = |item: &ItemId| past.withdrawn.contains(item) || seen.vanished.contains(item.as_str());
+    let vanished = |item: &ItemId| {
+        let withdrawn = past.withdrawn.contains(item) && !seen.restored.contains(item.as_str());
+        withdrawn || past.moved_away.contains(item) || seen.vanished.contains(item.as_str())
+    };
     let promised = past.promises.iter_mut().flat_map(|promise| &mut promise.items);
     for one in promised.chain(past.plans.iter_mut().flat_map(|plan| &mut plan.items)) {
-        one.vanished = vanished(&one.item);
+        one.vanished |= vanished(&one.item);
     }
     for one in past.handover.iter_mut().flat_map(|handover| &mut handover.items) {
         one.vanished = vanished(&one.item);
     }
     for notice in &mut past.history.notices {
-        let gone = |id: &ItemId| past.withdrawn.contains(id) || seen.vanished.contains(id.as_str());
-        notice.vanished = notice.items.iter().any(|(item, _)| gone(item));
+        notice.vanished = notice.items.iter().any(|(item, _)| vanished(item));
     }
     let mailboxes = contacts
         .iter()

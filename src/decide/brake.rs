@@ -3,8 +3,8 @@
 use chrono::{Datelike as _, NaiveDate};
 
 use crate::model::{
-    ApprovalCause, BrakeCode, BrakePolicy, Braked, Decision, ItemCode, ItemDecision, PartyKind, Policy, Release,
-    RunFigures, Snapshot, Verdict,
+    Account, ApprovalCause, BrakeCode, BrakePolicy, Braked, Decision, ItemCode, ItemDecision, PartyKind, Policy,
+    Release, RunFigures, Snapshot, Verdict,
 };
 
 use super::ladder_of;
@@ -84,26 +84,48 @@ pub fn needs_approval(policy: &Policy, snapshot: &Snapshot, decision: &Decision)
     if ladder.stages.iter().any(|stage| stage.name == contacting.stage && stage.approval) {
         return Some(ApprovalCause::Stage);
     }
-    let demanded = || decision.items.iter().filter(|item| item.code == ItemCode::Demanded);
-    if demanded().any(|item| time_barred(policy, snapshot, item, decision.business_date)) {
-        return Some(ApprovalCause::TimeBarred);
-    }
+    let due_date = |item: &ItemDecision| snapshot.items.iter().find(|one| one.id == item.item)?.due_date;
+    let demanded = decision.items.iter().filter(|item| item.code == ItemCode::Demanded).map(|item| Claimed {
+        due_date: due_date(item),
+        is_reminded: item.reminded_on.is_some(),
+        days_late: item.days_past_due,
+    });
+    cause_to_look(policy, &snapshot.account, demanded, decision.business_date)
+}
+
+/// What a notice demands, as far as it decides whether a person has to see it.
+pub(super) struct Claimed {
+    pub(super) due_date: Option<NaiveDate>,
+    pub(super) is_reminded: bool,
+    pub(super) days_late: Option<i64>,
+}
+
+/// Why a person has to see a notice that demands this, whatever its stage.
+pub(super) fn cause_to_look(
+    policy: &Policy,
+    account: &Account,
+    demanded: impl Iterator<Item = Claimed>,
+    today: NaiveDate,
+) -> Option<ApprovalCause> {
     let late = i64::from(policy.brake.never_reminded_days);
-    demanded()
-        .any(|item| item.reminded_on.is_none() && item.days_past_due.is_some_and(|days| days > late))
-        .then_some(ApprovalCause::NeverReminded)
+    let mut never_reminded = false;
+    for one in demanded {
+        if time_barred(policy, account, one.due_date, today) {
+            return Some(ApprovalCause::TimeBarred);
+        }
+        never_reminded |= !one.is_reminded && one.days_late.is_some_and(|days| days > late);
+    }
+    never_reminded.then_some(ApprovalCause::NeverReminded)
 }
 
 /// A consumer's debt whose due date lies the years of limitation of his country back. Only a lawyer knows whether it is
 /// barred (the period may begin later, and end later when it was interrupted); a person has to look.
-fn time_barred(policy: &Policy, snapshot: &Snapshot, item: &ItemDecision, today: NaiveDate) -> bool {
-    let account = &snapshot.account;
+fn time_barred(policy: &Policy, account: &Account, due_date: Option<NaiveDate>, today: NaiveDate) -> bool {
     if !matches!(account.party_kind, PartyKind::Consumer | PartyKind::Unknown) {
         return false;
     }
     let years = account.country.and_then(|country| policy.brake.limitation_years.get(&country));
-    let due = snapshot.items.iter().find(|one| one.id == item.item).and_then(|one| one.due_date);
-    let (Some(years), Some(due)) = (years, due) else { return false };
+    let (Some(years), Some(due)) = (years, due_date) else { return false };
     let end = i32::try_from(*years).ok().and_then(|years| {
         let year = due.year() + years;
         // 29 February ends with the month.

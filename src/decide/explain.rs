@@ -50,6 +50,11 @@ impl<'a> Trail<'a> {
         self.calendar_missing.as_ref()
     }
 
+    /// What went into that question, when it was asked.
+    pub(super) fn said(&self, rule: &str) -> Option<&str> {
+        self.checks.iter().rev().find(|check| check.rule == rule).map(|check| &*check.inputs)
+    }
+
     pub(super) fn into_checks(self) -> Vec<Check> {
         self.checks
     }

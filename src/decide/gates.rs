@@ -12,6 +12,7 @@ use crate::model::{
     Snapshot, Stage, Standing, Tone, is_plan_stage,
 };
 
+use super::brake::{self, Claimed};
 use super::explain::{Trail, counted};
 use super::items::{self, Assessed};
 use super::ladder::{PassedOver, Past};
@@ -62,7 +63,7 @@ pub(super) fn ask(q: &Question<'_>, assessed: &mut [Assessed<'_>], trail: &mut T
         .collect();
     let stage = notice::stage(q, assessed, &payable);
     let reach = recipient::reach(q.snapshot, q.creditor(), stage);
-    approval_limit(q, stage.approval, trail)?;
+    approval_limit(q, waits_for_a_person(q, assessed, &payable, stage), trail)?;
     // Nobody is contacted by a hand-over.
     if stage.channel() != Channel::Handover {
         contact_cap(q, reach.email, trail)?;
@@ -324,10 +325,25 @@ fn stage_due(
     Err(No { code, next_date: sooner(earliest.map(|(due, ..)| due), others) })
 }
 
+/// Whether a person has to see the notice before it goes out, whatever the mode.
+fn waits_for_a_person(q: &Question<'_>, assessed: &[Assessed<'_>], payable: &BTreeSet<ItemId>, stage: &Stage) -> bool {
+    let position = q.ladder.position(&stage.name).unwrap_or_default();
+    let demanded = assessed
+        .iter()
+        .filter(|one| payable.contains(&one.item.id) && notice::is_demanded(stage, position, one))
+        .map(|one| Claimed {
+            // An instalment has no limitation of its own.
+            due_date: one.item.due_date.filter(|_| one.item.part_of_plan.is_none()),
+            is_reminded: one.reminded_on.is_some(),
+            days_late: one.days,
+        });
+    stage.approval || brake::cause_to_look(q.policy, &q.snapshot.account, demanded, q.today).is_some()
+}
+
 /// What would wait for a person is not made while too much waits already. Where nobody is asked, nothing is said.
-fn approval_limit(q: &Question<'_>, of_stage: bool, trail: &mut Trail<'_>) -> Result<(), No> {
+fn approval_limit(q: &Question<'_>, by_itself: bool, trail: &mut Trail<'_>) -> Result<(), No> {
     let approvals = q.snapshot.approvals;
-    if !of_stage && !approvals.all {
+    if !by_itself && !approvals.all {
         return Ok(());
     }
     let limit = q.policy.approval.waiting_limit;

@@ -166,17 +166,20 @@ pub(super) fn assess<'a>(
 }
 
 /// Whatever stops an item of a plan, other than the plan itself, stops its instalments too: nobody can say which part of
-/// them it is.
+/// them it is. So does an item that is gone: it was not paid, and is not demanded again without a person.
 fn stop_instalments(assessed: &mut [Assessed<'_>], plans: &[(&Plan, PlanStanding)]) {
     for (plan, _) in plans.iter().filter(|(_, standing)| register::is_alive(standing)) {
+        let gone = register::vanished(plan).map(|item| (ItemCode::Withdrawn, None, format!("{item} {VANISHED}")));
         let stopped = assessed
             .iter()
             .filter(|one| one.code.is_out() && !matches!(one.code, ItemCode::InPlan | ItemCode::Settled))
             .find(|one| plan.items.iter().any(|item| item.item == one.item.id));
-        let Some(stopped) = stopped else { continue };
-        let (code, released_on) = (stopped.code, stopped.released_on);
-        let because = stopped.because.as_ref().map_or(String::new(), |because| format!(", {because}"));
-        let because = format!("item {} of the plan{because}", stopped.item.id);
+        let stopped = stopped.map(|stopped| {
+            let because = stopped.because.as_ref().map_or(String::new(), |because| format!(", {because}"));
+            (stopped.code, stopped.released_on, format!("{} of the plan{because}", stopped.item.id))
+        });
+        let Some((code, released_on, because)) = gone.or(stopped) else { continue };
+        let because = format!("item {because}");
         let instalments = assessed.iter_mut().filter(|one| one.code == ItemCode::Reached);
         for one in instalments.filter(|one| one.item.part_of_plan.as_ref().is_some_and(|part| part.plan == plan.number))
         {
@@ -184,6 +187,9 @@ fn stop_instalments(assessed: &mut [Assessed<'_>], plans: &[(&Plan, PlanStanding
         }
     }
 }
+
+/// What happened to an item that a plan cannot go on without.
+pub(super) const VANISHED: &str = "of the plan is gone from the account without being settled";
 
 /// What is overdue and not out, less credits, per currency.
 pub(super) fn overdue_remainder(assessed: &[Assessed<'_>]) -> Amounts {

@@ -9,6 +9,7 @@ use crate::model::{
     Waiver, is_plan_stage,
 };
 
+use super::gates::Question;
 use super::items::{self, Assessed};
 
 /// What the history says about every item.
@@ -87,7 +88,7 @@ pub(super) fn climb(
     today: NaiveDate,
 ) -> BTreeSet<PassedOver> {
     let overdue = items::overdue_remainder(assessed);
-    let last_formal = last_formal(snapshot);
+    let last_formal = last_formal(snapshot, ladder);
     let mut passed_over = BTreeSet::new();
     for one in assessed.iter_mut() {
         let id = &one.item.id;
@@ -104,7 +105,7 @@ pub(super) fn climb(
             own && completed[*n].is_none() && stage.enabled && !stage.is_before_due()
         };
         let next = ladder.stages.iter().enumerate().filter(open).find(|(position, stage)| {
-            let unmet = unmet(stage, snapshot, &overdue, one);
+            let unmet = unmet(policy, stage, snapshot, &overdue, one);
             unmet.map(|why| passed_over.insert(PassedOver { position: *position, why })).is_none()
         });
         let Some((position, stage)) = next else {
@@ -209,7 +210,7 @@ pub(super) fn announce(
         let worth = policy.minimums.of(currency).is_some_and(|minimum| coming.get(currency) >= minimum);
         if day > today {
             one.due_on = Some(day);
-        } else if worth && unmet(stage, snapshot, &coming, one).is_none() {
+        } else if worth && unmet(policy, stage, snapshot, &coming, one).is_none() {
             one.due_on = Some(day);
             one.code = ItemCode::Reached;
         } else {
@@ -234,20 +235,27 @@ fn causes(policy: &Policy, snapshot: &Snapshot, one: &Assessed<'_>) -> Vec<(Naiv
 }
 
 /// Whether a stage may follow for that item: enabled, and its conditions met as things stand.
-pub(super) fn applies(stage: &Stage, snapshot: &Snapshot, overdue: &Amounts, one: &Assessed<'_>) -> bool {
-    stage.enabled && unmet(stage, snapshot, overdue, one).is_none()
+pub(super) fn applies(q: &Question<'_>, stage: &Stage, overdue: &Amounts, one: &Assessed<'_>) -> bool {
+    stage.enabled && unmet(q.policy, stage, q.snapshot, overdue, one).is_none()
 }
 
 /// Why an enabled stage does not apply to an item; none when it does.
-fn unmet(stage: &Stage, snapshot: &Snapshot, overdue: &Amounts, one: &Assessed<'_>) -> Option<String> {
+fn unmet(policy: &Policy, stage: &Stage, snapshot: &Snapshot, overdue: &Amounts, one: &Assessed<'_>) -> Option<String> {
     let account = &snapshot.account;
     let wanted = &stage.when;
     let (currency, kind) = (one.item.currency, account.party_kind);
-    let (have, least) = (overdue.get(currency), wanted.min.get(currency));
+    let (have, least) = (overdue.get(currency), policy.minimums.of_stage(&wanted.min, currency));
     if stage.tone >= Tone::Formal && kind == PartyKind::Unknown {
         Some(format!("stage {}: not automatic while the party kind is unknown", stage.name))
-    } else if have < least {
-        let (have, least) = (Money::new(have, currency), Money::new(least, currency));
+    } else if !wanted.min.is_empty() && least.is_none_or(|least| have < least) {
+        let have = Money::new(have, currency);
+        let least = least.map_or_else(
+            || format!("an amount that nothing says in {currency}"),
+            |least| match wanted.min.row(currency) {
+                Some(_) => Money::new(least, currency).to_string(),
+                None => format!("{} ({} by rates)", Money::new(least, currency), wanted.min),
+            },
+        );
         Some(format!("stage {}: {have} overdue, it asks for {least}", stage.name))
     } else if !wanted.party_kinds.is_empty() && !wanted.party_kinds.contains(&kind) {
         Some(format!("stage {}: not for party kind {}", stage.name, kind.as_str()))
@@ -259,8 +267,13 @@ fn unmet(stage: &Stage, snapshot: &Snapshot, overdue: &Amounts, one: &Assessed<'
     }
 }
 
-/// One that failed for good does not count: the debtor has no formal notice yet.
-fn last_formal(snapshot: &Snapshot) -> Option<NaiveDate> {
+/// One that failed for good does not count: the debtor has no formal notice yet. One that somebody else sent does.
+fn last_formal(snapshot: &Snapshot, ladder: &Ladder) -> Option<NaiveDate> {
     let notices = snapshot.history.notices.iter();
-    notices.filter(|n| n.tone == Tone::Formal && n.state.completes_stage()).filter_map(|n| n.accepted_on).max()
+    let ours = notices.filter(|n| n.tone == Tone::Formal && n.state.completes_stage()).filter_map(|n| n.accepted_on);
+    let is_formal =
+        |name: &StageName| ladder.stages.iter().any(|stage| stage.name == *name && stage.tone == Tone::Formal);
+    let waivers = snapshot.history.waivers.iter();
+    let elsewhere = waivers.filter(|waiver| waiver.elsewhere.is_some() && is_formal(&waiver.stage)).map(|one| one.on);
+    ours.chain(elsewhere).max()
 }

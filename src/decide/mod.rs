@@ -50,7 +50,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
     let plans = register::plan_standings(snapshot, today);
     let promises = promises::standings(snapshot, today);
     let (mut assessed, netted) = items::assess(policy, snapshot, &promises, &plans, today);
-    let taken_back = people::taken_back(policy, snapshot, &assessed, today);
+    let taken_back = people::taken_back(policy, snapshot, &ladder, &assessed, today);
     let snapshot = &*people::afterwards(snapshot, &taken_back);
     let past = Past::of(snapshot);
     let passed_over = ladder::climb(policy, snapshot, &ladder, &past, &mut assessed, today);
@@ -78,7 +78,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         (Some(_), false) => CaseChange::Close,
         _ => CaseChange::None,
     };
-    let tasks = tasks::tasks(&question, &assessed, &verdict, trail.calendar_missing());
+    let tasks = tasks::tasks(&question, &assessed, &verdict, &trail);
     let remedies = remedies::remedies(&question, &assessed, &verdict, trail.calendar_missing());
     Decision {
         account: snapshot.account.id.clone(),

@@ -66,13 +66,7 @@ pub(super) fn write_to(
     let position = q.ladder.position(&stage.name).unwrap_or_default();
     let anchor = anchor(assessed, position).ok_or_else(no_template)?;
     for one in assessed.iter_mut() {
-        let reached = one.next_stage.as_ref().map(|(n, _)| *n);
-        let demanded = one.code == ItemCode::Reached
-            && match stage.demands {
-                Demands::AllOverdue => reached <= Some(position),
-                Demands::Reached => reached == Some(position),
-            };
-        if demanded {
+        if is_demanded(stage, position, one) {
             one.code = ItemCode::Demanded;
         } else if (one.is_active() || one.code == ItemCode::InGrace) && payable.contains(&one.item.id) {
             one.code = ItemCode::Information;
@@ -80,7 +74,7 @@ pub(super) fn write_to(
     }
     let overdue = items::overdue_remainder(assessed);
     let anchored = assessed.iter().find(|one| one.item.id == anchor);
-    let follows = |next: &&Stage| anchored.is_some_and(|one| ladder::applies(next, q.snapshot, &overdue, one));
+    let follows = |next: &&Stage| anchored.is_some_and(|one| ladder::applies(q, next, &overdue, one));
     let demanded: Vec<&Assessed<'_>> = assessed.iter().filter(|one| one.code == ItemCode::Demanded).collect();
     trail.note_at(
         "contact",
@@ -123,6 +117,16 @@ pub(super) fn write_to(
         escalated,
         references: earlier.into_iter().map(|notice| notice.message_id.clone()).collect(),
     })
+}
+
+/// Whether a notice of that stage demands an item that can be paid.
+pub(super) fn is_demanded(stage: &Stage, position: usize, one: &Assessed<'_>) -> bool {
+    let reached = one.next_stage.as_ref().map(|(n, _)| *n);
+    one.code == ItemCode::Reached
+        && match stage.demands {
+            Demands::AllOverdue => reached <= Some(position),
+            Demands::Reached => reached == Some(position),
+        }
 }
 
 /// The item that decides the tone: the older due date, then the larger remainder within one currency, then the id.

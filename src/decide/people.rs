@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 
-use crate::model::{CancelReason, ItemCode, NoticeId, NoticeState, PastNotice, Policy, Snapshot, TakenBack};
+use crate::model::{
+    CancelReason, ItemCode, Ladder, NoticeId, NoticeState, PastNotice, Policy, Snapshot, StageName, TakenBack,
+};
 
 use super::items::{self, Assessed};
 
@@ -14,6 +16,7 @@ use super::items::{self, Assessed};
 pub(super) fn taken_back(
     policy: &Policy,
     snapshot: &Snapshot,
+    ladder: &Ladder,
     assessed: &[Assessed<'_>],
     today: NaiveDate,
 ) -> Vec<(NoticeId, TakenBack)> {
@@ -21,7 +24,8 @@ pub(super) fn taken_back(
     open.filter_map(|notice| {
         let lapsed = || notice.lapses_on.filter(|last| *last < today).map(TakenBack::Lapsed);
         let expired = || is_expired(policy, snapshot, notice, today).then_some(CancelReason::Expired);
-        let cancelled = no_longer_right(snapshot, assessed, notice, today).or_else(expired).map(TakenBack::Cancelled);
+        let cancelled = no_longer_right(snapshot, ladder, assessed, notice, today).or_else(expired);
+        let cancelled = cancelled.map(TakenBack::Cancelled);
         Some((notice.id, cancelled.or_else(lapsed)?))
     })
     .collect()
@@ -40,11 +44,14 @@ fn is_expired(policy: &Policy, snapshot: &Snapshot, notice: &PastNotice, today: 
 /// none: the person sees today's balance with the task.
 fn no_longer_right(
     snapshot: &Snapshot,
+    ladder: &Ladder,
     assessed: &[Assessed<'_>],
     notice: &PastNotice,
     today: NaiveDate,
 ) -> Option<CancelReason> {
     let codes: BTreeMap<_, ItemCode> = assessed.iter().map(|one| (&one.item.id, one.code)).collect();
+    let is_before_due =
+        |name: &StageName| ladder.stages.iter().any(|stage| stage.name == *name && stage.is_before_due());
     let of_items = notice.items.iter().filter_map(|(item, stage)| {
         let waived = snapshot.history.waivers.iter().any(|one| one.item == *item && one.stage == *stage);
         match codes.get(item) {
@@ -55,6 +62,7 @@ fn no_longer_right(
             Some(ItemCode::ItemHold) => Some(CancelReason::HeldBeforeSend),
             Some(ItemCode::PromiseRunning) => Some(CancelReason::PromisedBeforeSend),
             Some(code) if code.is_out() => Some(CancelReason::LedgerChanged),
+            Some(ItemCode::NotOverdue) if !is_before_due(stage) => Some(CancelReason::LedgerChanged),
             Some(_) if waived => Some(CancelReason::WaivedBeforeSend),
             Some(_) => None,
         }

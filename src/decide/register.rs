@@ -96,6 +96,11 @@ pub(super) fn in_plans<'a>(
     alive.flat_map(|one| one.0.items.iter().map(move |item| (&item.item, one))).collect()
 }
 
+/// The first item of a plan that is gone without being settled.
+pub(super) fn vanished(plan: &Plan) -> Option<&ItemId> {
+    plan.items.iter().filter(|one| one.vanished).map(|one| &one.item).min()
+}
+
 /// The one stage of instalments. It stands after the stages of the ladder, so that a missed instalment is written about
 /// first and alone; the day on which it is due is each plan's own.
 pub(super) fn plan_stage() -> Option<Stage> {

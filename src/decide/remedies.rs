@@ -7,8 +7,8 @@ use chrono::{Days, NaiveDate};
 use rust_decimal::Decimal;
 
 use crate::model::{
-    CalendarMissing, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, ItemId, Money,
-    NoticeState, ReasonCode, RecordedCause, Remedy, Tone, Verdict,
+    CalendarMissing, Channel, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, ItemId,
+    Money, NoticeState, Plan, ReasonCode, RecordedCause, Remedy, Tone, Verdict,
 };
 
 use super::gates::{self, Question};
@@ -49,7 +49,8 @@ pub(super) fn remedies(
     let told_above = code.map_or("", ReasonCode::as_str);
     for one in assessed.iter().filter(|one| one.is_debit() && (one.is_overdue() || one.days.is_none())) {
         // What stops an instalment is said of the item behind it.
-        let stopped_behind = one.code.is_out() && one.item.part_of_plan.is_some();
+        let gone = || q.plans.iter().any(|(plan, _)| of_plan(one, plan) && register::vanished(plan).is_some());
+        let stopped_behind = one.code.is_out() && one.item.part_of_plan.is_some() && !gone();
         if one.code.as_str() == told_above || stopped_behind {
             continue;
         }
@@ -61,6 +62,11 @@ pub(super) fn remedies(
         remedies.extend(of_item(q, assessed, one).into_iter().map(remedy));
     }
     remedies
+}
+
+/// Whether it is an instalment of that plan.
+fn of_plan(one: &Assessed<'_>, plan: &Plan) -> bool {
+    one.item.part_of_plan.as_ref().is_some_and(|part| part.plan == plan.number)
 }
 
 fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, next_date: Option<NaiveDate>) -> Vec<Way> {
@@ -131,7 +137,7 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
             })
             .into_iter()
             .collect(),
-        ReasonCode::NoAddress => vec![(None, no_address(q))],
+        ReasonCode::NoAddress => vec![(None, no_address(q, assessed))],
         ReasonCode::NoPaymentAccount => no_payment_account(q, assessed),
         ReasonCode::NoTemplate => no_template(q, assessed).map(|text| (None, text)).into_iter().collect(),
         ReasonCode::NothingOpen | ReasonCode::CalendarMissing | ReasonCode::ApprovalLimit | ReasonCode::NotRecorded => {
@@ -212,6 +218,11 @@ fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> V
         ItemCode::FormalTooSoon => stage_due(q, one).map(|(on, text)| (on, format!("it {text}"))).into_iter().collect(),
         ItemCode::NoPaymentAccount => {
             vec![(None, lower(&bank_account(q, &item.currency.to_string())))]
+        }
+        ItemCode::Withdrawn if item.part_of_plan.is_some() => {
+            let number = item.part_of_plan.as_ref().map_or(0, |part| part.plan);
+            let end = format!("`dunningd plan {account} --end {number} --reason …` ends it");
+            vec![(None, format!("its plan is agreed anew without what is gone; {end}."))]
         }
         code if code.is_out() && code != ItemCode::Settled => general(),
         _ => Vec::new(),
@@ -400,12 +411,11 @@ fn exhausted(q: &Question<'_>) -> Vec<Way> {
 /// The cap that holds longest, of the account or of its mailbox.
 fn contact_cap(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
     let payable = BTreeSet::<ItemId>::new();
-    let tone = notice::stage(q, assessed, &payable).tone;
-    let contact = recipient::recipient(q.snapshot, q.creditor(), tone);
+    let email = recipient::reach(q.snapshot, q.creditor(), notice::stage(q, assessed, &payable)).email;
     let history = &q.snapshot.history;
     let of_account: Vec<NaiveDate> =
         history.notices.iter().filter_map(|n| n.counted_on).chain(history.other_contacts.iter().copied()).collect();
-    let key = contact.and_then(|contact| contact.email.as_ref()).map(EmailAddress::mailbox_key);
+    let key = email.map(EmailAddress::mailbox_key);
     let of_mailbox =
         key.and_then(|key| q.snapshot.mailboxes.get(&key)).map_or(Vec::new(), |usage| usage.contacts.clone());
 
@@ -451,10 +461,15 @@ fn no_template(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<String> {
     ))
 }
 
-fn no_address(q: &Question<'_>) -> String {
+fn no_address(q: &Question<'_>, assessed: &[Assessed<'_>]) -> String {
     let account = &q.snapshot.account.id;
     let contacts = &q.snapshot.contacts;
-    if contacts.is_empty() {
+    let channel = notice::stage(q, assessed, &BTreeSet::new()).channel();
+    if channel == Channel::Letter {
+        format!("The ledger gets the postal address of account {account} (`ledger.account.postal_address`).")
+    } else if channel == Channel::Call {
+        format!("The ledger gets a telephone number for a contact of account {account} (`ledger.contact.phone`).")
+    } else if contacts.is_empty() {
         format!("The ledger gets a contact with an e-mail address for account {account} (`ledger.contact`).")
     } else if contacts.iter().all(|contact| contact.no_email) {
         format!("The ledger gets a contact of account {account} that wants e-mail (`ledger.contact.no_email`).")

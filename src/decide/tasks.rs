@@ -8,6 +8,7 @@ use crate::model::{
     CalendarMissing, EmailAddress, ItemCode, PromiseState, ReasonCode, TaskKind, TaskRequest, Tone, Verdict,
 };
 
+use super::explain::Trail;
 use super::gates::{self, Question};
 use super::items::{self, Assessed};
 use super::{recipient, register};
@@ -17,7 +18,7 @@ pub(super) fn tasks(
     q: &Question<'_>,
     assessed: &[Assessed<'_>],
     verdict: &Verdict,
-    calendar_missing: Option<&CalendarMissing>,
+    trail: &Trail<'_>,
 ) -> Vec<TaskRequest> {
     let mut tasks = Vec::new();
     match verdict {
@@ -31,8 +32,13 @@ pub(super) fn tasks(
             tasks.sort();
         }
         Verdict::No { code: ReasonCode::CalendarMissing, .. } => {
-            tasks.extend(calendar_missing.map(add_calendar));
+            tasks.extend(trail.calendar_missing().map(add_calendar));
         }
+        Verdict::No { code: code @ ReasonCode::NoAddress, .. } => tasks.extend(code.task().map(|kind| TaskRequest {
+            kind,
+            subject: String::new(),
+            text: trail.said(code.as_str()).unwrap_or(code.meaning()).to_owned(),
+        })),
         // These two have a currency or a mailbox for a subject and follow below.
         Verdict::No { code: ReasonCode::NoPaymentAccount | ReasonCode::SharedMailbox, .. } | Verdict::Contact(_) => {}
         Verdict::No { code, .. } => tasks.extend(code.task().map(|kind| TaskRequest {
@@ -62,6 +68,8 @@ pub(super) fn tasks(
     }
     for one in assessed {
         let fix = match one.code {
+            // What stops an instalment is told of the item behind it.
+            _ if one.item.part_of_plan.is_some() => None,
             ItemCode::BadData => one.item.bad_data.clone(),
             ItemCode::DataDueDateMissing => Some("the item has no due date".to_owned()),
             ItemCode::Withdrawn => Some("the item vanished while open and came back changed or late".to_owned()),
@@ -132,6 +140,13 @@ fn recorded(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<TaskRequest> {
             kind,
             subject: format!("cause {}", cause.number),
             text: format!("{} {}", kind.meaning(), cause.tell()),
+        }));
+    }
+    for (plan, _) in q.plans.iter().filter(|(_, standing)| register::is_alive(standing)) {
+        tasks.extend(register::vanished(plan).map(|item| TaskRequest {
+            kind: TaskKind::FixData,
+            subject: format!("plan {}", plan.number),
+            text: format!("item {item} {}; agree on plan {} anew, or end it", items::VANISHED, plan.number),
         }));
     }
     for (promise, standing) in q.promises {

@@ -9,7 +9,10 @@ mod shape;
 pub use check::{CheckOptions, ContractFinding, ContractReport, Depth, Severity, check};
 pub(super) use item::problem;
 pub use item::{RawItem, row_problem};
-pub(in crate::ledger) use item::{amount_sql, date_sql, plain_debit_sql};
+pub(in crate::ledger) use item::{
+    amount_sql, date_sql, hold_reason_sql, plain_debit_sql, requisites, unreadable_date, unreadable_date_sql,
+    unreadable_freshness_sql, unreadable_hold_sql,
+};
 
 /// The types that a column may have: the contract names one, and its relatives are cast to it without loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,9 @@ use sqlx::{PgConnection, Row as _};
 use crate::model::{Account, Contact, CreditorId, Item};
 
 use super::contract::{RawItem, amount_sql, date_sql, row_problem};
-use super::snapshots::{Cursor, accounts_sql, contacts_sql, item, item_columns, read_account, read_contacts};
+use super::snapshots::{
+    Cursor, ReadAccount, accounts_sql, contacts_sql, item, item_columns, read_account, read_contacts,
+};
 
 /// One account over a span of days.
 #[derive(Debug, Clone)]
@@ -94,6 +96,7 @@ impl ItemHistory {
                 open_amount: Some(open),
                 issue_date: Some(item.issue_date),
                 due_date: item.due_date.or(Some(item.issue_date)),
+                unreadable_date: None,
             });
         }
         Some(item)
@@ -184,10 +187,13 @@ impl HistoryReader {
                 Some(cursor) => cursor.take(connection, key).await?,
                 None => Vec::new(),
             };
-            let Some(account) = read_account(&row)? else { continue };
+            let Some(ReadAccount { account, problem }) = read_account(&row)? else { continue };
             let mut histories = Vec::with_capacity(items.len());
             for row in &items {
                 histories.extend(self.history(row)?);
+            }
+            for one in &mut histories {
+                problem.quarantine(&mut one.item);
             }
             attach(&mut histories, &bookings)?;
             return Ok(Some(AccountHistory { account, contacts: read_contacts(&contacts)?, items: histories }));

@@ -13,10 +13,12 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row as _, Transaction}
 use crate::model::{
     Account, AccountId, Contact, ContactId, ContactRole, Country, CreditorId, Currency, Dispute, EmailAddress,
     EmailKind, Freshness, Instalment, Item, ItemId, ItemKind, LadderName, NotDue, PLAN_ITEM_PREFIX, PartyKind,
-    Requisites,
 };
 
-use super::contract::{RawItem, amount_sql, date_sql, plain_debit_sql, row_problem};
+use super::contract::{
+    RawItem, amount_sql, date_sql, hold_reason_sql, plain_debit_sql, requisites, row_problem, unreadable_date,
+    unreadable_date_sql, unreadable_freshness_sql, unreadable_hold_sql,
+};
 
 /// Which ledger is looked at.
 #[derive(Debug, Clone)]
@@ -162,8 +164,9 @@ mod account_at {
     pub(super) const REQUISITES: usize = 14;
     pub(super) const HOLD_UNTIL: usize = 15;
     pub(super) const HOLD_REASON: usize = 16;
-    pub(super) const NOT_DUE_ITEMS: usize = 17;
-    pub(super) const NOT_DUE_FIRST: usize = 18;
+    pub(super) const UNREADABLE_HOLD: usize = 17;
+    pub(super) const NOT_DUE_ITEMS: usize = 18;
+    pub(super) const NOT_DUE_FIRST: usize = 19;
 }
 
 /// Where the columns of [`contacts_sql`] stand.
@@ -206,6 +209,7 @@ mod item_at {
     pub(super) const PAY_URL: usize = 22;
     pub(super) const DIRECT_DEBIT_ON: usize = 23;
     pub(super) const REQUISITES: usize = 24;
+    pub(super) const UNREADABLE_DATE: usize = 25;
 }
 
 /// What `$2` and `$3` mean: a day and an account.
@@ -218,11 +222,14 @@ pub(super) fn accounts_sql(condition: &str, counted: Option<&str>) -> String {
         r#"SELECT a.account_id::text, a.creditor::text, a.name::text, a.party_kind::text, a.country::text,
             a.language::text, a.time_zone::text, a.tax_id::text, a.postal_address::text, a.party_id::text,
             a.parent_id::text, a.owner::text, a.segment::text, a.ladder::text, a.requisites::jsonb,
-            a.hold_until::date, a.hold_reason::text, coalesce(n.items, 0), n.first_due
+            {hold_until}, {hold_reason}, {unreadable_hold}, coalesce(n.items, 0), n.first_due
         FROM ledger.account a
         LEFT JOIN {not_due} n (account_id, items, first_due) ON n.account_id = a.account_id::text
         WHERE a.creditor::text = $1 AND {condition}
-        ORDER BY a.account_id::text COLLATE "C""#
+        ORDER BY a.account_id::text COLLATE "C""#,
+        hold_until = date_sql("a.hold_until"),
+        hold_reason = hold_reason_sql("a"),
+        unreadable_hold = unreadable_hold_sql("a"),
     )
 }
 
@@ -306,14 +313,20 @@ pub(super) fn item_columns(open: &str) -> String {
     format!(
         "i.item_id::text, i.account_id::text, i.kind::text, i.document_no::text, i.instalment_no::int,
             i.instalment_count::int, {issue_date} AS issue_date, {due_date} AS due_date, i.currency::text,
-            {amount} AS amount, {open_amount} AS open_amount, i.written_off_on::date, i.disputed_since::date,
-            i.dispute_reason::text, i.hold_until::date, i.hold_reason::text, i.payment_reference::text,
+            {amount} AS amount, {open_amount} AS open_amount, {written_off_on}, {disputed_since},
+            i.dispute_reason::text, {hold_until}, {hold_reason}, i.payment_reference::text,
             i.customer_reference::text, i.contract_no::text, i.refers_to::text, i.payee::text, i.document_url::text,
-            i.pay_url::text, i.direct_debit_on::date, i.requisites::jsonb",
+            i.pay_url::text, {direct_debit_on}, i.requisites::jsonb, {unreadable_date}",
         issue_date = date_sql("i.issue_date"),
         due_date = date_sql("i.due_date"),
         amount = amount_sql("i.amount"),
         open_amount = amount_sql(open),
+        written_off_on = date_sql("i.written_off_on"),
+        disputed_since = date_sql("i.disputed_since"),
+        hold_until = date_sql("i.hold_until"),
+        hold_reason = hold_reason_sql("i"),
+        direct_debit_on = date_sql("i.direct_debit_on"),
+        unreadable_date = unreadable_date_sql(),
     )
 }
 
@@ -358,12 +371,16 @@ impl Reader {
             let key: &str = row.try_get(0)?;
             let contacts = self.contacts.take(connection, key).await?;
             let items = self.items.take(connection, key).await?;
-            let Some(account) = read_account(&row)? else { continue };
+            let Some(ReadAccount { account, problem }) = read_account(&row)? else { continue };
             let items: Result<Vec<Option<Item>>, sqlx::Error> = items.iter().map(|row| item(row, self.today)).collect();
+            let mut items: Vec<Item> = items?.into_iter().flatten().collect();
+            for item in &mut items {
+                problem.quarantine(item);
+            }
             page.push(LedgerAccount {
                 account,
                 contacts: read_contacts(&contacts)?,
-                items: items?.into_iter().flatten().collect(),
+                items,
                 not_due: NotDue {
                     items: row.try_get::<i64, _>(account_at::NOT_DUE_ITEMS)?.unsigned_abs(),
                     first_due: row.try_get(account_at::NOT_DUE_FIRST)?,
@@ -384,13 +401,44 @@ async fn is_alone(connection: &mut PgConnection, creditor: &CreditorId) -> Resul
 
 // The statements cast every column to the type that is read here, so it is not compared again for every value.
 
+/// An account with what its row says in a way that we cannot read.
+pub(super) struct ReadAccount {
+    pub(super) account: Account,
+    pub(super) problem: AccountProblem,
+}
+
+/// What is wrong with the row of an account: its items cannot be demanded.
+#[derive(Default)]
+pub(super) struct AccountProblem {
+    /// Nobody knows whether a hold stops the account.
+    hold: Option<String>,
+    /// Nobody knows where the money should go, except for items that say it themselves.
+    requisites: Option<String>,
+}
+
+impl AccountProblem {
+    pub(super) fn quarantine(&self, item: &mut Item) {
+        let unpayable = || self.requisites.clone().filter(|_| item.requisites.is_none());
+        if item.bad_data.is_none() {
+            item.bad_data = self.hold.clone().or_else(unpayable);
+        }
+    }
+}
+
 /// `None` when a required column is empty: the contract check has named the row.
-pub(super) fn read_account(row: &PgRow) -> Result<Option<Account>, sqlx::Error> {
+pub(super) fn read_account(row: &PgRow) -> Result<Option<ReadAccount>, sqlx::Error> {
     let text = |column: usize| row.try_get_unchecked::<Option<String>, _>(column);
     let id = text(account_at::ACCOUNT_ID)?.and_then(|id| AccountId::parse(&id).ok());
     let creditor = text(account_at::CREDITOR)?.and_then(|id| CreditorId::parse(&id).ok());
     let (Some(id), Some(creditor), Some(name)) = (id, creditor, text(account_at::NAME)?) else { return Ok(None) };
-    Ok(Some(Account {
+    let requisites = requisites(row, account_at::REQUISITES)?;
+    let unreadable_hold: bool = row.try_get_unchecked(account_at::UNREADABLE_HOLD)?;
+    let of_account = |what: &str| format!("its account's {what}");
+    let problem = AccountProblem {
+        hold: unreadable_hold.then(|| of_account(&unreadable_date("hold_until"))),
+        requisites: requisites.as_ref().err().map(|problem| of_account(problem)),
+    };
+    let account = Account {
         id,
         creditor,
         name,
@@ -407,10 +455,11 @@ pub(super) fn read_account(row: &PgRow) -> Result<Option<Account>, sqlx::Error> 
         owner: text(account_at::OWNER)?,
         segment: text(account_at::SEGMENT)?,
         ladder: text(account_at::LADDER)?.and_then(|name| LadderName::parse(&name).ok()),
-        requisites: requisites(row, account_at::REQUISITES)?.ok().flatten(),
+        requisites: requisites.ok().flatten(),
         hold_until: row.try_get_unchecked(account_at::HOLD_UNTIL)?,
         hold_reason: text(account_at::HOLD_REASON)?,
-    }))
+    };
+    Ok(Some(ReadAccount { account, problem }))
 }
 
 pub(super) fn read_contacts(rows: &[PgRow]) -> Result<Vec<Contact>, sqlx::Error> {
@@ -459,6 +508,7 @@ pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::
     let requisites = requisites(row, item_at::REQUISITES)?;
     let document_no = text(item_at::DOCUMENT_NO)?;
     let due_date = date(item_at::DUE_DATE)?;
+    let unreadable_date: Option<String> = text(item_at::UNREADABLE_DATE)?;
     let raw = RawItem {
         kind: kind.as_deref(),
         document_no: document_no.as_deref(),
@@ -468,6 +518,7 @@ pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::
         issue_date,
         // A missing due date has a code of its own.
         due_date: due_date.or(issue_date),
+        unreadable_date: unreadable_date.as_deref(),
     };
     let reserved = || {
         id.as_str().starts_with(PLAN_ITEM_PREFIX).then(|| {
@@ -521,18 +572,6 @@ pub(super) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::
     }))
 }
 
-/// Requisites of a row; the inner error says what is wrong with them. Money must never go to an account that was not
-/// understood.
-fn requisites(row: &PgRow, column: usize) -> Result<Result<Option<Requisites>, String>, sqlx::Error> {
-    let json: Option<serde_json::Value> = row.try_get_unchecked(column)?;
-    Ok(match json.filter(|json| !json.is_null()) {
-        None => Ok(None),
-        Some(json) => {
-            serde_json::from_value::<Requisites>(json).map(Some).map_err(|error| format!("requisites: {error}"))
-        }
-    })
-}
-
 /// Begins a transaction that only looks, at one moment of the database. It locks nothing that anybody waits for, so it
 /// may stand idle for as long as its reader takes.
 pub const LOOK: &str =
@@ -553,15 +592,18 @@ pub async fn same_view(
     Ok(second)
 }
 
-/// How current the creditor's ledger is: the stalest of its sources. `None` when no source speaks for it.
+/// How current the creditor's ledger is: the stalest of its sources. `None` when no source speaks for it, or one says a
+/// time that never was or never comes: nobody knows what such a source has imported.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn freshness(connection: &mut PgConnection, creditor: &CreditorId) -> Result<Option<Freshness>, sqlx::Error> {
-    let (invoices, payments): (Option<DateTime<Utc>>, Option<DateTime<Utc>>) = sqlx::query_as(
-        "SELECT min(invoices_as_of::timestamptz), min(payments_as_of::timestamptz) FROM ledger.freshness
-         WHERE creditor IS NULL OR creditor::text = $1",
-    )
+    let (invoices, payments): (Option<DateTime<Utc>>, Option<DateTime<Utc>>) = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT CASE WHEN NOT unreadable THEN invoices END, CASE WHEN NOT unreadable THEN payments END
+         FROM (SELECT min(invoices_as_of::timestamptz), min(payments_as_of::timestamptz), bool_or({})
+               FROM ledger.freshness WHERE creditor IS NULL OR creditor::text = $1) said (invoices, payments, unreadable)",
+        unreadable_freshness_sql()
+    )))
     .bind(creditor.as_str())
     .fetch_one(connection)
     .await?;

@@ -39,7 +39,7 @@ codes! {
         SharedMailbox = "shared_mailbox", "The mailbox already gets a notice today, or too many accounts share it.";
         OutsideSendDays = "outside_send_days", "Nothing is sent on this day.";
         CalendarMissing = "calendar_missing", "No calendar covers this year for a country that matters.";
-        NoAddress = "no_address", "No contact has a usable e-mail address.";
+        NoAddress = "no_address", "The stage has no usable address or number to reach the debtor at.";
         NoPaymentAccount = "no_payment_account", "We have no bank account in the currency of what is due.";
         NoTemplate = "no_template", "The stage has no letter in the account's language, or it could not be made.";
         NotRecorded = "not_recorded", "What was concluded could not be written down, so nothing is done; the run's warnings say why.";
@@ -202,7 +202,10 @@ impl ReasonCode {
             Self::SharedMailbox => "The next day comes, or the accounts get mailboxes of their own in the ledger.",
             Self::OutsideSendDays => "The next sending day comes.",
             Self::CalendarMissing => "The calendar of that year is added.",
-            Self::NoAddress => "The ledger gets a contact with one usable e-mail address that wants e-mail.",
+            Self::NoAddress => {
+                "The ledger gets what the stage needs: a contact with one usable e-mail address that wants e-mail, a \
+                 telephone number, or a postal address."
+            }
             Self::NoPaymentAccount => "creditors.toml gets a bank account in that currency.",
             Self::NoTemplate => "The letter is written or mended, then `dunningd check`.",
             Self::NotRecorded => "What the run's warning names is mended; the next run decides anew.",
@@ -219,6 +222,7 @@ impl ReasonCode {
             Self::NoAddress => Some(TaskKind::FindAddress),
             Self::NoPaymentAccount => Some(TaskKind::AddBankAccount),
             Self::NoTemplate => Some(TaskKind::WriteTemplate),
+            Self::NotRecorded => Some(TaskKind::NotRecorded),
             _ => None,
         }
     }
@@ -250,7 +254,7 @@ impl DecisionKind {
 codes! {
     /// Something for a person.
     TaskKind {
-        FindAddress = "find_address", "No contact has a usable address.";
+        FindAddress = "find_address", "Find out where the debtor can be reached.";
         AddBankAccount = "add_bank_account", "The creditor has no bank account in a currency.";
         WriteTemplate = "write_template", "A letter is missing or cannot be made.";
         AddCalendar = "add_calendar", "A calendar of a year is missing.";
@@ -258,6 +262,7 @@ codes! {
         SharedMailbox = "shared_mailbox", "Too many accounts use one mailbox.";
         FixData = "fix_data", "A row of the ledger or a key of the policy has to be mended.";
         AfterLastStage = "after_last_stage", "Every stage is complete; somebody decides what follows.";
+        NotRecorded = "not_recorded", "What was decided about the account could not be written down; find out why.";
         FormalTooSoon = "formal_too_soon", "More items reached the formal stage soon after a formal notice.";
         MakeCall = "make_call", "Call the debtor; `dunningd task show` has the script.";
         PostLetter = "post_letter", "Print and post the letter.";

@@ -115,6 +115,12 @@ impl Amounts {
         self.0.get(&currency).copied().unwrap_or_default()
     }
 
+    /// The sum in that currency; none when nothing was ever added in it.
+    #[must_use]
+    pub fn row(&self, currency: Currency) -> Option<Decimal> {
+        self.0.get(&currency).copied()
+    }
+
     /// The sums, in the order of their currency codes.
     pub fn iter(&self) -> impl Iterator<Item = Money> + '_ {
         self.0.iter().map(|(currency, amount)| Money::new(*amount, *currency))

@@ -128,7 +128,8 @@ impl OnUnknown {
 /// When a stage applies at all. Unmet, the stage acts as if it were disabled.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageCondition {
-    /// Least net overdue remainder per currency; a currency without a row has no threshold of its own.
+    /// Least net overdue remainder per currency; a currency without a row takes that of the base currency times its
+    /// rate ([`Minimums::of_stage`]). Empty: any remainder does.
     pub min: Amounts,
     /// Empty: every kind.
     pub party_kinds: BTreeSet<PartyKind>,
@@ -235,6 +236,9 @@ pub struct Minimums {
     pub by_currency: BTreeMap<Currency, Decimal>,
     /// Used for a currency without a row: this amount times that currency's rate.
     pub base: Option<Decimal>,
+    /// The currency that rates convert from.
+    #[serde(default)]
+    pub base_currency: Option<Currency>,
     /// Units of the currency for one unit of the base currency.
     pub rates: BTreeMap<Currency, Decimal>,
 }
@@ -248,8 +252,18 @@ impl Minimums {
     /// The threshold in that currency; none when there is neither a row nor a rate.
     #[must_use]
     pub fn of(&self, currency: Currency) -> Option<Decimal> {
-        let row = self.by_currency.get(&currency).copied();
-        row.or_else(|| Some(self.base? * *self.rates.get(&currency)?))
+        self.or_converted(currency, self.by_currency.get(&currency).copied(), self.base)
+    }
+
+    /// The same for the thresholds of a stage: its row, else its row in the base currency times that currency's rate.
+    #[must_use]
+    pub fn of_stage(&self, min: &Amounts, currency: Currency) -> Option<Decimal> {
+        let base = self.base_currency.and_then(|base| min.row(base));
+        self.or_converted(currency, min.row(currency), base)
+    }
+
+    fn or_converted(&self, currency: Currency, row: Option<Decimal>, base: Option<Decimal>) -> Option<Decimal> {
+        row.or_else(|| Some(base? * *self.rates.get(&currency)?))
     }
 }
 

@@ -79,7 +79,7 @@ pub async fn clear_causes(
     let creditor = known(connection, account, item).await?;
     let cleared = sqlx::query_scalar!(
         "UPDATE dunning.cause SET cleared_by = $4, cleared_at = clock_timestamp(), cleared_reason = $5
-         WHERE account_id = $1 AND item_id IS NOT DISTINCT FROM $2 AND cause = coalesce($3, cause)
+         WHERE item_id IS NOT DISTINCT FROM $2 AND (item_id IS NOT NULL OR account_id = $1) AND cause = coalesce($3, cause)
            AND cleared_at IS NULL RETURNING cause_id",
         account.as_str(),
         item.map(ItemId::as_str),
@@ -143,9 +143,8 @@ pub async fn undo_write_off(
 ) -> Result<(), RegisterError> {
     let creditor = known(connection, account, Some(item)).await?;
     let id = sqlx::query_scalar!(
-        "UPDATE dunning.write_off SET undone_by = $3, undone_at = clock_timestamp(), undone_reason = $4
-         WHERE account_id = $1 AND item_id = $2 AND undone_at IS NULL RETURNING write_off_id",
-        account.as_str(),
+        "UPDATE dunning.write_off SET undone_by = $2, undone_at = clock_timestamp(), undone_reason = $3
+         WHERE item_id = $1 AND undone_at IS NULL RETURNING write_off_id",
         item.as_str(),
         actor.person,
         reason

@@ -109,13 +109,8 @@ pub async fn write_page(
         if let Some((kind, facts)) = cases.remove(account) {
             add(kind, None, facts);
         }
-        for task in &one.decision.tasks {
-            // Whoever asked first opened it.
-            let Some(id) = tasks.remove(&task_key(one.decision, task)) else { continue };
-            // The subject of a shared mailbox is an address: it stays out of the log.
-            let subject = if task.kind == TaskKind::SharedMailbox { "" } else { task.subject.as_str() };
-            let facts = json!({ "task": id.to_string(), "task_kind": task.kind.as_str(), "subject": subject });
-            add(task.kind.event(), None, facts);
+        for (kind, facts) in tasks_opened(one.decision, &mut tasks) {
+            add(kind, None, facts);
         }
         if let Some((id, facts)) = one.planned.and_then(|planned| notices.remove_entry(&planned.notice)) {
             add(EventKind::NoticePlanned, Some(id), facts);
@@ -128,6 +123,40 @@ pub async fn write_page(
         append(connection, &events).await?;
     }
     Ok(())
+}
+
+/// Opens the tasks of a conclusion that could not be written.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn write_tasks(
+    connection: &mut PgConnection,
+    run: &RunStart,
+    actor: &Actor,
+    one: &PageWrite<'_>,
+) -> Result<(), RecordError> {
+    let mut tasks = open_tasks(connection, run, std::slice::from_ref(one)).await?;
+    let event = |(kind, facts)| Event {
+        creditor: Some(run.creditor.to_string()),
+        account: Some(one.decision.account.to_string()),
+        run: Some(run.run.to_string()),
+        ..Event::new(kind, actor.clone(), facts)
+    };
+    let events: Vec<Event> = tasks_opened(one.decision, &mut tasks).into_iter().map(event).collect();
+    if events.is_empty() { Ok(()) } else { append(connection, &events).await.map(|_| ()) }
+}
+
+/// What the log says about the tasks of a decision that are new, which it takes out of `tasks`: whoever asked first
+/// opened one.
+fn tasks_opened(decision: &Decision, tasks: &mut BTreeMap<TaskKey, i64>) -> Vec<(EventKind, serde_json::Value)> {
+    let opened = decision.tasks.iter().filter_map(|task| {
+        let id = tasks.remove(&task_key(decision, task))?;
+        // The subject of a shared mailbox is an address: it stays out of the log.
+        let subject = if task.kind == TaskKind::SharedMailbox { "" } else { task.subject.as_str() };
+        let facts = json!({ "task": id.to_string(), "task_kind": task.kind.as_str(), "subject": subject });
+        Some((task.kind.event(), facts))
+    });
+    opened.collect()
 }
 
 async fn write_decisions(

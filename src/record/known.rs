@@ -22,6 +22,8 @@ pub struct Comparison {
     pub reopened: i64,
     /// Withdrawn items that came back unchanged in time: (account, item).
     pub restored: Vec<(String, String)>,
+    /// Whether some item stands with another account than when it was last seen.
+    pub moved: bool,
     /// Whether some item is new, or looks different from when it was last seen.
     pub changed: bool,
 }
@@ -56,7 +58,8 @@ pub async fn compare(
                    AND (k.state, k.fingerprint, k.creditor, k.account_id) IS DISTINCT FROM
                        (CASE WHEN l.open_amount::numeric = 0 THEN 'settled' ELSE 'open' END,
                         concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric), l.currency,
-                                  l.due_date), a.creditor::text, l.account_id::text)) AS "changed!"
+                                  l.due_date), a.creditor::text, l.account_id::text)) AS "changed!",
+               count(*) FILTER (WHERE k.account_id <> l.account_id::text) AS "moved!"
            FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
            LEFT JOIN dunning.known_item k ON k.item_id = l.item_id::text
            WHERE a.creditor::text = $1"#,
@@ -76,6 +79,7 @@ pub async fn compare(
         open_before: before.open,
         reopened: seen.reopened,
         changed: seen.changed > 0,
+        moved: seen.moved > 0,
         ..Comparison::default()
     };
     if seen.open != before.open {
@@ -99,6 +103,8 @@ pub async fn compare(
         let restored = sqlx::query!(
             "SELECT k.account_id, k.item_id FROM dunning.known_item k JOIN ledger.item l ON l.item_id::text = k.item_id
              WHERE k.creditor = $1 AND k.state = 'withdrawn' AND k.withdrawn_on >= $2::date - $3::int
+               -- With another account it is not what it was.
+               AND k.account_id = l.account_id::text AND (k.moved_on IS NULL OR k.moved_on < k.withdrawn_on)
                AND k.fingerprint = concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric),
                                              l.currency, l.due_date)
              ORDER BY k.item_id",
@@ -113,7 +119,8 @@ pub async fn compare(
     Ok(comparison)
 }
 
-/// Remembers today's ledger: marks the vanished withdrawn, the restored open, and keeps the rest up to date.
+/// Remembers today's ledger: marks the vanished withdrawn, the restored open, notes where the moved come from, and keeps
+/// the rest up to date.
 ///
 /// # Errors
 /// When the database refuses.
@@ -137,6 +144,19 @@ pub async fn apply(
         sqlx::query!(
             "UPDATE dunning.known_item SET state = 'open', withdrawn_on = NULL WHERE item_id = ANY ($1)",
             &ids(&comparison.restored)
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    if comparison.moved {
+        sqlx::query!(
+            "UPDATE dunning.known_item k
+             SET account_id = l.account_id::text, creditor = a.creditor::text, moved_on = $2,
+                 earlier_accounts = array_append(array_remove(k.earlier_accounts, l.account_id::text), k.account_id)
+             FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
+             WHERE l.item_id::text = k.item_id AND a.creditor::text = $1 AND k.account_id <> l.account_id::text",
+            run.creditor.as_str(),
+            run.business_date
         )
         .execute(&mut *connection)
         .await?;

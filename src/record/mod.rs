@@ -52,7 +52,7 @@ pub use checkpoints::{
     lock_checkpoints, make_checkpoint,
 };
 pub use contacts::{contact_data_kept, enter_contact, remove_contact};
-pub use decisions::{PageWrite, Planned, PlannedCopy, write_page};
+pub use decisions::{PageWrite, Planned, PlannedCopy, write_page, write_tasks};
 pub use digest::{
     DigestFacts, OperatorMail, OperatorMailKey, WaitingSince, digest_facts, first_scheduled_run,
     is_operator_mail_written, operator_mails_due, runs_in_trouble, runs_to_tell, settle_operator_mail,

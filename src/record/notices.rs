@@ -208,7 +208,7 @@ struct Items {
     amounts: Vec<Decimal>,
     bank_accounts: Vec<Option<String>>,
     /// The item itself names its bank account.
-    of_items: Vec<bool>,
+    by_item: Vec<bool>,
 }
 
 impl Items {
@@ -221,7 +221,7 @@ impl Items {
         for (item, stage, currency, to_pay) in demanded {
             self.notices.push(planned.notice);
             self.bank_accounts.push(payees.get(item.as_str()).map(|number| (*number).to_owned()));
-            self.of_items.push(own.contains(item.as_str()));
+            self.by_item.push(own.contains(item.as_str()));
             self.ids.push(item);
             self.stages.push(stage);
             self.currencies.push(currency);
@@ -239,7 +239,7 @@ impl Items {
             &self.currencies,
             &self.amounts,
             &self.bank_accounts as _,
-            &self.of_items
+            &self.by_item
         )
         .execute(connection)
         .await?;

@@ -33,6 +33,48 @@ pub struct Past {
     pub contacts: Vec<ContactEntry>,
     /// Items that vanished while open and are not taken up again by themselves.
     pub withdrawn: BTreeSet<ItemId>,
+    /// Items that stand with another account now.
+    pub moved_away: BTreeSet<ItemId>,
+}
+
+impl Past {
+    /// Takes over what is known about those items from the account that they stood with before. A promise counts as far
+    /// as it was about them; a plan was agreed with somebody else, so nobody but a person can say what is left of it.
+    fn take_over(&mut self, from: &Self, items: &BTreeSet<ItemId>) {
+        let of = |item: &ItemId| items.contains(item);
+        self.withdrawn.extend(from.withdrawn.iter().filter(|item| of(item)).cloned());
+        for notice in &from.history.notices {
+            let own: Vec<_> = notice.items.iter().filter(|(item, _)| of(item)).cloned().collect();
+            if !own.is_empty() {
+                // When its time is over it lapses with the account that it was made for.
+                self.history.notices.push(PastNotice { items: own, lapses_on: None, ..notice.clone() });
+            }
+        }
+        self.history.waivers.extend(from.history.waivers.iter().filter(|one| of(&one.item)).cloned());
+        let on_item = |hold: &&Hold| matches!(&hold.target, HoldTarget::Item(item) if of(item));
+        self.holds.extend(from.holds.iter().filter(on_item).cloned());
+        self.causes.extend(from.causes.iter().filter(|one| one.item.as_ref().is_some_and(of)).cloned());
+        self.write_offs.extend(from.write_offs.iter().filter(|one| of(&one.item)).cloned());
+        for promise in &from.promises {
+            let own: Vec<PromisedItem> = promise.items.iter().filter(|one| of(&one.item)).cloned().collect();
+            if !own.is_empty() {
+                let open_then = own.iter().map(|one| one.open_then).sum();
+                let amount = Money::new(promise.amount.amount.min(open_then), promise.amount.currency);
+                self.promises.push(Promise { items: own, amount, ..promise.clone() });
+            }
+        }
+        for plan in from.plans.iter().filter(|plan| plan.items.iter().any(|one| of(&one.item))) {
+            let items = plan.items.iter().map(|one| PromisedItem { vanished: true, ..one.clone() }).collect();
+            self.plans.push(Plan { items, ..plan.clone() });
+        }
+    }
+}
+
+/// An item that stands with another account than before.
+struct Move {
+    item: ItemId,
+    to: AccountId,
+    from: AccountId,
 }
 
 /// Reads the pasts of accounts, page by page, within one transaction: it asks once for what is the same on every page.
@@ -40,6 +82,8 @@ pub struct PastReader {
     recorded: Recorded,
     /// By the hash of their text.
     ladders: BTreeMap<String, Arc<Ladder>>,
+    /// Moves that no run has written down yet.
+    unwritten: Vec<Move>,
 }
 
 /// The tables that hold anything at all.
@@ -55,6 +99,7 @@ struct Recorded {
     contacts: bool,
     calls: bool,
     withdrawn: bool,
+    moved: bool,
 }
 
 impl PastReader {
@@ -72,11 +117,37 @@ impl PastReader {
                    EXISTS (SELECT FROM dunning.write_off WHERE undone_at IS NULL) AS "write_offs!",
                    EXISTS (SELECT FROM dunning.contact_entry WHERE ended_at IS NULL) AS "contacts!",
                    EXISTS (SELECT FROM dunning.call) AS "calls!",
-                   EXISTS (SELECT FROM dunning.known_item WHERE state = 'withdrawn') AS "withdrawn!""#
+                   EXISTS (SELECT FROM dunning.known_item WHERE state = 'withdrawn') AS "withdrawn!",
+                   EXISTS (SELECT FROM dunning.known_item WHERE earlier_accounts IS NOT NULL) AS "moved!""#
         )
         .fetch_one(connection)
         .await?;
-        Ok(Self { recorded, ladders: BTreeMap::new() })
+        Ok(Self { recorded, ladders: BTreeMap::new(), unwritten: Vec::new() })
+    }
+
+    /// Looks for items that moved since a run last wrote down with which account they stand.
+    ///
+    /// # Errors
+    /// When the database refuses or holds something that does not parse.
+    pub async fn look_for_moves(
+        &mut self,
+        connection: &mut PgConnection,
+        creditor: &CreditorId,
+    ) -> Result<(), RecordError> {
+        let rows = sqlx::query!(
+            r#"SELECT l.item_id::text AS "item!", l.account_id::text AS "to!", earlier.account AS "from!"
+               FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
+               JOIN dunning.known_item k ON k.item_id = l.item_id::text
+               CROSS JOIN LATERAL unnest(array_append(k.earlier_accounts, k.account_id)) AS earlier (account)
+               WHERE a.creditor::text = $1 AND k.account_id <> l.account_id::text"#,
+            creditor.as_str()
+        )
+        .fetch_all(connection)
+        .await?;
+        for row in rows {
+            self.unwritten.push(moved(&row.item, &row.to, &row.from)?);
+        }
+        Ok(())
     }
 
     /// The past of those accounts, as far as it lies on or before `today`.
@@ -95,7 +166,54 @@ impl PastReader {
         self.cases(connection, &ids, today, &mut pasts).await?;
         notices(connection, &ids, today, &mut pasts).await?;
         register(connection, &self.recorded, &ids, today, &mut pasts).await?;
+        if self.recorded.moved || !self.unwritten.is_empty() {
+            self.moves(connection, &ids, today, &mut pasts).await?;
+        }
         Ok(pasts)
+    }
+
+    /// Items that came from other accounts bring along what is known about them.
+    async fn moves(
+        &self,
+        connection: &mut PgConnection,
+        ids: &[String],
+        today: NaiveDate,
+        pasts: &mut BTreeMap<AccountId, Past>,
+    ) -> Result<(), RecordError> {
+        let rows = sqlx::query!(
+            r#"SELECT k.item_id, k.account_id, earlier.account AS "from!"
+               FROM dunning.known_item k CROSS JOIN LATERAL unnest(k.earlier_accounts) AS earlier (account)
+               WHERE k.earlier_accounts IS NOT NULL AND (k.account_id = ANY ($1) OR k.earlier_accounts && $1)"#,
+            ids
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        let written: Result<Vec<Move>, RecordError> =
+            rows.iter().map(|row| moved(&row.item_id, &row.account_id, &row.from)).collect();
+        let mut came: BTreeMap<(&AccountId, &AccountId), BTreeSet<ItemId>> = BTreeMap::new();
+        let written = written?;
+        for one in written.iter().chain(&self.unwritten) {
+            if let Some(past) = pasts.get_mut(&one.from) {
+                past.moved_away.insert(one.item.clone());
+            }
+            if pasts.contains_key(&one.to) {
+                came.entry((&one.to, &one.from)).or_default().insert(one.item.clone());
+            }
+        }
+        if came.is_empty() {
+            return Ok(());
+        }
+        let mut before: BTreeMap<AccountId, Past> =
+            came.keys().map(|(_, from)| ((*from).clone(), Past::default())).collect();
+        let ids: Vec<String> = before.keys().map(AccountId::to_string).collect();
+        notices(connection, &ids, today, &mut before).await?;
+        register(connection, &self.recorded, &ids, today, &mut before).await?;
+        for ((to, from), items) in came {
+            if let Some((past, from)) = pasts.get_mut(to).zip(before.get(from)) {
+                past.take_over(from, &items);
+            }
+        }
+        Ok(())
     }
 
     async fn cases(
@@ -175,11 +293,13 @@ async fn notices(
            CROSS JOIN LATERAL (SELECT array_agg(item_id ORDER BY item_id) AS items,
                                       array_agg(stage ORDER BY item_id) AS stages
                                FROM dunning.notice_item WHERE notice_id = n.notice_id) i
-           WHERE n.account_id COLLATE "C" = ANY ($1) AND n.business_date <= $2 AND n.state <> 'cancelled'
+           WHERE n.account_id COLLATE "C" = ANY ($1) AND n.business_date <= $2
+             -- One that reached the relay's door was a contact, though nothing else follows from it.
+             AND (n.state <> 'cancelled' OR n.counted_on IS NOT NULL)
              AND i.items IS NOT NULL
              -- What went to a mailbox of our own was no contact, whatever came of it.
              AND NOT (n.redirected
-                      AND n.state IN ('accepted', 'refused', 'unknown', 'bounced', 'delivered', 'replied'))
+                      AND n.state IN ('accepted', 'refused', 'unknown', 'bounced', 'delivered', 'replied', 'cancelled'))
            ORDER BY n.notice_id"#,
         ids,
         today
@@ -206,7 +326,7 @@ async fn notices(
             lapses_on: row.lapses_on,
             post_by: row.post_by,
             respond_by: row.respond_by,
-            items: if row.copy { Vec::new() } else { items? },
+            items: if row.copy || state == NoticeState::Cancelled { Vec::new() } else { items? },
             vanished: false,
             mailbox: row.recipient_key,
             message_id: row.message_id,
@@ -599,7 +719,8 @@ fn currency(text: &str) -> Result<Currency, RecordError> {
     Currency::parse(text).map_err(|_| inconsistent("dunning.promise", "currency", text))
 }
 
-/// What is known about those mailboxes over all accounts and creditors.
+/// What is known about those mailboxes over all accounts and creditors. What is on its way to one counts as a contact of
+/// the day for which it was decided, or of today; `without` is a notice that is looked at as if it did not exist.
 ///
 /// # Errors
 /// When the database refuses.
@@ -608,23 +729,39 @@ pub async fn mailboxes(
     keys: &[String],
     creditor: &CreditorId,
     today: NaiveDate,
+    without: Option<NoticeId>,
 ) -> Result<BTreeMap<String, MailboxUse>, RecordError> {
     let mut uses: BTreeMap<String, MailboxUse> =
         keys.iter().map(|key| (key.clone(), MailboxUse { accounts: 1, ..MailboxUse::default() })).collect();
     let rows = sqlx::query!(
         r#"SELECT recipient_key,
-               coalesce(array_agg(counted_on) FILTER (WHERE counted_on BETWEEN $3::date - 400 AND $3 AND NOT redirected), '{}') AS "contacts!",
-               coalesce(bool_or(creditor = $2 AND business_date = $3), false) AS "today!"
-           FROM dunning.notice WHERE recipient_key = ANY ($1) AND state <> 'cancelled' AND business_date <= $3
+               coalesce(array_agg(contact) FILTER (WHERE contact BETWEEN $3::date - 400 AND $3), '{}') AS "contacts!",
+               coalesce(bool_or(today), false) AS "today!"
+           FROM (SELECT recipient_key,
+                     CASE WHEN redirected THEN NULL
+                          WHEN counted_on IS NOT NULL THEN counted_on
+                          WHEN state IN ('planned', 'awaiting_approval', 'queued', 'deferred', 'claimed', 'in_flight')
+                          THEN greatest(business_date, $3) END AS contact,
+                     creditor = $2 AND business_date = $3 AND state <> 'cancelled' AS today
+                 FROM dunning.notice
+                 WHERE recipient_key = ANY ($1) AND (state <> 'cancelled' OR counted_on IS NOT NULL)
+                   AND business_date <= $3 AND notice_id IS DISTINCT FROM $4
+                 UNION ALL
+                 -- The e-mail copies of letters that are still to be posted.
+                 SELECT c.recipient_key, CASE WHEN NOT n.redirected THEN greatest(n.business_date, $3) END, false
+                 FROM dunning.letter_copy c JOIN dunning.notice n USING (notice_id)
+                 WHERE c.recipient_key = ANY ($1) AND n.state IN ('planned', 'awaiting_approval', 'with_person')
+                   AND n.business_date <= $3 AND n.notice_id IS DISTINCT FROM $4) used
            GROUP BY recipient_key"#,
         keys,
         creditor.as_str(),
-        today
+        today,
+        without.map(|notice| notice.0)
     )
     .fetch_all(connection)
     .await?;
     for row in rows {
-        if let Some(usage) = uses.get_mut(&row.recipient_key) {
+        if let Some(usage) = row.recipient_key.and_then(|key| uses.get_mut(&key)) {
             usage.contacts = row.contacts;
             usage.notice_today = row.today;
         }
@@ -634,6 +771,10 @@ pub async fn mailboxes(
 
 fn of<'a>(pasts: &'a mut BTreeMap<AccountId, Past>, account: &str) -> Option<&'a mut Past> {
     pasts.get_mut(&AccountId::parse(account).ok()?)
+}
+
+fn moved(item: &str, to: &str, from: &str) -> Result<Move, RecordError> {
+    Ok(Move { item: item_id(item)?, to: account_id(to)?, from: account_id(from)? })
 }
 
 fn item_id(text: &str) -> Result<ItemId, RecordError> {

@@ -141,7 +141,8 @@ pub async fn release_holds(
     Ok(holds.len() as u64)
 }
 
-/// Ends the holds on exactly that target, or its disputes; returns their numbers.
+/// Ends the holds on exactly that target, or its disputes; returns their numbers. Those on an item are its own, also when
+/// they were placed while it stood with another account.
 async fn end_holds(
     connection: &mut PgConnection,
     account: &AccountId,
@@ -152,7 +153,7 @@ async fn end_holds(
 ) -> Result<Vec<String>, RecordError> {
     let ended = sqlx::query_scalar!(
         "UPDATE dunning.hold SET released_by = $4, released_at = clock_timestamp(), release_reason = $5
-         WHERE account_id = $1 AND item_id IS NOT DISTINCT FROM $2 AND (cause IS NOT NULL) = $3
+         WHERE item_id IS NOT DISTINCT FROM $2 AND (item_id IS NOT NULL OR account_id = $1) AND (cause IS NOT NULL) = $3
            AND released_at IS NULL
          RETURNING hold_id",
         account.as_str(),

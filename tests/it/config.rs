@@ -1106,6 +1106,43 @@ error[C034 no_minimum]: the policy has neither a minimum nor a rate for RUB: add
 }
 
 #[test]
+fn the_least_amount_of_a_stage_is_known_in_every_currency_of_the_policy() {
+    refused(
+        &[
+            ("policy.toml", ", RUB = \"5000.00\"", ""),
+            (
+                "policy.toml",
+                "days = 75\nchannels = [\"handover\"]\nwhen = { min = { EUR = \"250.00\", ",
+                "days = 75\nchannels = [\"handover\"]\nwhen = { min = { ",
+            ),
+        ],
+        r#"
+error[C034 no_minimum]: `ladder.default.stage.when.min` says nothing about RUB: add a row for each, or one in `base_currency` and their `[rates]`
+   --> policy.toml:152:10
+    |
+152 | when = { min = { EUR = "50.00", GBP = "50.00", PLN = "250.00" } }
+    |          ^^^
+
+error[C034 no_minimum]: `ladder.default.stage.when.min` says nothing about CHF, CZK, EUR, USD: add a row for each, or one in `base_currency` and their `[rates]`
+   --> policy.toml:172:10
+    |
+172 | when = { min = { GBP = "250.00", PLN = "1000.00", RUB = "25000.00" } }
+    |          ^^^
+"#,
+    );
+    let policy = policy(&[]);
+    let usd = Currency::parse("USD").unwrap();
+    let of_stage = |name: &str| {
+        let ladder = &policy.ladders[&LadderName::default()];
+        let stage = ladder.stages.iter().find(|stage| stage.name.as_str() == name).unwrap();
+        policy.minimums.of_stage(&stage.when.min, usd).map(|least| least.to_string())
+    };
+    assert_eq!([of_stage("final"), of_stage("formal")].map(Option::unwrap), ["55.0000", "275.0000"]);
+    // No row at all is no condition.
+    assert_eq!(of_stage("firm"), None);
+}
+
+#[test]
 fn creditors_are_checked_like_bank_forms() {
     refused(
         &[

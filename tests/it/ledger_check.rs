@@ -172,7 +172,21 @@ async fn every_broken_row_is_found_under_its_own_id() {
              ('open', 'A1', 'invoice', '18', '2024-01-01', '2024-01-31', 'EUR', 100, 101),
              ('no_due', 'A1', 'invoice', '19', '2024-01-01', NULL, 'EUR', 100, 100),
              ('early', 'A1', 'invoice', '20', '2024-01-01', '2023-12-31', 'EUR', 100, 100),
-             ('settled', 'A1', 'invoice', '21', '2024-01-01', '2023-12-31', 'eur', -100, 0)",
+             ('settled', 'A1', 'invoice', '21', '2024-01-01', '2023-12-31', 'eur', -100, 0);
+         INSERT INTO ledger.account (account_id, creditor, name, party_kind, hold_until, requisites) VALUES
+             ('B3', 'acme', 'Gamma', 'company', '-infinity', NULL),
+             ('B4', 'acme', 'Delta', 'company', 'infinity', '{\"holder\": \"Delta\", \"iban\": \"IT00\"}'),
+             ('B5', 'acme', 'Eta', 'company', '9999-12-31', '{\"holder\": \"Eta\", \"number\": \"12\"}');
+         INSERT INTO ledger.item (item_id, account_id, kind, document_no, issue_date, due_date, currency, amount,
+                                  open_amount, hold_until, disputed_since, direct_debit_on, written_off_on, settled_on,
+                                  requisites) VALUES
+             ('held', 'A1', 'invoice', '22', '2024-01-01', '2024-01-31', 'EUR', 9, 9, 'infinity', NULL, NULL, NULL, NULL, NULL),
+             ('d1', 'A1', 'invoice', '23', '2024-01-01', '2024-01-31', 'EUR', 9, 9, '0001-01-01', NULL, NULL, NULL, NULL, NULL),
+             ('d2', 'A1', 'invoice', '24', '2024-01-01', '2024-01-31', 'EUR', 9, 9, NULL, 'infinity', NULL, NULL, NULL, NULL),
+             ('d3', 'A1', 'invoice', '25', '2024-01-01', '2024-01-31', 'EUR', 9, 9, NULL, NULL, '-infinity', NULL, NULL, NULL),
+             ('d4', 'A1', 'invoice', '26', '2024-01-01', '2024-01-31', 'EUR', 9, 9, NULL, NULL, NULL, 'infinity', NULL, NULL),
+             ('d5', 'A1', 'payment', '27', '2024-01-01', NULL, 'EUR', -9, -9, NULL, NULL, NULL, NULL, 'infinity', NULL),
+             ('payee', 'A1', 'invoice', '28', '2024-01-01', '2024-01-31', 'EUR', 9, 9, NULL, NULL, NULL, NULL, NULL, '{}')",
     )
     .await;
     let report = checked(&database).await;
@@ -190,7 +204,9 @@ E207 due_date_missing (1): only credits may lack a due date: no_due
 E208 due_before_issue (1): due before it was issued: early
 E209 incomplete_account (1): creditor, name or party_kind is missing: B1
 E210 unknown_party_kind (1): party_kind is not one of the contract: B2
-accounts: 3 (2 broken), open items: 12 (11 broken)
+E211 unreadable_date (6): a date before 1900 or after 2200; only a hold may be endless: B3, d1, d2, d3, d4, d5
+E212 unreadable_requisites (2): nobody knows where the money should go: B4, payee
+accounts: 6 (4 broken), open items: 19 (17 broken)
 "
     );
 }
@@ -201,7 +217,8 @@ async fn warnings_name_what_is_worth_a_look() {
     run(
         &database,
         "UPDATE ledger.freshness SET payments_as_of = '2024-06-01 06:00Z';
-         INSERT INTO ledger.freshness VALUES ('bank', 'acme', '2024-06-10 06:00Z', '2024-06-11 06:00Z');
+         INSERT INTO ledger.freshness VALUES ('bank', 'acme', '2024-06-10 06:00Z', '2024-06-11 06:00Z'),
+             ('shop', 'acme', 'infinity', '2024-06-10 06:00Z');
          INSERT INTO ledger.account (account_id, creditor, name, party_kind, country, language, time_zone, tax_id)
          VALUES
              ('B1', 'acme', 'Beta', 'company', 'it', 'xx', 'Europe/Roma', ' IT01 '),
@@ -242,6 +259,7 @@ W314 refers_to_unknown (1): the item it refers to does not exist: K2
 W315 credit_exceeds (1): credit notes cancel more than the item's amount: I1
 W316 stale_payments (1): payments are known only up to more than four days ago: erp (all creditors)
 W318 future_payments (1): payments_as_of lies in the future: bank (acme)
+W319 unreadable_freshness (1): a time before 1900 or after 2200; no run until it is mended: shop (acme)
 accounts: 3 (0 broken), open items: 5 (0 broken)
 "
     );

@@ -592,6 +592,7 @@ fn policy() -> Policy {
         minimums: Minimums {
             by_currency: ["EUR", "USD", "PLN"].map(|code| (currency(code), Decimal::TEN)).into(),
             base: None,
+            base_currency: None,
             rates: BTreeMap::new(),
         },
         item_grace_days: 0,

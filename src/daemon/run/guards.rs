@@ -76,7 +76,9 @@ impl Run<'_> {
             None => {
                 return Err(refused(
                     RefusalCode::StaleLedger,
-                    "ledger.freshness has no row for this creditor, so nobody knows which payments are in".to_owned(),
+                    "ledger.freshness has no row for this creditor, or one with a time that cannot be, so nobody knows which \
+                     payments are in"
+                        .to_owned(),
                 ));
             }
         }

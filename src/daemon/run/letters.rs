@@ -1,6 +1,6 @@
 //! From the decisions of a page to what will be sent or given to a person, frozen.
 
-use chrono::Days;
+use chrono::{Days, NaiveDate};
 use uuid::Uuid;
 
 use crate::config::Recipients;
@@ -19,7 +19,10 @@ impl Run<'_> {
         for one in concluded {
             let Verdict::Contact(contacting) = &one.decision.verdict else { continue };
             let send_windows = self.send_windows(&one.snapshot);
-            if send_windows.as_ref().is_some_and(Vec::is_empty) {
+            let valid_until = self.valid_until(&one.snapshot, &one.decision, one.snapshot.approvals.all);
+            let opens_in_time =
+                |window: &SendWindow| window.from.with_timezone(&self.creditor.time_zone).date_naive() <= valid_until;
+            if send_windows.as_ref().is_some_and(|windows| !windows.iter().any(opens_in_time)) {
                 let problem = "no hour of the send window is left on the days for which the letter would be true";
                 one.decision.withdraw(ReasonCode::OutsideSendDays, problem);
                 continue;
@@ -35,8 +38,20 @@ impl Run<'_> {
         }
     }
 
+    /// The last day on which the text of a notice is true, which waits for a person when `waits` or when its decision
+    /// asks for one.
+    fn valid_until(&self, snapshot: &Snapshot, decision: &Decision, waits: bool) -> NaiveDate {
+        let policy = &self.live.config.policy;
+        let posted = matches!(&decision.verdict, Verdict::Contact(one) if one.channel == Channel::Letter);
+        // Who posts a letter needs the time of one who approves.
+        let by_a_person = waits || posted || needs_approval(policy, snapshot, decision).is_some();
+        let days = if by_a_person { policy.approval.valid_days } else { policy.valid_days };
+        self.today + Days::new(u64::from(days))
+    }
+
     /// The hours in which a notice planned now may go out. Where the domain clock stands still, as with `--as-of`, they
-    /// would never come: nothing is deferred there. As far as the text of a notice that waits for approval stays true.
+    /// would never come: nothing is deferred there. As far as the text of a notice that waits for approval stays true:
+    /// a brake may yet make any of them wait.
     pub(in crate::daemon) fn send_windows(&self, snapshot: &Snapshot) -> Option<Vec<SendWindow>> {
         if self.clock.stands_still() {
             return None;
@@ -95,9 +110,6 @@ impl Run<'_> {
             }
         };
         let approval = needs_approval(policy, snapshot, decision);
-        // Who posts a letter needs the time of one who approves.
-        let by_a_person = approval.is_some() || contacting.channel == Channel::Letter;
-        let valid_days = if by_a_person { policy.approval.valid_days } else { policy.valid_days };
         let ladder = ladder_of(policy, snapshot);
         let stage = ladder.stages.iter().find(|stage| stage.name == contacting.stage);
         Ok(Planned {
@@ -112,7 +124,7 @@ impl Run<'_> {
             bytes,
             salt: rand::random(),
             send_windows: Vec::new(),
-            valid_until: self.today + Days::new(u64::from(valid_days)),
+            valid_until: self.valid_until(snapshot, decision, false),
             as_of: self.request.as_of,
             fingerprint: String::new(),
             letter: serde_json::to_string(&letter).unwrap_or_default(),

@@ -86,12 +86,29 @@ async fn write_page(
         if let Err(error) = write_together(connection, start, actor, &[one.to_write(*digest)]).await {
             // Without a database nothing can be said about a single account: the run ends.
             connection.ping().await?;
-            failures.push((one.decision.account.clone(), error.to_string()));
             one.decision.withdraw(ReasonCode::NotRecorded, &error.to_string());
             *digest = one.decision.digest();
+            let mut failure = error.to_string();
+            if let Err(second) = write_tasks(connection, start, actor, &one.to_write(*digest)).await {
+                failure = format!("{failure}; and its task could not be opened: {second}");
+            }
+            failures.push((one.decision.account.clone(), failure));
         }
     }
     Ok(failures)
+}
+
+async fn write_tasks(
+    connection: &mut PgConnection,
+    start: &RunStart,
+    actor: &Actor,
+    one: &PageWrite<'_>,
+) -> Result<(), RecordError> {
+    let mut transaction = connection.begin().await?;
+    record::still_running(&mut transaction, start.run).await?;
+    record::write_tasks(&mut transaction, start, actor, one).await?;
+    transaction.commit().await?;
+    Ok(())
 }
 
 async fn write_together(

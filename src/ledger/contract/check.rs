@@ -76,6 +76,8 @@ kinds! {
     DUE_BEFORE_ISSUE = "E208" BrokenRow "due_before_issue": "due before it was issued";
     INCOMPLETE_ACCOUNT = "E209" BrokenRow "incomplete_account": "creditor, name or party_kind is missing";
     UNKNOWN_PARTY_KIND = "E210" BrokenRow "unknown_party_kind": "party_kind is not one of the contract";
+    UNREADABLE_DATE = "E211" BrokenRow "unreadable_date": "a date before 1900 or after 2200; only a hold may be endless";
+    UNREADABLE_REQUISITES = "E212" BrokenRow "unreadable_requisites": "nobody knows where the money should go";
     UNKNOWN_COLUMN = "W301" Warning "unknown_column": "not in the contract, ignored; a slip of the pen?";
     UNKNOWN_CREDITOR = "W302" Warning "unknown_creditor": "not in creditors.toml; these accounts are never contacted";
     ORPHAN_CONTACT = "W303" Warning "orphan_contact": "its account does not exist";
@@ -94,6 +96,7 @@ kinds! {
     STALE_PAYMENTS = "W316" Warning "stale_payments": "payments are known only up to more than four days ago";
     NO_FRESHNESS = "W317" Warning "no_freshness": "no row of ledger.freshness covers this creditor";
     FUTURE_PAYMENTS = "W318" Warning "future_payments": "payments_as_of lies in the future";
+    UNREADABLE_FRESHNESS = "W319" Warning "unreadable_freshness": "a time before 1900 or after 2200; no run until it is mended";
 }
 
 /// How many objects a finding names.

@@ -2,8 +2,10 @@
 
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 
-use crate::model::{Currency, ItemKind};
+use crate::model::{Currency, ItemKind, Requisites};
 
 /// An item row as it was read. `None` is what the ledger does not say, or says in a way that we cannot hold (an amount
 /// of more than 28 digits, NaN, an endless date): [`amount_sql`] and [`date_sql`] read it so.
@@ -16,6 +18,8 @@ pub struct RawItem<'r> {
     pub open_amount: Option<Decimal>,
     pub issue_date: Option<NaiveDate>,
     pub due_date: Option<NaiveDate>,
+    /// The column of another date that says something which we cannot hold: [`unreadable_date_sql`] finds it.
+    pub unreadable_date: Option<&'r str>,
 }
 
 /// The SQL that reads an amount as a number that we can hold, or as NULL.
@@ -30,7 +34,55 @@ pub(in crate::ledger) fn amount_sql(column: &str) -> String {
 /// The SQL that reads a date as one that we can hold, or as NULL: `infinity` is none.
 #[must_use]
 pub(in crate::ledger) fn date_sql(column: &str) -> String {
-    format!("CASE WHEN {column}::date BETWEEN date '1900-01-01' AND date '2200-12-31' THEN {column}::date END")
+    format!("CASE WHEN {column}::date BETWEEN {FIRST_DAY} AND {LAST_DAY} THEN {column}::date END")
+}
+
+/// The days between which a date of the ledger is taken for one.
+const FIRST_DAY: &str = "date '1900-01-01'";
+const LAST_DAY: &str = "date '2200-12-31'";
+
+/// The SQL that reads why a hold stands: one until `infinity`, or a day that nobody will see, has no last day and holds
+/// until it is cleared, which takes a reason.
+#[must_use]
+pub(in crate::ledger) fn hold_reason_sql(relation: &str) -> String {
+    format!(
+        "CASE WHEN {relation}.hold_until::date > {LAST_DAY} THEN coalesce({relation}.hold_reason::text, 'no reason given') \
+         ELSE {relation}.hold_reason::text END"
+    )
+}
+
+/// The SQL that names the first column of an item, named `i`, whose date is none that we can hold; NULL when there is
+/// none. Issue and due date are read by [`date_sql`], and a hold may be endless.
+#[must_use]
+pub(in crate::ledger) fn unreadable_date_sql() -> String {
+    let outside =
+        |column: &str| format!("WHEN i.{column}::date NOT BETWEEN {FIRST_DAY} AND {LAST_DAY} THEN '{column}' ");
+    let dates = ["settled_on", "written_off_on", "disputed_since", "direct_debit_on"].map(outside).concat();
+    format!("CASE {dates}{} END", unreadable_hold_case("i"))
+}
+
+/// The SQL that is true for an account whose hold has a last day that we cannot hold.
+#[must_use]
+pub(in crate::ledger) fn unreadable_hold_sql(account: &str) -> String {
+    format!("((CASE {} END) IS NOT NULL)", unreadable_hold_case(account))
+}
+
+fn unreadable_hold_case(relation: &str) -> String {
+    format!("WHEN {relation}.hold_until::date < {FIRST_DAY} THEN 'hold_until'")
+}
+
+/// The SQL that is true for a row of `ledger.freshness` that says a time that we cannot hold.
+#[must_use]
+pub(in crate::ledger) fn unreadable_freshness_sql() -> String {
+    ["invoices_as_of", "payments_as_of"]
+        .map(|column| format!("{column}::timestamptz NOT BETWEEN {FIRST_DAY} AND {LAST_DAY}"))
+        .join(" OR ")
+}
+
+/// What is wrong with a date that [`unreadable_date_sql`] names.
+#[must_use]
+pub(in crate::ledger) fn unreadable_date(column: &str) -> String {
+    format!("{column} is out of range")
 }
 
 /// The SQL that is true for a debit, named `i`, in one of those currencies, of which [`problem`] has nothing to say. It
@@ -52,6 +104,21 @@ pub(in crate::ledger) fn plain_debit_sql<'c>(currencies: impl Iterator<Item = &'
     )
 }
 
+/// Requisites of a row; the inner error says what is wrong with them. Money must never go to an account that was not
+/// understood.
+pub(in crate::ledger) fn requisites(
+    row: &PgRow,
+    column: usize,
+) -> Result<Result<Option<Requisites>, String>, sqlx::Error> {
+    let json: Option<serde_json::Value> = row.try_get_unchecked(column)?;
+    Ok(match json.filter(|json| !json.is_null()) {
+        None => Ok(None),
+        Some(json) => {
+            serde_json::from_value::<Requisites>(json).map(Some).map_err(|error| format!("requisites: {error}"))
+        }
+    })
+}
+
 /// What is wrong with a row, by the column that shows it.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::ledger) struct RowProblem {
@@ -64,6 +131,7 @@ pub(in crate::ledger) struct RowProblem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::ledger) enum Rule {
     Missing,
+    UnreadableDate,
     UnknownKind,
     UnknownCurrency,
     WrongSign,
@@ -103,6 +171,9 @@ pub(in crate::ledger) fn problem(row: &RawItem<'_>) -> Option<RowProblem> {
     let Some(amount) = row.amount else { return unreadable("amount") };
     let Some(open) = row.open_amount else { return unreadable("open_amount") };
     let Some(issue_date) = row.issue_date else { return unreadable("issue_date") };
+    if let Some(column) = row.unreadable_date {
+        return found(Rule::UnreadableDate, "dates", unreadable_date(column));
+    }
     let wrong_sign = |value: Decimal| {
         if kind.is_credit() { value > Decimal::ZERO } else { value < Decimal::ZERO }
     };
@@ -152,6 +223,7 @@ mod tests {
             open_amount: Some(dec!(60)),
             issue_date: NaiveDate::from_ymd_opt(2024, 5, 1),
             due_date: NaiveDate::from_ymd_opt(2024, 5, 31),
+            unreadable_date: None,
         }
     }
 
@@ -178,6 +250,10 @@ mod tests {
             "open amount 101 is more than the amount 100"
         );
         assert_eq!(says(RawItem { due_date: None, ..good() }), "due_date is missing");
+        assert_eq!(
+            says(RawItem { unreadable_date: Some("direct_debit_on"), ..good() }),
+            "direct_debit_on is out of range"
+        );
         assert_eq!(
             says(RawItem { due_date: NaiveDate::from_ymd_opt(2024, 4, 30), ..good() }),
             "due on 2024-04-30, before it was issued on 2024-05-01"

@@ -5,8 +5,9 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::check::{
     CREDIT_EXCEEDS, CheckOptions, DOCUMENT_TWICE, DUPLICATE_ID, FUTURE_PAYMENTS, Kind, NO_FRESHNESS, NULL_IN_REQUIRED,
-    ORPHAN_CONTACT, REFERS_TO_UNKNOWN, SHARED_MAILBOX, SHARED_TAX_ID, STALE_PAYMENTS, Tally,
+    ORPHAN_CONTACT, REFERS_TO_UNKNOWN, SHARED_MAILBOX, SHARED_TAX_ID, STALE_PAYMENTS, Tally, UNREADABLE_FRESHNESS,
 };
+use super::item::unreadable_freshness_sql;
 use super::shape::Promised;
 
 /// Long enough for the longest weekend: the freshness gate of a run is exact, this is a hint.
@@ -128,10 +129,13 @@ async fn freshness(
     options: &CheckOptions,
     tally: &mut Tally,
 ) -> Result<(), sqlx::Error> {
-    let rows: Vec<(Option<String>, Option<String>, bool, bool)> = sqlx::query_as(
-        "SELECT source::text, creditor::text, coalesce(payments_as_of < $1, false), coalesce(payments_as_of > $2, false)
+    let kinds = [&UNREADABLE_FRESHNESS, &STALE_PAYMENTS, &FUTURE_PAYMENTS];
+    let rows: Vec<(Option<String>, Option<String>, Option<i32>)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT source::text, creditor::text,
+                CASE WHEN {} THEN 0 WHEN payments_as_of < $1 THEN 1 WHEN payments_as_of > $2 THEN 2 END
          FROM ledger.freshness LIMIT 1000",
-    )
+        unreadable_freshness_sql()
+    )))
     .bind(options.now - STALE_AFTER)
     .bind(options.now)
     .fetch_all(connection)
@@ -141,12 +145,10 @@ async fn freshness(
             tally.add(&NO_FRESHNESS, creditor);
         }
     }
-    for (source, creditor, stale, future) in rows {
+    for (source, creditor, kind) in rows {
         let object = format!("{} ({})", source.unwrap_or_default(), creditor.as_deref().unwrap_or("all creditors"));
-        if stale {
-            tally.add(&STALE_PAYMENTS, object);
-        } else if future {
-            tally.add(&FUTURE_PAYMENTS, object);
+        if let Some(kind) = kind.and_then(|kind| kinds.get(usize::try_from(kind).ok()?)) {
+            tally.add(kind, object);
         }
     }
     Ok(())

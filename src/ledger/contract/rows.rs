@@ -8,10 +8,12 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use super::check::{
     CURRENCY_NOT_CONFIGURED, CheckOptions, DUE_BEFORE_ISSUE, DUE_DATE_MISSING, INCOMPLETE_ACCOUNT, INCOMPLETE_CONTACT,
     Kind, MISSING_VALUE, NO_USABLE_EMAIL, OPEN_ABOVE_AMOUNT, ORPHAN_ITEM, Tally, UNKNOWN_COUNTRY, UNKNOWN_CREDITOR,
-    UNKNOWN_CURRENCY, UNKNOWN_KIND, UNKNOWN_LANGUAGE, UNKNOWN_PARTY_KIND, UNKNOWN_TIME_ZONE, UNUSABLE_EMAIL,
-    WRONG_SIGN,
+    UNKNOWN_CURRENCY, UNKNOWN_KIND, UNKNOWN_LANGUAGE, UNKNOWN_PARTY_KIND, UNKNOWN_TIME_ZONE, UNREADABLE_DATE,
+    UNREADABLE_REQUISITES, UNUSABLE_EMAIL, WRONG_SIGN,
 };
-use super::item::{RawItem, Rule, amount_sql, date_sql, plain_debit_sql, problem};
+use super::item::{
+    RawItem, Rule, amount_sql, date_sql, plain_debit_sql, problem, requisites, unreadable_date_sql, unreadable_hold_sql,
+};
 use crate::model::{ContactRole, Country, EmailAddress, Language, PartyKind};
 
 pub(super) async fn accounts(
@@ -22,8 +24,9 @@ pub(super) async fn accounts(
 ) -> Result<(), sqlx::Error> {
     let statement = format!(
         "SELECT account_id::text, creditor::text, name::text, party_kind::text, country::text, language::text,
-                time_zone::text
-         FROM ledger.account WHERE {condition}"
+                time_zone::text, {}, requisites::jsonb
+         FROM ledger.account a WHERE {condition}",
+        unreadable_hold_sql("a")
     );
     let mut rows = sqlx::query(AssertSqlSafe(statement)).fetch(connection);
     while let Some(row) = rows.try_next().await? {
@@ -38,6 +41,12 @@ pub(super) async fn accounts(
         } else if party_kind.and_then(PartyKind::parse).is_none() {
             tally.broken_accounts += 1;
             tally.add(&UNKNOWN_PARTY_KIND, id);
+        } else if row.try_get::<bool, _>(7)? {
+            tally.broken_accounts += 1;
+            tally.add(&UNREADABLE_DATE, id);
+        } else if requisites(&row, 8)?.is_err() {
+            tally.broken_accounts += 1;
+            tally.add(&UNREADABLE_REQUISITES, id);
         }
         if creditor.is_some_and(|creditor| !options.creditors.contains(creditor)) {
             tally.add(&UNKNOWN_CREDITOR, id);
@@ -144,12 +153,13 @@ pub(super) async fn items(
 ) -> Result<(), sqlx::Error> {
     let statement = format!(
         "SELECT i.item_id::text, a.account_id IS NOT NULL, i.kind::text, i.document_no::text, i.currency::text,
-                {}, {}, {}, {}
+                {}, {}, {}, {}, {}, i.requisites::jsonb
          {OPEN_ITEMS} AND {condition}",
         amount_sql("i.amount"),
         amount_sql("i.open_amount"),
         date_sql("i.issue_date"),
         date_sql("i.due_date"),
+        unreadable_date_sql(),
     );
     let mut rows = sqlx::query(AssertSqlSafe(statement)).fetch(connection);
     while let Some(row) = rows.try_next().await? {
@@ -163,9 +173,14 @@ pub(super) async fn items(
             open_amount: row.try_get::<Option<Decimal>, _>(6)?,
             issue_date: row.try_get::<Option<NaiveDate>, _>(7)?,
             due_date: row.try_get::<Option<NaiveDate>, _>(8)?,
+            unreadable_date: row.try_get(9)?,
         };
-        let kind =
-            if row.try_get::<bool, _>(1)? { problem(&raw).map(|problem| of(problem.rule)) } else { Some(&ORPHAN_ITEM) };
+        let kind = if row.try_get::<bool, _>(1)? {
+            let unpayable = requisites(&row, 10)?.err().map(|_| &UNREADABLE_REQUISITES);
+            problem(&raw).map(|problem| of(problem.rule)).or(unpayable)
+        } else {
+            Some(&ORPHAN_ITEM)
+        };
         if let Some(kind) = kind {
             tally.broken_items += 1;
             tally.add(kind, id);
@@ -185,7 +200,14 @@ pub(super) async fn doubtful_items(
     tally: &mut Tally,
 ) -> Result<(), sqlx::Error> {
     let plain = plain_debit_sql(options.currencies.iter().map(String::as_str));
-    let plain = format!("(a.account_id IS NOT NULL AND {plain})");
+    // Most items have none of these; one function is quicker than a look at each.
+    let plain = format!(
+        "(a.account_id IS NOT NULL AND {plain}
+          AND (num_nonnulls(i.settled_on, i.written_off_on, i.disputed_since, i.hold_until, i.direct_debit_on,
+                            i.requisites) = 0
+               OR i.requisites IS NULL AND {} IS NULL))",
+        unreadable_date_sql()
+    );
     let statement = format!("SELECT count(*) FILTER (WHERE {plain}), count(*) {OPEN_ITEMS}");
     let (sound, all): (i64, i64) = sqlx::query_as(AssertSqlSafe(statement)).fetch_one(&mut *connection).await?;
     tally.open_items += sound.unsigned_abs();
@@ -204,12 +226,14 @@ pub(super) async fn doubtful_accounts(
         format!("(ascii({column}::text) BETWEEN 33 AND 126 OR ascii({column}::text) BETWEEN 192 AND 5000)")
     };
     let plain = format!(
-        "coalesce(account_id IS NOT NULL AND {} AND {} AND party_kind::text IN ({}), false)",
+        "coalesce(account_id IS NOT NULL AND {} AND {} AND party_kind::text IN ({}) AND requisites IS NULL
+                  AND NOT {}, false)",
         said("creditor"),
         said("name"),
-        kinds.join(", ")
+        kinds.join(", "),
+        unreadable_hold_sql("a")
     );
-    let statement = format!("SELECT count(*) FILTER (WHERE {plain}), count(*) FROM ledger.account");
+    let statement = format!("SELECT count(*) FILTER (WHERE {plain}), count(*) FROM ledger.account a");
     let (sound, all): (i64, i64) = sqlx::query_as(AssertSqlSafe(statement)).fetch_one(&mut *connection).await?;
     tally.accounts += sound.unsigned_abs();
     if all == sound { Ok(()) } else { accounts(connection, options, &format!("NOT {plain}"), tally).await }
@@ -218,6 +242,7 @@ pub(super) async fn doubtful_accounts(
 fn of(rule: Rule) -> &'static Kind {
     match rule {
         Rule::Missing => &MISSING_VALUE,
+        Rule::UnreadableDate => &UNREADABLE_DATE,
         Rule::UnknownKind => &UNKNOWN_KIND,
         Rule::UnknownCurrency => &UNKNOWN_CURRENCY,
         Rule::WrongSign => &WRONG_SIGN,

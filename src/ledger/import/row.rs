@@ -204,6 +204,7 @@ impl RowReader<'_, '_> {
             open_amount: amount("open_amount"),
             issue_date: date("issue_date"),
             due_date: date("due_date"),
+            unreadable_date: None,
         };
         if let Some(problem) = problem(&raw) {
             let value = parsed.get(problem.column).and_then(Clone::clone).map(Parsed::into_sql);

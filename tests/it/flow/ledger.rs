@@ -142,6 +142,83 @@ async fn a_row_with_the_wrong_sign_is_quarantined_and_everyone_else_goes_on() {
     assert_eq!(office.tasks().await, ["A01 fix_data"]);
 }
 
+/// Enough good rows that two bad ones are no broken ledger.
+async fn in_a_crowd(accounts: u32) -> Office {
+    let office = Office::new().await;
+    office.account("B00", "it", "conti@b00.test").await;
+    office
+        .sql(
+            "INSERT INTO ledger.item (item_id, account_id, kind, document_no, issue_date, due_date, currency, amount,
+                                      open_amount)
+             SELECT 'J' || n, 'B00', 'invoice', 'J' || n, '2026-03-01', '2026-04-30', 'EUR', 100, 100
+             FROM generate_series(1, 300) n",
+        )
+        .await;
+    office.accounts(accounts).await;
+    office
+}
+
+#[tokio::test]
+async fn a_hold_until_infinity_holds_until_it_is_cleared_and_any_other_endless_date_is_bad_data() {
+    let office = in_a_crowd(5).await;
+    office
+        .sql(
+            "UPDATE ledger.item SET hold_until = 'infinity' WHERE item_id = 'I01';
+             UPDATE ledger.account SET hold_until = 'infinity', hold_reason = 'in causa' WHERE account_id = 'A02';
+             UPDATE ledger.item SET direct_debit_on = 'infinity' WHERE item_id = 'I03';
+             UPDATE ledger.account SET hold_until = '-infinity' WHERE account_id = 'A04'",
+        )
+        .await;
+    let (report, decisions) = office.scan_as(&Office::request()).await.unwrap();
+    let told = |account: &str| {
+        let one = decisions.iter().find(|one| one.account.as_str() == account).unwrap();
+        let stop = one.checks.iter().find(|check| !check.passed).map_or("", |check| &*check.inputs);
+        format!("{} {}: {stop}", one.account, one.code())
+    };
+    assert_eq!(told("A01"), "A01 all_items_out: item I01: item_hold (until it is released: no reason given)");
+    assert_eq!(told("A02"), "A02 account_hold: held until it is released: in causa");
+    assert_eq!(told("A03"), "A03 all_items_out: item I03: bad_data");
+    assert_eq!(told("A04"), "A04 all_items_out: item I04: bad_data");
+    assert_eq!(told("A05"), "A05 contact: ");
+    assert_eq!(report.quarantined, 1);
+    assert_eq!(
+        office.lines("SELECT account_id || ' ' || text FROM dunning.task ORDER BY 1").await,
+        ["A03 direct_debit_on is out of range", "A04 its account's hold_until is out of range"]
+    );
+    let look = dunningd::daemon::look_at(&office.shell, &"A03".parse().unwrap(), None).await.unwrap();
+    assert_eq!(look.1.code(), "all_items_out");
+}
+
+#[tokio::test]
+async fn money_is_never_asked_for_to_an_account_that_was_not_understood() {
+    let office = in_a_crowd(2).await;
+    office
+        .sql(
+            r#"UPDATE ledger.account SET requisites = '{"holder": "Tre Aquiloni", "iban": "IT00"}' WHERE account_id = 'A01'"#,
+        )
+        .await;
+    office.invoice("I03", "A01", 6, "70.00 EUR").await;
+    office
+        .sql(
+            r#"UPDATE ledger.item SET requisites = '{"holder": "Tre Aquiloni", "number": "12"}' WHERE item_id = 'I03'"#,
+        )
+        .await;
+    assert_eq!(office.verdicts().await, ["A01 contact", "A02 contact", "B00 not_overdue"]);
+    assert_eq!(office.lines("SELECT item_id FROM dunning.notice_item ORDER BY 1").await, ["I02", "I03"]);
+    assert_eq!(office.tasks().await, ["A01 fix_data"]);
+}
+
+#[tokio::test]
+async fn a_source_that_was_imported_at_no_time_refuses_the_run() {
+    for time in ["infinity", "-infinity"] {
+        let office = Office::new().await;
+        office.accounts(1).await;
+        office.sql(format!("INSERT INTO ledger.freshness VALUES ('banca', NULL, '{time}', '{time}')")).await;
+        let error = office.scan_as(&Office::request()).await.unwrap_err();
+        assert!(error.to_string().contains("stale_ledger"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn too_many_broken_rows_stop_the_run() {
     let office = Office::new().await;

@@ -14,6 +14,7 @@ mod killed_scan;
 mod last_check;
 mod ledger;
 mod matrix;
+mod moves;
 mod register;
 mod release;
 mod relay;

@@ -281,6 +281,7 @@ async fn one_account_that_cannot_be_recorded_keeps_nobody_else_from_it() {
     let run = office.scan().await;
     let failures: Vec<String> = run.failures.iter().map(|(account, error)| format!("{account}: {error}")).collect();
     assert_eq!(failures, ["A02: database: no room for this row (P0001)"]);
+    assert_eq!(office.tasks().await, ["A02 not_recorded"]);
     assert_eq!(run.queued, 3);
     assert_eq!(office.deliver().await.accepted, 3);
     assert_eq!(office.count("dunning.decision WHERE account_id = 'A02'").await, 0);
@@ -342,8 +343,8 @@ async fn a_ledger_that_does_not_say_how_current_it_is_refuses_the_run() {
     let error = office.scan_as(&Office::request()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "creditor tre_aquiloni: the run was refused: stale_ledger: ledger.freshness has no row for this creditor, so \
-         nobody knows which payments are in"
+        "creditor tre_aquiloni: the run was refused: stale_ledger: ledger.freshness has no row for this creditor, or one \
+         with a time that cannot be, so nobody knows which payments are in"
     );
 }
 

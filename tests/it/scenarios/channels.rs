@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dunningd::model::{Cause, Channel, Country, HoldTarget, ItemCode, NoticeState, PartyKind, TakenBack, Tone};
 
-use crate::support::world::{World, check, check_items, check_tasks, completed_by, day, item_id, t, with_code};
+use crate::support::world::{World, check, check_items, check_tasks, completed_by, day, item_id, t, t_plus, with_code};
 
 /// `firm` is a call that lapses after five working days.
 fn calling() -> World {
@@ -53,6 +53,11 @@ fn a_call_needs_a_number_and_no_mailbox() {
     let without = to_call().contact(0, |contact| contact.phone = None);
     check(&without, "hold no_address");
     check_tasks(&without, "find_address");
+    assert_eq!(without.decide().tasks[0].text, "none of 1 contacts has a telephone number");
+    assert_eq!(
+        without.decide().remedies[0].text,
+        "The ledger gets a telephone number for a contact of account K-1 (`ledger.contact.phone`)."
+    );
     check(&to_call().contact(0, |contact| contact.email = None), "contact firm: demands A");
 }
 
@@ -113,6 +118,23 @@ fn a_call_is_taken_back_when_its_item_is_paid_disputed_held_or_promised() {
 }
 
 #[test]
+fn a_call_is_taken_back_when_its_item_is_no_longer_overdue() {
+    let later = |days: i64| call_open(1).item("A", |item| item.due_date = Some(t_plus(days)));
+    assert_eq!(taken_back(&later(0)), ["cancelled ledger_changed"]);
+    check(&later(0), "wait not_overdue until T+3");
+    assert_eq!(taken_back(&later(-1)), [""; 0]);
+    check(&later(-1), "wait notice_pending");
+}
+
+#[test]
+fn a_call_before_the_due_day_stays_with_its_person_while_the_item_is_not_due() {
+    let world = courteous().owes("A", -2, "100 EUR");
+    let world = world.notice(NoticeState::WithPerson, "courtesy", 1, &["A"]).by(Channel::Call, Some(4));
+    assert_eq!(taken_back(&world), [""; 0]);
+    check(&world, "wait notice_pending");
+}
+
+#[test]
 fn a_call_about_two_items_is_made_anew_about_the_one_that_is_left() {
     let world = calling().owes("A", 10, "100 EUR").owes("B", 10, "100 EUR").reminded("friendly", 7, &["A", "B"]);
     let world = world.notice(NoticeState::WithPerson, "firm", 1, &["A", "B"]).by(Channel::Call, Some(4));
@@ -141,7 +163,13 @@ fn a_letter_needs_a_postal_address_and_copies_to_the_mailbox_when_there_is_one()
     let world = World::new().owes("A", 3, "100 EUR").stage("friendly", |stage| {
         stage.channels = vec![Channel::Letter, Channel::Email];
     });
-    check(&world.clone().account(|account| account.postal_address = None), "hold no_address");
+    let without = world.clone().account(|account| account.postal_address = None);
+    check(&without, "hold no_address");
+    assert_eq!(without.decide().tasks[0].text, "the account has no postal address");
+    assert_eq!(
+        without.decide().remedies[0].text,
+        "The ledger gets the postal address of account K-1 (`ledger.account.postal_address`)."
+    );
     let world = world.account(|account| account.postal_address = Some("ul. Długa 1, Warszawa".to_owned()));
     let contacting = world.contacting();
     assert_eq!(contacting.channel, Channel::Letter);

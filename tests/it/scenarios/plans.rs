@@ -95,6 +95,30 @@ fn whatever_stops_an_item_of_a_plan_stops_its_instalments() {
 }
 
 #[test]
+fn an_item_of_a_plan_that_vanishes_stops_its_instalments_until_a_person_agrees_anew() {
+    let mut world = planned(OnMissed::Instalment).paid(&["A"]).on(103);
+    world.snapshot.items.retain(|item| item.id.as_str() != "B");
+    // What is not there is paid, as long as nobody says otherwise.
+    check(&world, "skip nothing_open");
+    world.snapshot.plans[0].items[1].vanished = true;
+    check(&world, "skip all_items_out");
+    check_items(&world, "A settled, plan:1:1:4 withdrawn");
+    check_tasks(&world, "fix_data plan 1");
+    let decision = world.decide();
+    assert_eq!(
+        decision.tasks[0].text,
+        "item B of the plan is gone from the account without being settled; agree on plan 1 anew, or end it"
+    );
+    assert_eq!(
+        decision.remedies[0].text,
+        "Item plan:1:1:4: its plan is agreed anew without what is gone; `dunningd plan K-1 --end 1 --reason …` ends it."
+    );
+    world.snapshot.plans[0].ended = true;
+    check(&world, "skip nothing_open");
+    check_tasks(&world, "");
+}
+
+#[test]
 fn a_credit_note_for_an_item_of_a_plan_pays_the_oldest_instalments_and_nothing_twice() {
     let world = planned(OnMissed::Instalment).credit_note_for("N", "A", "250 EUR").on(43);
     check(&world, "skip all_items_out until T+73");

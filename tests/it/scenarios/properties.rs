@@ -127,7 +127,12 @@ fn check_decision(world: &World, decision: &Decision) {
         let skipped = lower.iter().find(|lower| {
             lower.enabled
                 && lower.days >= 0
-                && overdue.get(item.currency) >= lower.when.min.get(item.currency)
+                && (lower.when.min.is_empty()
+                    || world
+                        .policy
+                        .minimums
+                        .of_stage(&lower.when.min, item.currency)
+                        .is_some_and(|least| overdue.get(item.currency) >= least))
                 && !has_completed(world, id, &lower.name)
         });
         assert!(skipped.is_none(), "{id} skips {:?} on its way to {stage}", skipped.map(|stage| &stage.name));

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use dunningd::model::{
-    Calendars, Cause, ContactCap, ContactRole, Dispute, HoldTarget, ItemCode, LadderName, MailboxUse, NoticeState,
-    OnMissed, ReasonCode, Weekdays,
+    Calendars, Cause, Channel, ContactCap, ContactRole, Dispute, HoldTarget, ItemCode, LadderName, MailboxUse,
+    NoticeState, OnMissed, ReasonCode, Weekdays,
 };
 
 use crate::support::world::{World, email, item_id, t, t_plus};
@@ -403,6 +403,20 @@ fn of_several_contacts_the_one_whose_address_is_to_be_mended_is_named() {
         &world,
         &[
             "no_address: The ledger gets one usable e-mail address for account K-1, such as contact third@debtor.example (`ledger.contact.email`).",
+        ],
+    );
+}
+
+#[test]
+fn the_cap_of_a_mailbox_is_no_reason_against_a_call() {
+    let world = one().called(4).stage("friendly", |stage| stage.channels = vec![Channel::Call]);
+    let mut world = world.contact(0, |contact| contact.phone = Some("+48 22 100 20 30".to_owned()));
+    let usage = MailboxUse { contacts: vec![t()], notice_today: false, accounts: 1 };
+    world.snapshot.mailboxes.insert("office@debtor.example".to_owned(), usage);
+    check(
+        &world,
+        &[
+            "contact_cap from T+1: The next contact is allowed on Thursday 2026-03-19: 1 in 5 days (policy.toml:contact_cap), the last was on 2026-03-14.",
         ],
     );
 }

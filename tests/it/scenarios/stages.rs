@@ -229,6 +229,49 @@ fn a_second_formal_notice_waits_and_goes_to_a_person() {
 }
 
 #[test]
+fn a_formal_notice_that_somebody_else_sent_keeps_the_next_one_waiting() {
+    let mut world = World::new()
+        .owes("A", 70, "100 EUR")
+        .owes("B", 70, "100 EUR")
+        .reminded("friendly", 56, &["B"])
+        .reminded("firm", 49, &["B"])
+        .reminded("final", 39, &["B"])
+        .waived("formal", 29, "A");
+    check(&world, "contact formal: demands B; also open A");
+    world.snapshot.history.waivers[0].elsewhere = Some("Kancelaria".to_owned());
+    world = world.paid(&["A"]);
+    check(&world, "wait too_soon until T+1");
+    check_items(&world, "A settled, B formal_too_soon");
+    check(&world.on(1), "contact formal: demands B");
+}
+
+#[test]
+fn a_stage_asks_for_as_much_in_a_currency_without_a_row_as_in_the_base_currency() {
+    let owing = |amount: &str| {
+        let world = World::new().stage("final", |stage| {
+            stage.when.min = [money("50 EUR"), money("250 PLN")].into_iter().collect();
+        });
+        let mut world = world.stage("formal", |stage| stage.enabled = false);
+        world.policy.minimums.base_currency = Currency::parse("EUR").ok();
+        world.policy.minimums.rates = [("EUR", "1"), ("USD", "1.10")]
+            .map(|(code, rate)| (Currency::parse(code).unwrap(), rate.parse().unwrap()))
+            .into();
+        let world = world.owes("A", 40, amount);
+        world.reminded("friendly", 30, &["A"]).reminded("firm", 20, &["A"])
+    };
+    check(&owing("49.99 EUR"), "skip ladder_exhausted");
+    check(&owing("50 EUR"), "contact final: demands A");
+    check(&owing("55 USD"), "contact final: demands A");
+    check(&owing("250 PLN"), "contact final: demands A");
+    let short = owing("54.99 USD");
+    let passed_over = short.decide().checks.into_iter().find(|check| check.rule == "stage_applies").unwrap();
+    assert_eq!(
+        passed_over.inputs,
+        "stage final: 54.99 USD overdue, it asks for 55.00 USD (50.00 EUR, 250.00 PLN by rates)"
+    );
+}
+
+#[test]
 fn a_formal_notice_that_failed_does_not_keep_the_next_one_waiting() {
     let world = World::new()
         .owes("A", 70, "100 EUR")

@@ -146,6 +146,15 @@ fn nothing_that_waits_for_a_person_is_made_while_too_much_waits_already() {
     told(&waiting(false, false, 500), "approval_limit", &[]);
     let words = "no: 200 notices wait for approval, at most 200 may";
     told(&waiting(true, true, 200), "approval_limit", &[words]);
+    // A notice that a person sees for what it demands waits like any other.
+    let old = |number: u32| {
+        let mut world = waiting(false, false, number).owes("B", 181, "100 EUR");
+        world.snapshot.items.retain(|item| item.id.as_str() == "B");
+        world
+    };
+    check(&old(199), "contact friendly: demands B");
+    check(&old(200), "hold approval_limit");
+    check(&old(200).reminded("friendly", 9, &["B"]), "contact firm: demands B");
 }
 
 #[test]
