@@ -51,7 +51,7 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
     let promises = promises::standings(snapshot, today);
     let (mut assessed, netted) = items::assess(policy, snapshot, &promises, &plans, today);
     let taken_back = people::taken_back(policy, snapshot, &ladder, &assessed, today);
-    let snapshot = &*people::afterwards(snapshot, &taken_back);
+    let snapshot = &*people::afterwards(snapshot, &taken_back, today);
     let past = Past::of(snapshot);
     let passed_over = ladder::climb(policy, snapshot, &ladder, &past, &mut assessed, today);
     ladder::announce(policy, snapshot, &ladder, &past, &mut assessed, today);

@@ -73,9 +73,20 @@ fn no_longer_right(
 }
 
 /// What is known once those notices are taken back.
-pub(super) fn afterwards<'a>(snapshot: &'a Snapshot, taken_back: &[(NoticeId, TakenBack)]) -> Cow<'a, Snapshot> {
+pub(super) fn afterwards<'a>(
+    snapshot: &'a Snapshot,
+    taken_back: &[(NoticeId, TakenBack)],
+    today: NaiveDate,
+) -> Cow<'a, Snapshot> {
     let mut known = Cow::Borrowed(snapshot);
     for (id, became) in taken_back {
+        // Nor does its copy go out.
+        for usage in known.to_mut().mailboxes.values_mut().filter(|usage| usage.copies.contains(id)) {
+            usage.copies.retain(|copied| copied != id);
+            if let Some(counted) = usage.contacts.iter().position(|day| *day == today) {
+                usage.contacts.swap_remove(counted);
+            }
+        }
         for notice in known.to_mut().history.notices.iter_mut().filter(|notice| notice.id == *id) {
             match became {
                 TakenBack::Cancelled(_) => notice.state = NoticeState::Cancelled,

@@ -109,6 +109,10 @@ pub struct MailboxUse {
     pub notice_today: bool,
     /// Accounts that would use it.
     pub accounts: u32,
+    /// Letters that a person is still to post and whose e-mail copy then goes there: each is one contact of today in
+    /// `contacts`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<NoticeId>,
 }
 
 /// Open debits that are not overdue and about which nothing else is to be said. A scan of a whole ledger counts them

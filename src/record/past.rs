@@ -736,19 +736,21 @@ pub async fn mailboxes(
     let rows = sqlx::query!(
         r#"SELECT recipient_key,
                coalesce(array_agg(contact) FILTER (WHERE contact BETWEEN $3::date - 400 AND $3), '{}') AS "contacts!",
-               coalesce(bool_or(today), false) AS "today!"
+               coalesce(bool_or(today), false) AS "today!",
+               coalesce(array_agg(copied) FILTER (WHERE copied IS NOT NULL), '{}') AS "copies!"
            FROM (SELECT recipient_key,
                      CASE WHEN redirected THEN NULL
                           WHEN counted_on IS NOT NULL THEN counted_on
                           WHEN state IN ('planned', 'awaiting_approval', 'queued', 'deferred', 'claimed', 'in_flight')
                           THEN greatest(business_date, $3) END AS contact,
-                     creditor = $2 AND business_date = $3 AND state <> 'cancelled' AS today
+                     creditor = $2 AND business_date = $3 AND state <> 'cancelled' AS today, NULL::uuid AS copied
                  FROM dunning.notice
                  WHERE recipient_key = ANY ($1) AND (state <> 'cancelled' OR counted_on IS NOT NULL)
                    AND business_date <= $3 AND notice_id IS DISTINCT FROM $4
                  UNION ALL
                  -- The e-mail copies of letters that are still to be posted.
-                 SELECT c.recipient_key, CASE WHEN NOT n.redirected THEN greatest(n.business_date, $3) END, false
+                 SELECT c.recipient_key, CASE WHEN NOT n.redirected THEN greatest(n.business_date, $3) END, false,
+                     CASE WHEN NOT n.redirected THEN n.notice_id END
                  FROM dunning.letter_copy c JOIN dunning.notice n USING (notice_id)
                  WHERE c.recipient_key = ANY ($1) AND n.state IN ('planned', 'awaiting_approval', 'with_person')
                    AND n.business_date <= $3 AND n.notice_id IS DISTINCT FROM $4) used
@@ -764,6 +766,7 @@ pub async fn mailboxes(
         if let Some(usage) = row.recipient_key.and_then(|key| uses.get_mut(&key)) {
             usage.contacts = row.contacts;
             usage.notice_today = row.today;
+            usage.copies = row.copies.into_iter().map(NoticeId).collect();
         }
     }
     Ok(uses)

@@ -411,7 +411,7 @@ fn of_several_contacts_the_one_whose_address_is_to_be_mended_is_named() {
 fn the_cap_of_a_mailbox_is_no_reason_against_a_call() {
     let world = one().called(4).stage("friendly", |stage| stage.channels = vec![Channel::Call]);
     let mut world = world.contact(0, |contact| contact.phone = Some("+48 22 100 20 30".to_owned()));
-    let usage = MailboxUse { contacts: vec![t()], notice_today: false, accounts: 1 };
+    let usage = MailboxUse { contacts: vec![t()], accounts: 1, ..MailboxUse::default() };
     world.snapshot.mailboxes.insert("office@debtor.example".to_owned(), usage);
     check(
         &world,

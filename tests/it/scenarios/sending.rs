@@ -11,7 +11,12 @@ fn one() -> World {
 }
 
 fn mailbox(accounts: u32, notice_today: bool, contacts: &[i64]) -> MailboxUse {
-    MailboxUse { contacts: contacts.iter().map(|ago| t_plus(-ago)).collect(), notice_today, accounts }
+    MailboxUse {
+        contacts: contacts.iter().map(|ago| t_plus(-ago)).collect(),
+        notice_today,
+        accounts,
+        ..Default::default()
+    }
 }
 
 fn with_mailbox(usage: MailboxUse) -> World {

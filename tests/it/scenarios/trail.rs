@@ -164,12 +164,12 @@ fn the_cap_is_told_with_the_last_contact_wherever_it_was() {
     told(&world, "contact_cap", &["yes: last counted contact 2026-03-09, at most 1 per 5 days, 2 a day"]);
     let mut shared = world;
     let key = email("office@debtor.example").mailbox_key();
-    let usage = MailboxUse { contacts: vec![t_plus(-6)], notice_today: false, accounts: 2 };
+    let usage = MailboxUse { contacts: vec![t_plus(-6)], accounts: 2, ..MailboxUse::default() };
     shared.snapshot.mailboxes.insert(key, usage);
     told(&shared, "contact_cap", &["yes: last counted contact 2026-03-12, at most 1 per 5 days, 2 a day"]);
     told(&shared, "shared_mailbox", &["yes: 2 accounts use the mailbox"]);
     let mut alone = one();
-    let usage = MailboxUse { contacts: Vec::new(), notice_today: true, accounts: 1 };
+    let usage = MailboxUse { notice_today: true, accounts: 1, ..MailboxUse::default() };
     alone.snapshot.mailboxes.insert(email("office@debtor.example").mailbox_key(), usage);
     told(&alone, "shared_mailbox", &["no: one account uses the mailbox; it has its notice for today"]);
 }
