@@ -44,7 +44,7 @@ async fn what_a_stopped_process_has_locked_is_free_again_after_ten_seconds() {
     while office.smtp.received().is_empty() {
         sleep(Duration::from_millis(3)).await;
     }
-    until_there_are(&office, &connections("wait_event_type = 'Lock'")).await;
+    until_there_are(&office, &connections("wait_event_type = 'Lock' AND query LIKE '%append%'")).await;
     signal(&child, Signal::SIGSTOP);
     head.rollback().await.unwrap();
     until_there_are(&office, &connections("state = 'idle in transaction'")).await;
