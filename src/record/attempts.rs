@@ -23,15 +23,19 @@ use crate::model::{Actor, CancelReason, EmailAddress, Event, EventKind};
 use super::resend::{back_to_unknown, stopped_as};
 use super::{RecordError, append, inconsistent};
 
-const SETTINGS: &str = "SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off; SET jit TO off";
-const SETTINGS_FORGETTABLE: &str = "SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off; \
-                                    SET jit TO off; SET synchronous_commit TO off";
+/// What delivery asks of the planner, after `SET` or `SET LOCAL`.
+macro_rules! settings {
+    ($set:literal) => {
+        concat!($set, " plan_cache_mode TO force_generic_plan; ", $set, " enable_seqscan TO off; ", $set, " jit TO off")
+    };
+}
+
+const SETTINGS: &str = settings!("SET");
+const SETTINGS_FORGETTABLE: &str = concat!(settings!("SET"), "; SET synchronous_commit TO off");
 /// Begins a transaction of delivery on a connection that goes back to others, with what [`set_up`] sets.
-pub const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode TO force_generic_plan; SET LOCAL enable_seqscan TO off; \
-                         SET LOCAL jit TO off";
+pub const BEGIN: &str = concat!("BEGIN; ", settings!("SET LOCAL"));
 /// The same, when what it does may be forgotten if the database crashes.
-pub const BEGIN_FORGETTABLE: &str = "BEGIN; SET LOCAL plan_cache_mode TO force_generic_plan; \
-    SET LOCAL enable_seqscan TO off; SET LOCAL jit TO off; SET LOCAL synchronous_commit TO off";
+pub const BEGIN_FORGETTABLE: &str = concat!("BEGIN; ", settings!("SET LOCAL"), "; SET LOCAL synchronous_commit TO off");
 
 /// Sets up a connection that delivery keeps to itself. Its statements ask for few rows by their keys, again and again: a
 /// plan that looks them up is made once for each connection, and stays right however full the tables become. What is done

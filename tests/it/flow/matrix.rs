@@ -721,7 +721,7 @@ async fn p19_the_late_end_of_an_attempt_that_lost_its_claim_says_nothing_about_t
 }
 
 #[tokio::test]
-async fn p20_the_wait_for_the_next_try_is_measured_by_the_clock_of_the_database() {
+async fn p20_the_first_wait_for_another_try_is_five_minutes_and_a_little() {
     let office = queued(1).await;
     office.smtp.once(Phase::RcptTo, Reply::code(451, "4.7.1 greylisted"));
     assert_eq!(office.deliver().await.deferred, 1);
