@@ -56,12 +56,9 @@ impl Question<'_> {
 pub(super) fn ask(q: &Question<'_>, assessed: &mut [Assessed<'_>], trail: &mut Trail<'_>) -> Result<Contacting, No> {
     stops(q, assessed, trail)?;
     anything_due(q, assessed, trail)?;
-    let payable: BTreeSet<ItemId> = assessed
-        .iter()
-        .filter(|one| recipient::requisites(q.snapshot, q.creditor(), one.item).is_some())
-        .map(|one| one.item.id.clone())
-        .collect();
-    let stage = notice::stage(q, assessed, &payable);
+    let payable: BTreeSet<ItemId> =
+        assessed.iter().filter(|one| recipient::is_payable(q, one.item)).map(|one| one.item.id.clone()).collect();
+    let stage = notice::stage(q, assessed);
     let reach = recipient::reach(q.snapshot, q.creditor(), stage);
     approval_limit(q, waits_for_a_person(q, assessed, &payable, stage), trail)?;
     // Nobody is contacted by a hand-over.

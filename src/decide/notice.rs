@@ -14,11 +14,11 @@ use super::{gates, ladder};
 
 /// Step 6: the furthest next stage among the candidates that somebody can pay. Called when there is a candidate; when
 /// none can be paid, the furthest of all, so that the questions before `no_payment_account` have a stage to ask about.
-pub(super) fn stage<'a>(q: &Question<'a>, assessed: &[Assessed<'_>], payable: &BTreeSet<ItemId>) -> &'a Stage {
+pub(super) fn stage<'a>(q: &Question<'a>, assessed: &[Assessed<'_>]) -> &'a Stage {
     let furthest = |must_be_payable: bool| {
         assessed
             .iter()
-            .filter(|one| one.code == ItemCode::Reached && (!must_be_payable || payable.contains(&one.item.id)))
+            .filter(|one| one.code == ItemCode::Reached && (!must_be_payable || recipient::is_payable(q, one.item)))
             .filter_map(|one| one.next_stage.as_ref().map(|(n, _)| *n))
             .max()
     };

@@ -4,6 +4,8 @@ use crate::model::{
     Channel, Contact, ContactRole, Creditor, EmailAddress, Item, Language, Policy, Requisites, Snapshot, Stage, Tone,
 };
 
+use super::gates::Question;
+
 /// How a stage reaches the debtor.
 #[derive(Default)]
 pub(super) struct Reach<'a> {
@@ -86,4 +88,9 @@ pub(super) fn requisites<'a>(
         .as_ref()
         .or(snapshot.account.requisites.as_ref())
         .or_else(|| creditor.and_then(|creditor| creditor.bank_accounts.get(&item.currency)))
+}
+
+/// Whether there is anywhere to pay an item to.
+pub(super) fn is_payable(q: &Question<'_>, item: &Item) -> bool {
+    requisites(q.snapshot, q.creditor(), item).is_some()
 }

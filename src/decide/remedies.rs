@@ -7,8 +7,8 @@ use chrono::{Days, NaiveDate};
 use rust_decimal::Decimal;
 
 use crate::model::{
-    CalendarMissing, Channel, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, ItemId,
-    Money, NoticeState, Plan, ReasonCode, RecordedCause, Remedy, Tone, Verdict,
+    CalendarMissing, Channel, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, Money,
+    NoticeState, Plan, ReasonCode, RecordedCause, Remedy, Tone, Verdict,
 };
 
 use super::gates::{self, Question};
@@ -49,7 +49,8 @@ pub(super) fn remedies(
     let told_above = code.map_or("", ReasonCode::as_str);
     for one in assessed.iter().filter(|one| one.is_debit() && (one.is_overdue() || one.days.is_none())) {
         // What stops an instalment is said of the item behind it.
-        let gone = || q.plans.iter().any(|(plan, _)| of_plan(one, plan) && register::vanished(plan).is_some());
+        let alive = || q.plans.iter().filter(|(_, standing)| register::is_alive(standing));
+        let gone = || alive().any(|(plan, _)| of_plan(one, plan) && register::vanished(plan).is_some());
         let stopped_behind = one.code.is_out() && one.item.part_of_plan.is_some() && !gone();
         if one.code.as_str() == told_above || stopped_behind {
             continue;
@@ -131,7 +132,7 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
             .collect(),
         ReasonCode::OutsideSendDays => next_date
             .map(|day| {
-                let tone = notice::stage(q, assessed, &BTreeSet::new()).tone;
+                let tone = notice::stage(q, assessed).tone;
                 let (_, key) = gates::why_no_sending_day(q, tone);
                 (Some(day), format!("On {}, the next sending day{}.", weekday(day), at(q, key)))
             })
@@ -357,7 +358,7 @@ fn in_credit(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
 
 fn below_minimum(q: &Question<'_>, have: Money) -> Option<String> {
     let currency = have.currency;
-    let minimum = q.policy.minimums.of(currency).filter(|minimum| have.amount < *minimum)?;
+    let minimum = q.policy.minimums.of(currency)?;
     let at = at(q, &items::minimum_key(q.policy, currency));
     let (more, minimum) = (Money::new(minimum - have.amount, currency), Money::new(minimum, currency));
     Some(format!("{more} more overdue would reach the minimum of {minimum}{at}."))
@@ -410,8 +411,7 @@ fn exhausted(q: &Question<'_>) -> Vec<Way> {
 
 /// The cap that holds longest, of the account or of its mailbox.
 fn contact_cap(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
-    let payable = BTreeSet::<ItemId>::new();
-    let email = recipient::reach(q.snapshot, q.creditor(), notice::stage(q, assessed, &payable)).email;
+    let email = recipient::reach(q.snapshot, q.creditor(), notice::stage(q, assessed)).email;
     let history = &q.snapshot.history;
     let of_account: Vec<NaiveDate> =
         history.notices.iter().filter_map(|n| n.counted_on).chain(history.other_contacts.iter().copied()).collect();
@@ -431,7 +431,7 @@ fn contact_cap(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
         for (cap, from) in &caps {
             let Some(counts) = (cap.contacts as usize).checked_sub(1).and_then(|n| contacts.get(n)) else { continue };
             let day = *counts + Days::new(u64::from(cap.days));
-            if day > q.today && longest.as_ref().is_none_or(|(known, _)| day > *known) {
+            if longest.as_ref().is_none_or(|(known, _)| day > *known) {
                 let last = contacts.first().unwrap_or(counts);
                 let within = plural(i64::from(cap.days), "day");
                 let text = format!(
@@ -452,7 +452,7 @@ fn cap_at(q: &Question<'_>, number: usize) -> String {
 }
 
 fn no_template(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<String> {
-    let stage = notice::stage(q, assessed, &BTreeSet::new());
+    let stage = notice::stage(q, assessed);
     let contact = recipient::reach(q.snapshot, q.creditor(), stage).contact;
     let template = &stage.template;
     let (language, _) = recipient::language(q.policy, q.snapshot, stage, contact, q.creditor())?;
@@ -464,7 +464,7 @@ fn no_template(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<String> {
 fn no_address(q: &Question<'_>, assessed: &[Assessed<'_>]) -> String {
     let account = &q.snapshot.account.id;
     let contacts = &q.snapshot.contacts;
-    let channel = notice::stage(q, assessed, &BTreeSet::new()).channel();
+    let channel = notice::stage(q, assessed).channel();
     if channel == Channel::Letter {
         format!("The ledger gets the postal address of account {account} (`ledger.account.postal_address`).")
     } else if channel == Channel::Call {

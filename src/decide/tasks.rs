@@ -49,7 +49,7 @@ pub(super) fn tasks(
     }
     let missing_accounts: BTreeSet<String> = assessed
         .iter()
-        .filter(|one| one.is_active() && recipient::requisites(q.snapshot, q.creditor(), one.item).is_none())
+        .filter(|one| one.is_active() && !recipient::is_payable(q, one.item))
         .map(|one| one.item.currency.to_string())
         .collect();
     for currency in missing_accounts {

@@ -119,6 +119,31 @@ fn an_item_of_a_plan_that_vanishes_stops_its_instalments_until_a_person_agrees_a
 }
 
 #[test]
+fn what_stops_an_instalment_is_said_of_the_item_behind_it_whatever_became_of_other_plans() {
+    let told = |world: &World| world.decide().remedies.into_iter().map(|one| one.text).collect::<Vec<_>>();
+    let late = open(planned(OnMissed::Instalment), 200, 100).on(43).disputed("A", Cause::WrongDetails);
+    check_items(&late, "A disputed, B in_plan, plan:1:1:2 disputed, plan:1:1:3 disputed, plan:1:1:4 disputed");
+    let behind = [
+        "Item A: `dunningd dispute K-1 --item A --resolved --reason …`, once it is settled.",
+        "Item B: `dunningd plan K-1 --end 1 --reason …` ends the plan it is in.",
+    ];
+    assert_eq!(told(&late), behind);
+    // The version before had an item that vanished.
+    let mut anew = late;
+    let mut before = anew.snapshot.plans[0].clone();
+    (before.ended, before.items[1].vanished) = (true, true);
+    anew.snapshot.plans[0].version = 2;
+    anew.snapshot.plans.insert(0, before);
+    check(&anew, "skip all_items_out");
+    assert_eq!(told(&anew), behind);
+    // So has another plan.
+    let mut another = anew.owes("C", 12, "50 EUR").planned(&[(60, "50 EUR")], 2, OnMissed::Instalment, &["C"]);
+    another.snapshot.items.retain(|item| item.id.as_str() != "C");
+    another.snapshot.plans[2].items[0].vanished = true;
+    assert_eq!(told(&another), behind);
+}
+
+#[test]
 fn a_credit_note_for_an_item_of_a_plan_pays_the_oldest_instalments_and_nothing_twice() {
     let world = planned(OnMissed::Instalment).credit_note_for("N", "A", "250 EUR").on(43);
     check(&world, "skip all_items_out until T+73");

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use dunningd::model::{
-    Calendars, Cause, Channel, ContactCap, ContactRole, Dispute, HoldTarget, ItemCode, LadderName, MailboxUse,
+    Calendars, Cause, Channel, ContactCap, ContactRole, Dispute, HoldTarget, ItemCode, LadderName, MailboxUse, NotDue,
     NoticeState, OnMissed, ReasonCode, Weekdays,
 };
 
@@ -418,6 +418,48 @@ fn the_cap_of_a_mailbox_is_no_reason_against_a_call() {
         &[
             "contact_cap from T+1: The next contact is allowed on Thursday 2026-03-19: 1 in 5 days (policy.toml:contact_cap), the last was on 2026-03-14.",
         ],
+    );
+}
+
+#[test]
+fn an_address_is_asked_for_where_the_stage_of_what_can_be_paid_needs_it() {
+    let world = World::new()
+        .stage("firm", |stage| stage.channels = vec![Channel::Letter])
+        .owes("A", 12, "100 USD")
+        .reminded("friendly", 9, &["A"])
+        .owes("B", 4, "100 EUR")
+        .contacts(&[]);
+    check(
+        &world,
+        &["no_address: The ledger gets the postal address of account K-1 (`ledger.account.postal_address`)."],
+    );
+    let nowhere_to_pay = world.policy(|policy| {
+        policy.creditors.values_mut().for_each(|creditor| creditor.bank_accounts.retain(|c, _| c.to_string() != "USD"));
+    });
+    check(
+        &nowhere_to_pay,
+        &["no_address: The ledger gets a contact with an e-mail address for account K-1 (`ledger.contact`)."],
+    );
+}
+
+#[test]
+fn of_what_is_only_counted_the_first_day_is_told_where_no_item_comes_by_then() {
+    let counted = |first_due: i64| {
+        let mut world = World::new().owes("A", -5, "100 EUR");
+        world.snapshot.not_due = NotDue { items: 2, first_due: Some(t_plus(first_due)) };
+        world
+    };
+    check(
+        &counted(4),
+        &["not_overdue from T+7: An item that is not due yet can first be demanded on Wednesday 2026-03-25."],
+    );
+    let item = "not_overdue from T+8: Item A can first be demanded on Thursday 2026-03-26.";
+    check(&counted(5), &[item]);
+    check(&counted(6), &[item]);
+    let later = counted(4).stage("friendly", |stage| stage.enabled = false);
+    check(
+        &later,
+        &["not_overdue from T+14: An item that is not due yet can first be demanded on Wednesday 2026-04-01."],
     );
 }
 
