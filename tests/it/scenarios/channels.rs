@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use dunningd::model::{Cause, Channel, Country, HoldTarget, ItemCode, NoticeState, PartyKind, TakenBack, Tone};
+use dunningd::model::{
+    Calendars, Cause, Channel, Country, HoldTarget, ItemCode, MailboxUse, NoticeState, PartyKind, TakenBack, Tone,
+    Weekdays,
+};
 
 use crate::support::world::{World, check, check_items, check_tasks, completed_by, day, item_id, t, t_plus, with_code};
 
@@ -98,6 +101,64 @@ fn a_call_that_nobody_made_lapses_after_its_last_day_and_the_ladder_goes_on() {
 fn a_letter_waits_for_ever() {
     let world = to_call().notice(NoticeState::WithPerson, "firm", 200, &["A"]).by(Channel::Letter, None);
     check(&world, "wait notice_pending");
+}
+
+/// A letter that was to be posted up to and including `T`.
+fn to_post() -> World {
+    let mut world = to_call().notice(NoticeState::WithPerson, "firm", 1, &["A"]).by(Channel::Letter, None);
+    world.snapshot.history.notices.last_mut().unwrap().post_by = Some(t());
+    world
+}
+
+#[test]
+fn a_letter_that_was_not_posted_in_time_is_made_anew_once_a_working_day_to_say_so_has_passed() {
+    let world = to_post();
+    check(&world.on(1), "wait notice_pending");
+    assert_eq!(taken_back(&world.on(1)), [""; 0]);
+    for day in [2, 3] {
+        assert_eq!(taken_back(&world.on(day)), ["cancelled expired"]);
+        check(&world.on(day), "contact firm: demands A");
+    }
+    // T+2 is a Friday.
+    let mut world = world.policy(|policy| policy.calendars = Calendars::weekly(Weekdays::MONDAY_TO_FRIDAY));
+    world.snapshot.history.notices.last_mut().unwrap().post_by = Some(t_plus(2));
+    check(&world.on(5), "wait notice_pending");
+    assert_eq!(taken_back(&world.on(6)), ["cancelled expired"]);
+}
+
+#[test]
+fn a_letter_that_is_taken_back_takes_the_contact_of_its_copy_back() {
+    let copied = |letters: usize, contacts: &[i64]| {
+        let mut world = World::new().owes("A", 10, "100 EUR").owes("B", 10, "100 EUR").owes("C", 3, "100 EUR");
+        for item in ["A", "B"].into_iter().take(letters) {
+            world = world.reminded("friendly", 7, &[item]);
+            world = world.notice(NoticeState::WithPerson, "firm", 1, &[item]).by(Channel::Letter, None);
+        }
+        let letters = world.snapshot.history.notices.iter().filter(|n| n.state == NoticeState::WithPerson);
+        let usage = MailboxUse {
+            contacts: contacts.iter().map(|ago| t_plus(-ago)).collect(),
+            accounts: 1,
+            copies: letters.map(|notice| notice.id).collect(),
+            ..MailboxUse::default()
+        };
+        world.snapshot.mailboxes.insert("office@debtor.example".to_owned(), usage);
+        world
+    };
+    check(&copied(1, &[9, 0]), "wait notice_pending");
+    check(&copied(1, &[9, 0]).paid(&["A"]), "contact friendly: demands B, C");
+    check(&copied(1, &[4, 0]).paid(&["A"]), "wait contact_cap until T+1");
+    check(&copied(1, &[0, 0]).paid(&["A"]), "wait contact_cap until T+5");
+    check(&copied(2, &[0, 0]).paid(&["A", "B"]), "contact friendly: demands C");
+}
+
+#[test]
+fn a_copy_that_failed_is_for_a_person_and_stops_nothing_while_something_is_overdue() {
+    let mut world = World::new().owes("A", 10, "100 EUR").reminded("friendly", 7, &["A"]);
+    world = world.notice(NoticeState::Refused, "friendly", 7, &[]);
+    check(&world, "contact firm: demands A");
+    check_tasks(&world, "resolve_notice 00000000-0000-7000-8000-000000000002");
+    assert_eq!(world.decide().tasks[0].text, "the e-mail copy of the friendly letter is refused and unresolved");
+    check_tasks(&world.paid(&["A"]), "");
 }
 
 #[test]

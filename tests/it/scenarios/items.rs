@@ -86,6 +86,18 @@ fn among_equals_the_larger_amount_is_the_anchor_and_then_the_id() {
 }
 
 #[test]
+fn the_anchor_is_one_of_those_that_came_furthest_and_are_due() {
+    let world = World::new()
+        .owes("A", 40, "100 EUR")
+        .owes("B", 12, "100 EUR")
+        .owes("C", 30, "100 EUR")
+        .reminded("friendly", 9, &["B"])
+        .reminded("friendly", 6, &["C"]);
+    check_items(&world, "A demanded, B demanded, C information");
+    assert_eq!(world.contacting().anchor, item_id("B"));
+}
+
+#[test]
 fn amounts_of_two_currencies_are_not_compared_to_find_the_anchor() {
     let world = World::new().owes("A", 5, "50 EUR").owes("B", 5, "9000 PLN");
     assert_eq!(world.contacting().anchor, item_id("A"));
@@ -129,6 +141,15 @@ fn what_is_left_of_a_credit_note_reduces_the_oldest_invoice() {
     let decision = world.credit_note_for("G", "NEW", "50 EUR").decide();
     let netted: Vec<String> = decision.netted.iter().map(|n| format!("{} on {}", n.amount, n.item)).collect();
     assert_eq!(netted, ["30 on NEW", "20 on OLD"]);
+}
+
+#[test]
+fn a_credit_note_for_a_paid_invoice_reduces_the_oldest_that_is_open() {
+    let world = World::new().owes("A", 5, "100 EUR").paid(&["A"]).owes("B", 4, "100 EUR");
+    let decision = world.credit_note_for("N", "A", "30 EUR").decide();
+    let netted: Vec<String> =
+        decision.netted.iter().map(|one| format!("{} to {}: {}", one.credit, one.item, one.amount)).collect();
+    assert_eq!(netted, ["N to B: 30"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use dunningd::model::{Cause, Currency, Demands, NoticeState, PartyKind, StageCondition, Tone};
 use rust_decimal::Decimal;
 
-use crate::support::world::{World, check, check_items, check_tasks, money};
+use crate::support::world::{World, check, check_items, check_tasks, money, stage_name};
 
 #[test]
 fn a_long_silence_is_caught_up_stage_by_stage() {
@@ -243,6 +243,8 @@ fn a_formal_notice_that_somebody_else_sent_keeps_the_next_one_waiting() {
     check(&world, "wait too_soon until T+1");
     check_items(&world, "A settled, B formal_too_soon");
     check(&world.on(1), "contact formal: demands B");
+    world.snapshot.history.waivers[0].stage = stage_name("final");
+    check(&world, "contact formal: demands B");
 }
 
 #[test]

@@ -155,6 +155,14 @@ fn nothing_that_waits_for_a_person_is_made_while_too_much_waits_already() {
     check(&old(199), "contact friendly: demands B");
     check(&old(200), "hold approval_limit");
     check(&old(200).reminded("friendly", 9, &["B"]), "contact firm: demands B");
+    // What the notice does not demand asks for nobody: it is disputed, or there is nowhere to pay it.
+    let beside = |amount: &str| waiting(false, false, 200).owes("B", 181, amount);
+    check(&beside("100 EUR").disputed("B", Cause::Dispute), "contact friendly: demands A");
+    let nowhere_to_pay = beside("100 USD").policy(|policy| {
+        let usd = crate::support::world::money("1 USD").currency;
+        policy.creditors.values_mut().for_each(|creditor| drop(creditor.bank_accounts.remove(&usd)));
+    });
+    check(&nowhere_to_pay, "contact friendly: demands A");
 }
 
 #[test]
