@@ -247,6 +247,9 @@ impl<'a> Run<'a> {
             pasts: self.pasts(&mut read, seen.moved && self.request.dry_run).await?,
             without: None,
         };
+        if self.request.account.is_none() {
+            known.pasts.pass_over_all(&mut read, &self.creditor.id, self.today).await?;
+        }
         let writer = Writer {
             actor: self.shell.actor.clone(),
             start: start.clone(),

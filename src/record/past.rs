@@ -1,25 +1,26 @@
 //! What is known about accounts from before: cases, notices, what people recorded, withdrawn items, mailboxes.
 
+mod cases;
+mod in_order;
 mod notices;
 mod register;
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use chrono::NaiveDate;
-use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 
 use crate::model::{
-    AccountId, Case, ContactEntry, CreditorId, Handover, History, Hold, HoldTarget, ItemId, Ladder, Money, PastNotice,
-    Plan, Promise, PromisedItem, RecordedCause, StageName, WriteOff,
+    AccountId, Case, ContactEntry, CreditorId, Handover, History, Hold, HoldTarget, ItemId, Money, PastNotice, Plan,
+    Promise, PromisedItem, RecordedCause, StageName, WriteOff,
 };
 
 use super::{RecordError, inconsistent};
-use notices::notices;
+use cases::Ladders;
+use in_order::InOrder;
 use register::register;
 
+pub use cases::pinned_ladders;
 pub use notices::mailboxes;
 
 /// What happened to one account.
@@ -84,11 +85,17 @@ struct Move {
 /// Reads the pasts of accounts, page by page, within one transaction: it asks once for what is the same on every page.
 pub struct PastReader {
     recorded: Recorded,
-    /// By the hash of their text.
-    ladders: BTreeMap<String, Arc<Ladder>>,
+    ladders: Ladders,
+    /// Cases and notices of a whole ledger.
+    in_order: Option<(InOrder, InOrder)>,
     /// Moves that no run has written down yet.
     unwritten: Vec<Move>,
 }
+
+/// All rows are wanted, by plans that do not depend on what the server knows about tables that have just been filled.
+const ONE_PASS: &str = "SET LOCAL cursor_tuple_fraction TO 1; SET LOCAL enable_nestloop TO off; SET LOCAL jit TO off";
+/// A few rows are wanted again and again: planned once, for any of them, they are found by their index.
+const LOOK_UPS: &str = "SET LOCAL enable_nestloop TO on; SET LOCAL plan_cache_mode TO force_generic_plan";
 
 /// The tables that hold anything at all.
 #[expect(clippy::struct_excessive_bools, reason = "each table is empty or not, independently of the others")]
@@ -125,8 +132,9 @@ impl<'a> Page<'a> {
         Self { connection, ids: pasts.keys().map(AccountId::to_string).collect(), today, pasts }
     }
 
-    fn past(&mut self, account: &str) -> Result<&mut Past, RecordError> {
-        Ok(self.pasts.entry(account_id(account)?).or_default())
+    /// `None` for an account that is not asked about.
+    fn past(&mut self, account: &str) -> Option<&mut Past> {
+        self.pasts.get_mut(account)
     }
 }
 
@@ -150,7 +158,26 @@ impl PastReader {
         )
         .fetch_one(connection)
         .await?;
-        Ok(Self { recorded, ladders: BTreeMap::new(), unwritten: Vec::new() })
+        Ok(Self { recorded, ladders: Ladders::new(), in_order: None, unwritten: Vec::new() })
+    }
+
+    /// From now on the pages are those of the creditor's whole ledger, in account order, as it was on that day: what
+    /// most accounts have is read in one pass and not looked up for each page.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn pass_over_all(
+        &mut self,
+        connection: &mut PgConnection,
+        creditor: &CreditorId,
+        today: NaiveDate,
+    ) -> Result<(), RecordError> {
+        sqlx::raw_sql(ONE_PASS).execute(&mut *connection).await?;
+        let cases = cases::all_cases(connection, creditor, today).await?;
+        let notices = notices::all_notices(connection, creditor, today).await?;
+        sqlx::raw_sql(LOOK_UPS).execute(connection).await?;
+        self.in_order = Some((cases, notices));
+        Ok(())
     }
 
     /// Looks for items that moved since a run last wrote down with which account they stand.
@@ -189,8 +216,15 @@ impl PastReader {
         today: NaiveDate,
     ) -> Result<BTreeMap<AccountId, Past>, RecordError> {
         let mut page = Page::new(connection, accounts, today);
-        self.cases(&mut page).await?;
-        notices(&mut page).await?;
+        let (cases, notices) = match (&mut self.in_order, accounts.last()) {
+            (Some((cases, notices)), Some(last)) => (
+                cases.up_to(page.connection, last.as_str()).await?,
+                notices.up_to(page.connection, last.as_str()).await?,
+            ),
+            _ => (cases::cases(&mut page).await?, notices::notices(&mut page).await?),
+        };
+        cases::take(&mut page, &mut self.ladders, &cases).await?;
+        notices::take(&mut page, &notices)?;
         register(&mut page, &self.recorded).await?;
         if self.recorded.moved || !self.unwritten.is_empty() {
             self.moves(&mut page).await?;
@@ -224,7 +258,8 @@ impl PastReader {
             return Ok(());
         }
         let mut before = Page::new(&mut *page.connection, came.keys().map(|(_, from)| *from), page.today);
-        notices(&mut before).await?;
+        let notices = notices::notices(&mut before).await?;
+        notices::take(&mut before, &notices)?;
         register(&mut before, &self.recorded).await?;
         let before = before.pasts;
         for ((to, from), items) in came {
@@ -234,58 +269,6 @@ impl PastReader {
         }
         Ok(())
     }
-
-    async fn cases(&mut self, page: &mut Page<'_>) -> Result<(), RecordError> {
-        let cases = sqlx::query!(
-            "SELECT account_id, opened_on, ladder_sha256 FROM dunning.debt_case
-             WHERE account_id = ANY ($1) AND opened_on <= $2 AND (closed_on IS NULL OR closed_on > $2)",
-            &page.ids,
-            page.today
-        )
-        .fetch_all(&mut *page.connection)
-        .await?;
-        for row in cases {
-            let ladder = match self.ladders.entry(row.ladder_sha256) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => {
-                    let body = sqlx::query_scalar!("SELECT body FROM dunning.text WHERE sha256 = $1", new.key())
-                        .fetch_one(&mut *page.connection)
-                        .await?;
-                    let ladder = ladder(new.key(), &body)?;
-                    new.insert(Arc::new(ladder))
-                }
-            };
-            page.past(&row.account_id)?.case = Some(Case { ladder: Arc::clone(ladder), opened_on: row.opened_on });
-        }
-        Ok(())
-    }
-}
-
-/// The ladders that the creditor's open cases have kept.
-///
-/// # Errors
-/// When the database refuses or holds a text that is no ladder.
-pub async fn pinned_ladders(
-    connection: &mut PgConnection,
-    creditor: &CreditorId,
-) -> Result<Vec<Arc<Ladder>>, RecordError> {
-    let texts = sqlx::query!(
-        "SELECT t.sha256, t.body FROM dunning.text t
-         JOIN (SELECT DISTINCT ladder_sha256 FROM dunning.debt_case WHERE creditor = $1 AND closed_on IS NULL) c
-             ON c.ladder_sha256 = t.sha256",
-        creditor.as_str()
-    )
-    .fetch_all(connection)
-    .await?;
-    texts.iter().map(|row| Ok(Arc::new(ladder(&row.sha256, &row.body)?))).collect()
-}
-
-/// The ladder behind a hash: other words than those that a case has kept decide nothing.
-fn ladder(sha256: &str, body: &str) -> Result<Ladder, RecordError> {
-    if hex::encode(Sha256::digest(body)) != sha256 {
-        return Err(inconsistent("dunning.text", "sha256", sha256));
-    }
-    serde_json::from_str(body).map_err(|_| inconsistent("dunning.text", "body", sha256))
 }
 
 fn moved(item: &str, to: &str, from: &str) -> Result<Move, RecordError> {

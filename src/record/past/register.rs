@@ -61,7 +61,9 @@ async fn waivers(page: &mut Page<'_>) -> Result<(), RecordError> {
             reason: row.reason,
             elsewhere: row.elsewhere.then_some(row.waived_by),
         };
-        page.past(&row.account_id)?.history.waivers.push(waiver);
+        if let Some(past) = page.past(&row.account_id) {
+            past.history.waivers.push(waiver);
+        }
     }
     Ok(())
 }
@@ -83,13 +85,9 @@ async fn holds(page: &mut Page<'_>) -> Result<(), RecordError> {
             .cause
             .map(|text| Cause::parse(&text).ok_or_else(|| inconsistent("dunning.hold", "cause", &text)))
             .transpose()?;
-        page.past(&row.account_id)?.holds.push(Hold {
-            target,
-            until: row.until,
-            reason: row.reason,
-            cause,
-            since: row.since,
-        });
+        if let Some(past) = page.past(&row.account_id) {
+            past.holds.push(Hold { target, until: row.until, reason: row.reason, cause, since: row.since });
+        }
     }
     Ok(())
 }
@@ -123,7 +121,9 @@ async fn handovers(page: &mut Page<'_>) -> Result<(), RecordError> {
             number: row.handover_id,
             items: items?,
         };
-        page.past(&row.account_id)?.handover = Some(handover);
+        if let Some(past) = page.past(&row.account_id) {
+            past.handover = Some(handover);
+        }
     }
     Ok(())
 }
@@ -154,7 +154,9 @@ async fn promises(page: &mut Page<'_>) -> Result<(), RecordError> {
             reason: row.reason,
             withdrawn: row.withdrawn,
         };
-        page.past(&row.account_id)?.promises.push(promise);
+        if let Some(past) = page.past(&row.account_id) {
+            past.promises.push(promise);
+        }
     }
     Ok(())
 }
@@ -202,7 +204,9 @@ async fn plans(page: &mut Page<'_>) -> Result<(), RecordError> {
             reason: row.reason,
             ended: row.ended,
         };
-        page.past(&row.account_id)?.plans.push(plan);
+        if let Some(past) = page.past(&row.account_id) {
+            past.plans.push(plan);
+        }
     }
     Ok(())
 }
@@ -224,7 +228,9 @@ async fn causes(page: &mut Page<'_>) -> Result<(), RecordError> {
             reason: row.reason,
             since: row.since,
         };
-        page.past(&row.account_id)?.causes.push(recorded);
+        if let Some(past) = page.past(&row.account_id) {
+            past.causes.push(recorded);
+        }
     }
     Ok(())
 }
@@ -240,7 +246,9 @@ async fn write_offs(page: &mut Page<'_>) -> Result<(), RecordError> {
     .await?;
     for row in write_offs {
         let write_off = WriteOff { item: item_id(&row.item_id)?, reason: row.reason, since: row.since };
-        page.past(&row.account_id)?.write_offs.push(write_off);
+        if let Some(past) = page.past(&row.account_id) {
+            past.write_offs.push(write_off);
+        }
     }
     Ok(())
 }
@@ -274,7 +282,9 @@ async fn contacts(page: &mut Page<'_>) -> Result<(), RecordError> {
             phone: row.phone,
             name: row.name,
         };
-        page.past(&row.account_id)?.contacts.push(entry);
+        if let Some(past) = page.past(&row.account_id) {
+            past.contacts.push(entry);
+        }
     }
     Ok(())
 }
@@ -288,7 +298,9 @@ async fn calls(page: &mut Page<'_>) -> Result<(), RecordError> {
     .fetch_all(&mut *page.connection)
     .await?;
     for row in calls {
-        page.past(&row.account_id)?.history.other_contacts.push(row.called_on);
+        if let Some(past) = page.past(&row.account_id) {
+            past.history.other_contacts.push(row.called_on);
+        }
     }
     Ok(())
 }
@@ -302,7 +314,9 @@ async fn withdrawn(page: &mut Page<'_>) -> Result<(), RecordError> {
     .await?;
     for row in withdrawn {
         let item = item_id(&row.item_id)?;
-        page.past(&row.account_id)?.withdrawn.insert(item);
+        if let Some(past) = page.past(&row.account_id) {
+            past.withdrawn.insert(item);
+        }
     }
     Ok(())
 }
