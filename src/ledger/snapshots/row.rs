@@ -3,8 +3,10 @@
 
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
-use sqlx::Row as _;
+use serde_json::Value;
 use sqlx::postgres::PgRow;
+use sqlx::postgres::types::PgRecordDecoder;
+use sqlx::{Row as _, ValueRef as _};
 
 use crate::ledger::contract::{RawItem, requisites, row_problem, unreadable_date};
 use crate::model::{
@@ -21,19 +23,9 @@ mod account_at {
     pub(super) const COUNTRY: usize = 4;
     pub(super) const LANGUAGE: usize = 5;
     pub(super) const TIME_ZONE: usize = 6;
-    pub(super) const TAX_ID: usize = 7;
-    pub(super) const POSTAL_ADDRESS: usize = 8;
-    pub(super) const PARTY_ID: usize = 9;
-    pub(super) const PARENT_ID: usize = 10;
-    pub(super) const OWNER: usize = 11;
-    pub(super) const SEGMENT: usize = 12;
-    pub(super) const LADDER: usize = 13;
-    pub(super) const REQUISITES: usize = 14;
-    pub(super) const HOLD_UNTIL: usize = 15;
-    pub(super) const HOLD_REASON: usize = 16;
-    pub(super) const UNREADABLE_HOLD: usize = 17;
-    pub(super) const NOT_DUE_ITEMS: usize = 18;
-    pub(super) const NOT_DUE_FIRST: usize = 19;
+    pub(super) const NOT_DUE_ITEMS: usize = 7;
+    pub(super) const NOT_DUE_FIRST: usize = 8;
+    pub(super) const SELDOM: usize = 9;
 }
 
 /// Where the columns of `contacts_sql` stand.
@@ -55,28 +47,113 @@ mod item_at {
     pub(super) const ITEM_ID: usize = 0;
     pub(super) const KIND: usize = 2;
     pub(super) const DOCUMENT_NO: usize = 3;
-    pub(super) const INSTALMENT_NO: usize = 4;
-    pub(super) const INSTALMENT_COUNT: usize = 5;
-    pub(super) const ISSUE_DATE: usize = 6;
-    pub(super) const DUE_DATE: usize = 7;
-    pub(super) const CURRENCY: usize = 8;
-    pub(super) const AMOUNT: usize = 9;
-    pub(super) const OPEN_AMOUNT: usize = 10;
-    pub(super) const WRITTEN_OFF_ON: usize = 11;
-    pub(super) const DISPUTED_SINCE: usize = 12;
-    pub(super) const DISPUTE_REASON: usize = 13;
-    pub(super) const HOLD_UNTIL: usize = 14;
-    pub(super) const HOLD_REASON: usize = 15;
-    pub(super) const PAYMENT_REFERENCE: usize = 16;
-    pub(super) const CUSTOMER_REFERENCE: usize = 17;
-    pub(super) const CONTRACT_NO: usize = 18;
-    pub(super) const REFERS_TO: usize = 19;
-    pub(super) const PAYEE: usize = 20;
-    pub(super) const DOCUMENT_URL: usize = 21;
-    pub(super) const PAY_URL: usize = 22;
-    pub(super) const DIRECT_DEBIT_ON: usize = 23;
-    pub(super) const REQUISITES: usize = 24;
-    pub(super) const UNREADABLE_DATE: usize = 25;
+    pub(super) const ISSUE_DATE: usize = 4;
+    pub(super) const DUE_DATE: usize = 5;
+    pub(super) const CURRENCY: usize = 6;
+    pub(super) const AMOUNT: usize = 7;
+    pub(super) const OPEN_AMOUNT: usize = 8;
+    pub(super) const PAYMENT_REFERENCE: usize = 9;
+    pub(super) const SELDOM: usize = 10;
+}
+
+/// The record of `accounts_sql`, in its order.
+#[derive(Default)]
+struct SeldomOfAccount {
+    tax_id: Option<String>,
+    postal_address: Option<String>,
+    party_id: Option<String>,
+    parent_id: Option<String>,
+    owner: Option<String>,
+    segment: Option<String>,
+    ladder: Option<String>,
+    requisites: Option<Value>,
+    hold_until: Option<NaiveDate>,
+    hold_reason: Option<String>,
+    unreadable_hold: bool,
+}
+
+impl SeldomOfAccount {
+    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let Some(mut record) = record(row, account_at::SELDOM)? else { return Ok(Self::default()) };
+        let mut read = || {
+            Ok(Self {
+                tax_id: record.try_decode()?,
+                postal_address: record.try_decode()?,
+                party_id: record.try_decode()?,
+                parent_id: record.try_decode()?,
+                owner: record.try_decode()?,
+                segment: record.try_decode()?,
+                ladder: record.try_decode()?,
+                requisites: record.try_decode()?,
+                hold_until: record.try_decode()?,
+                hold_reason: record.try_decode()?,
+                unreadable_hold: record.try_decode()?,
+            })
+        };
+        read().map_err(sqlx::Error::Decode)
+    }
+}
+
+/// The record of `item_columns`, in its order.
+#[derive(Default)]
+struct SeldomOfItem {
+    instalment_no: Option<i32>,
+    instalment_count: Option<i32>,
+    written_off_on: Option<NaiveDate>,
+    disputed_since: Option<NaiveDate>,
+    dispute_reason: Option<String>,
+    hold_until: Option<NaiveDate>,
+    hold_reason: Option<String>,
+    customer_reference: Option<String>,
+    contract_no: Option<String>,
+    refers_to: Option<String>,
+    payee: Option<String>,
+    document_url: Option<String>,
+    pay_url: Option<String>,
+    direct_debit_on: Option<NaiveDate>,
+    requisites: Option<Value>,
+    unreadable_date: Option<String>,
+}
+
+impl SeldomOfItem {
+    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let Some(mut record) = record(row, item_at::SELDOM)? else { return Ok(Self::default()) };
+        let mut read = || {
+            Ok(Self {
+                instalment_no: record.try_decode()?,
+                instalment_count: record.try_decode()?,
+                written_off_on: record.try_decode()?,
+                disputed_since: record.try_decode()?,
+                dispute_reason: record.try_decode()?,
+                hold_until: record.try_decode()?,
+                hold_reason: record.try_decode()?,
+                customer_reference: record.try_decode()?,
+                contract_no: record.try_decode()?,
+                refers_to: record.try_decode()?,
+                payee: record.try_decode()?,
+                document_url: record.try_decode()?,
+                pay_url: record.try_decode()?,
+                direct_debit_on: record.try_decode()?,
+                requisites: record.try_decode()?,
+                unreadable_date: record.try_decode()?,
+            })
+        };
+        read().map_err(sqlx::Error::Decode)
+    }
+
+    fn instalment(&self) -> Option<Instalment> {
+        let number = u32::try_from(self.instalment_no?).ok()?;
+        let count = u32::try_from(self.instalment_count?).ok()?;
+        (count > 1).then_some(Instalment { number, count })
+    }
+}
+
+fn record(row: &PgRow, column: usize) -> Result<Option<PgRecordDecoder<'_>>, sqlx::Error> {
+    let value = row.try_get_raw(column)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    PgRecordDecoder::new(value).map(Some).map_err(sqlx::Error::Decode)
 }
 
 /// An account with what its row says in a way that we cannot read.
@@ -111,11 +188,11 @@ pub(in crate::ledger) fn read_account(row: &PgRow) -> Result<Option<ReadAccount>
     let id = text(account_at::ACCOUNT_ID)?.and_then(|id| AccountId::parse(&id).ok());
     let creditor = text(account_at::CREDITOR)?.and_then(|id| CreditorId::parse(&id).ok());
     let (Some(id), Some(creditor), Some(name)) = (id, creditor, text(account_at::NAME)?) else { return Ok(None) };
-    let requisites = requisites(row, account_at::REQUISITES)?;
-    let unreadable_hold: bool = row.try_get_unchecked(account_at::UNREADABLE_HOLD)?;
+    let seldom = SeldomOfAccount::read(row)?;
+    let requisites = requisites(seldom.requisites);
     let of_account = |what: &str| format!("its account's {what}");
     let problem = AccountProblem {
-        hold: unreadable_hold.then(|| of_account(&unreadable_date("hold_until"))),
+        hold: seldom.unreadable_hold.then(|| of_account(&unreadable_date("hold_until"))),
         requisites: requisites.as_ref().err().map(|problem| of_account(problem)),
     };
     let account = Account {
@@ -128,16 +205,16 @@ pub(in crate::ledger) fn read_account(row: &PgRow) -> Result<Option<ReadAccount>
         country: text(account_at::COUNTRY)?.and_then(|code| Country::parse(&code).ok()),
         language: text(account_at::LANGUAGE)?,
         time_zone: text(account_at::TIME_ZONE)?.and_then(|zone| zone.parse().ok()),
-        tax_id: text(account_at::TAX_ID)?,
-        postal_address: text(account_at::POSTAL_ADDRESS)?,
-        party_id: text(account_at::PARTY_ID)?,
-        parent_id: text(account_at::PARENT_ID)?.and_then(|id| AccountId::parse(&id).ok()),
-        owner: text(account_at::OWNER)?,
-        segment: text(account_at::SEGMENT)?,
-        ladder: text(account_at::LADDER)?.and_then(|name| LadderName::parse(&name).ok()),
+        tax_id: seldom.tax_id,
+        postal_address: seldom.postal_address,
+        party_id: seldom.party_id,
+        parent_id: seldom.parent_id.and_then(|id| AccountId::parse(&id).ok()),
+        owner: seldom.owner,
+        segment: seldom.segment,
+        ladder: seldom.ladder.and_then(|name| LadderName::parse(&name).ok()),
         requisites: requisites.ok().flatten(),
-        hold_until: row.try_get_unchecked(account_at::HOLD_UNTIL)?,
-        hold_reason: text(account_at::HOLD_REASON)?,
+        hold_until: seldom.hold_until,
+        hold_reason: seldom.hold_reason,
     };
     let not_due = NotDue {
         items: row.try_get_unchecked::<i64, _>(account_at::NOT_DUE_ITEMS)?.unsigned_abs(),
@@ -189,10 +266,11 @@ pub(in crate::ledger) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<It
     if open.is_some_and(|open| open.is_zero()) {
         return Ok(None);
     }
-    let requisites = requisites(row, item_at::REQUISITES)?;
+    let seldom = SeldomOfItem::read(row)?;
+    let instalment = seldom.instalment();
+    let requisites = requisites(seldom.requisites);
     let document_no = text(item_at::DOCUMENT_NO)?;
     let due_date = date(item_at::DUE_DATE)?;
-    let unreadable_date: Option<String> = text(item_at::UNREADABLE_DATE)?;
     let raw = RawItem {
         kind: kind.as_deref(),
         document_no: document_no.as_deref(),
@@ -202,7 +280,7 @@ pub(in crate::ledger) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<It
         issue_date,
         // A missing due date has a code of its own.
         due_date: due_date.or(issue_date),
-        unreadable_date: unreadable_date.as_deref(),
+        unreadable_date: seldom.unreadable_date.as_deref(),
     };
     let reserved = || {
         id.as_str().starts_with(PLAN_ITEM_PREFIX).then(|| {
@@ -210,17 +288,6 @@ pub(in crate::ledger) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<It
         })
     };
     let bad_data = row_problem(&raw).or_else(|| requisites.as_ref().err().cloned()).or_else(reserved);
-    let instalment = match (
-        row.try_get_unchecked::<Option<i32>, _>(item_at::INSTALMENT_NO)?,
-        row.try_get_unchecked::<Option<i32>, _>(item_at::INSTALMENT_COUNT)?,
-    ) {
-        (Some(number), Some(count)) => u32::try_from(number)
-            .ok()
-            .zip(u32::try_from(count).ok())
-            .filter(|(_, count)| *count > 1)
-            .map(|(number, count)| Instalment { number, count }),
-        _ => None,
-    };
     let currency = currency.and_then(|code| Currency::parse(&code).ok());
     // Quarantined items still need a currency to be counted in; XXX is ISO 4217's "no currency".
     let Some(currency) = currency.or_else(|| Currency::parse("XXX").ok()) else { return Ok(None) };
@@ -234,21 +301,21 @@ pub(in crate::ledger) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<It
         currency,
         amount: amount.unwrap_or_default(),
         open_amount: open.unwrap_or_default(),
-        written_off_on: date(item_at::WRITTEN_OFF_ON)?,
-        dispute: date(item_at::DISPUTED_SINCE)?
+        written_off_on: seldom.written_off_on,
+        dispute: seldom
+            .disputed_since
             .filter(|since| *since <= today)
-            .map(|since| Ok::<_, sqlx::Error>(Dispute { since, reason: text(item_at::DISPUTE_REASON)? }))
-            .transpose()?,
-        hold_until: date(item_at::HOLD_UNTIL)?,
-        hold_reason: text(item_at::HOLD_REASON)?,
+            .map(|since| Dispute { since, reason: seldom.dispute_reason }),
+        hold_until: seldom.hold_until,
+        hold_reason: seldom.hold_reason,
         payment_reference: text(item_at::PAYMENT_REFERENCE)?,
-        customer_reference: text(item_at::CUSTOMER_REFERENCE)?,
-        contract_no: text(item_at::CONTRACT_NO)?,
-        refers_to: text(item_at::REFERS_TO)?.and_then(|id| ItemId::parse(&id).ok()),
-        payee: text(item_at::PAYEE)?,
-        document_url: text(item_at::DOCUMENT_URL)?,
-        pay_url: text(item_at::PAY_URL)?,
-        direct_debit_on: date(item_at::DIRECT_DEBIT_ON)?,
+        customer_reference: seldom.customer_reference,
+        contract_no: seldom.contract_no,
+        refers_to: seldom.refers_to.and_then(|id| ItemId::parse(&id).ok()),
+        payee: seldom.payee,
+        document_url: seldom.document_url,
+        pay_url: seldom.pay_url,
+        direct_debit_on: seldom.direct_debit_on,
         requisites: requisites.ok().flatten(),
         withdrawn: false,
         bad_data,

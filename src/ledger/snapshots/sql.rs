@@ -11,14 +11,18 @@ use crate::model::{Currency, PLAN_ITEM_PREFIX};
 /// What `$2` and `$3` mean: a day and an account.
 pub(super) const ONE_ACCOUNT: &str = "($2::date IS NULL OR true) AND ($3::text IS NULL OR a.account_id::text = $3)";
 
-/// The accounts, each with the items that are only counted.
+/// The accounts, each with the items that are only counted. What few accounts say stands in one record, which is NULL
+/// for all others.
 pub(in crate::ledger) fn accounts_sql(condition: &str, counted: Option<&str>) -> String {
     let not_due = counted.unwrap_or("(SELECT NULL, 0::bigint, NULL::date WHERE false)");
     format!(
         r#"SELECT a.account_id::text, a.creditor::text, a.name::text, a.party_kind::text, a.country::text,
-            a.language::text, a.time_zone::text, a.tax_id::text, a.postal_address::text, a.party_id::text,
-            a.parent_id::text, a.owner::text, a.segment::text, a.ladder::text, a.requisites::jsonb,
-            {hold_until}, {hold_reason}, {unreadable_hold}, coalesce(n.items, 0), n.first_due
+            a.language::text, a.time_zone::text, coalesce(n.items, 0), n.first_due,
+            CASE WHEN num_nonnulls(a.tax_id, a.postal_address, a.party_id, a.parent_id, a.owner, a.segment, a.ladder,
+                                   a.requisites, a.hold_until, a.hold_reason) > 0
+            THEN ROW(a.tax_id::text, a.postal_address::text, a.party_id::text, a.parent_id::text, a.owner::text,
+                     a.segment::text, a.ladder::text, a.requisites::jsonb, {hold_until}, {hold_reason},
+                     {unreadable_hold}) END
         FROM ledger.account a
         LEFT JOIN {not_due} n (account_id, items, first_due) ON n.account_id = a.account_id::text
         WHERE a.creditor::text = $1 AND {condition}
@@ -104,15 +108,20 @@ pub(super) fn items_sql(as_of: bool) -> String {
     )
 }
 
-/// The columns that [`item`] reads; `open` is what is open.
+/// The columns of an item; `open` is what is open. What few items say stands in one record, which is NULL for all
+/// others.
 pub(in crate::ledger) fn item_columns(open: &str) -> String {
     format!(
-        "i.item_id::text, i.account_id::text, i.kind::text, i.document_no::text, i.instalment_no::int,
-            i.instalment_count::int, {issue_date} AS issue_date, {due_date} AS due_date, i.currency::text,
-            {amount} AS amount, {open_amount} AS open_amount, {written_off_on}, {disputed_since},
-            i.dispute_reason::text, {hold_until}, {hold_reason}, i.payment_reference::text,
-            i.customer_reference::text, i.contract_no::text, i.refers_to::text, i.payee::text, i.document_url::text,
-            i.pay_url::text, {direct_debit_on}, i.requisites::jsonb, {unreadable_date}",
+        "i.item_id::text, i.account_id::text, i.kind::text, i.document_no::text, {issue_date} AS issue_date,
+            {due_date} AS due_date, i.currency::text, {amount} AS amount, {open_amount} AS open_amount,
+            i.payment_reference::text,
+            CASE WHEN num_nonnulls(i.instalment_no, i.instalment_count, i.settled_on, i.written_off_on, i.disputed_since,
+                                   i.dispute_reason, i.hold_until, i.hold_reason, i.customer_reference, i.contract_no,
+                                   i.refers_to, i.payee, i.document_url, i.pay_url, i.direct_debit_on, i.requisites) > 0
+            THEN ROW(i.instalment_no::int, i.instalment_count::int, {written_off_on}, {disputed_since},
+                     i.dispute_reason::text, {hold_until}, {hold_reason}, i.customer_reference::text,
+                     i.contract_no::text, i.refers_to::text, i.payee::text, i.document_url::text, i.pay_url::text,
+                     {direct_debit_on}, i.requisites::jsonb, {unreadable_date}) END",
         issue_date = date_sql("i.issue_date"),
         due_date = date_sql("i.due_date"),
         amount = amount_sql("i.amount"),
