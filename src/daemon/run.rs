@@ -247,6 +247,9 @@ impl<'a> Run<'a> {
             pasts: self.pasts(&mut read, seen.moved && self.request.dry_run).await?,
             without: None,
         };
+        if self.request.account.is_none() {
+            known.pasts.pass_over_all(&mut read, &self.creditor.id, self.today).await?;
+        }
         let writer = Writer {
             actor: self.shell.actor.clone(),
             start: start.clone(),
@@ -385,8 +388,14 @@ impl<'a> Run<'a> {
                 entry.apply(&mut one.contacts);
             }
         }
+        // Nobody is written to about nothing.
+        let owes = |one: &&LedgerAccount| {
+            let has_plan = || pasts.get(&one.account.id).is_some_and(|past| !past.plans.is_empty());
+            !one.items.is_empty() || has_plan()
+        };
         let keys: Vec<String> = page
             .iter()
+            .filter(owes)
             .flat_map(|one| &one.contacts)
             .filter_map(|contact| contact.email.as_ref())
             .map(EmailAddress::mailbox_key)

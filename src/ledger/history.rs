@@ -187,7 +187,7 @@ impl HistoryReader {
                 Some(cursor) => cursor.take(connection, key).await?,
                 None => Vec::new(),
             };
-            let Some(ReadAccount { account, problem }) = read_account(&row)? else { continue };
+            let Some(ReadAccount { account, problem, .. }) = read_account(&row)? else { continue };
             let mut histories = Vec::with_capacity(items.len());
             for row in &items {
                 histories.extend(self.history(row)?);

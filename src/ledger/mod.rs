@@ -1,6 +1,7 @@
 //! The read side: the contract and its check, snapshots, and the CSV import into our own tables.
 
 mod contract;
+mod facts;
 mod history;
 mod import;
 mod profile;
@@ -10,13 +11,11 @@ pub use contract::{
     ACCOUNT, CONTACT, CheckOptions, ContractFinding, ContractReport, Depth, FRESHNESS, ITEM, RELATIONS, RawItem,
     SETTLEMENT, Severity, check, row_problem,
 };
+pub use facts::{LOOK, creditor_of, creditors, fingerprints, freshness, same_view, shared_mailboxes};
 pub use history::{AccountHistory, HistoryReader, ItemHistory};
 pub use import::{
     Counts, Covered, ImportError, ImportOptions, ImportReport, OpeningProblem, OpeningRow, Reject, StructureError,
     import_csv, import_csv_with_progress, read_opening,
 };
 pub use profile::{Profile, ProfileError, SHIPPED_PROFILES, Scope};
-pub use snapshots::{
-    Counted, LOOK, LedgerAccount, Reader, View, creditor_of, creditors, fingerprints, freshness, same_view,
-    shared_mailboxes,
-};
+pub use snapshots::{Counted, LedgerAccount, Reader, View};

@@ -1,5 +1,6 @@
 //! Names of things. Each is parsed once; a value that exists is valid.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,13 @@ macro_rules! text_id {
             /// The text form.
             #[must_use]
             pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        // It is compared and hashed as its text is.
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
                 &self.0
             }
         }

@@ -2,8 +2,6 @@
 
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
-use sqlx::Row as _;
-use sqlx::postgres::PgRow;
 
 use crate::model::{Currency, ItemKind, Requisites};
 
@@ -104,19 +102,13 @@ pub(in crate::ledger) fn plain_debit_sql<'c>(currencies: impl Iterator<Item = &'
     )
 }
 
-/// Requisites of a row; the inner error says what is wrong with them. Money must never go to an account that was not
-/// understood.
-pub(in crate::ledger) fn requisites(
-    row: &PgRow,
-    column: usize,
-) -> Result<Result<Option<Requisites>, String>, sqlx::Error> {
-    let json: Option<serde_json::Value> = row.try_get_unchecked(column)?;
-    Ok(match json.filter(|json| !json.is_null()) {
-        None => Ok(None),
-        Some(json) => {
-            serde_json::from_value::<Requisites>(json).map(Some).map_err(|error| format!("requisites: {error}"))
-        }
-    })
+/// Requisites as a row says them. Money must never go to an account that was not understood.
+///
+/// # Errors
+/// What is wrong with them.
+pub(in crate::ledger) fn requisites(json: Option<serde_json::Value>) -> Result<Option<Requisites>, String> {
+    let said = json.filter(|json| !json.is_null());
+    said.map(serde_json::from_value).transpose().map_err(|error| format!("requisites: {error}"))
 }
 
 /// What is wrong with a row, by the column that shows it.

@@ -44,7 +44,7 @@ pub(super) async fn accounts(
         } else if row.try_get::<bool, _>(7)? {
             tally.broken_accounts += 1;
             tally.add(&UNREADABLE_DATE, id);
-        } else if requisites(&row, 8)?.is_err() {
+        } else if requisites(row.try_get(8)?).is_err() {
             tally.broken_accounts += 1;
             tally.add(&UNREADABLE_REQUISITES, id);
         }
@@ -176,7 +176,7 @@ pub(super) async fn items(
             unreadable_date: row.try_get(9)?,
         };
         let kind = if row.try_get::<bool, _>(1)? {
-            let unpayable = requisites(&row, 10)?.err().map(|_| &UNREADABLE_REQUISITES);
+            let unpayable = requisites(row.try_get(10)?).err().map(|_| &UNREADABLE_REQUISITES);
             problem(&raw).map(|problem| of(problem.rule)).or(unpayable)
         } else {
             Some(&ORPHAN_ITEM)

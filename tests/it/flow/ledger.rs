@@ -270,3 +270,54 @@ async fn an_operator_may_keep_vanished_items_out_for_good() {
     office.sql(BRING_BACK).await;
     assert_eq!(office.verdicts().await, ["A01 all_items_out"]);
 }
+
+#[tokio::test]
+async fn every_column_of_an_account_and_an_item_is_read_as_itself() {
+    let office = Office::new().await;
+    office.account("A01", "it", "conti@a01.test").await;
+    office.invoice("I01", "A01", 3, "100.00 EUR").await;
+    let of_account = ["tax_id", "postal_address", "party_id", "parent_id", "owner", "segment", "ladder", "hold_reason"];
+    let of_item = [
+        "hold_reason",
+        "payment_reference",
+        "customer_reference",
+        "contract_no",
+        "refers_to",
+        "payee",
+        "document_url",
+        "pay_url",
+    ];
+    // Every text is the name of its column.
+    let named =
+        |columns: &[&str]| columns.iter().map(|name| format!("{name} = '{name}'")).collect::<Vec<_>>().join(", ");
+    let requisites = |holder: &str| serde_json::json!({ "holder": holder, "number": "12-34-56 12345678" });
+    office
+        .sql(&format!(
+            "UPDATE ledger.account SET {}, hold_until = '2026-03-31', requisites = '{}';
+             UPDATE ledger.item SET {}, instalment_no = 2, instalment_count = 4, written_off_on = '2026-03-02',
+                 disputed_since = '2026-03-03', dispute_reason = 'dispute_reason', hold_until = '2026-03-04',
+                 direct_debit_on = '2026-03-05', requisites = '{}'",
+            named(&of_account),
+            requisites("of the account"),
+            named(&of_item),
+            requisites("of the item"),
+        ))
+        .await;
+    let (snapshot, _) = dunningd::daemon::look_at(&office.shell, &"A01".parse().unwrap(), None).await.unwrap();
+    let account = serde_json::to_value(&snapshot.account).unwrap();
+    let item = serde_json::to_value(&snapshot.items[0]).unwrap();
+    for (read, columns) in [(&account, of_account.as_slice()), (&item, of_item.as_slice())] {
+        for column in columns {
+            assert_eq!(read[column], **column, "{column}");
+        }
+    }
+    assert_eq!(account["hold_until"], "2026-03-31");
+    assert_eq!(account["requisites"]["holder"], "of the account");
+    assert_eq!(item["instalment"], serde_json::json!({ "number": 2, "count": 4 }));
+    assert_eq!(item["written_off_on"], "2026-03-02");
+    assert_eq!(item["dispute"], serde_json::json!({ "since": "2026-03-03", "reason": "dispute_reason" }));
+    assert_eq!(item["hold_until"], "2026-03-04");
+    assert_eq!(item["direct_debit_on"], "2026-03-05");
+    assert_eq!(item["requisites"]["holder"], "of the item");
+    assert_eq!(snapshot.items[0].bad_data, None);
+}

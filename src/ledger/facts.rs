@@ -1,0 +1,117 @@
+//! What is asked of a ledger as a whole, and about single claims in it.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
+
+use super::contract::unreadable_freshness_sql;
+use crate::model::{AccountId, CreditorId, Freshness, ItemId};
+
+/// Begins a transaction that only looks, at one moment of the database. It locks nothing that anybody waits for, so it
+/// may stand idle for as long as its reader takes.
+pub const LOOK: &str =
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout TO 0";
+
+/// Opens a second transaction that sees exactly what `transaction` sees.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn same_view(
+    pool: &PgPool,
+    transaction: &mut PgConnection,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let snapshot: String = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(transaction).await?;
+    let mut second = pool.begin_with(LOOK).await?;
+    // The server made it: digits, letters and dashes.
+    sqlx::raw_sql(AssertSqlSafe(format!("SET TRANSACTION SNAPSHOT '{snapshot}'"))).execute(&mut *second).await?;
+    Ok(second)
+}
+
+/// How current the creditor's ledger is: the stalest of its sources. `None` when no source speaks for it, or one says a
+/// time that never was or never comes: nobody knows what such a source has imported.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn freshness(connection: &mut PgConnection, creditor: &CreditorId) -> Result<Option<Freshness>, sqlx::Error> {
+    let (invoices, payments): (Option<DateTime<Utc>>, Option<DateTime<Utc>>) = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT CASE WHEN NOT unreadable THEN invoices END, CASE WHEN NOT unreadable THEN payments END
+         FROM (SELECT min(invoices_as_of::timestamptz), min(payments_as_of::timestamptz), bool_or({})
+               FROM ledger.freshness WHERE creditor IS NULL OR creditor::text = $1) said (invoices, payments, unreadable)",
+        unreadable_freshness_sql()
+    )))
+    .bind(creditor.as_str())
+    .fetch_one(connection)
+    .await?;
+    Ok(invoices.zip(payments).map(|(invoices_as_of, payments_as_of)| Freshness { invoices_as_of, payments_as_of }))
+}
+
+/// Mailboxes that several accounts of a creditor use, with the number of accounts; keys as
+/// `EmailAddress::mailbox_key` makes them from a usable address.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn shared_mailboxes(
+    connection: &mut PgConnection,
+    creditor: &CreditorId,
+) -> Result<Vec<(String, u32)>, sqlx::Error> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT mailbox, count(*)
+         FROM (SELECT DISTINCT lower(trim(c.email::text)) AS mailbox, c.account_id
+               FROM ledger.contact c JOIN ledger.account a ON a.account_id = c.account_id
+               WHERE a.creditor::text = $1 AND c.email IS NOT NULL AND NOT c.no_email::boolean) used
+         GROUP BY mailbox HAVING count(*) > 1",
+    )
+    .bind(creditor.as_str())
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|(key, count)| (key, u32::try_from(count).unwrap_or(u32::MAX))).collect())
+}
+
+/// What the ledger says about each claim now, in one hash per account: compared again just before DATA.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn fingerprints(
+    connection: &mut PgConnection,
+    claims: &[(AccountId, Vec<ItemId>)],
+    as_of: Option<NaiveDate>,
+    business_date: NaiveDate,
+) -> Result<Vec<String>, sqlx::Error> {
+    let accounts: Vec<&str> = claims.iter().map(|(account, _)| account.as_str()).collect();
+    let items: Vec<serde_json::Value> =
+        claims.iter().map(|(_, items)| items.iter().map(ItemId::as_str).collect()).collect();
+    sqlx::query_scalar(
+        "SELECT f.fingerprint
+         FROM dunning.ledger_fingerprints($1,
+             ARRAY(SELECT ARRAY(SELECT jsonb_array_elements_text(claim.items))::text
+                   FROM unnest($2::jsonb[]) WITH ORDINALITY AS claim (items, place) ORDER BY claim.place),
+             $3, $4) f
+         ORDER BY f.place",
+    )
+    .bind(&accounts)
+    .bind(items)
+    .bind(vec![as_of; claims.len()])
+    .bind(vec![business_date; claims.len()])
+    .fetch_all(connection)
+    .await
+}
+
+/// The creditors that the ledger names, with their number of accounts.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn creditors(connection: &mut PgConnection) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as("SELECT creditor::text, count(*) FROM ledger.account GROUP BY 1 ORDER BY 1")
+        .fetch_all(connection)
+        .await
+}
+
+/// The creditor of an account; `None` when the ledger does not know it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn creditor_of(connection: &mut PgConnection, account: &AccountId) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT creditor::text FROM ledger.account WHERE account_id::text = $1")
+        .bind(account.as_str())
+        .fetch_optional(connection)
+        .await
+}
