@@ -43,3 +43,18 @@ BEGIN
     RETURN head_seq;
 END
 $append$;
+
+-- Snapshot and letter are kept as they were written: hardly anything asks the server what is in them, and taking them apart
+-- cost as much as storing them.
+ALTER TABLE dunning.message
+    ALTER COLUMN snapshot TYPE json USING snapshot::json,
+    ALTER COLUMN letter TYPE json USING letter::json;
+DO $lz4$
+BEGIN
+    ALTER TABLE dunning.message
+        ALTER COLUMN snapshot SET COMPRESSION lz4,
+        ALTER COLUMN letter SET COMPRESSION lz4;
+EXCEPTION
+    WHEN feature_not_supported THEN NULL;
+END
+$lz4$;

@@ -269,10 +269,11 @@ impl<'a> Run<'a> {
             Ok::<(), ScanError>(())
         };
         let mut digest = Sha256::new();
-        let mut writes = Duration::ZERO;
+        let (mut writes, mut freezing) = (Duration::ZERO, Duration::ZERO);
         let counting = async {
             while let Some(page) = written_pages.recv().await {
                 writes += page.took;
+                freezing += page.freezing;
                 report.not_allowed.extend(page.not_allowed);
                 report.failures.extend(page.failures);
                 for one in &page.digests {
@@ -291,7 +292,7 @@ impl<'a> Run<'a> {
         writer.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
         concluded?;
         spent.ledger = reader.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
-        report.spent = Spent { writes, ..spent };
+        report.spent = Spent { writes, freezing, ..spent };
         report.digest = hex::encode(digest.finalize());
         Ok(report)
     }

@@ -10,6 +10,7 @@ mod bundle;
 mod causes;
 mod checkpoints;
 mod contacts;
+mod copy;
 mod decisions;
 mod dossier;
 mod erasure;
@@ -69,7 +70,7 @@ pub use journal::{Call, JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use mode::{Identity, ModeState, adopt, adopt_new, identity, mode, set_mode};
-pub use notices::{ApprovedNotice, NoticeRow, Renewal, approved_notice, notices_of, renew};
+pub use notices::{ApprovedNotice, NoticeRow, Renewal, approved_notice, notices_of, renew, write_messages};
 pub use opening::{Opening, accounts_of, import_opening};
 pub use outbox::{
     AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, Unresolved, Windowed, attempts_of, not_before,
