@@ -105,9 +105,16 @@ impl<'a> Run<'a> {
         }
         let seen = Seen::of(&known);
         let guards = began.elapsed();
-        // The pages are written over a connection of their own.
-        drop(write);
-        match self.accounts(&start, freshness, &seen, each).await {
+        // The pages are written over a connection of their own, while this one is still busy.
+        let remembering = async {
+            if !dry && self.request.as_of.is_none() {
+                record::remember_known_items(&mut write, &start, &known).await?;
+            }
+            drop(write);
+            Ok(())
+        };
+        let (performed, remembered) = tokio::join!(self.accounts(&start, freshness, &seen, each), remembering);
+        match performed.and_then(|report| remembered.map(|()| report)) {
             Ok(mut report) => {
                 report.spent.guards = guards;
                 if !dry {

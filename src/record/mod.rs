@@ -67,7 +67,9 @@ pub use export::{
     message_of, note_line, notes, notices_made,
 };
 pub use journal::{Call, JournalRow, NoteText, add_note, journal, log_call};
-pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
+pub use known::{
+    Comparison, apply as apply_known_items, compare as compare_known_items, remember as remember_known_items,
+};
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use mode::{Identity, ModeState, adopt, adopt_new, identity, mode, set_mode};
 pub use notices::{ApprovedNotice, NoticeRow, Renewal, approved_notice, notices_of, renew, write_messages};
