@@ -22,7 +22,7 @@ pub struct Extensions {
     pub smtputf8: bool,
     /// RFC 6152: takes bytes above 127.
     pub eight_bit_mime: bool,
-    /// RFC 2920. Read for whoever looks for the cause of a slow relay; every command here waits for its reply.
+    /// RFC 2920: takes sender and recipient at once.
     pub pipelining: bool,
     /// RFC 2034. Its codes are read wherever they stand, also from relays that do not announce them.
     pub enhanced_status_codes: bool,

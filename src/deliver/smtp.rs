@@ -227,6 +227,15 @@ impl Line {
         heard(&self.wire, result).await
     }
 
+    /// Hears the reply to a command that was said together with the one before it.
+    ///
+    /// # Errors
+    /// In our words, when there is none. The connection must not be used again.
+    async fn next_reply(&mut self) -> Result<Reply, String> {
+        let heard = self.wire.next_reply().await.map_err(|error| why_io(&error))?;
+        heard.ok_or_else(|| why_mute(&self.wire))
+    }
+
     async fn authenticate(&mut self, login: &Login) -> Result<Reply, String> {
         let mechanism = self.offered.mechanism.ok_or("the relay offers neither AUTH PLAIN nor AUTH LOGIN")?;
         let unclear = |_| "the relay asks for something else than user name and password".to_owned();
@@ -303,10 +312,14 @@ impl Session {
         };
         let mail = Mail::new(Some(sender), offered.mail_parameters(envelope));
         let rcpt = Rcpt::new(recipient, offered.rcpt_parameters(envelope, self.line.notify_success));
-        let limits = self.line.limits;
-        let session = self.step(Phase::MailFrom, limits.mail_from, mail).await?;
-        let session = session.step(Phase::RcptTo, limits.rcpt_to, rcpt).await;
-        session.map(|session| ReadyForData { session })
+        let session = if offered.pipelining {
+            self.both(mail, rcpt).await?
+        } else {
+            let limits = self.line.limits;
+            let session = self.step(Phase::MailFrom, limits.mail_from, mail).await?;
+            session.step(Phase::RcptTo, limits.rcpt_to, rcpt).await?
+        };
+        Ok(ReadyForData { session })
     }
 
     /// What the relay offered.
@@ -332,12 +345,31 @@ impl Session {
         let _ = timeout(self.line.limits.reset, self.line.exchange(Quit)).await;
     }
 
+    /// Sender and recipient at once (RFC 2920), where the relay offers that. DATA never goes along: the last check stands
+    /// before it.
+    async fn both(mut self, mail: Mail, rcpt: Rcpt) -> Result<Self, End> {
+        let limits = self.line.limits;
+        let to_mail = in_time(limits.mail_from, self.line.exchange(format!("{mail}{rcpt}"))).await;
+        if !to_mail.as_ref().is_ok_and(goes_on_after) {
+            return self.answered(Phase::MailFrom, to_mail).await;
+        }
+        // RCPT is answered whatever became of MAIL.
+        let to_rcpt = in_time(limits.rcpt_to, self.line.next_reply()).await;
+        let refused = to_mail.as_ref().ok().and_then(|reply| classify(Phase::MailFrom, reply));
+        match refused {
+            Some(outcome) if to_rcpt.is_err() => Err((None, outcome)),
+            Some(_) => self.answered(Phase::MailFrom, to_mail).await,
+            None => self.answered(Phase::RcptTo, to_rcpt).await,
+        }
+    }
+
     /// One command that either lets the conversation go on or ends the attempt.
     async fn step(mut self, phase: Phase, limit: Duration, command: impl Display) -> Result<Self, End> {
-        let said = match timeout(limit, self.line.exchange(command)).await {
-            Ok(said) => said,
-            Err(_) => Err(took_too_long(limit)),
-        };
+        let said = in_time(limit, self.line.exchange(command)).await;
+        self.answered(phase, said).await
+    }
+
+    async fn answered(self, phase: Phase, said: Result<Reply, String>) -> Result<Self, End> {
         match said {
             Err(detail) => Err((None, no_reply(phase, detail))),
             Ok(reply) => match classify(phase, &reply) {
@@ -436,6 +468,10 @@ impl ReadyForData {
     }
 }
 
+async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    timeout(limit, work).await.unwrap_or_else(|_| Err(took_too_long(limit)))
+}
+
 /// The reply that the wire noted, if there is a whole one.
 async fn heard(wire: &Wire, result: Result<Response, SmtpError>) -> Result<Reply, String> {
     if let Some(reply) = wire.reply() {
@@ -452,10 +488,7 @@ async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, String>>,
 ) -> Result<T, DeliveryError> {
-    match timeout(limit, work).await {
-        Ok(result) => result.map_err(|detail| DeliveryError::new(phase, detail)),
-        Err(_) => Err(DeliveryError::new(phase, took_too_long(limit))),
-    }
+    in_time(limit, work).await.map_err(|detail| DeliveryError::new(phase, detail))
 }
 
 fn expect(phase: Phase, reply: Reply) -> Result<(), DeliveryError> {

@@ -111,6 +111,12 @@ impl Wire {
         }
     }
 
+    /// The reply after the one that was heard, to a command that was said together with that one's.
+    pub(super) async fn next_reply(&self) -> io::Result<Option<Reply>> {
+        self.lock().reply.clear();
+        self.hear_out().await
+    }
+
     /// The greeting, before lettre gets to read it.
     pub(super) async fn greeting(&self) -> io::Result<Option<Reply>> {
         let reply = self.hear_out().await?;

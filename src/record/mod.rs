@@ -19,6 +19,7 @@ mod events;
 mod export;
 mod journal;
 mod known;
+mod last_check;
 mod migrate;
 mod mode;
 mod notices;
@@ -42,8 +43,8 @@ pub use approvals::{
     waiting_for_approval, waiting_notices,
 };
 pub use attempts::{
-    BEGIN, BEGIN_FORGETTABLE, ClaimedNotice, LastCheck, anything_due, claim, claim_ahead, in_flight_check,
-    knows_attempt, open_attempt, release_claims, restore_attempt, set_up, stopped, sweep, write_through,
+    BEGIN, BEGIN_FORGETTABLE, ClaimedNotice, anything_due, claim, claim_ahead, knows_attempt, open_attempt,
+    release_claims, restore_attempt, set_up, sweep, write_through,
 };
 pub use breakers::{OpenBreaker, any_breaker, ask_about_letter, breaker, close_breaker, keep_breaker, open_breakers};
 pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};
@@ -70,6 +71,7 @@ pub use journal::{Call, JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{
     Comparison, apply as apply_known_items, compare as compare_known_items, remember as remember_known_items,
 };
+pub use last_check::{LastCheck, in_flight_check, stopped};
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use mode::{Identity, ModeState, adopt, adopt_new, identity, mode, set_mode};
 pub use notices::{ApprovedNotice, NoticeRow, Renewal, approved_notice, notices_of, renew, write_messages};

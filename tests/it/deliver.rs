@@ -201,9 +201,19 @@ async fn send(session: Session, to: &str, bytes: &[u8]) -> (Option<Session>, Out
     }
 }
 
-/// One message in a conversation that goes wrong like that.
+/// One message in a conversation that goes wrong like that: the same whether sender and recipient go one by one or
+/// together.
 async fn send_when(phase: Phase, reply: Reply) -> (bool, Outcome) {
-    let server = SmtpServer::start().await;
+    let one_by_one = send_over(offering(&["8BITMIME"]).await, phase, reply.clone()).await;
+    let together = send_over(SmtpServer::start().await, phase, reply).await;
+    // A relay that closes at MAIL throws away what was said with it.
+    if together != (false, silent(At::MailFrom, RESET)) {
+        assert_eq!(together, one_by_one);
+    }
+    one_by_one
+}
+
+async fn send_over(server: SmtpServer, phase: Phase, reply: Reply) -> (bool, Outcome) {
     server.once(phase, reply);
     let (session, outcome) = send(session(&server).await, "office@dluznik.example", &simple(1)).await;
     if let Some(session) = session {
@@ -582,6 +592,30 @@ async fn the_relay_is_told_only_what_it_offered_to_hear() {
         rcpt,
         "RCPT TO:<office@xn--dunik-k7a12b.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;office@xn--dunik-k7a12b.example"
     );
+}
+
+#[tokio::test]
+async fn sender_and_recipient_go_together_where_the_relay_takes_that_and_the_message_waits() {
+    let server = offering(&["PIPELINING", "8BITMIME"]).await;
+    // Who waited for the first reply would wait for ever.
+    server.on(Phase::MailFrom, Reply::raw(b""));
+    server.on(Phase::RcptTo, Reply::raw(b"250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n"));
+    let ready = envelope(session(&server).await, "office@dluznik.example", &simple(1)).await.unwrap();
+    assert_eq!(server.commands().last().unwrap(), "RCPT TO:<office@dluznik.example>");
+    server.on(Phase::Data, Reply::code(354, "go ahead"));
+    assert_eq!(ready.data(&simple(1), || true).await.1, accepted());
+    assert_eq!(server.messages()[0].bytes, simple(1));
+}
+
+#[tokio::test]
+async fn a_refused_sender_ends_it_though_the_recipient_was_taken() {
+    let server = offering(&["PIPELINING", "8BITMIME"]).await;
+    server.once(Phase::MailFrom, Reply::code(451, "4.3.0 not now"));
+    let (session, outcome) = send(session(&server).await, "office@dluznik.example", &simple(1)).await;
+    assert_eq!(outcome, deferred(At::MailFrom, 451, "4.3.0 not now", Fault::Relay));
+    let said: Vec<String> = server.commands().iter().map(|line| line[..4].to_owned()).collect();
+    assert_eq!(said, ["EHLO", "MAIL", "RCPT", "RSET"]);
+    assert_eq!(send(session.unwrap(), "office@dluznik.example", &simple(2)).await.1, accepted());
 }
 
 #[tokio::test]
