@@ -105,9 +105,16 @@ impl<'a> Run<'a> {
         }
         let seen = Seen::of(&known);
         let guards = began.elapsed();
-        // The pages are written over a connection of their own.
-        drop(write);
-        match self.accounts(&start, freshness, &seen, each).await {
+        // The pages are written over a connection of their own, while this one is still busy.
+        let remembering = async {
+            if !dry && self.request.as_of.is_none() {
+                record::remember_known_items(&mut write, &start, &known).await?;
+            }
+            drop(write);
+            Ok(())
+        };
+        let (performed, remembered) = tokio::join!(self.accounts(&start, freshness, &seen, each), remembering);
+        match performed.and_then(|report| remembered.map(|()| report)) {
             Ok(mut report) => {
                 report.spent.guards = guards;
                 if !dry {
@@ -272,10 +279,11 @@ impl<'a> Run<'a> {
             Ok::<(), ScanError>(())
         };
         let mut digest = Sha256::new();
-        let mut writes = Duration::ZERO;
+        let (mut writes, mut freezing) = (Duration::ZERO, Duration::ZERO);
         let counting = async {
             while let Some(page) = written_pages.recv().await {
                 writes += page.took;
+                freezing += page.freezing;
                 report.not_allowed.extend(page.not_allowed);
                 report.failures.extend(page.failures);
                 for one in &page.digests {
@@ -294,7 +302,7 @@ impl<'a> Run<'a> {
         writer.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
         concluded?;
         spent.ledger = reader.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
-        report.spent = Spent { writes, ..spent };
+        report.spent = Spent { writes, freezing, ..spent };
         report.digest = hex::encode(digest.finalize());
         Ok(report)
     }

@@ -87,6 +87,8 @@ pub struct Spent {
     /// What the ledger says about each claim, to be compared before it is sent.
     pub fingerprints: Duration,
     pub writes: Duration,
+    /// Of the writes: the frozen messages, each with its bytes, snapshot and letter.
+    pub freezing: Duration,
 }
 
 /// What a scan concluded.

@@ -203,19 +203,21 @@ impl Event {
     /// The canonical JSON that is chained.
     #[must_use]
     pub fn canonical(&self) -> String {
-        let mut object = serde_json::Map::new();
-        object.insert("kind".into(), self.kind.as_str().into());
-        object.insert("os_user".into(), self.actor.os_user.clone().into());
-        object.insert("person".into(), self.actor.person.clone().into());
-        for (key, value) in
-            [("creditor", &self.creditor), ("account", &self.account), ("notice", &self.notice), ("run", &self.run)]
-        {
-            if let Some(value) = value {
-                object.insert(key.into(), value.clone().into());
-            }
-        }
-        object.insert("facts".into(), self.facts.clone());
-        canonical(&Value::Object(object))
+        let text = |text: &String| quoted(text.as_str());
+        // In the order of their names.
+        let members = [
+            ("account", self.account.as_ref().map(text)),
+            ("creditor", self.creditor.as_ref().map(text)),
+            ("facts", Some(canonical(&self.facts))),
+            ("kind", Some(quoted(self.kind.as_str()))),
+            ("notice", self.notice.as_ref().map(text)),
+            ("os_user", Some(quoted(&self.actor.os_user))),
+            ("person", Some(quoted(&self.actor.person))),
+            ("run", self.run.as_ref().map(text)),
+        ];
+        let members: Vec<String> =
+            members.into_iter().filter_map(|(name, json)| Some(format!("\"{name}\":{}", json?))).collect();
+        format!("{{{}}}", members.join(","))
     }
 }
 
@@ -234,7 +236,7 @@ fn write_canonical(value: &Value, out: &mut String) {
         Value::Number(number) => {
             let _ = write!(out, "\"{number}\"");
         }
-        Value::String(text) => out.push_str(&Value::String(text.clone()).to_string()),
+        Value::String(text) => out.push_str(&quoted(text)),
         Value::Array(values) => {
             out.push('[');
             for (n, value) in values.iter().enumerate() {
@@ -246,20 +248,25 @@ fn write_canonical(value: &Value, out: &mut String) {
             out.push(']');
         }
         Value::Object(object) => {
-            let mut keys: Vec<&String> = object.keys().collect();
-            keys.sort();
+            let mut entries: Vec<(&String, &Value)> = object.iter().collect();
+            entries.sort_unstable_by_key(|(key, _)| *key);
             out.push('{');
-            for (n, key) in keys.into_iter().enumerate() {
+            for (n, (key, value)) in entries.into_iter().enumerate() {
                 if n > 0 {
                     out.push(',');
                 }
-                out.push_str(&Value::String(key.clone()).to_string());
+                out.push_str(&quoted(key));
                 out.push(':');
-                write_canonical(&object[key], out);
+                write_canonical(value, out);
             }
             out.push('}');
         }
     }
+}
+
+/// A text as JSON has it.
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_default()
 }
 
 /// SHA-256(0x00 || bytes), the leaf hash of RFC 6962 §2.1.

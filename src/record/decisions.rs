@@ -71,9 +71,9 @@ pub struct PageWrite<'a> {
     pub planned: Option<&'a Planned>,
 }
 
-/// Writes a page of conclusions, in a number of statements that does not depend on how many accounts are on it.
-/// Decisions equal to the account's previous one leave no row. Events stand in account order; those of one account as
-/// case, tasks, notice.
+/// Writes a page of conclusions, in a number of statements that does not depend on how many accounts are on it, but for
+/// the messages of its notices ([`super::write_messages`]). Decisions equal to the account's previous one leave no row.
+/// Returns the events, which the caller appends last: in account order; those of one account as case, tasks, notice.
 ///
 /// # Errors
 /// When the database refuses; nothing of the page is written then, once the caller rolls back.
@@ -82,7 +82,7 @@ pub async fn write_page(
     run: &RunStart,
     actor: &Actor,
     page: &[PageWrite<'_>],
-) -> Result<(), RecordError> {
+) -> Result<Vec<Event>, RecordError> {
     write_decisions(connection, run, page).await?;
     // Before anything is planned: what is taken back frees its items and stages for it.
     let mut taken_back = BTreeMap::new();
@@ -119,10 +119,7 @@ pub async fn write_page(
             }
         }
     }
-    if !events.is_empty() {
-        append(connection, &events).await?;
-    }
-    Ok(())
+    Ok(events)
 }
 
 /// Opens the tasks of a conclusion that could not be written.

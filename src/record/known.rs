@@ -119,8 +119,8 @@ pub async fn compare(
     Ok(comparison)
 }
 
-/// Remembers today's ledger: marks the vanished withdrawn, the restored open, notes where the moved come from, and keeps
-/// the rest up to date.
+/// Remembers what has a say in the decisions of today's run: marks the vanished withdrawn, the restored open, and notes
+/// where the moved come from.
 ///
 /// # Errors
 /// When the database refuses.
@@ -161,31 +161,6 @@ pub async fn apply(
         .execute(&mut *connection)
         .await?;
     }
-    if comparison.changed || !comparison.restored.is_empty() {
-        // Only what differs: a conflict locks its row, and writes, even where it changes nothing.
-        sqlx::query!(
-            "INSERT INTO dunning.known_item AS k (item_id, creditor, account_id, state, fingerprint, seen_on)
-             SELECT now.item_id, now.creditor, now.account_id, now.state, now.fingerprint, $2
-             FROM (SELECT l.item_id::text AS item_id, a.creditor::text AS creditor, l.account_id::text AS account_id,
-                          CASE WHEN l.open_amount::numeric = 0 THEN 'settled' ELSE 'open' END AS state,
-                          concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric),
-                                    l.currency, l.due_date) AS fingerprint
-                   FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
-                   WHERE a.creditor::text = $1) now
-             LEFT JOIN dunning.known_item o ON o.item_id = now.item_id
-             WHERE o.item_id IS NULL
-                OR o.state <> 'withdrawn'
-               AND (o.state, o.fingerprint, o.creditor, o.account_id)
-                   IS DISTINCT FROM (now.state, now.fingerprint, now.creditor, now.account_id)
-             ON CONFLICT (item_id) DO UPDATE
-             SET creditor = excluded.creditor, account_id = excluded.account_id, state = excluded.state,
-                 fingerprint = excluded.fingerprint, seen_on = excluded.seen_on",
-            run.creditor.as_str(),
-            run.business_date
-        )
-        .execute(&mut *connection)
-        .await?;
-    }
     let events: Vec<Event> =
         [(EventKind::ItemWithdrawn, &comparison.vanished), (EventKind::ItemRestored, &comparison.restored)]
             .into_iter()
@@ -201,5 +176,44 @@ pub async fn apply(
     if !events.is_empty() {
         append(connection, &events).await?;
     }
+    Ok(())
+}
+
+/// Remembers how every item of today's ledger looks, for the runs to come: in one statement of its own, which no decision
+/// of today's run asks about. To be called after [`apply`]; done again, it changes nothing.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn remember(
+    connection: &mut PgConnection,
+    run: &RunStart,
+    comparison: &Comparison,
+) -> Result<(), RecordError> {
+    if !comparison.changed && comparison.restored.is_empty() {
+        return Ok(());
+    }
+    // Only what differs: a conflict locks its row, and writes, even where it changes nothing.
+    sqlx::query!(
+        "INSERT INTO dunning.known_item AS k (item_id, creditor, account_id, state, fingerprint, seen_on)
+         SELECT now.item_id, now.creditor, now.account_id, now.state, now.fingerprint, $2
+         FROM (SELECT l.item_id::text AS item_id, a.creditor::text AS creditor, l.account_id::text AS account_id,
+                      CASE WHEN l.open_amount::numeric = 0 THEN 'settled' ELSE 'open' END AS state,
+                      concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric),
+                                l.currency, l.due_date) AS fingerprint
+               FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
+               WHERE a.creditor::text = $1) now
+         LEFT JOIN dunning.known_item o ON o.item_id = now.item_id
+         WHERE o.item_id IS NULL
+            OR o.state <> 'withdrawn'
+           AND (o.state, o.fingerprint, o.creditor, o.account_id)
+               IS DISTINCT FROM (now.state, now.fingerprint, now.creditor, now.account_id)
+         ON CONFLICT (item_id) DO UPDATE
+         SET creditor = excluded.creditor, account_id = excluded.account_id, state = excluded.state,
+             fingerprint = excluded.fingerprint, seen_on = excluded.seen_on",
+        run.creditor.as_str(),
+        run.business_date
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }

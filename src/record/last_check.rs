@@ -121,7 +121,7 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                EXISTS (SELECT FROM dunning.notice_item i JOIN ledger.item l ON l.item_id::text = i.item_id
                        WHERE i.notice_id = n.notice_id AND l.open_amount::numeric < i.to_pay)
                OR EXISTS (SELECT FROM dunning.message m
-                       CROSS JOIN LATERAL jsonb_array_elements(m.snapshot -> 'items') AS s (item)
+                       CROSS JOIN LATERAL json_array_elements(m.snapshot -> 'items') AS s (item)
                        JOIN ledger.item l ON l.item_id::text = s.item ->> 'id'
                        WHERE m.notice_id = n.notice_id AND l.item_id::text = ANY (c.items)
                          AND l.open_amount::numeric < (s.item ->> 'open_amount')::numeric)

@@ -10,6 +10,7 @@ mod bundle;
 mod causes;
 mod checkpoints;
 mod contacts;
+mod copy;
 mod decisions;
 mod dossier;
 mod erasure;
@@ -67,11 +68,13 @@ pub use export::{
     message_of, note_line, notes, notices_made,
 };
 pub use journal::{Call, JournalRow, NoteText, add_note, journal, log_call};
-pub use known::{Comparison, apply as apply_known_items, compare as compare_known_items};
+pub use known::{
+    Comparison, apply as apply_known_items, compare as compare_known_items, remember as remember_known_items,
+};
 pub use last_check::{LastCheck, in_flight_check, stopped};
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use mode::{Identity, ModeState, adopt, adopt_new, identity, mode, set_mode};
-pub use notices::{ApprovedNotice, NoticeRow, Renewal, approved_notice, notices_of, renew};
+pub use notices::{ApprovedNotice, NoticeRow, Renewal, approved_notice, notices_of, renew, write_messages};
 pub use opening::{Opening, accounts_of, import_opening};
 pub use outbox::{
     AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, Unresolved, Windowed, attempts_of, not_before,

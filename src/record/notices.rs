@@ -17,6 +17,7 @@ use crate::model::{
 };
 
 use super::approvals::cancel_all;
+use super::copy::CopyRows;
 use super::decisions::{PageWrite, Planned, demanded};
 use super::people::freeze;
 use super::release::{Hours, let_out, remember_bank_accounts};
@@ -31,7 +32,7 @@ pub(super) fn commitment(salt: &[u8], data: &[u8]) -> String {
         .unwrap_or_default()
 }
 
-/// Records the notices of a page as `planned`; returns what the log says about each. The unique index on live (item,
+/// Records the notices of a page as `planned`, but for their messages; returns what the log says about each. The unique index on live (item,
 /// stage) is the guard against doubles: a second notice for the same item and stage makes this fail.
 pub(super) async fn plan(
     connection: &mut PgConnection,
@@ -41,7 +42,6 @@ pub(super) async fn plan(
     let mut facts = BTreeMap::new();
     let mut notices = Notices::default();
     let mut items = Items::default();
-    let mut messages = Messages::default();
     for one in page {
         let Some(planned) = one.planned else { continue };
         let demanded = demanded(one.decision);
@@ -51,13 +51,11 @@ pub(super) async fn plan(
             .collect();
         facts.insert(planned.notice, planned_facts(run, planned, &demanded, &totals));
         notices.push(one.decision.account.as_str(), planned, &totals);
-        messages.push(planned, one.snapshot);
         items.push(planned, one.snapshot, demanded);
     }
     if !facts.is_empty() {
         notices.insert(connection, run).await?;
         items.insert(connection).await?;
-        messages.insert(connection).await?;
     }
     Ok(facts)
 }
@@ -247,48 +245,30 @@ impl Items {
     }
 }
 
-/// The rows of `dunning.message`, column by column.
-#[derive(Default)]
-struct Messages<'a> {
-    notices: Vec<Uuid>,
-    recipients: Vec<&'a str>,
-    senders: Vec<&'a str>,
-    bytes: Vec<&'a [u8]>,
-    salts: Vec<&'a [u8]>,
-    snapshots: Vec<String>,
-    letters: Vec<&'a str>,
-}
-
-impl<'a> Messages<'a> {
-    fn push(&mut self, planned: &'a Planned, snapshot: &Snapshot) {
-        self.notices.push(planned.notice);
-        self.recipients.push(&planned.to);
-        self.senders.push(planned.sender.as_str());
-        self.bytes.push(&planned.bytes);
-        self.salts.push(&planned.salt);
-        self.snapshots.push(serde_json::to_string(snapshot).unwrap_or_default());
-        self.letters.push(&planned.letter);
+/// Freezes the messages of a page, in the transaction that plans its notices.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn write_messages(connection: &mut PgConnection, page: &[PageWrite<'_>]) -> Result<(), RecordError> {
+    let mut rows = CopyRows::default();
+    for one in page {
+        let Some(planned) = one.planned else { continue };
+        let snapshot = serde_json::to_vec(one.snapshot).unwrap_or_default();
+        rows.push(&[
+            planned.notice.as_bytes(),
+            planned.to.as_bytes(),
+            planned.sender.as_str().as_bytes(),
+            &planned.bytes,
+            &planned.salt,
+            &snapshot,
+            planned.letter.as_bytes(),
+        ]);
     }
-
-    async fn insert(&self, connection: &mut PgConnection) -> Result<(), RecordError> {
-        sqlx::query!(
-            "INSERT INTO dunning.message (notice_id, recipient, sender, bytes, salt, snapshot, letter)
-             SELECT row.notice_id, row.recipient, row.sender, row.bytes, row.salt, row.snapshot::jsonb,
-                 row.letter::jsonb
-             FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::bytea[], $6::text[], $7::text[])
-                 AS row (notice_id, recipient, sender, bytes, salt, snapshot, letter)",
-            &self.notices,
-            &self.recipients as _,
-            &self.senders as _,
-            &self.bytes as _,
-            &self.salts as _,
-            &self.snapshots,
-            &self.letters as _
-        )
-        .execute(connection)
-        .await?;
-        Ok(())
-    }
+    rows.copy(
+        connection,
+        "COPY dunning.message (notice_id, recipient, sender, bytes, salt, snapshot, letter) FROM STDIN (FORMAT binary)",
+    )
+    .await
 }
 
 /// What was approved: each item with its stage, and the most that may be demanded on it.
@@ -391,7 +371,9 @@ pub async fn renew(
     }
     let digest = decision.digest();
     let write = PageWrite { snapshot, decision, digest, ladder: None, planned: Some(planned) };
-    let facts = plan(connection, run, &[write]).await?.remove(&planned.notice).unwrap_or_default();
+    let page = [write];
+    let facts = plan(connection, run, &page).await?.remove(&planned.notice).unwrap_or_default();
+    write_messages(connection, &page).await?;
     let about = |kind, facts| Event {
         creditor: Some(run.creditor.to_string()),
         account: Some(decision.account.to_string()),

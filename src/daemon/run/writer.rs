@@ -31,6 +31,8 @@ pub(super) struct Written {
     /// Accounts whose conclusion could not be recorded, with the error.
     pub(super) failures: Vec<(AccountId, String)>,
     pub(super) took: Duration,
+    /// Of that, for the frozen messages.
+    pub(super) freezing: Duration,
 }
 
 impl Writer {
@@ -43,15 +45,15 @@ impl Writer {
         while let Some(mut page) = pages.recv().await {
             let began = Instant::now();
             let mut digests: Vec<_> = page.iter().map(|one| one.decision.digest()).collect();
-            let failures = match &mut self.connection {
+            let (failures, freezing) = match &mut self.connection {
                 Some(connection) => write_page(connection, &self.start, &self.actor, &mut page, &mut digests).await?,
-                None => Vec::new(),
+                None => Default::default(),
             };
             let not_allowed = page.iter().filter(|one| !one.may_be_written_to);
             let not_allowed = not_allowed.filter_map(|one| Some(one.planned.as_ref()?.notice)).collect();
             let decisions = page.into_iter().map(|one| one.decision).collect();
             let took = began.elapsed();
-            if written.send(Written { decisions, digests, not_allowed, failures, took }).await.is_err() {
+            if written.send(Written { decisions, digests, not_allowed, failures, took, freezing }).await.is_err() {
                 break;
             }
         }
@@ -67,23 +69,27 @@ impl Concluded {
 }
 
 /// Writes a page in one transaction. When that fails, each account is written alone, so that one row that cannot be
-/// written keeps nobody else from being; what was concluded for that one does not count.
+/// written keeps nobody else from being; what was concluded for that one does not count. Returns those, with the errors,
+/// and how long the messages took.
 async fn write_page(
     connection: &mut PgConnection,
     start: &RunStart,
     actor: &Actor,
     concluded: &mut [Concluded],
     digests: &mut [[u8; 32]],
-) -> Result<Vec<(AccountId, String)>, ScanError> {
+) -> Result<(Vec<(AccountId, String)>, Duration), ScanError> {
     let page: Vec<PageWrite<'_>> = concluded.iter().zip(&*digests).map(|(one, digest)| one.to_write(*digest)).collect();
     match write_together(connection, start, actor, &page).await {
-        Ok(()) => return Ok(Vec::new()),
+        Ok(freezing) => return Ok((Vec::new(), freezing)),
         Err(RecordError::TakenOver) => return Err(RecordError::TakenOver.into()),
         Err(_) => {}
     }
     let mut failures = Vec::new();
+    let mut freezing = Duration::ZERO;
     for (one, digest) in concluded.iter_mut().zip(digests) {
-        if let Err(error) = write_together(connection, start, actor, &[one.to_write(*digest)]).await {
+        let alone = write_together(connection, start, actor, &[one.to_write(*digest)]).await;
+        freezing += *alone.as_ref().unwrap_or(&Duration::ZERO);
+        if let Err(error) = alone {
             // Without a database nothing can be said about a single account: the run ends.
             connection.ping().await?;
             one.decision.withdraw(ReasonCode::NotRecorded, &error.to_string());
@@ -95,7 +101,7 @@ async fn write_page(
             failures.push((one.decision.account.clone(), failure));
         }
     }
-    Ok(failures)
+    Ok((failures, freezing))
 }
 
 async fn write_tasks(
@@ -111,15 +117,22 @@ async fn write_tasks(
     Ok(())
 }
 
+/// Returns how long the messages took.
 async fn write_together(
     connection: &mut PgConnection,
     start: &RunStart,
     actor: &Actor,
     page: &[PageWrite<'_>],
-) -> Result<(), RecordError> {
+) -> Result<Duration, RecordError> {
     let mut transaction = connection.begin().await?;
     record::still_running(&mut transaction, start.run).await?;
-    record::write_page(&mut transaction, start, actor, page).await?;
+    let events = record::write_page(&mut transaction, start, actor, page).await?;
+    let lap = Instant::now();
+    record::write_messages(&mut transaction, page).await?;
+    let freezing = lap.elapsed();
+    if !events.is_empty() {
+        record::append(&mut transaction, &events).await?;
+    }
     transaction.commit().await?;
-    Ok(())
+    Ok(freezing)
 }
