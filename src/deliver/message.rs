@@ -1,15 +1,10 @@
 //! The bytes of a message (RFC 5322, MIME), made once and then frozen.
 
-use std::io::BufRead as _;
+use std::time::SystemTime;
 
-use lettre::Address;
-use lettre::message::header::{
-    ContentTransferEncoding, ContentType, From, HeaderName, HeaderValue, Headers, MIME_VERSION_1_0, ReplyTo, Subject,
-    To,
-};
-use lettre::message::{
-    Attachment as LettreAttachment, Body, Mailbox as LettreMailbox, Mailboxes, MultiPart, SinglePart,
-};
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Attachment as LettreAttachment, Body, Mailbox as LettreMailbox, MultiPart, SinglePart};
+use lettre::{Address, Message};
 use sha2::{Digest, Sha256};
 
 use crate::model::{Attachment, Mail, Mailbox, Rendered};
@@ -73,160 +68,68 @@ pub fn build(mail: &Mail, rendered: &Rendered) -> Result<Vec<u8>, BuildError> {
         return Err(BuildError::Address("the sender"));
     }
 
-    if mail.date.timestamp() < 0 {
-        return Err(BuildError::Date);
-    }
+    // lettre would put the present time in place of a Date that it cannot read back, so it is given one that it can
+    // and the true one, with its offset, replaces it at the end.
+    let seconds = u64::try_from(mail.date.timestamp()).map_err(|_| BuildError::Date)?;
     let date = mail.date.format("%a, %d %b %Y %H:%M:%S %z").to_string();
     if date.len() != "Thu, 01 Jan 1970 00:00:00 +0000".len() {
         return Err(BuildError::Date);
     }
+    let mut builder = Message::builder()
+        .raw_header(verbatim("Date", &date))
+        .date(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+        .from(mailbox(&mail.from, "the sender")?)
+        .reply_to(mailbox(&mail.reply_to, "the reply address")?)
+        .to(mailbox(&mail.to, "the recipient")?)
+        .subject(rendered.subject.clone())
+        .raw_header(verbatim("Message-ID", &mail.message_id));
+    if let Some(last) = mail.references.last() {
+        builder = builder
+            .raw_header(verbatim("In-Reply-To", last))
+            .raw_header(verbatim("References", &mail.references.join("\r\n ")));
+    }
+    builder = builder
+        // RFC 3834 §5: no automatic answer is wanted.
+        .raw_header(verbatim("Auto-Submitted", "auto-generated"))
+        .raw_header(verbatim("Content-Language", mail.language.code()));
+
     let boundary = Boundary::of(&mail.message_id);
     if boundary.is_in(&rendered.text) || boundary.is_in(&rendered.html) {
         return Err(BuildError::Boundary);
     }
-
-    // lettre's own builder reads every address back from its header, with a grammar that takes longer than all the rest.
-    let mut headers = Headers::new();
-    headers.insert_raw(verbatim("Date", &date));
-    headers.set(From::from(mailbox(&mail.from, "the sender")?));
-    headers.set(ReplyTo::from(mailbox(&mail.reply_to, "the reply address")?));
-    headers.set(To::from(mailbox(&mail.to, "the recipient")?));
-    headers.set(Subject::from(rendered.subject.clone()));
-    headers.insert_raw(verbatim("Message-ID", &mail.message_id));
-    if let Some(last) = mail.references.last() {
-        headers.insert_raw(verbatim("In-Reply-To", last));
-        headers.insert_raw(verbatim("References", &mail.references.join("\r\n ")));
+    let text = SinglePart::plain(rendered.text.clone());
+    let alternative = |text| {
+        let both = MultiPart::alternative().boundary(boundary.name("alternative"));
+        both.singlepart(text).singlepart(SinglePart::html(rendered.html.clone()))
+    };
+    let text_alone = rendered.html.is_empty();
+    if text_alone && rendered.attachments.is_empty() {
+        let message = builder.singlepart(text);
+        return finish(message.map_err(|_| BuildError::Address("the recipient"))?, &date, mail);
     }
-    // RFC 3834 §5: no automatic answer is wanted.
-    headers.insert_raw(verbatim("Auto-Submitted", "auto-generated"));
-    headers.insert_raw(verbatim("Content-Language", mail.language.code()));
-    headers.set(MIME_VERSION_1_0);
+    let content = if rendered.attachments.is_empty() {
+        alternative(text)
+    } else {
+        let mixed = MultiPart::mixed().boundary(boundary.name("mixed"));
+        let mut mixed = if text_alone { mixed.singlepart(text) } else { mixed.multipart(alternative(text)) };
+        for file in &rendered.attachments {
+            mixed = mixed.singlepart(attachment(file)?);
+        }
+        mixed
+    };
+    let message = builder.multipart(content).map_err(|_| BuildError::Address("the recipient"))?;
+    finish(message, &date, mail)
+}
 
-    let mut bytes = headers.to_string().into_bytes();
-    bytes.extend(content(rendered, &boundary)?);
+fn finish(mut message: Message, date: &str, mail: &Mail) -> Result<Vec<u8>, BuildError> {
+    message.headers_mut().insert_raw(verbatim("Date", date));
+
+    let bytes = message.formatted();
     verify(&bytes)?;
     if !bytes.is_ascii() && !mail.to.address.needs_smtputf8() {
         return Err(BuildError::NotAscii);
     }
     Ok(bytes)
-}
-
-/// What follows the headers of the message: those of its content, and that.
-fn content(rendered: &Rendered, boundary: &Boundary) -> Result<Vec<u8>, BuildError> {
-    let text = SinglePart::plain(encoded(&rendered.text));
-    if rendered.html.is_empty() && rendered.attachments.is_empty() {
-        return Ok(text.formatted());
-    }
-    let alternative = |text| {
-        let both = MultiPart::builder().header(boundary.content_type("alternative")?).build();
-        Ok(both.singlepart(text).singlepart(SinglePart::html(encoded(&rendered.html))))
-    };
-    if rendered.attachments.is_empty() {
-        return Ok(alternative(text)?.formatted());
-    }
-    let mixed = MultiPart::builder().header(boundary.content_type("mixed")?).build();
-    let mut mixed = if rendered.html.is_empty() { mixed.singlepart(text) } else { mixed.multipart(alternative(text)?) };
-    for file in &rendered.attachments {
-        mixed = mixed.singlepart(attachment(file)?);
-    }
-    Ok(mixed.formatted())
-}
-
-/// Longer lines of a text are not sent as they are: RFC 5322 §2.1.1 wants at most 78.
-const PLAIN_LINE_MAX: usize = 75;
-/// Of a line of quoted-printable, its `=` included: RFC 2045 §6.7.
-const ENCODED_LINE_MAX: usize = 76;
-
-/// A text as its part holds it: as it is where every relay takes that, else in the shorter of the two encodings. The
-/// same bytes as lettre makes, which moves the rest of the text for each of its lines.
-fn encoded(text: &str) -> Body {
-    let lines_fit = || text.split('\n').all(|line| line.len() <= PLAIN_LINE_MAX);
-    if text.is_ascii() && lines_fit() {
-        return Body::dangerous_pre_encoded(with_crlf(text).into_bytes(), ContentTransferEncoding::SevenBit);
-    }
-    let escaped = text.bytes().filter(|byte| !matches!(byte, b'\t' | b' '..=b'~')).count();
-    if escaped <= text.len() / 3 {
-        return Body::dangerous_pre_encoded(quoted_printable(text), ContentTransferEncoding::QuotedPrintable);
-    }
-    Body::new_with_encoding(with_crlf(text).into_bytes(), ContentTransferEncoding::Base64)
-        .unwrap_or_else(|bytes| Body::dangerous_pre_encoded(bytes, ContentTransferEncoding::Binary))
-}
-
-fn with_crlf(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + text.len() / 16);
-    for line in text.split_inclusive('\n') {
-        match line.strip_suffix('\n') {
-            Some(line) => {
-                out.push_str(line.strip_suffix('\r').unwrap_or(line));
-                out.push_str("\r\n");
-            }
-            None => out.push_str(line),
-        }
-    }
-    out
-}
-
-/// RFC 2045 §6.7, with CRLF at the end of each line. A soft break stands as late as it may.
-fn quoted_printable(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + text.len() / 4);
-    for line in text.split_inclusive('\n') {
-        match line.strip_suffix('\n') {
-            Some(line) => {
-                encode_line(line.strip_suffix('\r').unwrap_or(line).as_bytes(), &mut out);
-                out.extend(b"\r\n");
-            }
-            None => encode_line(line.as_bytes(), &mut out),
-        }
-    }
-    out
-}
-
-fn encode_line(line: &[u8], out: &mut Vec<u8>) {
-    let mut column = 0;
-    let mut rest = line;
-    // The last character of a line may stand where others leave room for the `=` of a soft break.
-    while let [first, .., _] = rest {
-        let room = ENCODED_LINE_MAX - 1 - column;
-        let most = room.min(rest.len() - 1);
-        let plain = rest.iter().take(most).take_while(|byte| is_plain(**byte)).count();
-        if plain > 0 {
-            let (run, after) = rest.split_at(plain);
-            out.extend_from_slice(run);
-            column += plain;
-            rest = after;
-        } else if room == 0 || room < 3 && !is_plain(*first) {
-            out.extend(b"=\r\n");
-            column = 0;
-        } else {
-            out.extend(escaped(*first));
-            column += 3;
-            rest = &rest[1..];
-        }
-    }
-    if let [last] = rest {
-        let is_blank = matches!(last, b' ' | b'\t');
-        let width = if is_plain(*last) && !is_blank { 1 } else { 3 };
-        if column + width > ENCODED_LINE_MAX {
-            out.extend(b"=\r\n");
-        }
-        if width == 1 {
-            out.push(*last);
-        } else {
-            out.extend(escaped(*last));
-        }
-    }
-}
-
-fn is_plain(byte: u8) -> bool {
-    matches!(byte, b'\t' | b' '..=b'~') && byte != b'='
-}
-
-fn escaped(byte: u8) -> [u8; 3] {
-    [b'=', hex_digit(byte >> 4), hex_digit(byte & 0x0F)]
-}
-
-fn hex_digit(nibble: u8) -> u8 {
-    if nibble < 10 { b'0' + nibble } else { b'A' + (nibble - 10) }
 }
 
 /// Whether every relay reads the bytes as the same one message: each line ends in CRLF and is short enough, and no CR,
@@ -240,17 +143,11 @@ pub(super) fn verify(bytes: &[u8]) -> Result<(), BuildError> {
     }
     let mut rest = bytes;
     while !rest.is_empty() {
-        let mut after = rest;
-        // Faster than looking at each byte; reading from memory cannot fail.
-        let length = after.skip_until(b'\n').unwrap_or_default();
-        let line = rest[..length].strip_suffix(b"\r\n").ok_or(BuildError::LineEnd)?;
-        if line.len() > LINE_MAX {
+        let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).ok_or(BuildError::LineEnd)?;
+        if end > LINE_MAX {
             return Err(BuildError::LongLine);
         }
-        if line.contains(&b'\r') {
-            return Err(BuildError::LineEnd);
-        }
-        rest = after;
+        rest = rest[end..].strip_prefix(b"\r\n").ok_or(BuildError::LineEnd)?;
     }
     if bytes.is_empty() { Err(BuildError::LineEnd) } else { Ok(()) }
 }
@@ -262,7 +159,7 @@ fn verbatim(name: &'static str, value: &str) -> HeaderValue {
     HeaderValue::dangerous_new_pre_encoded(name, value.to_owned(), value.to_owned())
 }
 
-fn mailbox(mailbox: &Mailbox, place: &'static str) -> Result<Mailboxes, BuildError> {
+fn mailbox(mailbox: &Mailbox, place: &'static str) -> Result<LettreMailbox, BuildError> {
     let name = match mailbox.name.as_deref().map(str::trim) {
         None | Some("") => None,
         Some(name) => {
@@ -271,7 +168,7 @@ fn mailbox(mailbox: &Mailbox, place: &'static str) -> Result<Mailboxes, BuildErr
         }
     };
     let address: Address = mailbox.address.as_str().parse().map_err(|_| BuildError::Address(place))?;
-    Ok(LettreMailbox::new(name, address).into())
+    Ok(LettreMailbox::new(name, address))
 }
 
 /// Nothing in a header may act on whoever reads it.
@@ -328,10 +225,8 @@ impl Boundary {
         Self { mark: format!("=_{}", hex::encode(&Sha256::digest(message_id)[..12])) }
     }
 
-    /// Of a part with parts of that kind.
-    fn content_type(&self, kind: &str) -> Result<ContentType, BuildError> {
-        let named = format!("multipart/{kind}; boundary=\"{}_{kind}\"", self.mark);
-        ContentType::parse(&named).map_err(|_| BuildError::ContentType)
+    fn name(&self, part: &str) -> String {
+        format!("{}_{part}", self.mark)
     }
 
     fn is_in(&self, text: &str) -> bool {
@@ -349,17 +244,7 @@ pub fn text_of(bytes: &[u8]) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn quoted_printable_is_what_lettre_makes_of_it(text in "([ -~\t]{0,90}|[ =a\r\n\u{e9}\u{44f}]{0,9}){0,9}") {
-            let theirs = Body::new_with_encoding(text.clone(), ContentTransferEncoding::QuotedPrintable);
-            prop_assert_eq!(quoted_printable(&text), theirs.unwrap().into_vec());
-        }
-    }
 
     #[test]
     fn only_whole_lines_of_bounded_length_may_be_sent() {
