@@ -63,7 +63,7 @@ impl Desk<'_> {
     /// How many notices are claimed ahead when there are so many sessions. Where letters are counted, each one changes who
     /// may go next.
     fn room_ahead(&self, sessions: usize) -> usize {
-        if self.journal.is_some() && self.limits == Limits::default() { (2 * sessions).max(AHEAD_LEAST) } else { 0 }
+        if self.journal.is_some() && self.limits == Limits::default() { (4 * sessions).max(AHEAD_LEAST) } else { 0 }
     }
 
     /// Claims for the sessions that are free, and ahead for those that soon will be. Whatever ends the round, what no
