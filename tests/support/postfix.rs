@@ -67,7 +67,11 @@ impl Postfix {
             fs::create_dir(postfix.path(name)).unwrap();
         }
         fs::set_permissions(postfix.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        chown(postfix.path("data"), Some(own.uid.as_raw()), None).unwrap();
+        // What a killed one left half-made is told there by a program without rights, or the next one does not start.
+        fs::write(postfix.path("log"), "").unwrap();
+        for name in ["data", "log"] {
+            chown(postfix.path(name), Some(own.uid.as_raw()), None).unwrap();
+        }
         chown(postfix.path("mail"), Some(writer.uid.as_raw()), None).unwrap();
         let (root, uid, gid) = (postfix.folder.path().display(), writer.uid, writer.gid);
         let main = format!(
