@@ -32,8 +32,8 @@ pub(super) fn commitment(salt: &[u8], data: &[u8]) -> String {
         .unwrap_or_default()
 }
 
-/// Records the notices of a page as `planned`, but for their messages; returns what the log says about each. The unique index on live (item,
-/// stage) is the guard against doubles: a second notice for the same item and stage makes this fail.
+/// Records the notices of a page as `planned`, but for their messages; returns what the log says about each. The unique
+/// index on live (item, stage) is the guard against doubles: a second notice for the same item and stage makes this fail.
 pub(super) async fn plan(
     connection: &mut PgConnection,
     run: &RunStart,
