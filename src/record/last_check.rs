@@ -57,7 +57,7 @@ pub async fn in_flight_check(
                                          WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= c.needed)
                AND n.fingerprint = l.fingerprint
                AND (n.redirected
-                    -- What the function says of most, for a tenth of its price.
+                    -- What the function says too, where nobody recorded anything: it costs more to call than to answer.
                     OR NOT EXISTS (SELECT FROM dunning.account_in_register r WHERE r.account_id = n.account_id)
                        AND EXISTS (SELECT FROM ledger.contact t
                                    WHERE t.account_id::text COLLATE "C" = n.account_id AND NOT t.no_email::boolean
