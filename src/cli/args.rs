@@ -455,7 +455,7 @@ pub(super) struct ImportArgs {
     /// Import the good rows although others are rejected
     #[arg(long)]
     pub(super) allow_rejects: bool,
-    /// Write rejected rows here [default: the file's name with .rejects.csv]
+    /// Write rejected rows here, into a new file [default: the file's name with .rejects.csv, or .rejects-2.csv …]
     #[arg(long, value_name = "FILE")]
     pub(super) reject_file: Option<PathBuf>,
 }

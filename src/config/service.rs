@@ -294,7 +294,7 @@ fn database_url(field: &Field<'_>, password_key: &str) -> Option<String> {
     };
     // A password may itself hold a slash, so the last `@` decides, not the first.
     let user = rest.rfind('@').map_or("", |at| &rest[..at]);
-    if user.contains(':') || rest.contains("password=") {
+    if user.contains(':') || rest.to_lowercase().contains("password=") {
         let message = format!(
             "`{}` holds a password: put it into a file that only the daemon can read, and name the file in \
              `database.{password_key}`",

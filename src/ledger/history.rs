@@ -89,6 +89,7 @@ impl ItemHistory {
         item.dispute = item.dispute.filter(|dispute| dispute.since <= day);
         if item.bad_data.is_none() && open != item.amount {
             item.bad_data = row_problem(&RawItem {
+                item_id: item.id.as_str(),
                 kind: Some(item.kind.as_str()),
                 document_no: Some(&item.document_no),
                 currency: Some(&item.currency.to_string()),

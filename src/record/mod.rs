@@ -62,7 +62,7 @@ pub use digest::{
 };
 pub use dossier::{DecisionLine, Recorded, RegisterLine, recorded, text_of};
 pub use erasure::{EraseError, Erasure, erase, expired, lift_legal_hold, place_legal_hold};
-pub use events::{append, chain_hash_at, head, texts_stored, times};
+pub use events::{append, chain_hash_at, head, now, texts_stored, times};
 pub use export::{
     AttemptLine, EventLine, Message, Note, attempt_lines, event_lines, export_line, message_file, message_line,
     message_of, note_line, notes, notices_made,

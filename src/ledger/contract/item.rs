@@ -3,12 +3,13 @@
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
-use crate::model::{Currency, ItemKind, Requisites};
+use crate::model::{Currency, ItemKind, PLAN_ITEM_PREFIX, Requisites};
 
 /// An item row as it was read. `None` is what the ledger does not say, or says in a way that we cannot hold (an amount
 /// of more than 28 digits, NaN, an endless date): [`amount_sql`] and [`date_sql`] read it so.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RawItem<'r> {
+    pub item_id: &'r str,
     pub kind: Option<&'r str>,
     pub document_no: Option<&'r str>,
     pub currency: Option<&'r str>,
@@ -93,7 +94,7 @@ pub(in crate::ledger) fn plain_debit_sql<'c>(currencies: impl Iterator<Item = &'
     let currencies = quoted(currencies.filter(|code| Currency::parse(code).is_ok()).collect());
     let currencies = if currencies.is_empty() { "NULL" } else { &currencies };
     format!(
-        "coalesce(i.item_id::text <> '' AND i.kind::text IN ({}) AND i.currency::text IN ({currencies})
+        "coalesce(i.item_id::text <> '' AND NOT starts_with(i.item_id::text, '{PLAN_ITEM_PREFIX}') AND i.kind::text IN ({}) AND i.currency::text IN ({currencies})
                   AND i.document_no::text <> '' AND i.open_amount > 0 AND i.open_amount <= i.amount
                   AND i.amount < 1e20 AND scale(i.amount::numeric) <= 8 AND scale(i.open_amount::numeric) <= 8
                   AND i.issue_date::date >= date '1900-01-01' AND i.due_date::date >= i.issue_date::date
@@ -126,6 +127,7 @@ pub(in crate::ledger) enum Rule {
     UnreadableDate,
     UnknownKind,
     UnknownCurrency,
+    ReservedId,
     WrongSign,
     OpenAboveAmount,
     DueDateMissing,
@@ -142,6 +144,11 @@ pub fn row_problem(row: &RawItem<'_>) -> Option<String> {
 pub(in crate::ledger) fn problem(row: &RawItem<'_>) -> Option<RowProblem> {
     let found = |rule, column, text: String| Some(RowProblem { rule, column, text });
     let missing = |column: &'static str| found(Rule::Missing, column, format!("{column} is missing"));
+    if row.item_id.starts_with(PLAN_ITEM_PREFIX) {
+        let text =
+            format!("item_id begins with {PLAN_ITEM_PREFIX:?}, which is how instalments of plans are named here");
+        return found(Rule::ReservedId, "item_id", text);
+    }
     let Some(kind) = row.kind else { return missing("kind") };
     let Some(kind) = ItemKind::parse(kind) else {
         let known = ItemKind::ALL.map(ItemKind::as_str).join(", ");
@@ -208,6 +215,7 @@ mod tests {
 
     fn good() -> RawItem<'static> {
         RawItem {
+            item_id: "I1",
             kind: Some("invoice"),
             document_no: Some("2024/1"),
             currency: Some("EUR"),
@@ -223,6 +231,10 @@ mod tests {
     fn each_rule_has_its_own_words() {
         let says = |row: RawItem<'_>| row_problem(&row).unwrap_or_default();
         assert_eq!(row_problem(&good()), None);
+        assert_eq!(
+            says(RawItem { item_id: "plan:9:1:1", ..good() }),
+            "item_id begins with \"plan:\", which is how instalments of plans are named here"
+        );
         assert_eq!(says(RawItem { kind: None, ..good() }), "kind is missing");
         assert_eq!(
             says(RawItem { kind: Some("bill"), ..good() }),
