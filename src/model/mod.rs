@@ -25,6 +25,7 @@ mod register;
 mod release;
 mod run;
 mod snapshot;
+mod timeouts;
 
 pub use account::{Account, Contact, ContactRole, EmailKind, PartyKind};
 pub use breaker::{Breaker, BreakerKind, BreakerRule, Permit, backoff};
@@ -70,3 +71,4 @@ pub use release::{
 };
 pub use run::{Bucket, OverdueTotals, RunTotals};
 pub use snapshot::{Approvals, Case, Freshness, History, MailboxUse, NotDue, PastNotice, Snapshot, Waiver};
+pub use timeouts::Timeouts;
