@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::output::say;
+use super::output::{complain, say};
 use crate::daemon::{EntryError, LoadError, OpeningError, ScanError, StateError, TransportError};
 use crate::record::{RecordError, RegisterError, TaskError};
 
@@ -63,7 +63,7 @@ impl Failure {
             let value = serde_json::json!({ "error": self.message, "exit": self.exit.0, "detail": self.detail });
             say!("{value}");
         } else {
-            eprintln!("dunningd: {}", self.message.trim_end());
+            complain(format_args!("{}", self.message.trim_end()));
         }
     }
 }

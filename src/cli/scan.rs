@@ -13,7 +13,7 @@ use crate::record;
 use super::args::{Cli, ScanArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
-use super::output::{say, say_part};
+use super::output::{complain, say, say_part};
 use super::release::in_words;
 use super::service::accept;
 
@@ -46,7 +46,7 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         None
     };
     if let Some(error) = if args.dry_run { None } else { daemon::anchor_after_run(&shell).await } {
-        eprintln!("dunningd: no checkpoint of the log: {error}");
+        complain(format_args!("no checkpoint of the log: {error}"));
     }
     let windowed = if args.deliver { record::windowed(&mut *shell.pool.acquire().await?).await? } else { None };
     let waiting = if args.deliver { record::waiting(&mut *shell.pool.acquire().await?).await? } else { Vec::new() };
@@ -74,7 +74,7 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
             say!("{count} waiting: {why}");
         }
         for refusal in &report.refused {
-            eprintln!("dunningd: {refusal}");
+            complain(format_args!("{refusal}"));
         }
     }
     let relay_down = dispatched.as_ref().is_some_and(|done| done.relay_error.is_some());

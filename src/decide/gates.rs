@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use chrono::{Datelike as _, Days, NaiveDate};
+use chrono::{Datelike as _, NaiveDate};
 use rust_decimal::Decimal;
 
 use crate::model::{
     CalendarMissing, Channel, ContactCap, ContactLaw, Contacting, Country, Creditor, EmailAddress, ItemCode, ItemId,
     Ladder, MailboxUse, Money, PastNotice, Plan, PlanStanding, PlanState, Policy, Promise, PromiseState, ReasonCode,
-    Snapshot, Stage, Standing, Tone, is_plan_stage,
+    Snapshot, Stage, Standing, Tone, days_after, is_plan_stage,
 };
 
 use super::brake::{self, Claimed};
@@ -228,7 +228,7 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
         Some("account_min_arrears_days"),
     );
     if oldest < wanted {
-        let late_enough = q.today + Days::new(u64::try_from(wanted - oldest).unwrap_or(0));
+        let late_enough = days_after(q.today, u32::try_from(wanted - oldest).unwrap_or(0));
         let next_date = sooner(earliest.max(Some(late_enough)), others);
         return Err(No { code: ReasonCode::AccountMinArrears, next_date });
     }
@@ -542,9 +542,9 @@ fn gate(
 }
 
 fn next_day(day: NaiveDate) -> NaiveDate {
-    day + Days::new(1)
+    days_after(day, 1_u32)
 }
 
 fn next_such_day(after: NaiveDate, allowed: impl Fn(NaiveDate) -> bool) -> Option<NaiveDate> {
-    (1..=LOOK_AHEAD_DAYS).map(|ahead| after + Days::new(ahead)).find(|day| allowed(*day))
+    (1..=LOOK_AHEAD_DAYS).map(|ahead| days_after(after, ahead)).find(|day| allowed(*day))
 }

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use crate::model::{
     Amounts, CalendarMissing, Cause, CreditNetting, Currency, Hold, HoldTarget, Item, ItemCode, ItemDecision, ItemId,
-    Money, Netted, Plan, PlanStanding, Policy, Promise, Snapshot, StageName, Standing,
+    Money, Netted, Plan, PlanStanding, Policy, Promise, Snapshot, StageName, Standing, days_after,
 };
 
 use super::{promises, register};
@@ -266,7 +266,12 @@ fn direct_debit(policy: &Policy, snapshot: &Snapshot, item: &Item) -> Result<Opt
 impl Out {
     /// Out up to and including that last day, where it is known.
     fn because(code: ItemCode, last: Option<NaiveDate>, because: String) -> Self {
-        Self { code, released_on: last.map(|last| last + Days::new(1)), because: Some(because), calendar_missing: None }
+        Self {
+            code,
+            released_on: last.map(|last| days_after(last, 1_u32)),
+            because: Some(because),
+            calendar_missing: None,
+        }
     }
 }
 
@@ -388,10 +393,11 @@ pub(super) fn end_of_grace(policy: &Policy, one: &Assessed<'_>) -> Option<NaiveD
 
 /// The first day on which an item counts that was due on that day.
 pub(super) fn after_grace(policy: &Policy, effective_due: NaiveDate) -> NaiveDate {
-    effective_due + Days::new(u64::from(policy.item_grace_days) + 1)
+    days_after(effective_due, policy.item_grace_days + 1)
 }
 
 /// The day so many days after another, or before it.
 pub(super) fn add_days(day: NaiveDate, days: i32) -> NaiveDate {
-    day + chrono::Duration::days(i64::from(days))
+    let moved = day.checked_add_signed(chrono::TimeDelta::days(i64::from(days)));
+    moved.unwrap_or(if days < 0 { NaiveDate::MIN } else { NaiveDate::MAX })
 }

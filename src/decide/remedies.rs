@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use crate::model::{
     CalendarMissing, Channel, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, Money,
-    NoticeState, Plan, ReasonCode, RecordedCause, Remedy, Tone, Verdict,
+    NoticeState, Plan, ReasonCode, RecordedCause, Remedy, Tone, Verdict, days_after,
 };
 
 use super::gates::{self, Question};
@@ -105,7 +105,7 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
         ReasonCode::AccountMinArrears => {
             let oldest = assessed.iter().filter(|one| one.keeps_case_open()).max_by_key(|one| (one.days, &one.item.id));
             let wanted = q.policy.account_min_arrears_days;
-            let day = oldest.and_then(|one| Some((&one.item.id, one.effective_due? + Days::new(u64::from(wanted)))));
+            let day = oldest.and_then(|one| Some((&one.item.id, days_after(one.effective_due?, wanted))));
             let at = at(q, "account_min_arrears_days");
             let text = |(id, day)| {
                 (
@@ -430,7 +430,7 @@ fn contact_cap(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
         contacts.sort_by_key(|day| std::cmp::Reverse(*day));
         for (cap, from) in &caps {
             let Some(counts) = (cap.contacts as usize).checked_sub(1).and_then(|n| contacts.get(n)) else { continue };
-            let day = *counts + Days::new(u64::from(cap.days));
+            let day = days_after(*counts, cap.days);
             if longest.as_ref().is_none_or(|(known, _)| day > *known) {
                 let last = contacts.first().unwrap_or(counts);
                 let within = plural(i64::from(cap.days), "day");

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{Days, Months, NaiveDate};
+use chrono::{Months, NaiveDate};
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Serialize};
 
 use super::codes::codes;
-use super::{Currency, Instalment, Item, ItemId, ItemKind, Money, PromisedItem, StageName};
+use super::{Currency, Instalment, Item, ItemId, ItemKind, Money, PromisedItem, StageName, days_after};
 
 /// The one stage of an instalment.
 pub const PLAN_STAGE: &str = "plan_missed";
@@ -122,7 +122,7 @@ impl Plan {
                 left.push(PlanInstalment { amount: one.amount - covered, ..one.clone() });
             }
         }
-        let missed = left.first().is_some_and(|one| today > one.due_on + Days::new(u64::from(self.tolerance_days)));
+        let missed = left.first().is_some_and(|one| today > days_after(one.due_on, self.tolerance_days));
         let state = match (left.is_empty(), missed, self.on_missed) {
             _ if self.ended => PlanState::Ended,
             (true, ..) => PlanState::Kept,
@@ -213,7 +213,9 @@ pub fn equal_parts(total: Money, parts: u32, every: Every, from: NaiveDate) -> V
         .map(|number| {
             let last = number == parts;
             let amount = if last { total.amount - part * Decimal::from(parts - 1) } else { part };
-            PlanInstalment { number, due_on: from + Months::new(months * (number - 1)), amount }
+            let later = Months::new(months * (number - 1));
+            let due_on = from.checked_add_months(later).unwrap_or(NaiveDate::MAX);
+            PlanInstalment { number, due_on, amount }
         })
         .collect()
 }

@@ -104,7 +104,6 @@ struct Notices<'a> {
     valid_until: Vec<NaiveDate>,
     respond_by: Vec<Option<NaiveDate>>,
     recipient_keys: Vec<String>,
-    sender_domains: Vec<&'a str>,
     message_ids: Vec<&'a str>,
     fingerprints: Vec<&'a str>,
     demanded: Vec<String>,
@@ -138,7 +137,6 @@ impl<'a> Notices<'a> {
             // The e-mail copy of a letter has a mailbox of its own.
             String::new()
         });
-        self.sender_domains.push(planned.sender.domain());
         self.message_ids.push(&planned.message_id);
         self.fingerprints.push(&planned.fingerprint);
         self.demanded.push(serde_json::to_string(totals).unwrap_or_default());
@@ -156,18 +154,18 @@ impl<'a> Notices<'a> {
     async fn insert(&self, connection: &mut PgConnection, run: &RunStart) -> Result<(), RecordError> {
         sqlx::query!(
             "INSERT INTO dunning.notice (notice_id, run_id, creditor, account_id, stage, tone, language, state,
-                 business_date, as_of, valid_until, respond_by, recipient_key, sender_domain, message_id, fingerprint,
+                 business_date, as_of, valid_until, respond_by, recipient_key, message_id, fingerprint,
                  demanded, on_unknown, send_windows, not_before, approval, redirected)
              SELECT row.notice_id, $1, $2, row.account_id, row.stage, row.tone, row.language, 'planned',
-                 $3, row.as_of, row.valid_until, row.respond_by, row.recipient_key, row.sender_domain, row.message_id,
+                 $3, row.as_of, row.valid_until, row.respond_by, row.recipient_key, row.message_id,
                  row.fingerprint, row.demanded::jsonb, row.on_unknown, row.send_windows::tstzmultirange, row.not_before,
                  row.approval, row.redirected
              FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::date[], $10::date[],
                          $11::date[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
-                         $18::text[], $19::timestamptz[], $20::text[], $21::bool[])
+                         $18::timestamptz[], $19::text[], $20::bool[])
                  AS row (notice_id, account_id, stage, tone, language, as_of, valid_until, respond_by, recipient_key,
-                         sender_domain, message_id, fingerprint, demanded, on_unknown, send_windows, not_before,
-                         approval, redirected)",
+                         message_id, fingerprint, demanded, on_unknown, send_windows, not_before, approval,
+                         redirected)",
             run.run.0,
             run.creditor.as_str(),
             run.business_date,
@@ -180,7 +178,6 @@ impl<'a> Notices<'a> {
             &self.valid_until,
             &self.respond_by as _,
             &self.recipient_keys,
-            &self.sender_domains as _,
             &self.message_ids as _,
             &self.fingerprints as _,
             &self.demanded,

@@ -205,7 +205,8 @@ impl PastReader {
         Ok(())
     }
 
-    /// The past of those accounts, as far as it lies on or before `today`.
+    /// The past of those accounts, as far as it lies on or before `today`; holds and hand-overs as they stand now,
+    /// whatever the day: what stops a contact is never looked past.
     ///
     /// # Errors
     /// When the database refuses or holds something that does not parse.

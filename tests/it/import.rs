@@ -568,7 +568,7 @@ async fn control_characters_and_line_breaks_are_shown_escaped() {
         file(&[&row("1", "100").replace("Alpha", "Al\u{1b}[31mpha"), &row("2", "1").replace("Alpha", "\"A\nB\"")]);
     assert_eq!(
         said(&import_text(&pool, &text, &options()).await.unwrap_err()),
-        "row 2, account_name = \"Al\\u{1b}[31mpha\": holds a control character; remove it
+        "row 2, account_name = \"Al\\u001b[31mpha\": holds a control character; remove it
 row 3, account_name = \"A\\nB\": holds a line break; remove it
 "
     );

@@ -1,13 +1,13 @@
 //! From the file's way of writing amounts and dates to the database's.
 
-use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate};
+use chrono::{DateTime, FixedOffset, NaiveDate};
 use rust_decimal::{Decimal, dec};
 
 use crate::ledger::contract::Family;
 use crate::ledger::profile::ValueFormat;
 use crate::model::{
-    AccountId, ContactId, ContactRole, Country, CreditorId, Currency, ItemId, ItemKind, LadderName, PartyKind,
-    Requisites,
+    AccountId, ContactId, ContactRole, Country, CreditorId, Currency, FIRST_DAY, ItemId, ItemKind, LAST_DAY,
+    LadderName, PartyKind, Requisites,
 };
 
 /// A value in PostgreSQL's own spelling, with what the row's rules need to see of it.
@@ -157,7 +157,7 @@ fn plain_number(text: &str, format: &ValueFormat) -> Option<String> {
 fn date(text: &str, format: &ValueFormat) -> Result<NaiveDate, String> {
     match NaiveDate::parse_from_str(text, &format.date_format) {
         // `%Y` also takes "24" for the year 24.
-        Ok(date) if (1900..=2200).contains(&date.year()) => Ok(date),
+        Ok(date) if (FIRST_DAY..=LAST_DAY).contains(&date) => Ok(date),
         _ => {
             let example = NaiveDate::from_ymd_opt(2024, 12, 31)
                 .map(|day| day.format(&format.date_format).to_string())

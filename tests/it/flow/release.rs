@@ -1,9 +1,10 @@
 //! What leaves a run, and when: modes, brakes, approval.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dunningd::daemon::{self, Approved, ScanError};
-use dunningd::model::{Actor, BrakeCode, Mode, RefusalCode, ReleaseState};
+use dunningd::daemon::{self, Approved, ScanError, ScanRequest};
+use dunningd::model::{AccountId, Actor, BrakeCode, Mode, RefusalCode, ReleaseState};
 use dunningd::record::{self, ApprovalError, TaskEnd, TaskEntry, Which};
 
 use crate::support::shell::{CREDITOR, Office, Setup, day, day_plus};
@@ -184,6 +185,14 @@ async fn a_run_with_one_notice_too_many_is_held_until_somebody_else_approves_it(
     assert_eq!((released.state, released.awaiting, released.queued), (ReleaseState::Held, 3, 0));
     assert_eq!(released.braked[0].brake, BrakeCode::NoticesPerRun);
     assert_eq!(released.braked[0].why, "3 notices, and a run may send 2 (policy.toml, brake.notices_per_run)");
+    // A scan of one account does not put it out of sight.
+    let one = ScanRequest { account: Some(AccountId::parse("A01").unwrap()), ..Office::request() };
+    daemon::scan(&office.shell, &one, &mut |_| {}).await.unwrap();
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let status = record::status(&mut connection, &BTreeMap::new(), &office.shell.host).await.unwrap();
+    drop(connection);
+    let latest: Vec<_> = status.runs.iter().map(|row| (row.run_id, row.release.as_deref(), row.awaiting)).collect();
+    assert_eq!(latest, [(run.run.unwrap().0, Some("held"), 3)]);
     let which = Which::Run(run.run.unwrap().0);
     let own = daemon::approve(&office.shell, &which, "mine").await.unwrap_err();
     assert!(matches!(own, ApprovalError::SamePerson { .. }), "{own}");
