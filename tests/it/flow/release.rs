@@ -1,5 +1,7 @@
 //! What leaves a run, and when: modes, brakes, approval.
 
+use std::time::Duration;
+
 use dunningd::daemon::{self, Approved, ScanError};
 use dunningd::model::{Actor, BrakeCode, Mode, RefusalCode, ReleaseState};
 use dunningd::record::{self, ApprovalError, TaskEnd, TaskEntry, Which};
@@ -67,6 +69,30 @@ async fn a_part_payment_before_the_approval_sends_the_smaller_amount() {
     assert_eq!(office.notices().await, ["A01 friendly cancelled renewed", "A01 friendly accepted"]);
     assert_eq!(office.lines("SELECT to_pay::text FROM dunning.notice_item WHERE live").await, ["40"]);
     office.verified().await;
+}
+
+#[tokio::test]
+async fn what_somebody_drops_while_it_is_looked_at_again_is_not_told_as_renewed() {
+    let mut office = waiting().await;
+    office.sql("UPDATE ledger.item SET open_amount = 40").await;
+    // Deciding again reads the contacts; they are free when the notice is gone.
+    let mut dropping = office.hand.begin().await.unwrap();
+    let hand = office.hand.clone();
+    sqlx::raw_sql("LOCK TABLE ledger.contact").execute(&mut *dropping).await.unwrap();
+    let dropped = async {
+        let waits = "SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND usename = 'dunningd_app' AND wait_event_type = 'Lock'";
+        while sqlx::query_scalar::<_, i64>(waits).fetch_one(&hand).await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let gone = "UPDATE dunning.notice SET state = 'cancelled', reason = 'dropped';
+                    UPDATE dunning.notice_item SET live = false";
+        sqlx::raw_sql(gone).execute(&mut *dropping).await.unwrap();
+        dropping.commit().await.unwrap();
+    };
+    let (done, ()) = tokio::join!(approve(&mut office, &Which::All), dropped);
+    assert_eq!(done.unwrap(), Approved { void: 1, ..Approved::default() });
+    assert_eq!(office.notices().await, ["A01 friendly cancelled dropped"]);
 }
 
 #[tokio::test]
