@@ -47,8 +47,15 @@ pub async fn approve(shell: &Shell, which: &Which, reason: &str) -> Result<Appro
     if let Some(own) = notices.iter().find(|notice| !policy.approval.same_person && asked_for(notice, login)) {
         return Err(ApprovalError::SamePerson { login: login.clone(), notice: own.notice });
     }
+    let of_nobody = |notice: &&WaitingNotice| policy.creditors.keys().all(|id| id.as_str() != notice.creditor);
+    if let Some(notice) = notices.iter().find(of_nobody) {
+        return Err(ApprovalError::NoCreditor { creditor: notice.creditor.clone(), notice: notice.notice });
+    }
     let mut done = Approved::default();
-    for creditor in policy.creditors.values() {
+    for creditor in
+        policy.creditors.values().filter(|one| notices.iter().any(|notice| notice.creditor == one.id.as_str()))
+    {
+        let alone = record::lock_hours(&shell.pool, &creditor.id).await?;
         let own = own_accounts(creditor);
         let per_hour = policy.brake.notices_per_hour;
         let mut hours = Hours::of(&mut connection, creditor.id.as_str(), per_hour).await?;
@@ -72,6 +79,7 @@ pub async fn approve(shell: &Shell, which: &Which, reason: &str) -> Result<Appro
                 }
             }
         }
+        alone.release().await?;
     }
     if let Which::Run(run) = which {
         let mut transaction = connection.begin().await?;

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 
 use crate::config::{Dispatch, Mail};
-use crate::model::{Actor, Breaker, BreakerKind, BreakerRule, Fault, Outcome, Permit, Phase};
+use crate::model::{Actor, Breaker, BreakerKind, BreakerRule, Event, Fault, Outcome, Permit, Phase};
 use crate::record::{self, ClaimedNotice, RecordError};
 
 /// Failures of the relay, or of a sender, in a row.
@@ -137,12 +137,14 @@ impl Breakers<'_> {
         Ok((permit, cause))
     }
 
-    /// Records what was learnt, in the caller's transaction; returns what opened or closed by it.
+    /// Records what was learnt, in the caller's transaction; returns what opened or closed by it. What is to be said of it
+    /// in the log goes to `events`.
     pub(super) async fn tell(
         &self,
         connection: &mut PgConnection,
         about: Option<(&ClaimedNotice, NaiveDate)>,
         lessons: Vec<(BreakerKind, Lesson)>,
+        events: &mut Vec<Event>,
     ) -> Result<Vec<Change>, RecordError> {
         let mut changes = Vec::new();
         if lessons.is_empty() {
@@ -173,8 +175,10 @@ impl Breakers<'_> {
                     record::keep_breaker(connection, kind, &subject, &after).await?;
                     if let (BreakerKind::Content, Some((notice, today)), true) = (kind, about, after.opened > opened) {
                         let text = format!("the relay refuses this letter ({cause}): look at its text, then `resume`");
-                        record::ask_about_letter(connection, &notice.creditor, &subject, &text, today, self.actor)
-                            .await?;
+                        let (creditor, actor) = (&notice.creditor, self.actor);
+                        let asked =
+                            record::ask_about_letter(connection, creditor, &subject, &text, today, actor).await?;
+                        events.extend(asked);
                     }
                     after.until.filter(|_| after.opened > opened)
                 }

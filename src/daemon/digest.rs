@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deliver::{self, Envelope, Session, Transport};
 use crate::model::{
-    Attachment, Creditor, CreditorId, EmailAddress, Language, Mail, Mailbox, Outcome, ReasonCode, RefusalCode,
+    Attachment, Creditor, CreditorId, EmailAddress, Fault, Language, Mail, Mailbox, Outcome, ReasonCode, RefusalCode,
     Rendered, backoff,
 };
 use crate::record::{self, CheckpointRow, DigestFacts, OperatorMail, OperatorMailKey, RecordError, WaitingSince};
@@ -356,12 +356,12 @@ pub async fn send_operator_mails(
         if stop.is_cancelled() {
             break;
         }
-        let outcome = match transport {
+        let (taken, outcome) = match transport {
             Transport::File(files) => {
                 if !record::take_operator_mail(&mut *shell.pool.acquire().await?, mail.mail).await? {
                     continue;
                 }
-                files.deliver(&mail.message_id, &mail.bytes).await
+                (true, files.deliver(&mail.message_id, &mail.bytes).await)
             }
             Transport::Smtp(relay) => {
                 let connected = match session.take() {
@@ -378,7 +378,7 @@ pub async fn send_operator_mails(
                 match connected.envelope(&envelope).await {
                     Err((kept, outcome)) => {
                         session = kept;
-                        outcome
+                        (false, outcome)
                     }
                     Ok(ready) => {
                         if !record::take_operator_mail(&mut *shell.pool.acquire().await?, mail.mail).await? {
@@ -387,14 +387,14 @@ pub async fn send_operator_mails(
                         }
                         let (kept, outcome) = ready.data(&mail.bytes, || true).await;
                         session = kept;
-                        outcome
+                        (true, outcome)
                     }
                 }
             }
         };
         done.count(&outcome);
         tracing::info!(mail.id = %mail.mail, outcome = outcome.state().as_str(), "mail to the operator");
-        settle(shell, mail, &outcome).await?;
+        settle(shell, mail, taken, &outcome).await?;
     }
     if let Some(session) = session {
         session.quit().await;
@@ -402,13 +402,15 @@ pub async fn send_operator_mails(
     Ok(done)
 }
 
-async fn settle(shell: &Shell, mail: &OperatorMail, outcome: &Outcome) -> Result<(), RecordError> {
+async fn settle(shell: &Shell, mail: &OperatorMail, taken: bool, outcome: &Outcome) -> Result<(), RecordError> {
     let live = shell.live();
     let dispatch = &live.config.service.dispatch;
     let jitter = rand::random_range(0..1_000);
     let wait = backoff(mail.tries, dispatch.retry_first, dispatch.retry_last, jitter);
-    let again = shell.clock.wall() + chrono::Duration::from_std(wait).unwrap_or_default();
-    record::settle_operator_mail(&mut *shell.pool.acquire().await?, mail.mail, outcome, again).await
+    let is_ours = outcome.fault().is_some_and(Fault::is_ours);
+    let once_more = is_ours || mail.tries + 1 < dispatch.max_tries;
+    let again = once_more.then(|| shell.clock.wall() + chrono::Duration::from_std(wait).unwrap_or_default());
+    record::settle_operator_mail(&mut *shell.pool.acquire().await?, mail.mail, taken, outcome, again).await
 }
 
 fn counted(count: u64, noun: &str) -> String {

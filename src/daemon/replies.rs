@@ -170,7 +170,7 @@ pub(super) async fn replay(
         let open = record::open_attempt(&mut transaction, ending.notice, ending.attempt, ending.token).await?;
         if let Some(claimed) = open {
             let settlement = desk.settlement(&claimed, &ending.outcome, Some(ending.at));
-            let settled = record::settle(&mut transaction, &[settlement], &shell.actor).await?;
+            let settled = record::settle(&mut transaction, &[settlement], Vec::new(), &shell.actor).await?;
             transaction.commit().await?;
             let stands = settled != [Settled::Recorded];
             tracing::warn!(notice.id = %ending.notice, outcome = ending.outcome.state().as_str(), at = %ending.at,

@@ -23,7 +23,7 @@ use crate::model::{
     AccountId, Approvals, CaseChange, Creditor, Decision, EmailAddress, Event, Freshness, ItemCode, ItemId, Ladder,
     MailboxUse, Mode, NoticeId, Released, RunId, RunTotals, Snapshot, Verdict,
 };
-use crate::record::{self, Identity, Past, PastReader, Planned, ReleaseOrder, RunEnd, RunStart};
+use crate::record::{self, Identity, Past, PastReader, Planned, RecordError, ReleaseOrder, RunEnd, RunStart};
 
 use super::scan::{Page, RunReport, ScanError, ScanRequest, Spent};
 use super::{Live, Shell};
@@ -75,7 +75,13 @@ impl<'a> Run<'a> {
         let mut write = self.shell.pool.acquire().await?;
         let freshness = self.freshness(&mut write).await?;
         let start = self.start(&mut write, freshness).await?;
-        let known = match self.guard(&mut write, freshness).await {
+        let guarded = match self.guard(&mut write, freshness).await {
+            // A dry run looks at the ledger once, when it reads it.
+            Ok(()) if dry => Ok(record::Comparison::default()),
+            Ok(()) => self.guard_ledger(&mut write).await,
+            Err(refused) => Err(refused),
+        };
+        let known = match guarded {
             Ok(known) => known,
             Err(ScanError::Refused { creditor, code, detail }) => {
                 if !dry {
@@ -103,7 +109,6 @@ impl<'a> Run<'a> {
                 transaction.commit().await?;
             }
         }
-        let seen = Seen::of(&known);
         let guards = began.elapsed();
         // The pages are written over a connection of their own, while this one is still busy.
         let remembering = async {
@@ -113,10 +118,10 @@ impl<'a> Run<'a> {
             drop(write);
             Ok(())
         };
-        let (performed, remembered) = tokio::join!(self.accounts(&start, freshness, &seen, each), remembering);
+        let (performed, remembered) = tokio::join!(self.accounts(&start, freshness, each), remembering);
         match performed.and_then(|report| remembered.map(|()| report)) {
             Ok(mut report) => {
-                report.spent.guards = guards;
+                report.spent.guards += guards;
                 if !dry {
                     let mut write = self.shell.pool.acquire().await?;
                     let mut transaction = write.begin().await?;
@@ -141,13 +146,20 @@ impl<'a> Run<'a> {
                 Ok(report)
             }
             Err(error) => {
-                // What broke the run is told to the caller; a second failure here would only hide it.
-                if !dry && let Ok(mut write) = self.shell.pool.acquire().await {
-                    let _ = record::fail(&mut write, start.run, &error.to_string()).await;
+                // What broke the run is told to the caller; a second failure must not hide it.
+                if !dry && let Err(second) = self.failed(&start, &error.to_string()).await {
+                    tracing::warn!(error = %second, run.id = %start.run.0, "that the run failed could not be recorded");
                 }
                 Err(error)
             }
         }
+    }
+
+    async fn failed(&self, start: &RunStart, reason: &str) -> Result<(), RecordError> {
+        let mut transaction = self.shell.pool.begin().await?;
+        record::fail(&mut transaction, start, reason, &self.shell.actor).await?;
+        transaction.commit().await?;
+        Ok(())
     }
 
     /// Asks the brakes and lets out what they let through.
@@ -213,7 +225,6 @@ impl<'a> Run<'a> {
         &self,
         start: &RunStart,
         freshness: Option<Freshness>,
-        seen: &Seen<'_>,
         each: &mut (dyn FnMut(&Decision) + Send),
     ) -> Result<RunReport, ScanError> {
         let mut report = RunReport {
@@ -231,6 +242,12 @@ impl<'a> Run<'a> {
             spent: Spent::default(),
         };
         let mut read = self.shell.pool.begin_with(ledger::LOOK).await?;
+        let mut spent = Spent::default();
+        let mut lap = Instant::now();
+        // The ledger that is decided about is the one that was looked at, whatever an import did since the guards.
+        let compared = self.guard_ledger(&mut read).await?;
+        let seen = &Seen::of(&compared);
+        spent.guards = end_of_lap(&mut lap);
         let view = View {
             creditor: self.creditor.id.clone(),
             as_of: self.request.as_of,
@@ -251,7 +268,7 @@ impl<'a> Run<'a> {
             waiting: stops.approvals.waiting,
             stops,
             shared: ledger::shared_mailboxes(&mut read, &self.creditor.id).await?.into_iter().collect(),
-            pasts: self.pasts(&mut read, seen.moved && self.request.dry_run).await?,
+            pasts: self.pasts(&mut read, seen.moved).await?,
             without: None,
         };
         if self.request.account.is_none() {
@@ -265,7 +282,6 @@ impl<'a> Run<'a> {
         let (decided, decided_pages) = mpsc::channel(1);
         let (written, mut written_pages) = mpsc::channel(1);
         let writer = tokio::spawn(writer.run(decided_pages, written));
-        let mut spent = Spent::default();
         let deciding = async {
             let mut taken = HashSet::new();
             while let Some(page) = read_pages.recv().await {

@@ -70,6 +70,13 @@ pub fn payments_needed(
     }
 }
 
+/// The latest moment up to which payments can be said to be known: a statement that ends later was never made by a bank; a
+/// day given for its end is the most.
+#[must_use]
+pub(super) fn payments_at_most(now: DateTime<Utc>) -> DateTime<Utc> {
+    now + chrono::Duration::days(1)
+}
+
 /// Why the clocks cannot be believed: stages would come in a storm, or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClockTrouble {

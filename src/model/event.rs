@@ -20,6 +20,8 @@ pub enum EventKind {
     RunStarted,
     RunCompleted,
     RunRefused,
+    /// It broke off, or its process died; its notices are cancelled by the next one.
+    RunFailed,
     RunApproved,
     RunDropped,
     CaseOpened,
@@ -75,6 +77,8 @@ pub enum EventKind {
     TaskClosed,
     ItemWithdrawn,
     ItemRestored,
+    /// Items stand with other accounts than before.
+    ItemsMoved,
     LegalHoldPlaced,
     LegalHoldLifted,
     /// Personal data was deleted; written by the function of the database that deletes it.
@@ -89,6 +93,7 @@ impl EventKind {
             Self::RunStarted => "run_started",
             Self::RunCompleted => "run_completed",
             Self::RunRefused => "run_refused",
+            Self::RunFailed => "run_failed",
             Self::RunApproved => "run_approved",
             Self::RunDropped => "run_dropped",
             Self::CaseOpened => "case_opened",
@@ -140,6 +145,7 @@ impl EventKind {
             Self::TaskClosed => "task_closed",
             Self::ItemWithdrawn => "item_withdrawn",
             Self::ItemRestored => "item_restored",
+            Self::ItemsMoved => "items_moved",
             Self::LegalHoldPlaced => "legal_hold_placed",
             Self::LegalHoldLifted => "legal_hold_lifted",
             Self::Redacted => "redacted",

@@ -26,6 +26,7 @@ codes! {
         ApprovalVoid = "approval_void", "Something grew or changed after a person approved it, so it is decided again.";
         Renewed = "renewed", "It demands less than what was approved: a new letter with the smaller amount took its place.";
         RecipientNotAllowed = "recipient_not_allowed", "This installation may not write to its recipient: see `allow_domains` and `redirect_to`.";
+        CreditorRemoved = "creditor_removed", "Its creditor is no longer in creditors.toml.";
         RunFailed = "run_failed", "Its run broke off before its notices were released.";
         Paused = "paused", "Everything was paused.";
         Expired = "expired", "The last day on which its text is true is over, or the last hours in which it may be sent.";

@@ -50,6 +50,11 @@ pub enum ApprovalError {
          formal notice: another login has to, or [approval] same_person in policy.toml allows it"
     )]
     SamePerson { login: String, notice: Uuid },
+    #[error(
+        "notice {notice} is of creditor {creditor}, who is no longer in creditors.toml: put him back, or drop it with \
+         `dunningd outbox drop {notice}`"
+    )]
+    NoCreditor { creditor: String, notice: Uuid },
     #[error(transparent)]
     Record(#[from] RecordError),
 }

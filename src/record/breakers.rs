@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use crate::model::{Actor, Breaker, BreakerKind, Event, EventKind, TaskKind};
 
-use super::{RecordError, append, whole};
+use super::{RecordError, whole};
 
 /// A breaker that lets nothing through, or one probe at a time.
 #[derive(Debug, Clone, Serialize)]
@@ -129,7 +129,7 @@ async fn close_tasks(connection: &mut PgConnection, subject: Option<&str>) -> Re
     Ok(())
 }
 
-/// Asks a person to look at a letter that the relay keeps refusing: one task for as long as that lasts.
+/// Asks a person to look at a letter that the relay keeps refusing: one task for as long as that lasts. Returns its event.
 ///
 /// # Errors
 /// When the database refuses.
@@ -140,7 +140,7 @@ pub async fn ask_about_letter(
     text: &str,
     today: NaiveDate,
     actor: &Actor,
-) -> Result<(), RecordError> {
+) -> Result<Option<Event>, RecordError> {
     let kind = TaskKind::CheckLetter.as_str();
     let opened = sqlx::query_scalar!(
         "INSERT INTO dunning.task (creditor, account_id, kind, subject, text, opened_on)
@@ -153,14 +153,12 @@ pub async fn ask_about_letter(
         text,
         today
     )
-    .fetch_optional(&mut *connection)
+    .fetch_optional(connection)
     .await?;
-    let Some(id) = opened else { return Ok(()) };
-    let facts = json!({ "task": id.to_string(), "task_kind": kind, "subject": subject });
-    let event =
-        Event { creditor: Some(creditor.to_owned()), ..Event::new(EventKind::TaskOpened, actor.clone(), facts) };
-    append(connection, &[event]).await?;
-    Ok(())
+    Ok(opened.map(|id| {
+        let facts = json!({ "task": id.to_string(), "task_kind": kind, "subject": subject });
+        Event { creditor: Some(creditor.to_owned()), ..Event::new(EventKind::TaskOpened, actor.clone(), facts) }
+    }))
 }
 
 /// Every breaker that is not closed.

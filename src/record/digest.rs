@@ -292,32 +292,36 @@ pub async fn take_operator_mail(connection: &mut PgConnection, mail: Uuid) -> Re
     Ok(taken.rows_affected() == 1)
 }
 
-/// Records how a try ended; `next_try_at` is for one that is made again.
+/// Records how a try ended, by who made it: after he took the mail, or before. Another daemon's try is not his to end.
+/// Without `next_try_at` none is made again.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn settle_operator_mail(
     connection: &mut PgConnection,
     mail: Uuid,
+    taken: bool,
     outcome: &Outcome,
-    next_try_at: DateTime<Utc>,
+    next_try_at: Option<DateTime<Utc>>,
 ) -> Result<(), RecordError> {
     let (state, detail) = match outcome {
         Outcome::Accepted { reply } => ("accepted", reply.text.clone()),
         Outcome::Refused { reply, detail, .. } => {
             ("refused", reply.as_ref().map_or_else(|| detail.clone(), |reply| reply.text.clone()))
         }
+        Outcome::Deferred { detail, .. } if next_try_at.is_none() => ("refused", detail.clone()),
         Outcome::Deferred { detail, .. } => ("queued", detail.clone()),
         Outcome::Unknown { detail, .. } => ("unknown", detail.clone()),
     };
     sqlx::query!(
-        "UPDATE dunning.operator_mail SET state = $2, detail = $3, tries = tries + 1, next_try_at = $4,
-             changed_at = clock_timestamp()
-         WHERE mail_id = $1 AND state IN ('queued', 'in_flight')",
+        "UPDATE dunning.operator_mail SET state = $2, detail = $3, tries = tries + 1,
+             next_try_at = coalesce($4, next_try_at), changed_at = clock_timestamp()
+         WHERE mail_id = $1 AND state = $5",
         mail,
         state,
         detail,
-        next_try_at
+        next_try_at,
+        if taken { "in_flight" } else { "queued" }
     )
     .execute(connection)
     .await?;

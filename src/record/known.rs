@@ -37,6 +37,10 @@ impl Comparison {
     }
 }
 
+/// So many moved items are named in the log; the rest of an account that was split or merged is counted. Where each one
+/// comes from stands in `known_item`.
+const MOVES_NAMED: usize = 100;
+
 /// Compares the creditor's ledger with what was seen before. `restore_days`: a withdrawn item that comes back
 /// unchanged within so many days is taken up again.
 ///
@@ -148,20 +152,22 @@ pub async fn apply(
         .execute(&mut *connection)
         .await?;
     }
+    let mut moved = Vec::new();
     if comparison.moved {
-        sqlx::query!(
-            "UPDATE dunning.known_item k
+        moved = sqlx::query!(
+            r#"UPDATE dunning.known_item k
              SET account_id = l.account_id::text, creditor = a.creditor::text, moved_on = $2,
                  earlier_accounts = array_append(array_remove(k.earlier_accounts, l.account_id::text), k.account_id)
              FROM ledger.item l JOIN ledger.account a ON a.account_id::text = l.account_id::text
-             WHERE l.item_id::text = k.item_id AND a.creditor::text = $1 AND k.account_id <> l.account_id::text",
+             WHERE l.item_id::text = k.item_id AND a.creditor::text = $1 AND k.account_id <> l.account_id::text
+             RETURNING k.item_id, k.account_id, k.earlier_accounts[cardinality(k.earlier_accounts)] AS "from!""#,
             run.creditor.as_str(),
             run.business_date
         )
-        .execute(&mut *connection)
+        .fetch_all(&mut *connection)
         .await?;
     }
-    let events: Vec<Event> =
+    let mut events: Vec<Event> =
         [(EventKind::ItemWithdrawn, &comparison.vanished), (EventKind::ItemRestored, &comparison.restored)]
             .into_iter()
             .flat_map(|(kind, pairs)| {
@@ -173,6 +179,18 @@ pub async fn apply(
                 })
             })
             .collect();
+    if !moved.is_empty() {
+        let named = moved
+            .iter()
+            .take(MOVES_NAMED)
+            .map(|row| json!({ "item": row.item_id, "from": row.from, "to": row.account_id }));
+        let facts = json!({ "count": moved.len(), "items": named.collect::<Vec<_>>() });
+        events.push(Event {
+            creditor: Some(run.creditor.to_string()),
+            run: Some(run.run.to_string()),
+            ..Event::new(EventKind::ItemsMoved, actor.clone(), facts)
+        });
+    }
     if !events.is_empty() {
         append(connection, &events).await?;
     }

@@ -1,5 +1,7 @@
 //! The last check: between RCPT and DATA everything is asked once more, and what does not hold any more is cancelled.
 
+use std::ops::RangeInclusive;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -17,8 +19,14 @@ pub struct LastCheck<'a> {
     pub claimed: &'a ClaimedNotice,
     /// The business date of the domain clock in the creditor's zone.
     pub today: NaiveDate,
-    /// Payments have to be imported up to this moment; `None` for a notice seen through `--as-of`.
-    pub payments_not_before: Option<DateTime<Utc>>,
+    /// Payments have to be imported up to a moment within these; `None` for a notice seen through `--as-of`.
+    pub payments_as_of: Option<RangeInclusive<DateTime<Utc>>>,
+}
+
+impl LastCheck<'_> {
+    fn payments(&self) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
+        self.payments_as_of.clone().map(RangeInclusive::into_inner).unzip()
+    }
 }
 
 /// The last check: one statement that asks everything again and moves the notices to `in_flight` that pass. Called when
@@ -36,7 +44,7 @@ pub async fn in_flight_check(
     let tokens: Vec<Uuid> = checks.iter().map(|check| check.claimed.token).collect();
     let attempts: Vec<Uuid> = checks.iter().map(|check| check.claimed.attempt).collect();
     let days: Vec<NaiveDate> = checks.iter().map(|check| check.today).collect();
-    let needed: Vec<Option<DateTime<Utc>>> = checks.iter().map(|check| check.payments_not_before).collect();
+    let (needed, at_most): (Vec<_>, Vec<_>) = checks.iter().map(LastCheck::payments).unzip();
     let accounts: Vec<&str> = checks.iter().map(|check| check.claimed.account.as_str()).collect();
     let demanded: Vec<&str> = checks.iter().map(|check| check.claimed.demanded.as_str()).collect();
     let as_of: Vec<Option<NaiveDate>> = checks.iter().map(|check| check.claimed.as_of).collect();
@@ -46,15 +54,17 @@ pub async fn in_flight_check(
              UPDATE dunning.notice n
              SET state = 'in_flight', counted_on = c.today, lease_until = clock_timestamp() + make_interval(secs => $5),
                  changed_at = clock_timestamp()
-             FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::timestamptz[], $6::uuid[])
-                 WITH ORDINALITY AS c (notice_id, token, today, needed, attempt_id, place)
+             FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::timestamptz[], $6::uuid[], $11::timestamptz[])
+                 WITH ORDINALITY AS c (notice_id, token, today, needed, attempt_id, at_most, place)
              JOIN dunning.ledger_fingerprints($7, $8, $9, $10) l USING (place)
              WHERE n.notice_id = c.notice_id AND n.lease_token = c.token AND n.state = 'claimed'
                AND n.lease_until > clock_timestamp()
                AND n.valid_until >= c.today AND coalesce(upper(n.send_windows), 'infinity') > clock_timestamp()
                AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
-               AND (c.needed IS NULL OR (SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
-                                         WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= c.needed)
+               AND (c.needed IS NULL
+                    OR (SELECT min(f.payments_as_of::timestamptz) BETWEEN c.needed AND c.at_most
+                               AND bool_and(isfinite(f.payments_as_of::timestamptz))
+                        FROM ledger.freshness f WHERE f.creditor IS NULL OR f.creditor::text = n.creditor))
                AND n.fingerprint = l.fingerprint
                AND (n.redirected
                     -- What the function says too, where nobody recorded anything: it costs more to call than to answer.
@@ -80,7 +90,8 @@ pub async fn in_flight_check(
         &accounts as &[&str],
         &demanded as &[&str],
         &as_of as &[Option<NaiveDate>],
-        &business_dates
+        &business_dates,
+        &at_most as &[Option<DateTime<Utc>>]
     )
     .fetch_all(connection)
     .await?;
@@ -108,14 +119,18 @@ pub async fn stopped(
 /// Which of the questions of the last check said no; `None` when the lease is lost.
 async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result<Option<CancelReason>, RecordError> {
     let claimed = check.claimed;
+    let (needed, at_most) = check.payments();
     let row = sqlx::query!(
         r#"SELECT
                n.lease_token IS NOT DISTINCT FROM $2 AND n.state = 'claimed' AND n.lease_until > clock_timestamp()
                    AS "mine!",
                EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL) AS "paused!",
                n.valid_until >= $3 AND coalesce(upper(n.send_windows), 'infinity') > clock_timestamp() AS "valid!",
-               $4::timestamptz IS NULL OR coalesce((SELECT min(f.payments_as_of::timestamptz) FROM ledger.freshness f
-                   WHERE f.creditor IS NULL OR f.creditor::text = n.creditor) >= $4, false) AS "fresh!",
+               $4::timestamptz IS NULL
+                   OR coalesce((SELECT min(f.payments_as_of::timestamptz) BETWEEN $4 AND $5
+                                       AND bool_and(isfinite(f.payments_as_of::timestamptz))
+                                FROM ledger.freshness f WHERE f.creditor IS NULL OR f.creditor::text = n.creditor),
+                               false) AS "fresh!",
                EXISTS (SELECT FROM unnest(c.items) AS i (item_id) WHERE NOT starts_with(i.item_id, 'plan:')
                          AND NOT EXISTS (SELECT FROM ledger.item l WHERE l.item_id::text = i.item_id)) AS "gone!",
                EXISTS (SELECT FROM dunning.notice_item i JOIN ledger.item l ON l.item_id::text = i.item_id
@@ -171,7 +186,8 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
         claimed.notice,
         claimed.token,
         check.today,
-        check.payments_not_before
+        needed,
+        at_most
     )
     .fetch_one(connection)
     .await?;

@@ -92,8 +92,8 @@ pub use register::{
 pub use release::{Hours, ReleaseOrder, release_run, run_figures};
 pub use resend::{is_sent_again, resend};
 pub use runs::{
-    LeaderLock, RunEnd, RunRow, RunStart, completed_run, fail, finish, latest_runs, lead, recover, refuse, run,
-    run_start, scheduled_run, start, still_running,
+    RunEnd, RunRow, RunStart, SessionLock, completed_run, fail, finish, latest_runs, lead, lock_hours, recover, refuse,
+    run, run_start, scheduled_run, start, still_running,
 };
 pub use settle::{NextTry, Settled, Settlement, settle};
 pub use status::{DecisionRow, Status, decision_in, decision_on, status};

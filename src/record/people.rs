@@ -420,10 +420,10 @@ async fn queue_copy(
         r#"WITH copy AS (
                INSERT INTO dunning.notice (notice_id, run_id, creditor, account_id, stage, tone, language, state,
                    business_date, as_of, valid_until, respond_by, recipient_key, sender_domain, message_id, fingerprint,
-                   demanded, on_unknown, copy_of)
+                   demanded, on_unknown, redirected, copy_of)
                SELECT c.copy_id, n.run_id, n.creditor, n.account_id, n.stage, n.tone, n.language, 'queued',
                    n.business_date, n.as_of, least(n.valid_until, n.respond_by), n.respond_by, c.recipient_key, n.sender_domain, c.message_id,
-                   n.fingerprint, n.demanded, n.on_unknown, n.notice_id
+                   n.fingerprint, n.demanded, n.on_unknown, n.redirected, n.notice_id
                FROM dunning.notice n JOIN dunning.letter_copy c USING (notice_id) WHERE n.notice_id = $1
                RETURNING notice_id, message_id),
            items AS (

@@ -14,7 +14,7 @@ use crate::model::{
 use super::RecordError;
 use super::approvals::cancel_all;
 use super::people::give_to_people;
-use super::runs::RunStart;
+use super::runs::{RunStart, lock_hours_here};
 
 /// What the brakes look at, for the notices that the run has planned. `own`: the creditor's bank account per currency.
 ///
@@ -209,6 +209,7 @@ pub async fn release_run(
     let (out, kept) = planned.split_at(limit.min(planned.len()));
     let reason = if state == ReleaseState::Shadow { CancelReason::Shadow } else { CancelReason::Ramped };
     let cancelled = cancel_all(connection, kept, reason, None, actor).await?;
+    lock_hours_here(connection, &run.creditor).await?;
     let mut hours = Hours::of(connection, run.creditor.as_str(), order.per_hour).await?;
     let given = let_out(connection, out, &mut hours, actor).await?;
     if !out.is_empty() {

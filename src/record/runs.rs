@@ -12,13 +12,13 @@ use crate::model::{
 use super::approvals::cancel_all;
 use super::{RecordError, append, inconsistent};
 
-/// The right to scan a creditor, held by one process at a time. A crash gives it up with its connection.
-pub struct LeaderLock {
+/// A right that one process holds at a time. A crash gives it up with its connection.
+pub struct SessionLock {
     connection: PoolConnection<Postgres>,
     key: String,
 }
 
-impl LeaderLock {
+impl SessionLock {
     /// Gives the right up, so that whoever asks next gets it at once.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl LeaderLock {
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn lead(pool: &PgPool, creditor: &CreditorId) -> Result<Option<LeaderLock>, RecordError> {
+pub async fn lead(pool: &PgPool, creditor: &CreditorId) -> Result<Option<SessionLock>, RecordError> {
     let mut connection = pool.acquire().await?;
     let key = format!("dunningd scan {creditor}");
     let held = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS "held!""#, key)
@@ -48,7 +48,32 @@ pub async fn lead(pool: &PgPool, creditor: &CreditorId) -> Result<Option<LeaderL
     }
     // Never handed back with the lock on it: a pooled connection would keep it for the next user.
     connection.close_on_drop();
-    Ok(Some(LeaderLock { connection, key }))
+    Ok(Some(SessionLock { connection, key }))
+}
+
+/// Takes the right to say in which hours a creditor's notices leave, and waits for it: two that count the same hours at
+/// once would fill them twice. A run takes it for its last transaction.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn lock_hours(pool: &PgPool, creditor: &CreditorId) -> Result<SessionLock, RecordError> {
+    let mut connection = pool.acquire().await?;
+    let key = hours_key(creditor);
+    connection.close_on_drop();
+    sqlx::query_scalar!("SELECT pg_advisory_lock(hashtextextended($1, 0))", key).fetch_one(&mut *connection).await?;
+    Ok(SessionLock { connection, key })
+}
+
+/// The same until the end of the caller's transaction.
+pub(super) async fn lock_hours_here(connection: &mut PgConnection, creditor: &CreditorId) -> Result<(), RecordError> {
+    sqlx::query_scalar!("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", hours_key(creditor))
+        .fetch_one(connection)
+        .await?;
+    Ok(())
+}
+
+fn hours_key(creditor: &CreditorId) -> String {
+    format!("dunningd hours {creditor}")
 }
 
 /// What a run is made with.
@@ -259,15 +284,29 @@ pub async fn finish(
     Ok(())
 }
 
-/// Marks a run that broke off.
+/// Marks a run that broke off, with its event. What broke it may quote the database: that stays in the row.
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn fail(connection: &mut PgConnection, run: RunId, reason: &str) -> Result<(), RecordError> {
-    sqlx::query!("UPDATE dunning.run SET state = 'failed', reason = $2 WHERE run_id = $1", run.0, reason)
-        .execute(connection)
+pub async fn fail(
+    connection: &mut PgConnection,
+    run: &RunStart,
+    reason: &str,
+    actor: &Actor,
+) -> Result<(), RecordError> {
+    sqlx::query!("UPDATE dunning.run SET state = 'failed', reason = $2 WHERE run_id = $1", run.run.0, reason)
+        .execute(&mut *connection)
         .await?;
+    append(connection, &[failed(&run.creditor, run.run.0, "broke_off", actor)]).await?;
     Ok(())
+}
+
+fn failed(creditor: &CreditorId, run: Uuid, how: &str, actor: &Actor) -> Event {
+    Event {
+        creditor: Some(creditor.to_string()),
+        run: Some(run.to_string()),
+        ..Event::new(EventKind::RunFailed, actor.clone(), serde_json::json!({ "how": how }))
+    }
 }
 
 /// Business date of the last completed run of today's kind (not one with `--as-of`).
@@ -365,11 +404,12 @@ pub async fn run(connection: &mut PgConnection, run: Uuid) -> Result<Option<RunR
 /// # Errors
 /// When the database refuses.
 pub async fn recover(connection: &mut PgConnection, creditor: &CreditorId, actor: &Actor) -> Result<u64, RecordError> {
-    sqlx::query!(
-        "UPDATE dunning.run SET state = 'failed', reason = 'instance_died' WHERE creditor = $1 AND state = 'running'",
+    let died = sqlx::query_scalar!(
+        "UPDATE dunning.run SET state = 'failed', reason = 'instance_died' WHERE creditor = $1 AND state = 'running'
+         RETURNING run_id",
         creditor.as_str()
     )
-    .execute(&mut *connection)
+    .fetch_all(&mut *connection)
     .await?;
     let planned = sqlx::query_scalar!(
         "SELECT n.notice_id FROM dunning.notice n JOIN dunning.run r USING (run_id)
@@ -378,9 +418,11 @@ pub async fn recover(connection: &mut PgConnection, creditor: &CreditorId, actor
     )
     .fetch_all(&mut *connection)
     .await?;
-    let events = cancel_all(connection, &planned, CancelReason::RunFailed, None, actor).await?;
+    let mut events = cancel_all(connection, &planned, CancelReason::RunFailed, None, actor).await?;
+    let cancelled = events.len() as u64;
+    events.extend(died.into_iter().map(|run| failed(creditor, run, "instance_died", actor)));
     if !events.is_empty() {
         append(connection, &events).await?;
     }
-    Ok(events.len() as u64)
+    Ok(cancelled)
 }

@@ -131,7 +131,8 @@ impl Settlement<'_> {
     }
 }
 
-/// Records how attempts ended: attempts, states, liveness and events in the caller's transaction. A notice that the sweep
+/// Records how attempts ended: attempts, states, liveness and events in the caller's transaction, with what else is to be
+/// said of them. A notice that the sweep
 /// called `unknown` meanwhile, because its instance was thought dead, is settled as well: now it is known. The answers
 /// come in the order of the settlements.
 ///
@@ -140,6 +141,7 @@ impl Settlement<'_> {
 pub async fn settle(
     connection: &mut PgConnection,
     settlements: &[Settlement<'_>],
+    mut events: Vec<Event>,
     actor: &Actor,
 ) -> Result<Vec<Settled>, RecordError> {
     let mut notices = Vec::new();
@@ -259,12 +261,8 @@ pub async fn settle(
         close_resolve_tasks(connection, &known_now).await?;
     }
     let late = |one: &&Settlement<'_>| !recorded(one) && noted.contains(&one.claimed.attempt);
-    let events: Vec<Event> = settlements
-        .iter()
-        .filter(|one| recorded(one))
-        .map(|one| one.event(actor))
-        .chain(settlements.iter().filter(late).map(|one| one.late_event(actor)))
-        .collect();
+    events.extend(settlements.iter().filter(|one| recorded(one)).map(|one| one.event(actor)));
+    events.extend(settlements.iter().filter(late).map(|one| one.late_event(actor)));
     if !events.is_empty() {
         append(connection, &events).await?;
     }

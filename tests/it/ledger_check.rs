@@ -76,6 +76,7 @@ async fn a_broken_shape_is_listed_and_stops_the_run() {
         "ALTER TABLE ledger.item DROP COLUMN payee;
          ALTER TABLE ledger.item ALTER COLUMN amount TYPE double precision;
          ALTER TABLE ledger.item ADD COLUMN paye text;
+         ALTER TABLE ledger.item ALTER COLUMN due_date TYPE timestamptz;
          ALTER TABLE ledger.freshness ALTER COLUMN payments_as_of TYPE timestamp;
          DROP TABLE ledger.contact;
          DROP TABLE ledger.settlement;
@@ -88,8 +89,8 @@ async fn a_broken_shape_is_listed_and_stops_the_run() {
         report.to_string(),
         "E100 missing_relation (1): the contract requires this relation: ledger.contact
 E101 missing_column (1): the contract has this column; a view may give NULL::type: item.payee
-E102 wrong_type (2): cast it in the view: freshness.payments_as_of is timestamp without time zone, not timestamp with \
-         time zone, item.amount is double precision, not numeric
+E102 wrong_type (3): cast it in the view: freshness.payments_as_of is timestamp without time zone, not timestamp with \
+         time zone, item.amount is double precision, not numeric, item.due_date is timestamp with time zone, not date
 E103 not_readable (1): this role may not SELECT from it: ledger.account
 W301 unknown_column (1): not in the contract, ignored; a slip of the pen?: item.paye
 accounts: 0 (0 broken), open items: 0 (0 broken)

@@ -65,6 +65,8 @@ pub(crate) struct Setup {
     pub(crate) relay: Options,
     /// Text at the end of `dunningd.toml`.
     pub(crate) service: &'static str,
+    /// Everything goes to that mailbox of our own.
+    pub(crate) redirect_to: Option<&'static str>,
 }
 
 impl Setup {
@@ -277,6 +279,11 @@ fn live(database: &Database, smtp: &SmtpServer, state: &tempfile::TempDir, setup
     }
     for source in sources.iter_mut().filter(|source| source.part == Part::Service) {
         source.text += setup.service;
+        if let Some(mailbox) = setup.redirect_to {
+            let debtors = "allow_domains = [\"test\"]";
+            assert!(source.text.contains(debtors), "dunningd.toml names no {debtors}");
+            source.text = source.text.replace(debtors, &format!("redirect_to = \"{mailbox}\""));
+        }
     }
     if let Some(folder) = &setup.files {
         for source in sources.iter_mut().filter(|source| source.part == Part::Service) {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::clock::since_boot;
 use crate::deliver::{Journal, Limits, LogHead};
-use crate::model::CreditorId;
+use crate::model::{Creditor, CreditorId};
 use crate::record::{ClaimedNotice, RecordError};
 
 use super::super::breakers::{Breakers, Change};
@@ -119,6 +119,12 @@ impl<'a> Desk<'a> {
             let at = self.shell.clock.wall() + wait;
             format!("the limit of letters an hour is reached; it goes on at {}", at.format("%H:%M:%S UTC"))
         })
+    }
+
+    /// Who demands; none when the configuration does not know him any more.
+    pub(super) fn creditor(&self, claimed: &ClaimedNotice) -> Option<&'a Creditor> {
+        let id = CreditorId::parse(&claimed.creditor).ok()?;
+        self.live.config.policy.creditors.get(&id)
     }
 
     /// The business date that the notice lives on.

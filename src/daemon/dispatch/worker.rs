@@ -26,6 +26,14 @@ const SESSION_AGE: Duration = Duration::from_mins(5);
 /// From before the last check to the first byte of the message.
 const CHECK_STAYS_TRUE: Duration = Duration::from_secs(2);
 
+/// What the last check means for the message.
+enum Word {
+    /// It follows, as long as what was true at that moment, by [`since_boot`], may be acted upon.
+    Send(Duration),
+    /// It does not; the outcome, if that is left to be settled.
+    Not(Option<Outcome>),
+}
+
 pub(super) struct Worker<'a> {
     pub(super) desk: &'a Desk<'a>,
     pub(super) stop: &'a CancellationToken,
@@ -130,16 +138,20 @@ impl Worker<'_> {
         true
     }
 
-    /// Whether a notice may go to its recipient from here and, where a person approved it, is still what he approved.
-    /// Otherwise it is cancelled, or another one that demands less is in its place.
+    /// Whether a notice may go to its recipient from here, its creditor is still served and, where a person approved it, it
+    /// is still what he approved. Otherwise it is cancelled, or another one that demands less is in its place.
     async fn as_approved(&self, claimed: &ClaimedNotice, done: &mut Dispatched) -> Result<bool, RecordError> {
         let Desk { shell, live, .. } = self.desk;
-        if let Mail::Smtp(smtp) = &live.config.service.mail
-            && !smtp.recipients.allow(&claimed.recipient)
-        {
+        let refused = if self.desk.creditor(claimed).is_none() {
+            Some(CancelReason::CreditorRemoved)
+        } else if let Mail::Smtp(smtp) = &live.config.service.mail {
+            (!smtp.recipients.allow(&claimed.recipient)).then_some(CancelReason::RecipientNotAllowed)
+        } else {
+            None
+        };
+        if let Some(reason) = refused {
             let mut connection = shell.pool.acquire().await?;
             let mut transaction = connection.begin().await?;
-            let reason = CancelReason::RecipientNotAllowed;
             record::cancel_notice(&mut transaction, claimed.notice, reason, &shell.actor).await?;
             transaction.commit().await?;
             done.cancelled += 1;
@@ -179,29 +191,33 @@ impl Worker<'_> {
         ready: ReadyForData,
         done: &mut Dispatched,
     ) -> (Option<Session>, Option<Outcome>) {
-        let reason = match self.last_check(claimed).await {
-            // Nobody could ask: dropped, the session hangs up.
-            None => return (None, None),
-            Some((Checked::Send, at)) if is_fresh(at) => {
+        match self.last_check(claimed, done).await {
+            Some(Word::Send(at)) => {
                 let (session, outcome) = ready.data(&claimed.bytes, || is_fresh(at)).await;
-                return (session, Some(outcome));
+                (session, Some(outcome))
             }
-            Some((Checked::Send, _)) => return (ready.reset().await, Some(too_late())),
-            Some((Checked::Cancelled(reason), _)) => reason.as_str(),
-            Some((Checked::LeaseLost, _)) => "lease_lost",
-            Some((Checked::Unanswered, _)) => return (ready.reset().await, Some(unanswered())),
+            Some(Word::Not(outcome)) => (ready.reset().await, outcome),
+            // Dropped, the session hangs up.
+            None => (None, None),
+        }
+    }
+
+    /// Whether the message may follow; none when there is nobody to ask.
+    async fn last_check(&self, claimed: &Arc<ClaimedNotice>, done: &mut Dispatched) -> Option<Word> {
+        let (answer, checked) = oneshot::channel();
+        self.checks.send(CheckAsk { claimed: Arc::clone(claimed), answer }).await.ok()?;
+        let (checked, at) = checked.await.ok()?;
+        let reason = match checked {
+            Checked::Send if is_fresh(at) => return Some(Word::Send(at)),
+            Checked::Send => return Some(Word::Not(Some(too_late()))),
+            Checked::Unanswered => return Some(Word::Not(Some(unanswered()))),
+            Checked::Cancelled(reason) => reason.as_str(),
+            Checked::LeaseLost => "lease_lost",
         };
         tracing::info!(notice.id = %claimed.notice, account.id = claimed.account, reason,
             "notice stopped by the last check");
         done.cancelled += 1;
-        (ready.reset().await, None)
-    }
-
-    /// The answer, and when it was true at the earliest; none when there is nobody to ask.
-    async fn last_check(&self, claimed: &Arc<ClaimedNotice>) -> Option<(Checked, Duration)> {
-        let (answer, checked) = oneshot::channel();
-        self.checks.send(CheckAsk { claimed: Arc::clone(claimed), answer }).await.ok()?;
-        checked.await.ok()
+        Some(Word::Not(None))
     }
 
     /// Notes how an attempt ended: on this machine at once, in the database soon. Only what was accepted is not waited
@@ -235,13 +251,13 @@ impl Worker<'_> {
             if self.crashed_too_often(&claimed, &mut done).await || !self.as_approved(&claimed, &mut done).await? {
                 continue;
             }
-            match self.last_check(&claimed).await {
-                Some((Checked::Send, _)) => {
-                    let outcome = files.deliver(&claimed.message_id, &claimed.bytes).await;
-                    self.ended(&claimed, outcome, false, &mut done).await;
-                }
-                Some(_) => done.cancelled += 1,
+            let outcome = match self.last_check(&claimed, &mut done).await {
+                Some(Word::Send(_)) => Some(files.deliver(&claimed.message_id, &claimed.bytes).await),
+                Some(Word::Not(outcome)) => outcome,
                 None => break,
+            };
+            if let Some(outcome) = outcome {
+                self.ended(&claimed, outcome, false, &mut done).await;
             }
         }
         Ok(done)
@@ -269,7 +285,8 @@ impl Worker<'_> {
         let mut connection = shell.pool.acquire().await?;
         let mut transaction = connection.begin().await?;
         let lessons = lessons(&Outcome::from(error.clone()));
-        let changes = breakers.tell(&mut transaction, None, lessons).await?;
+        // Only of the relay, about which nobody is asked.
+        let changes = breakers.tell(&mut transaction, None, lessons, &mut Vec::new()).await?;
         transaction.commit().await?;
         self.desk.changed(&changes);
         Ok(())

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use crate::config::Recipients;
 use crate::daemon::ScanError;
-use crate::daemon::schedule::payments_needed;
+use crate::daemon::schedule::{payments_at_most, payments_needed};
 use crate::model::{Freshness, Mode, RefusalCode};
 use crate::record;
 
@@ -16,7 +16,7 @@ impl Run<'_> {
         &self,
         connection: &mut PgConnection,
         freshness: Option<Freshness>,
-    ) -> Result<record::Comparison, ScanError> {
+    ) -> Result<(), ScanError> {
         let refused = |code, detail| ScanError::Refused { creditor: self.creditor.id.clone(), code, detail };
         if !self.request.dry_run {
             let identity = record::identity(connection, &self.shell.host).await?;
@@ -35,7 +35,7 @@ impl Run<'_> {
             }
         }
         if self.request.as_of.is_some() {
-            return Ok(record::Comparison::default());
+            return Ok(());
         }
         let policy = &self.live.config.policy;
         let last = record::completed_run(connection, &self.creditor.id).await?;
@@ -52,8 +52,7 @@ impl Run<'_> {
             payments_needed(self.live.config.service.freshness, &policy.calendars, self.creditor, self.clock.now())
                 .map_err(|missing| refused(RefusalCode::CalendarMissing, missing.to_string()))?;
         match freshness {
-            // A statement that ends in the future was never made by a bank: a day given for its end is the most.
-            Some(freshness) if freshness.payments_as_of > self.clock.now() + chrono::Duration::days(1) => {
+            Some(freshness) if freshness.payments_as_of > payments_at_most(self.clock.now()) => {
                 return Err(refused(
                     RefusalCode::StaleLedger,
                     format!(
@@ -82,6 +81,16 @@ impl Run<'_> {
                 ));
             }
         }
+        Ok(())
+    }
+
+    /// The ledger against what was seen before: a source that lost half of it, or opened it again, is not believed.
+    pub(super) async fn guard_ledger(&self, connection: &mut PgConnection) -> Result<record::Comparison, ScanError> {
+        if self.request.as_of.is_some() {
+            return Ok(record::Comparison::default());
+        }
+        let refused = |code, detail| ScanError::Refused { creditor: self.creditor.id.clone(), code, detail };
+        let policy = &self.live.config.policy;
         let known = record::compare_known_items(connection, &self.creditor.id, self.today, policy.restore_days).await?;
         let limit = known.limit();
         let vanished = known.vanished_count;

@@ -129,9 +129,8 @@ fn fits(family: Family, type_name: &str, is_enum: bool) -> bool {
         }
         Family::Integer => is_integer,
         Family::Numeric => is_integer || type_name == "numeric",
-        Family::Date => {
-            matches!(type_name, "date" | "timestamp without time zone" | "timestamp with time zone")
-        }
+        // A moment is a day only in some zone, and midnight in Warsaw is the day before in UTC.
+        Family::Date => matches!(type_name, "date" | "timestamp without time zone"),
         // Without its zone a moment is none.
         Family::Timestamp => type_name == "timestamp with time zone",
         Family::Boolean => type_name == "boolean",

@@ -13,7 +13,11 @@ const HANDOVER: &str = "name = \"friendly\"\ndays = 5\nchannels = [\"handover\"]
 
 /// One account with one invoice whose first stage is that, scanned on the first day.
 async fn after_a_scan(stage: &'static str) -> Office {
-    let office = Office::with(Setup::default().policy(FRIENDLY, stage)).await;
+    letters(Setup::default().policy(FRIENDLY, stage)).await
+}
+
+async fn letters(setup: Setup) -> Office {
+    let office = Office::with(setup).await;
     office.accounts(1).await;
     office
         .sql(
@@ -145,6 +149,17 @@ async fn the_email_copy_of_a_letter_goes_out_once_it_was_posted_and_completes_no
     assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly accepted"]);
     assert_eq!(office.count("dunning.notice_item WHERE live").await, 1);
     assert_eq!(office.verdicts().await, ["A01 too_soon"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn the_copy_of_a_letter_goes_to_our_own_mailbox_where_everything_does() {
+    let setup = Setup { redirect_to: Some("trial@tre-aquiloni.test"), ..Setup::default() };
+    let office = letters(setup.policy(FRIENDLY, LETTER)).await;
+    assert_eq!(done(&office, entry()).await.unwrap(), TaskEnd::CopyQueued);
+    assert_eq!(office.deliver().await.accepted, 1);
+    assert_eq!(office.smtp.messages()[0].to, ["trial@tre-aquiloni.test"]);
+    assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly accepted"]);
     office.verified().await;
 }
 

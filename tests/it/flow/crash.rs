@@ -23,7 +23,7 @@ async fn claim(office: &Office) -> ClaimedNotice {
 
 /// Whether the last check lets it go.
 async fn passes(office: &Office, claimed: &ClaimedNotice) -> bool {
-    let check = LastCheck { claimed, today: day(), payments_not_before: None };
+    let check = LastCheck { claimed, today: day(), payments_as_of: None };
     let mut connection = office.shell.pool.acquire().await.unwrap();
     record::in_flight_check(&mut connection, &[check], 900).await.unwrap() == [true]
 }
@@ -31,7 +31,7 @@ async fn passes(office: &Office, claimed: &ClaimedNotice) -> bool {
 /// A notice that did not pass is somebody else's by now: nobody touches it.
 async fn is_let_alone(office: &Office, claimed: &ClaimedNotice) {
     assert!(!passes(office, claimed).await);
-    let check = LastCheck { claimed, today: day(), payments_not_before: None };
+    let check = LastCheck { claimed, today: day(), payments_as_of: None };
     let actor = Actor { os_user: "tester".into(), person: "Tessa".into() };
     let mut transaction = office.shell.pool.begin().await.unwrap();
     assert_eq!(record::stopped(&mut transaction, &check, &actor).await.unwrap(), None);
@@ -141,6 +141,15 @@ async fn a_run_that_dies_before_its_release_is_made_good_by_the_next() {
     assert_eq!(
         office.lines("SELECT concat_ws(' ', state, reason) FROM dunning.run ORDER BY started_at").await,
         ["failed instance_died", "completed"]
+    );
+    assert_eq!(
+        office
+            .lines(
+                "SELECT (convert_from(bytes, 'UTF8')::json -> 'event' -> 'facts')::text FROM dunning.event
+                 WHERE kind = 'run_failed'"
+            )
+            .await,
+        [r#"{"how":"instance_died"}"#]
     );
     assert_eq!(office.deliver().await.accepted, 3);
     office.verified().await;

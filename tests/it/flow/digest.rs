@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use dunningd::config::Schedule;
 use dunningd::daemon::{self, Alarm, Dispatched, ScanRequest, alarm_text, checkpoint_text, digest_text, runs_missing};
 use dunningd::model::{
-    Amounts, Calendars, CheckpointKey, Creditor, CreditorId, Currency, Money, OverdueTotals, RunTotals, Weekdays,
+    Amounts, Calendars, CheckpointKey, Creditor, CreditorId, Currency, Fault, Money, Outcome, OverdueTotals, RunTotals,
+    Weekdays,
 };
 use dunningd::record::{self, CheckpointRow, DigestFacts, WaitingSince};
 use mail_parser::{MessageParser, MimeHeaders as _};
@@ -230,6 +231,42 @@ async fn what_the_relay_defers_is_tried_until_it_is_accepted() {
     assert_eq!(send(&office).await.accepted, 1);
     assert_ne!(office.smtp.messages()[1].message_id, first);
     assert_eq!(office.count("dunning.operator_mail WHERE state = 'accepted'").await, 2);
+}
+
+#[tokio::test]
+async fn what_the_relay_defers_for_ever_is_given_up() {
+    let office = office().await;
+    office.scan_as(&scheduled()).await.unwrap();
+    daemon::write_digest(&office.shell, &creditor(&office), Some(0)).await.unwrap();
+    office.smtp.on(Phase::RcptTo, Reply::code(451, "4.2.0 later"));
+    for _ in 0..12 {
+        assert_eq!(send(&office).await.deferred, 2);
+        office.sql("UPDATE dunning.operator_mail SET next_try_at = now()").await;
+    }
+    assert_eq!(send(&office).await, Dispatched::default());
+    assert_eq!(office.count("dunning.operator_mail WHERE state = 'refused'").await, 2);
+}
+
+#[tokio::test]
+async fn a_daemon_does_not_end_the_try_of_another() {
+    let office = office().await;
+    office.scan_as(&scheduled()).await.unwrap();
+    daemon::write_digest(&office.shell, &creditor(&office), Some(0)).await.unwrap();
+    let ids = office.lines("SELECT mail_id::text FROM dunning.operator_mail ORDER BY mail_id").await;
+    let mail = ids[0].parse().unwrap();
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    assert!(record::take_operator_mail(&mut connection, mail).await.unwrap());
+    let deferred = Outcome::Deferred {
+        phase: dunningd::model::Phase::RcptTo,
+        reply: None,
+        detail: "not for the one who has it".into(),
+        fault: Fault::Recipient,
+    };
+    let again = Some(office.shell.clock.wall());
+    record::settle_operator_mail(&mut connection, mail, false, &deferred, again).await.unwrap();
+    assert_eq!(office.count("dunning.operator_mail WHERE state = 'in_flight'").await, 1);
+    record::settle_operator_mail(&mut connection, mail, true, &deferred, again).await.unwrap();
+    assert_eq!(office.count("dunning.operator_mail WHERE state = 'queued'").await, 2);
 }
 
 #[tokio::test]

@@ -139,6 +139,31 @@ async fn payments_that_are_too_old_by_now_stop_the_notice() {
 }
 
 #[tokio::test]
+async fn payments_known_up_to_a_day_that_has_not_come_or_never_comes_stop_the_notice() {
+    for moment in ["2199-01-01", "infinity"] {
+        let office = queued().await;
+        office.sql(format!("UPDATE ledger.freshness SET payments_as_of = '{moment}'")).await;
+        assert_eq!(office.deliver().await.cancelled, 1, "{moment}");
+        assert_eq!(office.notices().await, ["A01 friendly cancelled stale_ledger"]);
+        assert!(office.scan_as(&Office::request()).await.is_err());
+    }
+    // Of two sources the stalest counts, but none may say that.
+    let office = queued().await;
+    office.sql("INSERT INTO ledger.freshness VALUES ('bank', NULL, '2026-03-10 06:00Z', 'infinity')").await;
+    assert_eq!(office.deliver().await.cancelled, 1);
+}
+
+#[tokio::test]
+async fn nothing_goes_out_for_a_creditor_who_left_the_configuration() {
+    let office = queued().await;
+    office.sql("UPDATE dunning.notice SET creditor = 'quattro_aquiloni'").await;
+    assert_eq!(office.deliver().await.cancelled, 1);
+    assert_eq!(office.notices().await, ["A01 friendly cancelled creditor_removed"]);
+    assert_eq!(office.smtp.messages().len(), 0);
+    office.verified().await;
+}
+
+#[tokio::test]
 async fn a_text_that_is_no_longer_true_is_not_sent() {
     let mut office = queued().await;
     office.go_to(day_plus(2)).await;

@@ -290,7 +290,7 @@ async fn died_in_flight(office: &Office) -> ClaimedNotice {
     let (attempt, token) = (office.shell.clock.new_id(), office.shell.clock.new_id());
     let mut connection = office.shell.pool.acquire().await.unwrap();
     let claimed = record::claim(&mut connection, &[attempt], token, 150, &[]).await.unwrap().remove(0);
-    let check = LastCheck { claimed: &claimed, today: day(), payments_not_before: None };
+    let check = LastCheck { claimed: &claimed, today: day(), payments_as_of: None };
     assert_eq!(record::in_flight_check(&mut connection, &[check], 900).await.unwrap(), [true]);
     claimed
 }
@@ -391,6 +391,7 @@ async fn p12_a_letter_that_is_refused_again_and_again_waits_and_the_others_go_on
     assert_eq!(stopped(&office).await, ["content 2 dot: 554 5.7.1"]);
     assert_eq!(office.lines("SELECT subject FROM dunning.breaker").await, ["tre_aquiloni/friendly/it"]);
     assert_eq!(office.tasks().await, ["check_letter"]);
+    assert_eq!(office.events().await.last().unwrap(), "notice_accepted");
     assert_eq!(office.deliver().await, Dispatched::default());
     for n in 3..=4 {
         office.smtp.on_recipient(Phase::Dot, &format!("conti@a{n:02}.test"), Reply::code(250, "2.0.0 Ok"));

@@ -364,6 +364,55 @@ async fn an_hour_has_its_number_of_notices_however_many_approvals_let_them_out()
 }
 
 #[tokio::test]
+async fn two_approvals_at_once_do_not_fill_the_same_hour_twice() {
+    let setup = Setup::default().policy("notices_per_hour = 500", "notices_per_hour = 1");
+    let mut office = Office::with(setup).await;
+    office.accounts(2).await;
+    mode(&office, Mode::ApproveAll).await;
+    assert_eq!(office.scan().await.released.unwrap().awaiting, 2);
+    office.shell.actor = Actor { os_user: "chief".into(), person: "Chiara".into() };
+    let ids = office.lines("SELECT notice_id::text FROM dunning.notice ORDER BY account_id").await;
+    let which: Vec<Which> = ids.iter().map(|id| Which::Notices(vec![id.parse().unwrap()])).collect();
+    // The first has counted the hours, and waits for its notice.
+    let mut other = office.hand.begin().await.unwrap();
+    sqlx::query("SELECT FROM dunning.notice WHERE account_id = 'A01' FOR UPDATE").execute(&mut *other).await.unwrap();
+    let let_go = async {
+        while office.count("pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()").await
+            == 0
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let second = daemon::approve(&office.shell, &which[1], "looked at");
+        let second = tokio::time::timeout(Duration::from_millis(500), second).await;
+        other.rollback().await.unwrap();
+        second
+    };
+    let (first, second) = tokio::join!(daemon::approve(&office.shell, &which[0], "looked at"), let_go);
+    assert_eq!(first.unwrap().approved, 1);
+    if second.is_err() {
+        daemon::approve(&office.shell, &which[1], "looked at").await.unwrap();
+    }
+    assert_eq!(by_hour(&office).await, ["1", "1"]);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_creditor_who_left_the_configuration_can_only_be_dropped() {
+    let mut office = waiting().await;
+    office.sql("UPDATE dunning.notice SET creditor = 'quattro_aquiloni'").await;
+    let notice = office.lines("SELECT notice_id::text FROM dunning.notice").await.remove(0);
+    let error = approve(&mut office, &Which::All).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "notice {notice} is of creditor quattro_aquiloni, who is no longer in creditors.toml: put him back, or drop it \
+             with `dunningd outbox drop {notice}`"
+        )
+    );
+    daemon::drop_waiting(&office.shell, &Which::All, "gone").await.unwrap();
+    assert_eq!(office.notices().await, ["A01 friendly cancelled dropped"]);
+}
+
+#[tokio::test]
 async fn a_changed_bank_account_holds_the_next_run_and_shows_old_and_new() {
     let mut office = Office::new().await;
     office.accounts(2).await;

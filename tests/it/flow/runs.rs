@@ -1,5 +1,7 @@
 //! Runs: what is decided, written and sent, and what is refused.
 
+use std::time::Duration;
+
 use dunningd::daemon::{self, Page, ScanError, ScanRequest};
 use dunningd::model::{CreditorId, Decision, RefusalCode};
 use mail_parser::{MessageParser, MimeHeaders as _};
@@ -332,6 +334,40 @@ async fn a_schedule_that_asks_every_minute_is_refused_once_per_reason() {
     assert_eq!(office.count("dunning.run").await, 2);
     office.sql("UPDATE ledger.freshness SET payments_as_of = '2026-03-09 23:00Z'").await;
     assert_eq!(office.scan_as(&scheduled).await.unwrap().0.runs[0].queued, 1);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_ledger_that_loses_half_of_it_while_a_run_begins_is_not_believed() {
+    let mut office = Office::new().await;
+    office.accounts(50).await;
+    office.scan().await;
+    office.go_to(day_plus(1)).await;
+    // The run has looked at the ledger, and waits to write that it begins.
+    let mut import = office.hand.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE dunning.run IN SHARE MODE; DELETE FROM ledger.item WHERE item_id > 'I25'")
+        .execute(&mut *import)
+        .await
+        .unwrap();
+    let request = Office::request();
+    let import = async {
+        while office.count("pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()").await
+            == 0
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        import.commit().await.unwrap();
+    };
+    let (scanned, ()) = tokio::join!(office.scan_as(&request), import);
+    assert_eq!(
+        scanned.unwrap_err().to_string(),
+        "creditor tre_aquiloni: the run was refused: ledger_shrunk: 25 of 50 open items are gone at once (limit 20); look \
+         at the source of the ledger"
+    );
+    assert_eq!(office.count("dunning.run WHERE state = 'failed'").await, 1);
+    assert_eq!(office.count("dunning.known_item WHERE state = 'open'").await, 50);
+    assert_eq!(office.count("dunning.debt_case WHERE closed_on IS NULL").await, 50);
+    assert_eq!(office.events().await.last().unwrap(), "run_failed");
     office.verified().await;
 }
 

@@ -232,7 +232,7 @@ async fn died_in_flight(office: &Office) -> ClaimedNotice {
     let (attempt, token) = (office.shell.clock.new_id(), office.shell.clock.new_id());
     let mut connection = office.shell.pool.acquire().await.unwrap();
     let claimed = record::claim(&mut connection, &[attempt], token, 150, &[]).await.unwrap().remove(0);
-    let check = LastCheck { claimed: &claimed, today: day(), payments_not_before: None };
+    let check = LastCheck { claimed: &claimed, today: day(), payments_as_of: None };
     assert_eq!(record::in_flight_check(&mut connection, &[check], 900).await.unwrap(), [true]);
     office.sql("UPDATE dunning.notice SET lease_until = clock_timestamp() - interval '1 second'").await;
     claimed

@@ -8,12 +8,12 @@ use sqlx::Connection as _;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::since_boot;
-use crate::model::{CancelReason, CreditorId};
+use crate::model::CancelReason;
 use crate::record::{self, ClaimedNotice, LastCheck, RecordError};
 
 use super::lane::{Lane, in_time};
 use super::{AT_ONCE, Desk};
-use crate::daemon::schedule::payments_needed;
+use crate::daemon::schedule::{payments_at_most, payments_needed};
 
 /// The answer of the last check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,14 +92,15 @@ impl Desk<'_> {
 
     fn look_at<'b>(&self, claimed: &'b ClaimedNotice) -> LastCheck<'b> {
         let config = &self.live.config;
-        let creditor = CreditorId::parse(&claimed.creditor).ok();
-        let creditor = creditor.and_then(|id| config.policy.creditors.get(&id));
-        let payments_not_before = creditor.filter(|_| claimed.as_of.is_none()).map(|creditor| {
+        let payments_as_of = claimed.as_of.is_none().then(|| {
             let now = self.shell.clock.now();
+            let needed = self.creditor(claimed).and_then(|creditor| {
+                payments_needed(config.service.freshness, &config.policy.calendars, creditor, now).ok()
+            });
             // Without a calendar nobody can say that an older moment is enough.
-            payments_needed(config.service.freshness, &config.policy.calendars, creditor, now).unwrap_or(now)
+            needed.unwrap_or(now)..=payments_at_most(now)
         });
-        LastCheck { claimed, today: self.today(claimed), payments_not_before }
+        LastCheck { claimed, today: self.today(claimed), payments_as_of }
     }
 
     /// Those that passed first: their time runs. The others are looked into; `not_ours` is said of those that are not the

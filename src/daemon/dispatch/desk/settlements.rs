@@ -89,7 +89,7 @@ impl Desk<'_> {
     async fn settle_once(&self, ended: &[EndAsk], lane: &mut Lane<'_>) -> Result<(), RecordError> {
         let mut work = lane.work().await?;
         let mut transaction = work.begin().await?;
-        let mut changes = Vec::new();
+        let (mut changes, mut events) = (Vec::new(), Vec::new());
         let mut taught = record::any_breaker(&mut transaction).await?;
         for one in ended {
             let mut learnt = lessons(&one.outcome);
@@ -97,11 +97,11 @@ impl Desk<'_> {
             learnt.retain(|(_, lesson)| taught || lesson.failed());
             taught |= !learnt.is_empty();
             let about = Some((&*one.claimed, self.today(&one.claimed)));
-            changes.extend(self.breakers.tell(&mut transaction, about, learnt).await?);
+            changes.extend(self.breakers.tell(&mut transaction, about, learnt, &mut events).await?);
         }
         let settlements: Vec<Settlement<'_>> =
             ended.iter().map(|one| self.settlement(&one.claimed, &one.outcome, None)).collect();
-        let settled = record::settle(&mut transaction, &settlements, &self.shell.actor).await?;
+        let settled = record::settle(&mut transaction, &settlements, events, &self.shell.actor).await?;
         transaction.commit().await?;
         let head = if self.journal.is_some() { Some(record::head(&mut work).await?) } else { None };
         lane.done(work).await?;
