@@ -28,6 +28,8 @@ impl Exit {
     pub(super) const UNAVAILABLE: Self = Self(69);
     /// Another run holds the lock.
     pub(super) const LOCKED: Self = Self(75);
+    /// A signal asked it to end; what was on the wire was finished.
+    pub(super) const INTERRUPTED: Self = Self(130);
     /// Configuration or template error, or the schema is behind.
     pub(super) const CONFIG: Self = Self(78);
 }

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use crate::daemon::{self, Dispatched, RunReport, ScanReport, ScanRequest};
 use crate::model::{
@@ -36,9 +35,13 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         (false, _) => {}
     })
     .await?;
+    let mut interrupted = false;
     let dispatched = if args.deliver {
         let transport = daemon::transport(&shell.live().config.service.mail)?;
-        Some(daemon::dispatch(&shell, &transport, &CancellationToken::new()).await?)
+        let stop = daemon::stop_on_signals().map_err(|error| Failure::unexpected(error.to_string()))?;
+        let dispatched = daemon::dispatch(&shell, &transport, &stop).await?;
+        interrupted = stop.is_cancelled();
+        Some(dispatched)
     } else {
         None
     };
@@ -80,7 +83,9 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         || report.runs.iter().any(|run| !run.failures.is_empty())
         || dispatched.as_ref().is_some_and(|done| !done.all_accepted());
     let may_not = dispatched.as_ref().is_some_and(|done| done.not_adopted.is_some() || done.stopped.is_some());
-    Ok(if !report.refused.is_empty() || may_not {
+    Ok(if interrupted {
+        Exit::INTERRUPTED
+    } else if !report.refused.is_empty() || may_not {
         Exit::REFUSED
     } else if relay_down {
         Exit::UNAVAILABLE

@@ -47,6 +47,8 @@ impl From<sqlx::Error> for ServeError {
     }
 }
 
+/// How a process ends that did not wait for what it was doing, as shells have it: 128 and the number of SIGINT.
+const INTERRUPTED: i32 = 130;
 /// Between two looks at the queue, for notices whose time has come.
 const DISPATCH_EVERY: Duration = Duration::from_secs(5);
 /// After the relay refused our login: asking every half minute would lock the account.
@@ -370,12 +372,34 @@ async fn signal_loop(
     stop.cancel();
     // The loops end by themselves now; a second signal ends the process without waiting for them.
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::process::exit(130);
+        asked_to_end(&mut terminate, &mut interrupt).await;
+        std::process::exit(INTERRUPTED);
     });
+}
+
+/// Cancelled by the first signal that asks this process to end, for work that must come to its own end: what is on the wire
+/// is finished. The second one ends it at once.
+///
+/// # Errors
+/// When signals cannot be awaited.
+pub fn stop_on_signals() -> std::io::Result<CancellationToken> {
+    let Signals { mut terminate, mut interrupt, .. } = Signals::await_all()?;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        asked_to_end(&mut terminate, &mut interrupt).await;
+        stopped.cancel();
+        asked_to_end(&mut terminate, &mut interrupt).await;
+        std::process::exit(INTERRUPTED);
+    });
+    Ok(stop)
+}
+
+async fn asked_to_end(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }
 
 /// The signals that mean something to the service.

@@ -430,7 +430,7 @@ fn sending_day(q: &Question<'_>, stage: &Stage, trail: &mut Trail<'_>) -> Result
 
 /// Nothing in the tone final or later goes out in a quiet period.
 fn is_quiet(q: &Question<'_>, tone: Tone, day: NaiveDate) -> bool {
-    tone >= Tone::Final && q.debtor_country().is_some_and(|country| q.policy.calendars.is_quiet(country, day))
+    q.debtor_country().is_some_and(|country| q.policy.calendars.keeps_quiet(country, tone, day))
 }
 
 /// What makes today no sending day, in words, and the key of the policy that says so; the words are empty when the

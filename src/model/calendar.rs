@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{Datelike, Days, NaiveDate, Weekday};
 use serde::{Deserialize, Serialize};
 
-use super::Country;
+use super::{Country, Tone};
 
 /// A set of days of the week.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +203,12 @@ impl Calendars {
             return Ok(false);
         }
         worked.into_iter().find(Result::is_err).unwrap_or(Ok(true))
+    }
+
+    /// Whether nothing in that tone goes out on that day: in a quiet period, from final on.
+    #[must_use]
+    pub fn keeps_quiet(&self, country: Country, tone: Tone, day: NaiveDate) -> bool {
+        tone >= Tone::Final && self.is_quiet(country, day)
     }
 
     /// Whether that day lies in a quiet period of that country.

@@ -207,7 +207,9 @@ impl ReasonCode {
                  telephone number, or a postal address."
             }
             Self::NoPaymentAccount => "creditors.toml gets a bank account in that currency.",
-            Self::NoTemplate => "The letter is written or mended, then `dunningd check`.",
+            Self::NoTemplate => {
+                "What stands in the way is mended, in the letter or in the ledger: the check `no_template` names it."
+            }
             Self::NotRecorded => "What the run's warning names is mended; the next run decides anew.",
         }
     }

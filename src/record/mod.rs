@@ -53,7 +53,7 @@ pub use checkpoints::{
     CheckpointError, CheckpointRow, checkpoint_is_due, checkpoints, extends_checkpoint, last_checkpoint,
     lock_checkpoints, make_checkpoint,
 };
-pub use contacts::{contact_data_kept, enter_contact, remove_contact};
+pub use contacts::{contact_data_kept, enter_contact, entered_mailboxes, remove_contact};
 pub use decisions::{PageWrite, Planned, PlannedCopy, write_page, write_tasks};
 pub use digest::{
     DigestFacts, OperatorMail, OperatorMailKey, WaitingSince, digest_facts, first_scheduled_run,
