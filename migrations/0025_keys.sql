@@ -84,7 +84,8 @@ ALTER TABLE dunning.notice ADD COLUMN unresolved boolean GENERATED ALWAYS AS (
     CASE WHEN state IN ('unknown', 'refused', 'bounced') THEN true END) STORED;
 CREATE INDEX notice_unresolved ON dunning.notice (creditor) WHERE unresolved;
 
--- What could be claimed now, whoever asks. The claim itself spells it out: it asks for less in each of its cases.
+-- What could be claimed now, for whoever only asks. The claim spells the same out: it locks what it finds, and looks for
+-- breakers only where there are any.
 CREATE VIEW dunning.claimable AS
 SELECT n.notice_id, n.recipient_key
 FROM dunning.notice n

@@ -119,6 +119,7 @@ pub async fn claim_ahead(
     claim_as(connection, attempts, token, lease_seconds, &[], true).await
 }
 
+/// Asks what `dunning.claimable` says, in words of its own: it is asked for every letter.
 async fn claim_as(
     connection: &mut PgConnection,
     attempts: &[Uuid],
