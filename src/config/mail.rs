@@ -63,8 +63,8 @@ pub struct Smtp {
 pub enum Recipients {
     /// In production: the debtors.
     Debtors,
-    /// `allow_domains`: only debtors of these domains and of those below them, in lower case. Outside production empty
-    /// by default: nobody.
+    /// `allow_domains`: only debtors of these domains and of those below them, in A-labels and lower case. Outside
+    /// production empty by default: nobody.
     Domains(BTreeSet<String>),
     /// `redirect_to`: everything goes to this mailbox of our own, and nothing counts as a contact.
     Redirect(EmailAddress),
@@ -247,13 +247,13 @@ fn recipients(section: &mut Section<'_>, environment: Option<Environment>) -> Re
 
 fn domain(field: &Field<'_>) -> Option<String> {
     let text = field.text()?;
-    let label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-');
-    if !text.split('.').all(label) {
+    let label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let ascii = idna::domain_to_ascii_strict(text).ok().filter(|ascii| ascii.split('.').all(label));
+    if ascii.is_none() {
         let message = format!("`{}` must be a domain alone, such as \"example.com\"", field.path);
         field.note(FindingCode::InvalidValue, message);
-        return None;
     }
-    Some(text.to_lowercase())
+    ascii
 }
 
 fn read_timeouts(

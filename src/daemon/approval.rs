@@ -170,8 +170,8 @@ pub(super) async fn look_again(
                 reason,
                 own: &renewal.own,
             };
-            record::renew(&mut transaction, &renewal, hours, &shell.actor).await?;
-            Looked::Renewed
+            let renewed = record::renew(&mut transaction, &renewal, hours, &shell.actor).await?;
+            if renewed { Looked::Renewed } else { Looked::Void }
         }
         Err(why) => {
             record::cancel_notice(&mut transaction, notice, why, &shell.actor).await?;

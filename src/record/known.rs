@@ -64,7 +64,7 @@ pub async fn compare(
                         concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric), l.currency,
                                   l.due_date), a.creditor::text, l.account_id::text)) AS "changed!",
                count(*) FILTER (WHERE k.account_id <> l.account_id::text) AS "moved!"
-           FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
+           FROM ledger.item l JOIN ledger.account a ON a.account_id::text = l.account_id::text
            LEFT JOIN dunning.known_item k ON k.item_id = l.item_id::text
            WHERE a.creditor::text = $1"#,
         creditor.as_str()
@@ -158,7 +158,7 @@ pub async fn apply(
             r#"UPDATE dunning.known_item k
              SET account_id = l.account_id::text, creditor = a.creditor::text, moved_on = $2,
                  earlier_accounts = array_append(array_remove(k.earlier_accounts, l.account_id::text), k.account_id)
-             FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
+             FROM ledger.item l JOIN ledger.account a ON a.account_id::text = l.account_id::text
              WHERE l.item_id::text = k.item_id AND a.creditor::text = $1 AND k.account_id <> l.account_id::text
              RETURNING k.item_id, k.account_id, k.earlier_accounts[cardinality(k.earlier_accounts)] AS "from!""#,
             run.creditor.as_str(),
@@ -218,7 +218,7 @@ pub async fn remember(
                       CASE WHEN l.open_amount::numeric = 0 THEN 'settled' ELSE 'open' END AS state,
                       concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric),
                                 l.currency, l.due_date) AS fingerprint
-               FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
+               FROM ledger.item l JOIN ledger.account a ON a.account_id::text = l.account_id::text
                WHERE a.creditor::text = $1) now
          LEFT JOIN dunning.known_item o ON o.item_id = now.item_id
          WHERE o.item_id IS NULL

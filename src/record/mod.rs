@@ -137,6 +137,16 @@ impl From<sqlx::Error> for RecordError {
     }
 }
 
+/// A number that the database keeps with a sign, and that has none.
+fn whole(table: &'static str, column: &'static str, value: i32) -> Result<u32, RecordError> {
+    u32::try_from(value).map_err(|_| inconsistent(table, column, &value.to_string()))
+}
+
+/// The text of what is kept for ever as one.
+fn json_text(value: &impl serde::Serialize) -> Result<String, RecordError> {
+    serde_json::to_string(value).map_err(|error| RecordError::Database(sqlx::Error::Encode(Box::new(error))))
+}
+
 fn inconsistent(table: &'static str, column: &'static str, value: &str) -> RecordError {
     RecordError::Inconsistent { table, column, value: value.to_owned() }
 }

@@ -351,7 +351,8 @@ pub struct Renewal<'a> {
 }
 
 /// Cancels the old notice and lets out the new one, with the approval, in the caller's transaction: not before the hour
-/// that the old one had, and in one that has a place.
+/// that the old one had, and in one that has a place. False when the old one did not wait any more: then nothing is
+/// changed.
 ///
 /// # Errors
 /// When the database refuses, also because something else was recorded for the same items meanwhile.
@@ -360,11 +361,11 @@ pub async fn renew(
     renewal: &Renewal<'_>,
     hours: &mut Hours,
     actor: &Actor,
-) -> Result<(), RecordError> {
+) -> Result<bool, RecordError> {
     let Renewal { old, run, snapshot, decision, planned, approved_by, reason, own } = renewal;
     let mut events = cancel_all(connection, &[*old], CancelReason::Renewed, None, actor).await?;
     if events.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let digest = decision.digest();
     let write = PageWrite { snapshot, decision, digest, ladder: None, planned: Some(planned) };
@@ -399,7 +400,7 @@ pub async fn renew(
     events.push(about(EventKind::NoticeApproved, facts));
     events.extend(given);
     append(connection, &events).await?;
-    Ok(())
+    Ok(true)
 }
 
 /// A notice as people see it.
@@ -418,6 +419,12 @@ pub struct NoticeRow {
     pub changed_at: DateTime<Utc>,
 }
 
+/// The totals that a notice demands, by currency, as its row has them.
+pub(super) fn demanded_of(stored: serde_json::Value) -> Result<BTreeMap<String, String>, RecordError> {
+    let text = stored.to_string();
+    serde_json::from_value(stored).map_err(|_| inconsistent("dunning.notice", "demanded", &text))
+}
+
 /// The notices of an account, latest first.
 ///
 /// # Errors
@@ -433,20 +440,21 @@ pub async fn notices_of(connection: &mut PgConnection, account: &str) -> Result<
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|r| NoticeRow {
-            notice_id: r.notice_id,
-            stage: r.stage,
-            language: r.language,
-            state: r.state,
-            reason: r.reason,
-            business_date: r.business_date,
-            respond_by: r.respond_by,
-            accepted_on: r.accepted_on,
-            demanded: serde_json::from_value(r.demanded).unwrap_or_default(),
-            items: r.items,
-            changed_at: r.changed_at,
+    rows.into_iter()
+        .map(|r| {
+            Ok(NoticeRow {
+                notice_id: r.notice_id,
+                stage: r.stage,
+                language: r.language,
+                state: r.state,
+                reason: r.reason,
+                business_date: r.business_date,
+                respond_by: r.respond_by,
+                accepted_on: r.accepted_on,
+                demanded: demanded_of(r.demanded)?,
+                items: r.items,
+                changed_at: r.changed_at,
+            })
         })
-        .collect())
+        .collect()
 }

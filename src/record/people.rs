@@ -16,7 +16,7 @@ use crate::model::{
 
 use super::decisions::Planned;
 use super::journal::{Call, NoteText, record_call};
-use super::notices::commitment;
+use super::notices::{commitment, demanded_of};
 use super::register::{RegisterError, record_handover};
 use super::{RecordError, append, inconsistent};
 
@@ -570,7 +570,8 @@ async fn task_notice(connection: &mut PgConnection, notice: Uuid) -> Result<Opti
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| TaskNotice {
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(TaskNotice {
         notice_id: notice,
         stage: row.stage,
         channel: row.channel,
@@ -581,7 +582,7 @@ async fn task_notice(connection: &mut PgConnection, notice: Uuid) -> Result<Opti
         respond_by: row.respond_by,
         attempts: row.attempts,
         tried: row.tried,
-        demanded: serde_json::from_value(row.demanded).unwrap_or_default(),
+        demanded: demanded_of(row.demanded)?,
         items: row.items.into_iter().zip(row.to_pay).collect(),
         to: row.to.unwrap_or_default(),
         copy_to: row.copy_to,

@@ -264,7 +264,7 @@ impl Hours {
                         WHERE NOT n.send_windows @> clock_timestamp() AND lower(w) > clock_timestamp())) AS at) goes
                CROSS JOIN LATERAL (SELECT floor(coalesce(greatest(
                        extract(epoch FROM goes.at - clock_timestamp()) / 3600, 0), 0))::bigint AS hour) h
-               WHERE n.state IN ('queued', 'deferred', 'claimed') AND n.creditor = $1
+               WHERE n.waits_for = 'delivery' AND n.state <> 'in_flight' AND n.creditor = $1
                GROUP BY 1"#,
             creditor
         )

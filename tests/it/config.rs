@@ -658,6 +658,27 @@ error[C018 unknown_variable]: `shedule` does not exist, so this variable sets no
 }
 
 #[test]
+fn a_domain_that_may_be_written_to_is_the_one_of_its_addresses_however_it_is_written() {
+    let with = |domain: &str| -> (&str, &str, String) {
+        let mail = format!("{SMTP_MAIL}\nsecurity = \"starttls\"\nallow_domains = [\"{domain}\"]");
+        ("dunningd.toml", FILE_MAIL, mail)
+    };
+    for domain in ["müller.de", "MÜLLER.de", "xn--mller-kva.de", "XN--mller-kva.de"] {
+        let (file, from, to) = with(domain);
+        let Mail::Smtp(smtp) = service(&[(file, from, &to)], &[]).mail else { panic!("no relay") };
+        for (address, allowed) in [("info@müller.de", true), ("info@post.müller.de", true), ("info@muller.de", false)]
+        {
+            assert_eq!(smtp.recipients.allow(&EmailAddress::parse(address).unwrap()), allowed, "{domain} {address}");
+        }
+    }
+    for wrong in [".de", "a b.de", "info@müller.de", "-.*"] {
+        let (file, from, to) = with(wrong);
+        let Err(findings) = read(&[(file, from, &to)], &[]) else { panic!("{wrong} is accepted") };
+        assert!(findings.to_string().contains("must be a domain alone"), "{findings}");
+    }
+}
+
+#[test]
 fn a_relay_off_this_machine_is_never_reached_in_the_open() {
     let mail = format!("{SMTP_MAIL}\nsecurity = \"plain\"");
     refused(

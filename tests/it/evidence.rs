@@ -435,6 +435,78 @@ async fn a_dossier_is_accepted_by_both_verifiers_and_every_mutation_is_rejected(
 }
 
 #[tokio::test]
+async fn a_dossier_tells_plans_causes_write_offs_and_contacts_and_no_word_that_was_erased() {
+    let (_office, program, key) = signed().await;
+    let agree = ["plan", "A01", "--currency", "EUR", "--parts", "2", "--every", "month", "--from", "2999-01-31"];
+    program.run(&[&agree[..], &["--reason", "al telefono"]].concat()).await.done();
+    let changed = ["--restructure", "1", "--tolerance", "5", "--on-missed", "all", "--reason", "non ce la fa"];
+    program.run(&[&agree[..], &changed].concat()).await.done();
+    program.run(&["plan", "A01", "--end", "--reason", "disdetto"]).await.done();
+    let item = |command: &'static str| [command, "A01", "--item", "I01"];
+    program.run(&[&item("cause")[..], &["--cause", "says_paid", "--reason", "lunedì"]].concat()).await.done();
+    program.run(&[&item("cause")[..], &["--clear", "--reason", "trovato"]].concat()).await.done();
+    program.run(&[&item("write-off")[..], &["--reason", "fallita"]].concat()).await.done();
+    let add =
+        ["contact", "A01", "--add", "--role", "dunning", "--email", "nuova@a01.test", "--phone", "+39 02 7755331"];
+    program.run(&[&add[..], &["--name", "Bice Neri", "--reason", "dal sito"]].concat()).await.done();
+
+    let files = dossier(&program, "A01", "case.zip").await;
+    accepted(&files, &key);
+    let index: Value = serde_json::from_str(text(&files, "index.json")).unwrap();
+    let told = |index: &Value| -> Vec<String> {
+        let lines = index["register"].as_array().unwrap().iter();
+        let kinds = ["cause", "write_off", "contact"].map(Some);
+        let lines = lines.filter(|line| kinds.contains(&line["kind"].as_str()));
+        let parts =
+            lines.map(|line| ["kind", "item", "words", "end_words"].map(|part| line[part].as_str().unwrap_or("-")));
+        parts.map(|parts| parts.join(" | ")).collect()
+    };
+    assert_eq!(
+        told(&index),
+        [
+            "cause | I01 | says_paid, lunedì | trovato",
+            "write_off | I01 | fallita | -",
+            "contact | - | own:1, dunning, Bice Neri, nuova@a01.test, +39 02 7755331, dal sito | -",
+        ]
+    );
+    let plans: Vec<String> = index["plans"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|plan| {
+            let parts = ["version", "tolerance_days", "on_missed", "items", "instalments", "words", "end_words"];
+            parts.map(|part| plan[part].to_string()).join(" ")
+        })
+        .collect();
+    let covers = r#"["I01: 100 EUR"] ["1: 50 EUR by 2999-01-31","2: 50 EUR by 2999-02-28"]"#;
+    assert_eq!(
+        plans,
+        [
+            format!(r#"1 0 "instalment" {covers} "al telefono" "non ce la fa""#),
+            format!(r#"2 5 "all" {covers} "non ce la fa" "disdetto""#),
+        ]
+    );
+    let page = text(&files, "index.html");
+    for shown in ["1, version 2", "2: 50 EUR by 2999-02-28", "says_paid, lunedì", "fallita", "nuova@a01.test"] {
+        assert!(page.contains(shown), "{shown}\n{page}");
+    }
+    // The calendars that the run decided by.
+    let run = index["timeline"].as_array().unwrap().iter().find(|line| line["kind"] == "run_started");
+    assert!(run.is_some() && files.keys().filter(|name| name.starts_with("texts/")).count() == 5, "{:?}", files.keys());
+
+    program.run(&["contact", "A01", "--contact", "own:1", "--remove", "--reason", "cambiata"]).await.done();
+    program.run(&["erase", "A01", "--reason", "richiesta dell'interessata"]).await.done();
+    let files = dossier(&program, "A01", "after.zip").await;
+    accepted(&files, &key);
+    let index: Value = serde_json::from_str(text(&files, "index.json")).unwrap();
+    assert_eq!(told(&index)[2], "contact | - | own:1, dunning, (erased), dal sito | cambiata");
+    for (name, bytes) in &files {
+        let all = String::from_utf8_lossy(bytes);
+        assert!(!["Bice Neri", "nuova@a01.test", "7755331"].iter().any(|word| all.contains(word)), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_hostile_name_is_only_a_text_on_the_page() {
     let (office, program, _) = signed().await;
     office.sql("UPDATE ledger.account SET name = '<script>alert(1)</script>' WHERE account_id = 'A01'").await;

@@ -73,6 +73,30 @@ async fn a_part_payment_before_the_approval_sends_the_smaller_amount() {
 }
 
 #[tokio::test]
+async fn what_somebody_drops_while_it_is_looked_at_again_is_not_told_as_renewed() {
+    let mut office = waiting().await;
+    office.sql("UPDATE ledger.item SET open_amount = 40").await;
+    // Deciding again reads the contacts; they are free when the notice is gone.
+    let mut dropping = office.hand.begin().await.unwrap();
+    let hand = office.hand.clone();
+    sqlx::raw_sql("LOCK TABLE ledger.contact").execute(&mut *dropping).await.unwrap();
+    let dropped = async {
+        let waits = "SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND usename = 'dunningd_app' AND wait_event_type = 'Lock'";
+        while sqlx::query_scalar::<_, i64>(waits).fetch_one(&hand).await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let gone = "UPDATE dunning.notice SET state = 'cancelled', reason = 'dropped';
+                    UPDATE dunning.notice_item SET live = false";
+        sqlx::raw_sql(gone).execute(&mut *dropping).await.unwrap();
+        dropping.commit().await.unwrap();
+    };
+    let (done, ()) = tokio::join!(approve(&mut office, &Which::All), dropped);
+    assert_eq!(done.unwrap(), Approved { void: 1, ..Approved::default() });
+    assert_eq!(office.notices().await, ["A01 friendly cancelled dropped"]);
+}
+
+#[tokio::test]
 async fn a_part_payment_after_the_approval_sends_the_smaller_amount() {
     let mut office = waiting().await;
     approve(&mut office, &Which::All).await.unwrap();
