@@ -59,7 +59,7 @@ pub use scan::{
     scan, standing,
 };
 pub use schedule::{ClockTrouble, Due, clock_trouble, payments_needed, run_due, runs_missing};
-pub use signed::SignedError;
+pub use signed::{SignedError, signed_here};
 pub use simulate::{
     Difference, ReasonDays, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals,
     accounts_to_simulate, replay, simulate,
