@@ -12,7 +12,7 @@ use crate::model::{CallOutcome, FIRST_DAY, LAST_DAY, Mode, TaskKind, parse_day};
 use register::codes;
 pub(super) use register::{
     CallArgs, CauseArgs, ContactArgs, DisputeArgs, HandoverArgs, HoldArgs, NoteArgs, OpeningArgs, PlanArgs,
-    PromiseArgs, ReleaseArgs, WaiveArgs, WriteOffArgs,
+    PromiseArgs, ReleaseArgs, RestoreArgs, WaiveArgs, WriteOffArgs,
 };
 
 /// Chases overdue invoices, can prove every contact, and says why it made none.
@@ -81,6 +81,8 @@ pub(super) enum Command {
     Contact(ContactArgs),
     /// Write an item off: it is not demanded any more
     WriteOff(WriteOffArgs),
+    /// Take an item up again that vanished from the ledger while open, and came back
+    Restore(RestoreArgs),
     /// Record a call that was made; it counts as a contact
     Call(CallArgs),
     /// Write something down about an account; no letter ever says it

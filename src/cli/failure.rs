@@ -145,6 +145,7 @@ impl From<RegisterError> for Failure {
             | RegisterError::NoSuchPlan { .. }
             | RegisterError::NoCause(_)
             | RegisterError::NotWrittenOff(_)
+            | RegisterError::NotWithdrawn(_)
             | RegisterError::NoSuchContact { .. }
             | RegisterError::NoContactEntry(_)
             | RegisterError::NoSuchPromise { .. } => Self::new(Exit::NO_SUCH_THING, error.to_string()),

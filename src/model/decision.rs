@@ -105,7 +105,9 @@ impl ItemCode {
     pub fn remedy(self) -> Option<&'static str> {
         Some(match self {
             Self::Settled | Self::Credit | Self::Reached | Self::Demanded | Self::Information => return None,
-            Self::Withdrawn => "The ledger lists the claim under a new id; under this one it is not demanded again.",
+            Self::Withdrawn => {
+                "`dunningd restore ACCOUNT --item ITEM` takes it up again, once somebody knows why it was gone."
+            }
             Self::BadData => "Its row in the ledger is mended; `dunningd ledger check` names the fault.",
             Self::DataDueDateMissing => "The ledger gives it a due date.",
             Self::Assigned => "The ledger removes its payee, when it is ours again.",

@@ -4,8 +4,9 @@ use chrono::NaiveDate;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::model::{Actor, CreditorId, Event, EventKind};
+use crate::model::{AccountId, Actor, CreditorId, Event, EventKind, ItemId, TaskKind};
 
+use super::register::{RegisterError, account_event, known};
 use super::runs::RunStart;
 use super::{RecordError, append};
 
@@ -194,6 +195,42 @@ pub async fn apply(
     if !events.is_empty() {
         append(connection, &events).await?;
     }
+    Ok(())
+}
+
+/// A person takes a withdrawn item up again, as the ledger has it now. The task about it is done with that.
+///
+/// # Errors
+/// When the ledger does not know the account or the item, it is not withdrawn, or the database refuses.
+pub async fn restore(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    item: &ItemId,
+    reason: &str,
+    actor: &Actor,
+) -> Result<(), RegisterError> {
+    let creditor = known(connection, account, Some(item)).await?;
+    let restored = sqlx::query_scalar!(
+        "UPDATE dunning.known_item SET state = 'open', withdrawn_on = NULL
+         WHERE item_id = $1 AND state = 'withdrawn' RETURNING item_id",
+        item.as_str()
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    if restored.is_none() {
+        return Err(RegisterError::NotWithdrawn(item.clone()));
+    }
+    sqlx::query!(
+        "UPDATE dunning.task SET closed_at = clock_timestamp()
+         WHERE kind = $1 AND account_id = $2 AND subject = $3 AND closed_at IS NULL",
+        TaskKind::FixData.as_str(),
+        account.as_str(),
+        item.as_str()
+    )
+    .execute(&mut *connection)
+    .await?;
+    let facts = json!({ "item": item, "reason": reason });
+    append(connection, &[account_event(EventKind::ItemRestored, &creditor, account, actor, facts)]).await?;
     Ok(())
 }
 

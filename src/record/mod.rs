@@ -70,6 +70,7 @@ pub use export::{
 pub use journal::{Call, JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{
     Comparison, apply as apply_known_items, compare as compare_known_items, remember as remember_known_items,
+    restore as restore_item,
 };
 pub use last_check::{LastCheck, in_flight_check, stopped};
 pub use migrate::{SchemaState, migrate, schema_state};

@@ -38,6 +38,8 @@ pub enum RegisterError {
     NotRunning { number: i64, state: PromiseState },
     #[error("several promises are running; say which one: {0}")]
     WhichPromise(String),
+    #[error("item {0} is not withdrawn: it did not vanish from the ledger, or was taken up again")]
+    NotWithdrawn(ItemId),
     #[error("account {0} is handed over already")]
     AlreadyHandedOver(String),
     #[error("account {0} is not handed over")]

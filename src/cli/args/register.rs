@@ -235,6 +235,17 @@ pub(in crate::cli) struct WriteOffArgs {
 }
 
 #[derive(Debug, Args)]
+pub(in crate::cli) struct RestoreArgs {
+    /// The account's id in the ledger
+    pub(in crate::cli) account: String,
+    /// The item's id in the ledger
+    #[arg(long)]
+    pub(in crate::cli) item: String,
+    #[command(flatten)]
+    pub(in crate::cli) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
 pub(in crate::cli) struct OpeningArgs {
     /// The CSV file
     pub(in crate::cli) file: PathBuf,

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use dunningd::daemon::{self, ScanRequest, SimulationRequest};
 use dunningd::ledger::{ImportOptions, Profile, import_csv};
-use dunningd::model::ItemId;
-use dunningd::record;
+use dunningd::model::{AccountId, ItemId};
+use dunningd::record::{self, RegisterError};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::support::shell::{Office, Setup, day, day_plus};
@@ -68,6 +68,19 @@ async fn an_item_that_comes_back_changed_waits_for_a_person() {
     assert_eq!(office.verdicts().await, ["A01 all_items_out"]);
     assert_eq!(office.tasks().await, ["A01 fix_data"]);
     assert_eq!(office.count("dunning.event WHERE kind = 'item_restored'").await, 0);
+
+    // Who knows why it was gone takes it up again, and it is demanded as the ledger has it.
+    let (account, item) = (AccountId::parse("A01").unwrap(), ItemId::parse("I01").unwrap());
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    record::restore_item(&mut transaction, &account, &item, "moved by the ERP", &office.shell.actor).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    assert_eq!(office.tasks().await, [""; 0]);
+    assert_eq!(office.lines("SELECT to_pay::text FROM dunning.notice_item").await, ["120"]);
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let again = record::restore_item(&mut connection, &account, &item, "again", &office.shell.actor).await;
+    assert!(matches!(again, Err(RegisterError::NotWithdrawn(_))));
+    office.verified().await;
 }
 
 #[tokio::test]
