@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks an export or a dossier of dunningd without dunningd: verify.py PATH [PUBLIC-KEY [CHECKPOINT…]].
+"""Checks an export or a dossier of dunningd without dunningd: verify.py PATH ["PUBLIC-KEY…" [CHECKPOINT…]].
 docs/verify.md has the formats; a CHECKPOINT is a file that somebody kept.
 
 Python's own library is enough for everything but signatures; those need the package `cryptography`."""
@@ -153,7 +153,7 @@ if __name__ == "__main__":
     if len(sys.argv) < 2: raise SystemExit(__doc__)
     try:
         given = load(pathlib.Path(sys.argv[1]))
-        keys = sys.argv[2:3] or given.get("keys.txt", b"").decode().split()
+        keys = " ".join(sys.argv[2:3]).split() or given.get("keys.txt", b"").decode().split()
         kept = [checkpoint(pathlib.Path(one).read_text(), keys) for one in sys.argv[3:]]
         told = dossier(given, keys, kept) if "proof.json" in given else export(given, keys, kept, own_key=sys.argv[2:])
     except Exception as error: raise SystemExit(f"REJECTED: {type(error).__name__}: {error}")
