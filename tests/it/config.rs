@@ -521,6 +521,20 @@ fn a_key_written_twice_does_not_hide_the_other_mistakes() {
 }
 
 #[test]
+fn of_a_line_without_end_only_the_part_around_the_mistake_is_shown() {
+    let long = format!("[schedule]\nearliest = \"{}\" # {}", "x".repeat(300), "y".repeat(300));
+    let findings = read(&[("dunningd.toml", "[schedule]", &long)], &[]).unwrap_err();
+    let shown = findings.to_string();
+    let line = shown.lines().find(|line| line.contains("xxx") && line.contains(" | ")).unwrap();
+    let part = line.split_once(" | ").unwrap().1;
+    assert_eq!(part.chars().count(), 161, "{part}");
+    assert!(part.starts_with("earliest = \"xxx") && part.ends_with("xxx…"), "{part}");
+    let far = format!("[schedule]\nearliest = \"06:00\"{}; latest = 7", " ".repeat(300));
+    let shown = read(&[("dunningd.toml", "[schedule]", &far)], &[]).unwrap_err().to_string();
+    assert!(shown.lines().any(|line| line.contains(" | …") && line.ends_with("; latest = 7")), "{shown}");
+}
+
+#[test]
 fn a_secret_in_a_url_is_refused_and_never_repeated() {
     for url in [
         "postgres://dunningd_app:hunter2@localhost/dunningd",
