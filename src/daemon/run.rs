@@ -456,7 +456,8 @@ impl<'a> Run<'a> {
     /// The pasts of accounts; `unwritten` when items may have moved since a run last wrote that down.
     async fn pasts(&self, read: &mut PgConnection, unwritten: bool) -> Result<PastReader, ScanError> {
         let mut pasts = PastReader::open(read).await?;
-        if unwritten {
+        // Through `--as-of` nobody compares, and nothing is written down.
+        if unwritten || self.request.as_of.is_some() {
             pasts.look_for_moves(read, &self.creditor.id).await?;
         }
         Ok(pasts)

@@ -87,6 +87,22 @@ async fn a_stage_that_an_item_has_behind_it_is_not_repeated_by_its_next_account(
 }
 
 #[tokio::test]
+async fn a_look_at_another_day_knows_where_an_item_comes_from_before_a_run_wrote_it_down() {
+    let mut office = two().await;
+    office.scan().await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    office.go_to(day_plus(1)).await;
+    office.sql(MOVE).await;
+    let (account, day) = (AccountId::parse("A02").unwrap(), Some(day_plus(1)));
+    let (_, decision) = dunningd::daemon::look_at(&office.shell, &account, day).await.unwrap();
+    assert_eq!(decision.code(), "too_soon");
+    let request = ScanRequest { as_of: day, dry_run: true, ..Office::request() };
+    let (_, decisions) = office.scan_as(&request).await.unwrap();
+    let codes: Vec<&str> = decisions.iter().map(dunningd::model::Decision::code).collect();
+    assert_eq!(codes, ["nothing_open", "too_soon"]);
+}
+
+#[tokio::test]
 async fn a_notice_on_its_way_keeps_its_item_waiting_in_the_next_account() {
     let office = two().await;
     assert_eq!(office.scan().await.queued, 1);
