@@ -364,6 +364,7 @@ pub(super) async fn verify_database(
     }
     let mut contradictions = record::verify_against_notices(connection).await?;
     contradictions.extend(record::verify_notices(connection).await?);
+    contradictions.extend(record::verify_decisions(connection).await?);
     let mut check = ContentsCheck::new(&vouched);
     if contradictions.is_empty() {
         for notice in record::notices_made(connection, None).await? {

@@ -23,7 +23,9 @@ use crate::model::{
     AccountId, Approvals, CaseChange, Creditor, Decision, EmailAddress, Event, Freshness, ItemCode, ItemId, Ladder,
     MailboxUse, Mode, NoticeId, Released, RunId, RunTotals, Snapshot, Verdict,
 };
-use crate::record::{self, Identity, Past, PastReader, Planned, RecordError, ReleaseOrder, RunEnd, RunStart};
+use crate::record::{
+    self, Identity, Past, PastReader, Planned, RecordError, RecordedDecisions, ReleaseOrder, RunEnd, RunStart,
+};
 
 use super::scan::{Page, RunReport, ScanError, ScanRequest, Spent};
 use super::{Live, Shell};
@@ -131,6 +133,7 @@ impl<'a> Run<'a> {
                     let end = RunEnd {
                         totals: &report.totals,
                         digest: &report.digest,
+                        decisions: std::mem::take(&mut report.recorded).fact(),
                         unrecorded: &unrecorded,
                         released: &released,
                         events,
@@ -239,6 +242,7 @@ impl<'a> Run<'a> {
             not_allowed: Vec::new(),
             failures: Vec::new(),
             digest: String::new(),
+            recorded: RecordedDecisions::default(),
             spent: Spent::default(),
         };
         let mut read = self.shell.pool.begin_with(ledger::LOOK).await?;
@@ -303,6 +307,7 @@ impl<'a> Run<'a> {
                 freezing += page.freezing;
                 report.not_allowed.extend(page.not_allowed);
                 report.failures.extend(page.failures);
+                page.recorded.iter().for_each(|line| report.recorded.add(line));
                 for one in &page.digests {
                     digest.update(one);
                 }

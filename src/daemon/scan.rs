@@ -14,7 +14,7 @@ use crate::model::{
     AccountId, Creditor, CreditorId, Decision, Event, EventKind, Mode, Policy, RefusalCode, Released, RunId, RunTotals,
     Snapshot,
 };
-use crate::record::{self, RecordError};
+use crate::record::{self, RecordError, RecordedDecisions};
 
 use super::run::{Run, not_adopted};
 use super::schedule::{ClockTrouble, clock_trouble};
@@ -69,6 +69,8 @@ pub struct RunReport {
     /// Accounts whose conclusion could not be recorded, with the error.
     pub failures: Vec<(AccountId, String)>,
     pub digest: String,
+    #[serde(skip)]
+    pub(super) recorded: RecordedDecisions,
     #[serde(skip)]
     pub spent: Spent,
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -73,7 +74,8 @@ pub struct PageWrite<'a> {
 
 /// Writes a page of conclusions, in a number of statements that does not depend on how many accounts are on it, but for
 /// the messages of its notices ([`super::write_messages`]). Decisions equal to the account's previous one leave no row.
-/// Returns the events, which the caller appends last: in account order; those of one account as case, tasks, notice.
+/// Returns the events, which the caller appends last: in account order; those of one account as case, tasks, notice. And
+/// the [`decision_line`] of each row of a decision.
 ///
 /// # Errors
 /// When the database refuses; nothing of the page is written then, once the caller rolls back.
@@ -82,8 +84,8 @@ pub async fn write_page(
     run: &RunStart,
     actor: &Actor,
     page: &[PageWrite<'_>],
-) -> Result<Vec<Event>, RecordError> {
-    write_decisions(connection, run, page).await?;
+) -> Result<(Vec<Event>, Vec<String>), RecordError> {
+    let recorded = write_decisions(connection, run, page).await?;
     // Before anything is planned: what is taken back frees its items and stages for it.
     let mut taken_back = BTreeMap::new();
     for one in page.iter().filter(|one| !one.decision.taken_back.is_empty()) {
@@ -119,7 +121,41 @@ pub async fn write_page(
             }
         }
     }
-    Ok(events)
+    Ok((events, recorded))
+}
+
+/// What the log commits to of the row of a decision: nothing personal, so that it holds when the rest is erased.
+#[must_use]
+pub fn decision_line(
+    account: &str,
+    business_date: NaiveDate,
+    kind: &str,
+    code: &str,
+    next_date: Option<NaiveDate>,
+) -> String {
+    json!([account, business_date, kind, code, next_date]).to_string()
+}
+
+/// The rows of decisions that a run left, in account order, in one hash: SHA-256 over each [`decision_line`] with a line
+/// feed.
+#[derive(Debug, Clone, Default)]
+pub struct RecordedDecisions {
+    rows: u64,
+    hash: Sha256,
+}
+
+impl RecordedDecisions {
+    pub fn add(&mut self, line: &str) {
+        self.rows += 1;
+        self.hash.update(line.as_bytes());
+        self.hash.update(b"\n");
+    }
+
+    /// As the event of the end of the run has it.
+    #[must_use]
+    pub fn fact(self) -> serde_json::Value {
+        json!({ "rows": self.rows.to_string(), "sha256": hex::encode(self.hash.finalize()) })
+    }
 }
 
 /// Opens the tasks of a conclusion that could not be written.
@@ -160,7 +196,7 @@ async fn write_decisions(
     connection: &mut PgConnection,
     run: &RunStart,
     page: &[PageWrite<'_>],
-) -> Result<(), RecordError> {
+) -> Result<Vec<String>, RecordError> {
     let accounts: Vec<String> = page.iter().map(|one| one.decision.account.to_string()).collect();
     let previous: BTreeMap<String, String> = sqlx::query!(
         r#"SELECT a.account_id AS "account_id!", d.identity_sha256
@@ -198,7 +234,7 @@ async fn write_decisions(
         details.push(serde_json::to_string(one.decision).unwrap_or_default());
     }
     if ids.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     sqlx::query!(
         "INSERT INTO dunning.decision
@@ -218,7 +254,10 @@ async fn write_decisions(
     )
     .execute(connection)
     .await?;
-    Ok(())
+    let rows = ids.iter().zip(&kinds).zip(&codes).zip(&dates);
+    Ok(rows
+        .map(|(((account, kind), code), next_date)| decision_line(account, run.business_date, kind, code, *next_date))
+        .collect())
 }
 
 /// Opens and closes cases; what the log says about each account whose case changed.

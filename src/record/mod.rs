@@ -54,7 +54,7 @@ pub use checkpoints::{
     lock_checkpoints, make_checkpoint,
 };
 pub use contacts::{contact_data_kept, enter_contact, entered_mailboxes, remove_contact};
-pub use decisions::{PageWrite, Planned, PlannedCopy, write_page, write_tasks};
+pub use decisions::{PageWrite, Planned, PlannedCopy, RecordedDecisions, decision_line, write_page, write_tasks};
 pub use digest::{
     DigestFacts, OperatorMail, OperatorMailKey, WaitingSince, digest_facts, first_scheduled_run,
     is_operator_mail_written, operator_mails_due, runs_in_trouble, runs_to_tell, settle_operator_mail,
@@ -100,7 +100,7 @@ pub use settle::{NextTry, Settled, Settlement, settle};
 pub use status::{DecisionRow, Status, decision_in, decision_on, status};
 pub use verify::{
     Chain, Contents, ContentsCheck, Problem, Verified, Vouched, read_checkpoints, verify_against_notices,
-    verify_contents, verify_lines, verify_look_ups, verify_notices, verify_texts,
+    verify_contents, verify_decisions, verify_lines, verify_look_ups, verify_notices, verify_texts,
 };
 
 /// An advisory lock, a missing row, a value that does not parse: what the database held was not what this program

@@ -246,6 +246,8 @@ pub struct RunEnd<'a> {
     pub totals: &'a RunTotals,
     /// Over every account's decision.
     pub digest: &'a str,
+    /// [`RecordedDecisions::fact`](super::RecordedDecisions::fact).
+    pub decisions: serde_json::Value,
     /// The accounts whose decision is in both and could not be written.
     pub unrecorded: &'a [&'a str],
     pub released: &'a Released,
@@ -276,7 +278,7 @@ pub async fn finish(
     .execute(&mut *connection)
     .await?;
     let facts = serde_json::json!({
-        "totals": json, "digest": end.digest, "unrecorded": end.unrecorded, "released": end.released,
+        "totals": json, "digest": end.digest, "decisions": end.decisions, "unrecorded": end.unrecorded, "released": end.released,
     });
     let mut events = end.events;
     events.push(run_event(EventKind::RunCompleted, run, actor, facts));

@@ -6,6 +6,7 @@ use std::fmt::Display;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -13,6 +14,7 @@ use sqlx::PgConnection;
 use crate::model::{Checkpoint, Edge, GENESIS, VerifierKey, chain_hash, leaf_hash};
 
 use super::RecordError;
+use super::decisions::{RecordedDecisions, decision_line};
 use super::export::{AttemptLine, ExportLine, MessageLine, NoteLine, message_file};
 use super::notices::commitment;
 
@@ -596,6 +598,35 @@ pub async fn verify_texts(connection: &mut PgConnection) -> Result<Option<Proble
     .await?;
     Ok(altered
         .map(|sha256| Problem::general(format_args!("the text {sha256} was altered: its words have another hash"))))
+}
+
+/// Runs whose rows of decisions, which say why somebody was not written to, are not those that were there when the run
+/// ended. Returns one line per run. What a decision was based on is not among it. Needs columns for look-ups that hold.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn verify_decisions(connection: &mut PgConnection) -> Result<Vec<String>, RecordError> {
+    let told = sqlx::query!(
+        r#"SELECT e.seq, event.said ->> 'run' AS "run!", event.said -> 'facts' -> 'decisions' AS "decisions!"
+           FROM dunning.event e
+           CROSS JOIN LATERAL (SELECT convert_from(e.bytes, 'UTF8')::jsonb -> 'event' AS said) event
+           WHERE e.kind = 'run_completed' AND event.said -> 'facts' ? 'decisions' ORDER BY e.seq"#
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut found: BTreeMap<String, RecordedDecisions> = BTreeMap::new();
+    let mut rows = sqlx::query!(
+        r#"SELECT run_id::text AS "run!", account_id, business_date, kind, code, next_date FROM dunning.decision
+           ORDER BY run_id, account_id COLLATE "C""#
+    )
+    .fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let line = decision_line(&row.account_id, row.business_date, &row.kind, &row.code, row.next_date);
+        found.entry(row.run).or_default().add(&line);
+    }
+    let told = told.into_iter().filter(|row| found.remove(&row.run).unwrap_or_default().fact() != row.decisions);
+    let line = |(run, seq)| format!("decisions of run {run} differ from what event {seq} says of them");
+    Ok(told.map(|row| line((row.run, row.seq))).collect())
 }
 
 /// What each notice is and demands against the event that planned it, and the day of its acceptance against the event

@@ -659,6 +659,34 @@ async fn what_stands_beside_the_events_and_differs_from_them_is_named() {
 }
 
 #[tokio::test]
+async fn why_nobody_was_written_to_cannot_be_changed_afterwards() {
+    let office = Office::new().await;
+    office.accounts(2).await;
+    office.invoice("I09", "A01", 2, "30.00 EUR").await;
+    office.account("A03", "it", "conti@a03.test").await;
+    assert_eq!(office.verdicts().await, ["A01 contact", "A02 contact", "A03 nothing_open"]);
+    office.deliver().await;
+    assert_eq!(office.verdicts().await, ["A01 too_soon", "A02 too_soon", "A03 nothing_open"]);
+    let program = program(&office).await;
+    program.run(&["log", "verify"]).await.done();
+    office.sql("CREATE TABLE public.kept AS TABLE dunning.decision").await;
+    for harm in [
+        "UPDATE dunning.decision SET code = 'account_hold' WHERE account_id = 'A03'",
+        "UPDATE dunning.decision SET next_date = '2027-01-01' WHERE account_id = 'A02' AND code = 'too_soon'",
+        "DELETE FROM dunning.decision WHERE account_id = 'A03'",
+        "INSERT INTO dunning.decision (run_id, creditor, account_id, business_date, kind, code, identity_sha256)
+         SELECT run_id, creditor, 'A09', business_date, kind, code, '' FROM dunning.decision WHERE account_id = 'A03'",
+    ] {
+        let said = after(&office, &program, harm).await;
+        assert!(said.contains("decisions of run ") && said.contains(" says of them"), "{harm}: {said}");
+        office
+            .sql("DELETE FROM dunning.decision; INSERT INTO dunning.decision OVERRIDING SYSTEM VALUE TABLE public.kept")
+            .await;
+    }
+    program.run(&["log", "verify"]).await.done();
+}
+
+#[tokio::test]
 async fn a_ladder_whose_words_were_altered_decides_nothing() {
     let office = busy().await;
     office.sql("UPDATE dunning.text SET body = replace(body, 'friendly', 'unfriendly') WHERE kind = 'ladder'").await;

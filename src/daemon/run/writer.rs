@@ -26,6 +26,8 @@ pub(super) struct Written {
     pub(super) decisions: Vec<Decision>,
     /// Of each of them, made here, beside whoever decides.
     pub(super) digests: Vec<[u8; 32]>,
+    /// The lines of what was recorded, as the log commits to them.
+    pub(super) recorded: Vec<String>,
     /// Notices to addresses that this installation may not write to.
     pub(super) not_allowed: Vec<Uuid>,
     /// Accounts whose conclusion could not be recorded, with the error.
@@ -45,15 +47,16 @@ impl Writer {
         while let Some(mut page) = pages.recv().await {
             let began = Instant::now();
             let mut digests: Vec<_> = page.iter().map(|one| one.decision.digest()).collect();
-            let (failures, freezing) = match &mut self.connection {
+            let Page { failures, recorded, freezing } = match &mut self.connection {
                 Some(connection) => write_page(connection, &self.start, &self.actor, &mut page, &mut digests).await?,
-                None => Default::default(),
+                None => Page::default(),
             };
             let not_allowed = page.iter().filter(|one| !one.may_be_written_to);
             let not_allowed = not_allowed.filter_map(|one| Some(one.planned.as_ref()?.notice)).collect();
             let decisions = page.into_iter().map(|one| one.decision).collect();
             let took = began.elapsed();
-            if written.send(Written { decisions, digests, not_allowed, failures, took, freezing }).await.is_err() {
+            let page = Written { decisions, digests, recorded, not_allowed, failures, took, freezing };
+            if written.send(page).await.is_err() {
                 break;
             }
         }
@@ -68,40 +71,52 @@ impl Concluded {
     }
 }
 
+/// What came of writing a page.
+#[derive(Default)]
+struct Page {
+    failures: Vec<(AccountId, String)>,
+    recorded: Vec<String>,
+    /// How long the messages took.
+    freezing: Duration,
+}
+
 /// Writes a page in one transaction. When that fails, each account is written alone, so that one row that cannot be
-/// written keeps nobody else from being; what was concluded for that one does not count. Returns those, with the errors,
-/// and how long the messages took.
+/// written keeps nobody else from being; what was concluded for that one does not count.
 async fn write_page(
     connection: &mut PgConnection,
     start: &RunStart,
     actor: &Actor,
     concluded: &mut [Concluded],
     digests: &mut [[u8; 32]],
-) -> Result<(Vec<(AccountId, String)>, Duration), ScanError> {
+) -> Result<Page, ScanError> {
     let page: Vec<PageWrite<'_>> = concluded.iter().zip(&*digests).map(|(one, digest)| one.to_write(*digest)).collect();
     match write_together(connection, start, actor, &page).await {
-        Ok(freezing) => return Ok((Vec::new(), freezing)),
+        Ok((recorded, freezing)) => return Ok(Page { recorded, freezing, ..Page::default() }),
         Err(RecordError::TakenOver) => return Err(RecordError::TakenOver.into()),
         Err(_) => {}
     }
-    let mut failures = Vec::new();
-    let mut freezing = Duration::ZERO;
+    let mut page = Page::default();
     for (one, digest) in concluded.iter_mut().zip(digests) {
         let alone = write_together(connection, start, actor, &[one.to_write(*digest)]).await;
-        freezing += *alone.as_ref().unwrap_or(&Duration::ZERO);
-        if let Err(error) = alone {
-            // Without a database nothing can be said about a single account: the run ends.
-            connection.ping().await?;
-            one.decision.withdraw(ReasonCode::NotRecorded, &error.to_string());
-            *digest = one.decision.digest();
-            let mut failure = error.to_string();
-            if let Err(second) = write_tasks(connection, start, actor, &one.to_write(*digest)).await {
-                failure = format!("{failure}; and its task could not be opened: {second}");
+        let error = match alone {
+            Ok((recorded, freezing)) => {
+                page.recorded.extend(recorded);
+                page.freezing += freezing;
+                continue;
             }
-            failures.push((one.decision.account.clone(), failure));
+            Err(error) => error,
+        };
+        // Without a database nothing can be said about a single account: the run ends.
+        connection.ping().await?;
+        one.decision.withdraw(ReasonCode::NotRecorded, &error.to_string());
+        *digest = one.decision.digest();
+        let mut failure = error.to_string();
+        if let Err(second) = write_tasks(connection, start, actor, &one.to_write(*digest)).await {
+            failure = format!("{failure}; and its task could not be opened: {second}");
         }
+        page.failures.push((one.decision.account.clone(), failure));
     }
-    Ok((failures, freezing))
+    Ok(page)
 }
 
 async fn write_tasks(
@@ -117,16 +132,16 @@ async fn write_tasks(
     Ok(())
 }
 
-/// Returns how long the messages took.
+/// Returns what was recorded, and how long the messages took.
 async fn write_together(
     connection: &mut PgConnection,
     start: &RunStart,
     actor: &Actor,
     page: &[PageWrite<'_>],
-) -> Result<Duration, RecordError> {
+) -> Result<(Vec<String>, Duration), RecordError> {
     let mut transaction = connection.begin().await?;
     record::still_running(&mut transaction, start.run).await?;
-    let events = record::write_page(&mut transaction, start, actor, page).await?;
+    let (events, recorded) = record::write_page(&mut transaction, start, actor, page).await?;
     let lap = Instant::now();
     record::write_messages(&mut transaction, page).await?;
     let freezing = lap.elapsed();
@@ -134,5 +149,5 @@ async fn write_together(
         record::append(&mut transaction, &events).await?;
     }
     transaction.commit().await?;
-    Ok(freezing)
+    Ok((recorded, freezing))
 }
