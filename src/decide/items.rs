@@ -308,7 +308,8 @@ fn held<'a>(
 }
 
 /// Step 2. A credit note goes to the item it refers to, whatever became of that item; what is left of it, and every
-/// other credit, reduces the oldest items that are not out. No item goes below zero.
+/// other credit, reduces the oldest items that are not out. A promised item is among them: what comes in keeps the
+/// promise. No item goes below zero.
 fn net(policy: &Policy, assessed: &mut [Assessed<'_>]) -> Vec<Netted> {
     let position: BTreeMap<ItemId, usize> = assessed.iter().enumerate().map(|(n, a)| (a.item.id.clone(), n)).collect();
     let credits: Vec<usize> = (0..assessed.len()).filter(|n| assessed[*n].code == ItemCode::Credit).collect();
@@ -323,7 +324,8 @@ fn net(policy: &Policy, assessed: &mut [Assessed<'_>]) -> Vec<Netted> {
         }
     }
 
-    let mut oldest_first: Vec<usize> = (0..assessed.len()).filter(|n| assessed[*n].code == ItemCode::Reached).collect();
+    let takes_part = |one: &Assessed<'_>| matches!(one.code, ItemCode::Reached | ItemCode::PromiseRunning);
+    let mut oldest_first: Vec<usize> = (0..assessed.len()).filter(|n| takes_part(&assessed[*n])).collect();
     // Stable: equal due dates stay in the order of their ids.
     oldest_first.sort_by_key(|n| assessed[*n].effective_due);
     for credit in &credits {

@@ -42,13 +42,13 @@ pub use register::{plan_standings, seen};
 /// The same inputs always give the same decision; the order of rows in the snapshot does not matter.
 #[must_use]
 pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decision {
-    let snapshot = &*register::seen(policy, snapshot, today);
+    let plans = register::plan_standings(policy, snapshot, today);
+    let promises = promises::standings(policy, snapshot, today);
+    let snapshot = &*register::with_entries(policy, snapshot, &plans, today);
     let mut ladder = ladder_of(policy, snapshot);
     if snapshot.items.iter().any(|item| item.part_of_plan.is_some()) {
         Arc::make_mut(&mut ladder).stages.extend(register::plan_stage());
     }
-    let plans = register::plan_standings(snapshot, today);
-    let promises = promises::standings(snapshot, today);
     let (mut assessed, netted) = items::assess(policy, snapshot, &promises, &plans, today);
     let taken_back = people::taken_back(policy, snapshot, &ladder, &assessed, today);
     let snapshot = &*people::afterwards(snapshot, &taken_back, today);
