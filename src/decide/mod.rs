@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use chrono::NaiveDate;
 
-use crate::model::{CaseChange, Decision, Ladder, Policy, Snapshot, Verdict};
+use crate::model::{CancelReason, CaseChange, Decision, ItemId, Ladder, Policy, Snapshot, StageName, Verdict};
 
 use explain::Trail;
 use items::Assessed;
@@ -93,6 +93,22 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         checks: trail.into_checks(),
         remedies,
     }
+}
+
+/// Why a notice that demands those items, each for a stage, is right no longer, if what is known of them says so.
+#[must_use]
+pub fn no_longer_right(
+    policy: &Policy,
+    snapshot: &Snapshot,
+    items: &[(ItemId, StageName)],
+    today: NaiveDate,
+) -> Option<CancelReason> {
+    let ladder = ladder_of(policy, snapshot);
+    let plans = register::plan_standings(policy, snapshot, today);
+    let promises = promises::standings(policy, snapshot, today);
+    let seen = register::with_entries(policy, snapshot, &plans, today);
+    let (assessed, _) = items::assess(policy, &seen, &promises, &plans, today);
+    people::no_longer_right(policy, &seen, &ladder, &assessed, &people::Demand { items, vanished: false }, today)
 }
 
 /// The ladder an account climbs: the one its open case started with, else the one the policy has for it today.

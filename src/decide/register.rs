@@ -126,6 +126,16 @@ pub(super) fn hold(policy: &Policy, snapshot: &Snapshot, recorded: &RecordedCaus
     hold.covers(today).then_some(hold)
 }
 
+/// The recorded cause that a hold comes from.
+pub(super) fn told_by<'a>(
+    policy: &Policy,
+    snapshot: &'a Snapshot,
+    held: &Hold,
+    today: NaiveDate,
+) -> Option<&'a RecordedCause> {
+    snapshot.causes.iter().find(|cause| hold(policy, snapshot, cause, today).as_ref() == Some(held))
+}
+
 /// The last day on which a cause stops something, in working days of the creditor; none when it does until it is cleared.
 pub(super) fn last_day(
     policy: &Policy,

@@ -258,10 +258,8 @@ fn of_hold(
     ways
 }
 
-/// The recorded cause that a hold comes from.
 fn told_by<'a>(q: &Question<'a>, hold: &Hold) -> Option<&'a RecordedCause> {
-    let snapshot = q.snapshot;
-    snapshot.causes.iter().find(|cause| register::hold(q.policy, snapshot, cause, q.today).as_ref() == Some(hold))
+    register::told_by(q.policy, q.snapshot, hold, q.today)
 }
 
 fn clear(q: &Question<'_>, cause: &RecordedCause) -> String {

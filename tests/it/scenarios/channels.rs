@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use dunningd::model::{
-    Calendars, Cause, Channel, Country, HoldTarget, ItemCode, MailboxUse, NoticeState, PartyKind, TakenBack, Tone,
-    Weekdays,
+    Calendars, Cause, Channel, Country, HoldTarget, ItemCode, MailboxUse, NoticeState, OnMissed, PartyKind, TakenBack,
+    Tone, Weekdays,
 };
 
 use crate::support::world::{World, check, check_items, check_tasks, completed_by, day, item_id, t, t_plus, with_code};
@@ -342,7 +342,9 @@ fn a_second_stage_before_the_due_day_lapses_when_its_gap_reaches_beyond_that_day
 #[test]
 fn a_call_is_taken_back_when_its_item_is_out_for_another_reason() {
     let reason = |world: World| taken_back(&world);
-    assert_eq!(reason(call_open(1).written_off("A")), ["cancelled ledger_changed"]);
+    assert_eq!(reason(call_open(1).written_off("A")), ["cancelled written_off_before_send"]);
+    let plan = |world: World| world.planned(&[(10, "100 EUR")], 2, OnMissed::Instalment, &["A"]);
+    assert_eq!(reason(plan(call_open(1))), ["cancelled planned_before_send"]);
     assert_eq!(
         reason(call_open(1).item("A", |item| item.payee = Some("Factor".to_owned()))),
         ["cancelled ledger_changed"]
@@ -353,6 +355,35 @@ fn a_call_is_taken_back_when_its_item_is_out_for_another_reason() {
     assert_eq!(reason(gone.clone()), ["cancelled paid_before_send"]);
     gone.snapshot.history.notices.iter_mut().for_each(|notice| notice.vanished = true);
     assert_eq!(reason(gone), ["cancelled withdrawn_before_send"]);
+}
+
+#[test]
+fn a_call_that_a_cause_stops_is_taken_back_for_the_cause_and_not_for_a_hold() {
+    for item in [None, Some("A")] {
+        let told = call_open(1).cause(Cause::SaysPaid, item, 0);
+        assert_eq!(taken_back(&told), ["cancelled cause_before_send"]);
+        let target =
+            item.map_or(HoldTarget::Account(told.snapshot.account.id.clone()), |id| HoldTarget::Item(item_id(id)));
+        assert_eq!(taken_back(&told.clone().hold(target, None)), ["cancelled held_before_send"]);
+        let by_ledger =
+            told.account(|account| account.hold_until = Some(t())).item("A", |item| item.hold_until = Some(t()));
+        assert_eq!(taken_back(&by_ledger), ["cancelled held_before_send"]);
+    }
+}
+
+#[test]
+fn a_letter_about_an_instalment_is_taken_back_for_what_became_of_its_plan_and_of_the_items_behind_it() {
+    let world = calling().owes("A", 12, "100 EUR").planned(&[(-10, "100 EUR")], 2, OnMissed::Instalment, &["A"]);
+    let mut world = world.notice(NoticeState::WithPerson, "firm", 1, &[]).by(Channel::Letter, None);
+    let instalment = (item_id("plan:1:1:1"), crate::support::world::stage_name("plan_missed"));
+    world.snapshot.history.notices[0].items = vec![instalment];
+    assert_eq!(taken_back(&world), [""; 0]);
+    assert_eq!(taken_back(&world.clone().unallocated("P", "100 EUR")), ["cancelled paid_before_send"]);
+    assert_eq!(taken_back(&world.clone().cause(Cause::SaysPaid, Some("A"), 0)), ["cancelled cause_before_send"]);
+    let held = HoldTarget::Item(item_id("A"));
+    assert_eq!(taken_back(&world.clone().hold(held, None)), ["cancelled held_before_send"]);
+    world.snapshot.plans[0].ended = true;
+    assert_eq!(taken_back(&world), ["cancelled planned_before_send"]);
 }
 
 #[test]
