@@ -267,7 +267,6 @@ fn stopped_by(code: ReasonCode, of_items: Option<CancelReason>) -> CancelReason 
         (ReasonCode::NothingOpen | ReasonCode::AccountInCredit | ReasonCode::BelowMinimum, None) => {
             CancelReason::PaidBeforeSend
         }
-        (ReasonCode::NoAddress, None) => CancelReason::ContactBeforeSend,
         (_, None) => CancelReason::LedgerChanged,
     }
 }

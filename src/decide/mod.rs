@@ -44,6 +44,7 @@ pub use register::{plan_standings, seen};
 pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decision {
     let plans = register::plan_standings(policy, snapshot, today);
     let promises = promises::standings(policy, snapshot, today);
+    let as_read = snapshot;
     let snapshot = &*register::with_entries(policy, snapshot, &plans, today);
     let mut ladder = ladder_of(policy, snapshot);
     if snapshot.items.iter().any(|item| item.part_of_plan.is_some()) {
@@ -60,12 +61,14 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
     let question = gates::Question {
         policy,
         snapshot,
+        as_read,
         ladder: &ladder,
         past: &past,
         promises: &promises,
         plans: &plans,
         passed_over: &passed_over,
         today,
+        coming: std::cell::OnceCell::new(),
     };
     let verdict = match gates::ask(&question, &mut assessed, &mut trail) {
         Ok(contacting) => Verdict::Contact(Box::new(contacting)),

@@ -7,8 +7,8 @@ use chrono::{Days, NaiveDate};
 use rust_decimal::Decimal;
 
 use crate::model::{
-    CalendarMissing, Channel, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, Money,
-    NoticeState, Plan, ReasonCode, RecordedCause, Remedy, Tone, Verdict,
+    CalendarMissing, Channel, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, ItemId,
+    Money, NoticeState, Plan, ReasonCode, RecordedCause, Remedy, Tone, Verdict,
 };
 
 use super::gates::{self, Question};
@@ -56,11 +56,15 @@ pub(super) fn remedies(
             continue;
         }
         let id = &one.item.id;
-        let remedy = |(on, text): Way| {
-            let code = one.code.as_str().to_owned();
-            Remedy { code, item: Some(id.clone()), on, text: format!("Item {id}: {text}") }
-        };
-        remedies.extend(of_item(q, assessed, one).into_iter().map(remedy));
+        let stops: Vec<_> = one.stops.iter().map(|stop| (stop.code, stop.over_on)).collect();
+        let reasons = if stops.is_empty() { vec![(one.code, one.released_on)] } else { stops };
+        for (code, over_on) in reasons {
+            let remedy = |(on, text): Way| {
+                let code = code.as_str().to_owned();
+                Remedy { code, item: Some(id.clone()), on, text: format!("Item {id}: {text}") }
+            };
+            remedies.extend(of_item(q, assessed, one, code, over_on).into_iter().map(remedy));
+        }
     }
     remedies
 }
@@ -87,10 +91,11 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
         ReasonCode::DeadlineRunning => deadline(q, assessed, next_date),
         // What is out has a sentence of its own below.
         ReasonCode::NotOverdue | ReasonCode::AllItemsOut => coming(q, assessed).into_iter().collect(),
-        ReasonCode::AccountInCredit => in_credit(q, assessed),
+        ReasonCode::AccountInCredit => coming(q, assessed).into_iter().chain(in_credit(q, assessed)).collect(),
         ReasonCode::BelowMinimum => {
             let remainder = items::overdue_remainder(assessed);
-            remainder.iter().filter_map(|money| below_minimum(q, money)).map(|text| (None, text)).collect()
+            let more = remainder.iter().filter_map(|money| below_minimum(q, money)).map(|text| (None, text));
+            coming(q, assessed).into_iter().chain(more).collect()
         }
         ReasonCode::InGrace => {
             let waiting = assessed.iter().filter(|one| one.code == ItemCode::InGrace);
@@ -127,7 +132,12 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
         ReasonCode::LadderExhausted => exhausted(q),
         ReasonCode::ContactCap => contact_cap(q, assessed),
         ReasonCode::SharedMailbox => next_date
-            .map(|day| (Some(day), format!("On {}: the mailbox already has its notice of today.", weekday(day))))
+            .map(|day| {
+                let capped = day > q.today + Days::new(1);
+                let counts =
+                    if capped { format!(", which counts for the cap{}", at(q, "contact_cap")) } else { String::new() };
+                (Some(day), format!("On {}: the mailbox already has its notice of today{counts}.", weekday(day)))
+            })
             .into_iter()
             .collect(),
         ReasonCode::OutsideSendDays => next_date
@@ -147,10 +157,17 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
     }
 }
 
-fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> Vec<Way> {
+/// What ends that reason of an item; `over_on` is the day on which it ends by itself.
+fn of_item(
+    q: &Question<'_>,
+    assessed: &[Assessed<'_>],
+    one: &Assessed<'_>,
+    code: ItemCode,
+    over_on: Option<NaiveDate>,
+) -> Vec<Way> {
     let (account, item) = (&q.snapshot.account.id, one.item);
-    let general = || one.code.remedy().map(|text| (None, lower(text))).into_iter().collect();
-    match one.code {
+    let general = || code.remedy().map(|text| (None, lower(text))).into_iter().collect();
+    match code {
         ItemCode::WrittenOff if item.written_off_on.is_some_and(|day| day <= q.today) => {
             vec![(None, "the ledger takes the write-off back (`ledger.item.written_off_on`).".to_owned())]
         }
@@ -176,7 +193,7 @@ fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> V
                 |hold: &Hold| matches!(&hold.target, HoldTarget::Item(id) if *id == item.id) && hold.cause.is_none();
             let by_ledger = (item.hold_until, item.hold_reason.as_deref());
             let release = format!("dunningd release {account} --item {}", item.id);
-            let ways = of_hold(q, on_item, by_ledger, one.released_on, &release, "item");
+            let ways = of_hold(q, on_item, by_ledger, over_on, &release, "item");
             ways.into_iter().map(|(on, text)| (on, lower(&text))).collect()
         }
         ItemCode::InPlan => {
@@ -186,8 +203,7 @@ fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> V
             let way = |number| format!("`dunningd plan {account} --end {number} --reason …` ends the plan it is in.");
             plans.map(|(plan, _)| (None, way(plan.number))).collect()
         }
-        ItemCode::DirectDebit => one
-            .released_on
+        ItemCode::DirectDebit => over_on
             .map(|day| {
                 let days = plural(i64::from(q.policy.direct_debit_wait_days), "working day");
                 let at = at(q, "direct_debit_wait_days");
@@ -198,8 +214,7 @@ fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> V
             })
             .into_iter()
             .collect(),
-        ItemCode::PromiseRunning => one
-            .released_on
+        ItemCode::PromiseRunning => over_on
             .map(|day| {
                 let numbers = q.promises.iter().filter(|(promise, standing)| {
                     standing.state == crate::model::PromiseState::Running
@@ -362,21 +377,18 @@ fn below_minimum(q: &Question<'_>, have: Money) -> Option<String> {
     Some(format!("{more} more overdue would reach the minimum of {minimum}{at}."))
 }
 
-/// The first day on which an item that is not overdue yet can be demanded.
+/// The first day on which an item that is not overdue yet can be demanded, or lets another one be demanded. What is out
+/// for a time has a sentence of its own.
 fn coming(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<Way> {
-    let coming = assessed.iter().filter(|one| one.code == ItemCode::NotOverdue);
-    let first = coming.filter_map(|one| Some((gates::first_demand(q, one)?, &one.item.id))).min();
-    let counted = gates::first_demand_of_not_due(q);
-    match (first, counted) {
-        (Some((day, id)), counted) if counted.is_none_or(|other| day <= other) => {
-            Some((Some(day), format!("Item {id} can first be demanded on {}.", day_of_letter(q, day))))
-        }
-        (_, Some(day)) => {
-            let text = format!("An item that is not due yet can first be demanded on {}.", day_of_letter(q, day));
-            Some((Some(day), text))
-        }
-        (_, None) => None,
-    }
+    let gates::Coming { on, item } = gates::coming(q, assessed)?;
+    let is_out = |id: &ItemId| assessed.iter().any(|one| one.item.id == *id && one.code.is_out());
+    let what = match &item {
+        Some(id) if is_out(id) => return None,
+        Some(id) => format!("Item {id}"),
+        None if gates::may_be_lifted(q, assessed) => return None,
+        None => "An item that is not due yet".to_owned(),
+    };
+    Some((Some(on), format!("{what} can first be demanded on {}.", day_of_letter(q, on))))
 }
 
 /// What is said of an item: `comes to stage firm (policy.toml:120) on Monday 2026-11-23.`

@@ -45,8 +45,8 @@ codes! {
         Withdrawn = "withdrawn", "A person took it back.";
         Kept = "kept", "The whole amount was paid in time.";
         Running = "running", "Its last day, with the tolerance, is not over; its items are not demanded.";
-        Partly = "partly", "Its last day is over and only a part was paid: broken for the rest.";
-        Broken = "broken", "Its last day is over and nothing was paid.";
+        Partly = "partly", "Its last day is over and only a part was paid by then: broken for the rest.";
+        Broken = "broken", "Its last day is over and nothing was paid by then.";
     }
 }
 

@@ -119,12 +119,11 @@ async fn a_part_payment_before_the_approval_puts_the_smaller_letter_before_whoev
 async fn what_stopped_a_notice_while_it_waited_is_what_it_is_cancelled_for() {
     let account = AccountId::parse("A01").unwrap();
     let item = ItemId::parse("I01").unwrap();
-    let entries: [(&str, &str); 7] = [
+    let entries: [(&str, &str); 6] = [
         ("UPDATE ledger.item SET disputed_since = '2026-03-10'", "disputed_before_send"),
         ("UPDATE ledger.item SET written_off_on = '2026-03-10'", "written_off_before_send"),
         ("UPDATE ledger.item SET hold_reason = 'we talk'", "held_before_send"),
         ("UPDATE ledger.account SET hold_reason = 'we talk'", "held_before_send"),
-        ("UPDATE ledger.contact SET email = NULL", "contact_before_send"),
         ("UPDATE ledger.item SET open_amount = 1", "paid_before_send"),
         ("UPDATE ledger.item SET due_date = '2026-03-20'", "ledger_changed"),
     ];

@@ -182,7 +182,7 @@ fn a_call_is_taken_back_when_its_item_is_paid_disputed_held_or_promised() {
 fn a_call_is_taken_back_when_its_item_is_no_longer_overdue() {
     let later = |days: i64| call_open(1).item("A", |item| item.due_date = Some(t_plus(days)));
     assert_eq!(taken_back(&later(0)), ["cancelled ledger_changed"]);
-    check(&later(0), "wait not_overdue until T+3");
+    check(&later(0), "wait not_overdue until T+10");
     assert_eq!(taken_back(&later(-1)), [""; 0]);
     check(&later(-1), "wait notice_pending");
 }
@@ -307,7 +307,7 @@ fn who_owes_something_overdue_hears_of_that_first() {
 
 #[test]
 fn a_courtesy_note_is_worth_the_minimum_and_speaks_of_nothing_that_is_out() {
-    check(&courteous().owes("A", -2, "9 EUR"), "wait not_overdue until T+5");
+    check(&courteous().owes("A", -2, "9 EUR"), "wait not_overdue");
     let disputed = courteous().owes("A", -2, "100 EUR").disputed("A", Cause::Dispute);
     check(&disputed, "wait not_overdue");
 }
@@ -324,7 +324,7 @@ fn what_credits_cover_is_not_announced_before_its_due_day() {
 fn the_minimum_before_the_due_day_is_compared_with_what_falls_due_soon() {
     let world = World::new().stage("friendly", |stage| stage.days = -3);
     let world = world.owes("A", -3, "5 EUR").owes("B", -20, "100 EUR");
-    check(&world, "wait not_overdue until T+13");
+    check(&world, "wait not_overdue until T+17");
     check(&world.owes("C", -3, "5 EUR"), "contact friendly: demands A, C");
 }
 
@@ -335,8 +335,8 @@ fn a_second_stage_before_the_due_day_lapses_when_its_gap_reaches_beyond_that_day
     check(&in_time, "wait not_overdue until T+2");
     check(&in_time.on(2), "contact firm: demands A");
     let too_late = two().owes("A", -2, "100 EUR").reminded("friendly", 4, &["A"]);
-    check(&too_late, "wait not_overdue until T+22");
-    check(&too_late.on(2), "wait not_overdue until T+22");
+    check(&too_late, "wait not_overdue until T+26");
+    check(&too_late.on(2), "wait not_overdue until T+26");
 }
 
 #[test]

@@ -127,6 +127,7 @@ fn what_stops_an_instalment_is_said_of_the_item_behind_it_whatever_became_of_oth
     check_items(&late, "A disputed, B in_plan, plan:1:1:2 disputed, plan:1:1:3 disputed, plan:1:1:4 disputed");
     let behind = [
         "Item A: `dunningd dispute K-1 --item A --resolved --reason …`, once it is settled.",
+        "Item A: `dunningd plan K-1 --end 1 --reason …` ends the plan it is in.",
         "Item B: `dunningd plan K-1 --end 1 --reason …` ends the plan it is in.",
     ];
     assert_eq!(told(&late), behind);

@@ -292,9 +292,16 @@ proptest! {
         life.live(|world, decision| {
             let Some(counted) = counted(world) else { return };
             let counted = counted.decide();
-            assert_eq!(counted.verdict, decision.verdict);
+            assert_eq!(counted.code(), decision.code());
             assert_eq!((counted.case, &counted.tasks), (decision.case, &decision.tasks));
-            assert_eq!(counted.digest(), decision.digest());
+            // What is only counted has no amounts and no history: its day is the first that is possible.
+            if let (Verdict::No { next_date: at_least, .. }, Verdict::No { next_date, .. }) =
+                (&counted.verdict, &decision.verdict)
+            {
+                assert!(next_date.is_none() || at_least <= next_date, "{at_least:?} and {next_date:?}");
+            } else {
+                assert_eq!(counted.digest(), decision.digest());
+            }
         });
     }
 

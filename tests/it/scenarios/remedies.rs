@@ -347,6 +347,7 @@ fn credits_are_told_in_the_currencies_that_they_cover() {
     check(
         &one().credit_note("C", "120 EUR").owes("U", -10, "50 USD"),
         &[
+            "account_in_credit from T+13: Item U can first be demanded on Tuesday 2026-03-31.",
             "account_in_credit: 30.00 EUR more would have to fall overdue: what is left of the credits, and the minimum (policy.toml:minimum.EUR).",
         ],
     );
@@ -472,4 +473,82 @@ fn an_item_that_falls_due_before_the_next_stage_of_another_is_named_too() {
     let sooner = world.owes("C", -1, "100 EUR");
     check(&sooner, &["too_soon from T+4: Item C can first be demanded on Sunday 2026-03-22.", stage]);
     assert_eq!(sooner.on(4).decide().code(), "contact");
+}
+
+#[test]
+fn what_lifts_the_sum_over_the_minimum_is_named_with_its_day() {
+    let small = World::new().owes("A", 30, "8 EUR");
+    let world = small.clone().owes("B", -3, "5 EUR");
+    let more = "below_minimum: 2.00 EUR more overdue would reach the minimum of 10.00 EUR (policy.toml:minimum.EUR).";
+    let lifts = "below_minimum from T+4: Item A can first be demanded on Sunday 2026-03-22.";
+    check(&world, &[lifts, more]);
+    assert_eq!(world.on(4).decide().code(), "contact");
+    assert_ne!(world.on(3).decide().code(), "contact");
+    check(&small.clone().owes("B", -3, "1 EUR"), &[more]);
+    let both = small.clone().owes("B", -3, "1 EUR").owes("C", -9, "1 EUR");
+    check(&both, &["below_minimum from T+10: Item A can first be demanded on Saturday 2026-03-28.", more]);
+    assert_eq!(both.on(10).decide().code(), "contact");
+    // A scan only counts what is not due: not before the first of it is overdue.
+    let mut counted = small;
+    counted.snapshot.not_due = NotDue { items: 1, first_due: Some(t_plus(3)) };
+    crate::support::world::check(&counted, "skip below_minimum until T+4");
+}
+
+#[test]
+fn an_item_whose_due_date_was_moved_is_announced_for_its_own_next_stage() {
+    let world = World::new().owes("A", 4, "100 EUR").reminded("friendly", 1, &["A"]);
+    let moved = world.item("A", |item| item.due_date = Some(t_plus(8)));
+    check(&moved, &["not_overdue from T+18: Item A can first be demanded on Sunday 2026-04-05."]);
+    assert_eq!(moved.on(18).decide().code(), "contact");
+    assert_ne!(moved.on(17).decide().code(), "contact");
+}
+
+#[test]
+fn what_is_covered_or_too_small_when_it_falls_due_is_not_announced() {
+    crate::support::world::check(
+        &World::new().owes("A", -5, "100 EUR").unallocated("P", "100 EUR"),
+        "wait not_overdue",
+    );
+    crate::support::world::check(&World::new().owes("A", -5, "6.31 EUR"), "wait not_overdue");
+    let two = World::new().owes("A", -5, "6.31 EUR").owes("B", -20, "6.31 EUR");
+    check(&two, &["not_overdue from T+21: Item A can first be demanded on Wednesday 2026-04-08."]);
+    assert_eq!(two.on(21).decide().code(), "contact");
+    let part = World::new().owes("A", -5, "100 EUR").owes("B", -9, "50 EUR").unallocated("P", "100 EUR");
+    check(&part, &["not_overdue from T+12: Item B can first be demanded on Monday 2026-03-30."]);
+    assert_eq!(part.on(12).decide().code(), "contact");
+}
+
+#[test]
+fn of_stops_that_overlap_each_is_named_and_the_last_one_ends_them() {
+    let world = one().hold(HoldTarget::Item(item_id("A")), Some(3)).item("A", |item| item.direct_debit_on = Some(t()));
+    let told = remedies(&world);
+    assert_eq!(
+        told,
+        [
+            "item_hold from T+4: Item A: the hold is over on Sunday 2026-03-22.",
+            "item_hold: Item A: `dunningd release K-1 --item A --reason …` lifts what people placed.",
+            "direct_debit from T+8: Item A: on Thursday 2026-03-26, 7 working days after the direct debit, if it is still open.",
+        ]
+    );
+    crate::support::world::check(&world, "skip all_items_out until T+8");
+    assert_eq!(world.on(8).decide().code(), "contact");
+    let disputed = world.disputed("A", Cause::WrongDetails);
+    crate::support::world::check(&disputed, "skip all_items_out");
+    assert_eq!(remedies(&disputed)[1..], told);
+}
+
+#[test]
+fn the_next_day_of_a_shared_mailbox_counts_the_notice_that_it_has_today() {
+    let mut world = one();
+    let usage = MailboxUse { notice_today: true, accounts: 2, ..MailboxUse::default() };
+    world.snapshot.mailboxes.insert(email("office@debtor.example").mailbox_key(), usage);
+    check(
+        &world,
+        &[
+            "shared_mailbox from T+5: On Monday 2026-03-23: the mailbox already has its notice of today, which counts for the cap (policy.toml:contact_cap).",
+        ],
+    );
+    crate::support::world::check(&world, "hold shared_mailbox until T+5");
+    let daily = world.policy(|policy| policy.contact_caps.clear());
+    crate::support::world::check(&daily, "hold shared_mailbox until T+1");
 }

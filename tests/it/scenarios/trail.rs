@@ -125,7 +125,7 @@ fn an_item_that_is_held_for_a_time_is_looked_at_again_before_its_due_day_where_a
     check(&world.clone().item("A", |item| item.hold_until = Some(t_plus(3))), "wait not_overdue until T+4");
     check(&world.item("A", |item| item.hold_until = Some(t_plus(20))), "wait not_overdue until T+21");
     let on_its_day = World::new().stage("friendly", |stage| stage.days = -3).owes("A", 0, "100 EUR");
-    check(&on_its_day.item("A", |item| item.hold_until = Some(t_plus(0))), "wait not_overdue until T+1");
+    check(&on_its_day.item("A", |item| item.hold_until = Some(t_plus(0))), "wait not_overdue until T+10");
     let late = World::new().stage("friendly", |stage| stage.days = -3).owes("A", 5, "100 EUR");
     check(&late.item("A", |item| item.hold_until = Some(t_plus(1))), "skip all_items_out until T+5");
 }
