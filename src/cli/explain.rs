@@ -125,7 +125,8 @@ fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], not
                 (Channel::Letter, _) => format!("a letter for a person to post{copy}"),
                 (Channel::Handover, _) => "a hand-over for a person to make".to_owned(),
             };
-            let _ = writeln!(out, "a notice is due: stage {}, in {}, {how}.", contacting.stage, contacting.language);
+            let _ =
+                writeln!(out, "a notice is due: stage {}, in {}, {how}.", contacting.stage, contacting.language.name());
             if let Some(deadline) = contacting.respond_by {
                 let _ = writeln!(out, "It names a deadline: {deadline}.");
             }
@@ -181,11 +182,14 @@ fn items(out: &mut String, decision: &Decision) {
     }
     for item in &decision.items {
         let days = |days: i64| if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
-        let late = item.days_past_due.map_or("no due date".to_owned(), |late| match late {
-            d if d > 0 => format!("{} late", days(d)),
-            0 => "due today".to_owned(),
-            d => format!("due in {}", days(-d)),
-        });
+        // A credit is never late.
+        let late = match item.days_past_due {
+            _ if item.is_credit => String::new(),
+            None => ", no due date".to_owned(),
+            Some(d) if d > 0 => format!(", {} late", days(d)),
+            Some(0) => ", due today".to_owned(),
+            Some(d) => format!(", due in {}", days(-d)),
+        };
         let by: Vec<&str> =
             decision.netted.iter().filter(|one| one.item == item.item).map(|one| one.credit.as_str()).collect();
         let credited = if by.is_empty() {
@@ -199,7 +203,7 @@ fn items(out: &mut String, decision: &Decision) {
         };
         let _ = writeln!(
             out,
-            "  {:<20} {:>14} open{credited}, {late}: {}{next}",
+            "  {:<20} {:>14} open{credited}{late}: {}{next}",
             item.item.as_str(),
             item.open.to_string(),
             item.code.as_str()

@@ -98,13 +98,7 @@ pub async fn ladder_move(shell: &Shell, account: &AccountId, to: &LadderName) ->
     let Some(case) = snapshot.case.as_mut() else {
         return Err(RegisterError::NoOpenCase(account.to_string()).into());
     };
-    // Where a stage stands in the file is no difference.
-    let unplaced = |ladder: &Ladder| {
-        let mut ladder = ladder.clone();
-        ladder.stages.iter_mut().for_each(|stage| stage.location = "".into());
-        ladder
-    };
-    if unplaced(&case.ladder) == unplaced(ladder) {
+    if case.ladder.is_same_as(ladder) {
         return Err(RegisterError::ClimbsAlready { account: account.to_string(), name: to.clone() }.into());
     }
     let opened_on = case.opened_on;

@@ -100,7 +100,8 @@ fn stops(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> 
     let notices = &q.snapshot.history.notices;
     let pending = notices.iter().filter(|notice| notice.state.is_pending()).min_by_key(|notice| notice.id);
     let inputs = pending.map(|notice| format!("notice {} ({}) is {}", notice.id, notice.stage, notice.state.as_str()));
-    gate(trail, ReasonCode::NoticePending, pending.is_none(), told(inputs, "no notice is on its way"), None)?;
+    let lapsed = pending.and_then(|notice| notice.lapses_on).map(next_day);
+    gate(trail, ReasonCode::NoticePending, pending.is_none(), told(inputs, "no notice is on its way"), lapsed)?;
 
     let failed = unresolved(q, assessed).min_by_key(|notice| notice.id);
     let inputs = failed
@@ -369,7 +370,8 @@ fn stage_due(
         .iter()
         .filter_map(|one| Some((one.due_on?, &one.item.id, one.next_stage.as_ref()?, one.reminded_on)))
         .min_by_key(|(due, id, ..)| (*due, *id));
-    let inputs = earliest.map_or("every stage is complete".to_owned(), |(due, id, (_, stage), reminded_on)| {
+    let over = if q.passed_over.is_empty() { "every stage is complete" } else { "no further stage applies" };
+    let inputs = earliest.map_or(over.to_owned(), |(due, id, (_, stage), reminded_on)| {
         let before = reminded_on.map_or(String::new(), |day| format!("last written about on {day}, "));
         format!("item {id}: {before}next stage {stage} due on {due}")
     });

@@ -8,12 +8,12 @@ use rust_decimal::Decimal;
 
 use crate::model::{
     CalendarMissing, Channel, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, ItemId,
-    Money, NoticeState, Plan, ReasonCode, RecordedCause, Remedy, Tone, Verdict,
+    Money, NoticeState, OnUnknown, Plan, ReasonCode, RecordedCause, Remedy, Tone, Verdict,
 };
 
 use super::gates::{self, Question};
 use super::items::{self, Assessed};
-use super::{notice, recipient, register};
+use super::{ladder, notice, recipient, register};
 
 /// A way out: the day on which it comes about by itself, where one is known, and the sentence.
 type Way = (Option<NaiveDate>, String);
@@ -121,15 +121,18 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
             day.map(text).into_iter().collect()
         }
         ReasonCode::BeforeFirstStage | ReasonCode::TooSoon => {
+            let older = older_ladder(q);
             let due = assessed.iter().filter(|one| one.is_active() || one.code == ItemCode::InGrace);
             let first =
                 due.filter_map(|one| Some((one.due_on?, &one.item.id, one))).min_by_key(|(day, id, _)| (*day, *id));
             let told = |(_, id, one)| stage_due(q, one).map(|(on, text)| (on, format!("Item {id} {text}")));
             let first = first.and_then(told);
             let sooner = coming(q, assessed).filter(|(on, _)| first.as_ref().is_none_or(|(day, _)| on < day));
-            sooner.into_iter().chain(first).collect()
+            sooner.into_iter().chain(first).chain(older).collect()
         }
-        ReasonCode::LadderExhausted => exhausted(q),
+        ReasonCode::LadderExhausted => {
+            coming(q, assessed).into_iter().chain(exhausted(q)).chain(older_ladder(q)).collect()
+        }
         ReasonCode::ContactCap => contact_cap(q, assessed),
         ReasonCode::SharedMailbox => next_date
             .map(|day| {
@@ -148,7 +151,7 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
             })
             .into_iter()
             .collect(),
-        ReasonCode::NoAddress => vec![(None, no_address(q, assessed))],
+        ReasonCode::NoAddress => no_address(q, assessed).into_iter().map(|text| (None, text)).collect(),
         ReasonCode::NoPaymentAccount => no_payment_account(q, assessed),
         ReasonCode::NoTemplate => no_template(q, assessed).map(|text| (None, text)).into_iter().collect(),
         ReasonCode::NothingOpen | ReasonCode::CalendarMissing | ReasonCode::ApprovalLimit | ReasonCode::NotRecorded => {
@@ -294,15 +297,37 @@ fn add_calendar(missing: &CalendarMissing) -> String {
 fn pending(q: &Question<'_>) -> Vec<Way> {
     let pending = q.snapshot.history.notices.iter().filter(|notice| notice.state.is_pending());
     let text = |notice: &crate::model::PastNotice| {
-        let (id, stage) = (notice.id, &notice.stage);
-        let text = if notice.state == NoticeState::AwaitingApproval {
-            format!("Somebody decides about the {stage} notice, which waits for approval; `dunningd outbox show {id}`.")
-        } else {
-            format!("The {stage} notice that is on its way comes to its end; `dunningd outbox show {id}`.")
-        };
-        (None, text)
+        let (id, stage, account) = (notice.id, &notice.stage, &q.snapshot.account.id);
+        match notice.state {
+            NoticeState::AwaitingApproval => {
+                let what = format!("Somebody decides about the {stage} notice, which waits for approval");
+                vec![(None, format!("{what}; `dunningd outbox show {id}`."))]
+            }
+            NoticeState::WithPerson => {
+                let what = match notice.channel {
+                    Channel::Call => "makes the call",
+                    Channel::Letter => "posts the letter",
+                    Channel::Email | Channel::Handover => "does it",
+                };
+                let lapse = notice.lapses_on.map(|last| {
+                    let day = last + Days::new(1);
+                    (Some(day), format!("On {}, when the task of the {stage} stage has lapsed.", weekday(day)))
+                });
+                let done = format!(
+                    "Somebody {what} and says so, `dunningd task done TASK`, or that nobody will, `dunningd task drop \
+                     TASK --reason …`; `dunningd task list --account {account}` names the task."
+                );
+                lapse.into_iter().chain([(None, done)]).collect()
+            }
+            _ => {
+                vec![(
+                    None,
+                    format!("The {stage} notice that is on its way comes to its end; `dunningd outbox show {id}`."),
+                )]
+            }
+        }
     };
-    pending.min_by_key(|notice| notice.id).map(text).into_iter().collect()
+    pending.min_by_key(|notice| notice.id).map(text).unwrap_or_default()
 }
 
 fn unresolved(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
@@ -313,11 +338,19 @@ fn unresolved(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
         } else {
             format!("{resolve} --accepted --reason …` if it arrived, or `--not-sent` to have it sent again.")
         };
-        (None, text)
+        let stage = q.ladder.stages.iter().find(|stage| stage.name == notice.stage);
+        let again =
+            stage.filter(|stage| notice.state == NoticeState::Unknown && stage.on_unknown == OnUnknown::ResendOnce);
+        let again = again.map(|stage| {
+            let (name, at) = (&stage.name, in_brackets(&stage.location));
+            let when = "a day after it became unknown, if it was not before";
+            (None, format!("Where nothing becomes known, the {name} notice is sent once more by itself{at}: {when}."))
+        });
+        [(None, text)].into_iter().chain(again)
     };
     let mut notices: Vec<_> = gates::unresolved(q, assessed).collect();
     notices.sort_by_key(|notice| notice.id);
-    notices.into_iter().map(text).collect()
+    notices.into_iter().flat_map(text).collect()
 }
 
 fn deadline(q: &Question<'_>, assessed: &[Assessed<'_>], next_date: Option<NaiveDate>) -> Vec<Way> {
@@ -356,7 +389,7 @@ fn in_credit(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
         let of = |one: &&Assessed<'_>| one.item.currency == currency;
         let credits = assessed.iter().filter(of).filter(|one| one.code == ItemCode::Credit);
         let given: Decimal = credits.map(|one| -one.item.open_amount).sum();
-        given - assessed.iter().filter(of).map(|one| one.credited).sum::<Decimal>()
+        given - assessed.iter().filter(of).map(|one| spoken_for(assessed, one)).sum::<Decimal>()
     };
     overdue
         .into_iter()
@@ -367,6 +400,17 @@ fn in_credit(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
             (None, format!("{more} more would have to fall overdue: what is left of the credits, and the minimum{at}."))
         })
         .collect()
+}
+
+/// What credits cover of an item and would not cover of another one that falls overdue today: all of it when it is overdue
+/// itself, else what was credited to that very item.
+fn spoken_for(assessed: &[Assessed<'_>], one: &Assessed<'_>) -> Decimal {
+    if one.is_overdue() {
+        return one.credited;
+    }
+    let notes = assessed.iter().filter(|note| note.code == ItemCode::Credit && note.item.currency == one.item.currency);
+    let own = notes.filter(|note| note.item.refers_to.as_ref() == Some(&one.item.id));
+    own.map(|note| -note.item.open_amount).sum::<Decimal>().min(one.credited)
 }
 
 fn below_minimum(q: &Question<'_>, have: Money) -> Option<String> {
@@ -396,17 +440,40 @@ fn stage_due(q: &Question<'_>, one: &Assessed<'_>) -> Option<Way> {
     let (position, name) = one.next_stage.as_ref()?;
     let day = one.due_on?;
     let at = q.ladder.stages.get(*position).map_or(String::new(), |stage| in_brackets(&stage.location));
-    let reminded =
-        one.reminded_on.map_or(String::new(), |last| format!(", {} after the last notice about it", days(last, day)));
+    let restarted =
+        ladder::restarted_on(q.policy, q.snapshot, one).filter(|(since, _)| Some(*since) >= one.reminded_on);
+    let reminded = match (restarted, one.reminded_on) {
+        (Some((since, cause)), _) => {
+            format!(", {} after the wait began anew on {since} (cause {})", days(since, day), cause.as_str())
+        }
+        (None, Some(last)) => format!(", {} after the last notice about it", days(last, day)),
+        (None, None) => String::new(),
+    };
     Some((Some(day), format!("comes to stage {name}{at} on {}{reminded}.", day_of_letter(q, day))))
+}
+
+/// Where the open case keeps a ladder that reads otherwise in the policy by now.
+fn older_ladder(q: &Question<'_>) -> Option<Way> {
+    let case = q.snapshot.case.as_ref()?;
+    let (account, name) = (&q.snapshot.account.id, &case.ladder.name);
+    let today = q.policy.ladders.get(name).filter(|today| !today.is_same_as(&case.ladder))?;
+    let what = format!("The case keeps the ladder {name} as it was when the case began on {}", case.opened_on);
+    Some((None, format!("{what}; `dunningd ladder {account} --to {} --reason …` moves it to today's.", today.name)))
 }
 
 fn exhausted(q: &Question<'_>) -> Vec<Way> {
     let account = &q.snapshot.account.id;
-    let mut ways = vec![(
+    let mut ways: Vec<Way> = Vec::new();
+    for passed in q.passed_over {
+        let Some(stage) = q.ladder.stages.get(passed.position) else { continue };
+        let (name, at) = (&stage.name, in_brackets(&stage.location));
+        let why = passed.why.split_once(": ").map_or(passed.why.as_str(), |(_, why)| why);
+        ways.push((None, format!("Stage {name}{at} follows once it applies: {why}.")));
+    }
+    ways.push((
         None,
         format!("A person decides what follows, such as `dunningd handover {account} --to … --reason …`."),
-    )];
+    ));
     let others: Vec<&str> =
         q.policy.ladders.keys().filter(|name| **name != q.ladder.name).map(crate::model::LadderName::as_str).collect();
     if !others.is_empty() {
@@ -471,7 +538,32 @@ fn no_template(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<String> {
     ))
 }
 
-fn no_address(q: &Question<'_>, assessed: &[Assessed<'_>]) -> String {
+/// By the ledger, and by an entry of ours where there can be one.
+fn no_address(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<String> {
+    let account = &q.snapshot.account.id;
+    let contacts = &q.snapshot.contacts;
+    let option = match notice::stage(q, assessed).channel() {
+        Channel::Email => "--email",
+        Channel::Call => "--phone",
+        Channel::Letter | Channel::Handover => return vec![by_ledger(q, assessed)],
+    };
+    // Whoever wants no e-mail is not asked for another address.
+    let reached = || contacts.iter().filter(|contact| option == "--phone" || !contact.no_email);
+    let mended = reached().find(|contact| contact.unusable_email).or(reached().next());
+    let which = match mended {
+        Some(contact) => format!("--contact {} {option} …", contact.id),
+        None if option == "--phone" => "--add --role dunning --email … --phone …".to_owned(),
+        None => "--add --role dunning --email …".to_owned(),
+    };
+    vec![
+        by_ledger(q, assessed),
+        format!(
+            "`dunningd contact {account} {which} --reason …` enters one here, where the ledger cannot be mended soon."
+        ),
+    ]
+}
+
+fn by_ledger(q: &Question<'_>, assessed: &[Assessed<'_>]) -> String {
     let account = &q.snapshot.account.id;
     let contacts = &q.snapshot.contacts;
     let channel = notice::stage(q, assessed).channel();

@@ -66,7 +66,7 @@ fn a_call_needs_a_number_and_no_mailbox() {
 
 #[test]
 fn nothing_else_happens_while_a_call_is_open() {
-    check(&call_open(1), "wait notice_pending");
+    check(&call_open(1), "wait notice_pending until T+7");
     assert_eq!(taken_back(&call_open(1)), [""; 0]);
 }
 
@@ -92,7 +92,7 @@ fn a_call_cannot_bounce_and_is_no_letter() {
 #[test]
 fn a_call_that_nobody_made_lapses_after_its_last_day_and_the_ladder_goes_on() {
     let world = call_open(6);
-    check(&world.on(1), "wait notice_pending");
+    check(&world.on(1), "wait notice_pending until T+2");
     assert_eq!(taken_back(&world.on(2)), ["lapsed T+1"]);
     check(&world.on(2), "wait too_soon until T+11");
 }
@@ -184,7 +184,7 @@ fn a_call_is_taken_back_when_its_item_is_no_longer_overdue() {
     assert_eq!(taken_back(&later(0)), ["cancelled ledger_changed"]);
     check(&later(0), "wait not_overdue until T+10");
     assert_eq!(taken_back(&later(-1)), [""; 0]);
-    check(&later(-1), "wait notice_pending");
+    check(&later(-1), "wait notice_pending until T+7");
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_call_before_the_due_day_stays_with_its_person_while_the_item_is_not_due() {
     let world = courteous().owes("A", -2, "100 EUR");
     let world = world.notice(NoticeState::WithPerson, "courtesy", 1, &["A"]).by(Channel::Call, Some(4));
     assert_eq!(taken_back(&world), [""; 0]);
-    check(&world, "wait notice_pending");
+    check(&world, "wait notice_pending until T+5");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_call_about_two_items_is_made_anew_about_the_one_that_is_left() {
 fn a_part_payment_leaves_the_call_open() {
     let world = call_open(1).item("A", |item| item.open_amount /= rust_decimal::Decimal::TWO);
     assert_eq!(taken_back(&world), [""; 0]);
-    check(&world, "wait notice_pending");
+    check(&world, "wait notice_pending until T+7");
 }
 
 #[test]

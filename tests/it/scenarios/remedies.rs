@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use dunningd::model::{
     Calendars, Cause, Channel, ContactCap, ContactRole, Dispute, HoldTarget, ItemCode, LadderName, MailboxUse, NotDue,
-    NoticeState, OnMissed, ReasonCode, Weekdays,
+    NoticeState, OnMissed, OnUnknown, ReasonCode, Weekdays,
 };
 
-use crate::support::world::{World, email, item_id, t, t_plus};
+use crate::support::world::{World, email, item_id, money, t, t_plus};
 
 fn one() -> World {
     World::new().owes("A", 4, "100 EUR")
@@ -404,6 +404,7 @@ fn of_several_contacts_the_one_whose_address_is_to_be_mended_is_named() {
         &world,
         &[
             "no_address: The ledger gets one usable e-mail address for account K-1, such as contact third@debtor.example (`ledger.contact.email`).",
+            "no_address: `dunningd contact K-1 --contact third@debtor.example --email … --reason …` enters one here, where the ledger cannot be mended soon.",
         ],
     );
 }
@@ -439,7 +440,10 @@ fn an_address_is_asked_for_where_the_stage_of_what_can_be_paid_needs_it() {
     });
     check(
         &nowhere_to_pay,
-        &["no_address: The ledger gets a contact with an e-mail address for account K-1 (`ledger.contact`)."],
+        &[
+            "no_address: The ledger gets a contact with an e-mail address for account K-1 (`ledger.contact`).",
+            "no_address: `dunningd contact K-1 --add --role dunning --email … --reason …` enters one here, where the ledger cannot be mended soon.",
+        ],
     );
 }
 
@@ -551,4 +555,107 @@ fn the_next_day_of_a_shared_mailbox_counts_the_notice_that_it_has_today() {
     crate::support::world::check(&world, "hold shared_mailbox until T+5");
     let daily = world.policy(|policy| policy.contact_caps.clear());
     crate::support::world::check(&daily, "hold shared_mailbox until T+1");
+}
+
+#[test]
+fn what_would_have_to_fall_overdue_is_told_without_what_only_covers_items_that_come_later() {
+    let coming = one().owes("B", -20, "80 EUR").unallocated("P", "150 EUR");
+    check(
+        &coming,
+        &[
+            "account_in_credit from T+23: Item B can first be demanded on Friday 2026-04-10.",
+            "account_in_credit: 60.00 EUR more would have to fall overdue: what is left of the credits, and the minimum (policy.toml:minimum.EUR).",
+        ],
+    );
+    assert_eq!(coming.clone().owes("C", 5, "59.99 EUR").decide().code(), "below_minimum");
+    assert_eq!(coming.owes("C", 5, "60 EUR").decide().code(), "contact");
+    // A credit note for an item that comes later stays with it.
+    let own = one().owes("B", -20, "80 EUR").credit_note_for("N", "B", "30 EUR").unallocated("P", "100 EUR");
+    assert_eq!(
+        remedies(&own)[1],
+        "account_in_credit: 10.00 EUR more would have to fall overdue: what is left of the credits, and the minimum (policy.toml:minimum.EUR)."
+    );
+    assert_eq!(own.owes("C", 5, "10 EUR").decide().code(), "contact");
+}
+
+#[test]
+fn a_task_that_stands_for_a_notice_is_done_or_dropped_or_lapses() {
+    let call = one().notice(NoticeState::WithPerson, "friendly", 1, &["A"]).by(Channel::Call, Some(4));
+    crate::support::world::check(&call, "wait notice_pending until T+5");
+    check(
+        &call,
+        &[
+            "notice_pending from T+5: On Monday 2026-03-23, when the task of the friendly stage has lapsed.",
+            "notice_pending: Somebody makes the call and says so, `dunningd task done TASK`, or that nobody will, `dunningd task drop TASK --reason …`; `dunningd task list --account K-1` names the task.",
+        ],
+    );
+    let letter = one().notice(NoticeState::WithPerson, "friendly", 1, &["A"]).by(Channel::Letter, None);
+    check(
+        &letter,
+        &[
+            "notice_pending: Somebody posts the letter and says so, `dunningd task done TASK`, or that nobody will, `dunningd task drop TASK --reason …`; `dunningd task list --account K-1` names the task.",
+        ],
+    );
+}
+
+#[test]
+fn a_later_stage_that_does_not_apply_is_named_with_what_it_asks_for() {
+    let world = World::new()
+        .stage("formal", |stage| stage.when.min = [money("250 EUR")].into_iter().collect())
+        .owes("A", 40, "100 EUR")
+        .reminded("friendly", 37, &["A"])
+        .reminded("firm", 30, &["A"])
+        .reminded("final", 20, &["A"]);
+    check(
+        &world,
+        &[
+            "ladder_exhausted: Stage formal (policy.toml:formal) follows once it applies: 100.00 EUR overdue, it asks for 250.00 EUR.",
+            "ladder_exhausted: A person decides what follows, such as `dunningd handover K-1 --to … --reason …`.",
+        ],
+    );
+    let decision = world.decide();
+    assert!(decision.checks.iter().any(|check| check.inputs == "no further stage applies"));
+    assert_eq!(decision.tasks[0].text, "every stage that applies is complete and the last deadline is over");
+    crate::support::world::check(&world.clone().owes("B", 2, "150 EUR"), "contact formal: demands A; also open B");
+    let coming = world.owes("B", -5, "150 EUR");
+    assert_eq!(remedies(&coming)[0], "ladder_exhausted from T+6: Item A can first be demanded on Tuesday 2026-03-24.");
+    crate::support::world::check(&coming.on(6), "contact formal: demands A; also open B");
+}
+
+#[test]
+fn a_case_that_keeps_an_older_ladder_says_so_and_how_it_is_moved() {
+    let world = World::new().owes("A", 8, "100 EUR").reminded("friendly", 4, &["A"]);
+    let changed = world.clone().stage("firm", |stage| stage.days = 12);
+    let moves = "too_soon: The case keeps the ladder default as it was when the case began on 2026-03-14; `dunningd ladder K-1 --to default --reason …` moves it to today's.";
+    assert_eq!(remedies(&changed)[1..], [moves]);
+    assert_eq!(remedies(&world).len(), 1);
+    let elsewhere = world.stage("firm", |stage| stage.location = "policy.toml:99".into());
+    assert_eq!(remedies(&elsewhere).len(), 1);
+}
+
+#[test]
+fn a_wait_that_a_cause_began_anew_is_counted_from_the_cause() {
+    let world = World::new().owes("A", 30, "100 EUR").reminded("friendly", 12, &["A"]);
+    let stage = "too_soon from T+5: Item A comes to stage firm (policy.toml:firm) on Monday 2026-03-23";
+    check(
+        &world.clone().cause(Cause::NotReceived, Some("A"), 2),
+        &[&format!("{stage}, 7 days after the wait began anew on 2026-03-16 (cause not_received).")],
+    );
+    let before = World::new().owes("A", 30, "100 EUR").reminded("friendly", 2, &["A"]);
+    check(
+        &before.cause(Cause::NotReceived, Some("A"), 9),
+        &[&format!("{stage}, 7 days after the last notice about it.")],
+    );
+}
+
+#[test]
+fn what_nobody_knows_and_is_sent_once_more_says_when() {
+    let unknown = one().stage("friendly", |stage| stage.on_unknown = OnUnknown::ResendOnce);
+    let unknown = unknown.notice(NoticeState::Unknown, "friendly", 1, &["A"]);
+    assert_eq!(
+        remedies(&unknown)[1..],
+        [
+            "previous_stage_incomplete: Where nothing becomes known, the friendly notice is sent once more by itself (policy.toml:friendly): a day after it became unknown, if it was not before."
+        ]
+    );
 }
