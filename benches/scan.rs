@@ -91,10 +91,10 @@ const LEDGER: &str = "
     VALUES ('00000000-0000-7000-8000-000000000000', 'tre_aquiloni', '2025-12-20', false, false, 'completed',
         'of the past', 'of the past', 'of the past', '2025-12-20 08:00Z');
     INSERT INTO dunning.notice (notice_id, run_id, creditor, account_id, stage, tone, language, state, business_date,
-        valid_until, recipient_key, sender_domain, message_id, fingerprint, demanded, on_unknown, counted_on, accepted_on)
+        valid_until, recipient_key, message_id, fingerprint, demanded, on_unknown, counted_on, accepted_on)
     SELECT md5(item_id)::uuid, '00000000-0000-7000-8000-000000000000', 'tre_aquiloni', account_id, 'friendly', 'friendly',
         'en', 'accepted', '2025-12-20', '2025-12-22', lower(account_id) || '@d' || right(account_id, 3) || '.test',
-        'tre-aquiloni.test', '<' || item_id || '@past>', '', '{}', 'review', '2025-12-20', '2025-12-20'
+        '<' || item_id || '@past>', '', '{}', 'review', '2025-12-20', '2025-12-20'
     FROM (SELECT DISTINCT ON (account_id) account_id, item_id FROM ledger.item
           WHERE due_date < '2025-12-10' AND u(right(item_id, 8)::bigint, 3) < 0.75 ORDER BY account_id, item_id) i;
     INSERT INTO dunning.notice_item (notice_id, item_id, stage, currency, to_pay)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks an export or a dossier of dunningd without dunningd: verify.py PATH [PUBLIC-KEY [CHECKPOINT…]].
+"""Checks an export or a dossier of dunningd without dunningd: verify.py PATH ["PUBLIC-KEY…" [CHECKPOINT…]].
 docs/verify.md has the formats; a CHECKPOINT is a file that somebody kept.
 
 Python's own library is enough for everything but signatures; those need the package `cryptography`."""
@@ -7,6 +7,7 @@ import base64, collections, functools, hashlib, hmac, json, pathlib, sys, zipfil
 try: from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey as Ed25519
 except ImportError: Ed25519 = None
 
+EXPORT = {"events.ndjson", "messages.ndjson", "notes.ndjson", "attempts.ndjson", "keys.txt"}
 def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
 def b64(text): return base64.b64decode(text, validate=True)
 def need(holds, what):
@@ -87,8 +88,12 @@ def contents(events, files):                      # messages, notes, attempts an
                  for later, whose, named, before in redacted), f"event {seq}: missing: {kind} {key}")
         left[account, kind] -= 1
         need(left[account, kind] >= 0, f"event {seq}: missing, and fewer were erased: {kind} {key}")
-    def salt_of(row): return None if row.get("erased") else bytes.fromhex(row["salt"])
+    def salt_of(row):
+        need(not row.get("erased") or not {"salt", "file", "body"} & set(row), "a line says of one thing that it is here and erased")
+        return None if row.get("erased") else bytes.fromhex(row["salt"])
     salts = {row["notice"]: salt_of(row) for row in rows(files["messages.ndjson"])}
+    listed = {row.get("file") for row in rows(files["messages.ndjson"])}
+    need(listed >= {name for name in files if name.startswith("messages/")}, "there is a message that messages.ndjson does not name")
     for row in rows(files["messages.ndjson"]):
         compare("messages", row["notice"], salt_of(row), files.get(row.get("file")), {"messages"})
     for row in rows(files["notes.ndjson"]): compare("notes", row["note"], salt_of(row), row.get("body", "").encode(), {"notes"})
@@ -97,6 +102,7 @@ def contents(events, files):                      # messages, notes, attempts an
         open_yet = told == (row["notice"], None, None, None)
         need(tried.pop(key) == told if key in tried else open_yet or told in stopped,
              f"attempt {key}: altered, there twice, or no event knows how it ended")
+        need(reply is None or salts.get(row["notice"]), f"attempt {key}: a reply that nothing ties to the log")
         if reply is not None or ("replies", key) in sealed:
             compare("replies", key, salts.get(row["notice"]), reply and reply.encode(), {"messages", "smtp"})
     need(not sealed and not tried, f"events tell of what is not there: {sorted(sealed)} {sorted(tried)}")
@@ -110,6 +116,8 @@ def export(files, keys, kept, own_key):
         need(row["leaf"] == leaf.hex() and row["chain"] == chain.hex(), f"event {number}: altered, or the chain breaks here")
         leaves.append(leaf)
         events.append((number, stored))
+    strays = [name for name in files if not name.startswith(("messages/", "checkpoints/")) and name not in EXPORT]
+    need(not strays, f"no files of an export: {strays}")
     root, notes = tree(leaves), [name for name in files if name.startswith("checkpoints/")]
     for name in notes:
         size, signed = checkpoint(files[name].decode(), keys)
@@ -145,7 +153,7 @@ if __name__ == "__main__":
     if len(sys.argv) < 2: raise SystemExit(__doc__)
     try:
         given = load(pathlib.Path(sys.argv[1]))
-        keys = sys.argv[2:3] or given.get("keys.txt", b"").decode().split()
+        keys = " ".join(sys.argv[2:3]).split() or given.get("keys.txt", b"").decode().split()
         kept = [checkpoint(pathlib.Path(one).read_text(), keys) for one in sys.argv[3:]]
         told = dossier(given, keys, kept) if "proof.json" in given else export(given, keys, kept, own_key=sys.argv[2:])
     except Exception as error: raise SystemExit(f"REJECTED: {type(error).__name__}: {error}")

@@ -1,6 +1,6 @@
 //! The only place that asks the time or makes an id.
 
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone as _, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, SubsecRound as _, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use uuid::Uuid;
 
@@ -50,11 +50,12 @@ impl Clock {
         self.fixed.is_some()
     }
 
-    /// The time on the wall, also when the domain clock stands still: leases, SMTP and event times.
+    /// The time on the wall to the microsecond, also when the domain clock stands still: leases, SMTP and event times.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the time")]
     pub fn wall(&self) -> DateTime<Utc> {
-        Utc::now()
+        // The database keeps microseconds, and rounds them here and cuts them there.
+        Utc::now().trunc_subsecs(6)
     }
 
     /// The domain date in that zone.

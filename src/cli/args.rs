@@ -7,15 +7,15 @@ use std::path::PathBuf;
 use chrono::{DateTime, FixedOffset, NaiveDate};
 use clap::{Args, Parser, Subcommand};
 
-use crate::model::{CallOutcome, Mode, TaskKind};
+use crate::model::{CallOutcome, FIRST_DAY, LAST_DAY, Mode, TaskKind, parse_day};
 
 use register::codes;
 pub(super) use register::{
     CallArgs, CauseArgs, ContactArgs, DisputeArgs, HandoverArgs, HoldArgs, NoteArgs, OpeningArgs, PlanArgs,
-    PromiseArgs, ReleaseArgs, WaiveArgs, WriteOffArgs,
+    PromiseArgs, ReleaseArgs, RestoreArgs, WaiveArgs, WriteOffArgs,
 };
 
-/// Chases overdue invoices, and can prove every contact and every decision not to make one.
+/// Chases overdue invoices, can prove every contact, and says why it made none.
 #[derive(Debug, Parser)]
 #[command(name = "dunningd", version, max_term_width = 100, arg_required_else_help = true)]
 pub(super) struct Cli {
@@ -81,6 +81,8 @@ pub(super) enum Command {
     Contact(ContactArgs),
     /// Write an item off: it is not demanded any more
     WriteOff(WriteOffArgs),
+    /// Take an item up again that vanished from the ledger while open, and came back
+    Restore(RestoreArgs),
     /// Record a call that was made; it counts as a contact
     Call(CallArgs),
     /// Write something down about an account; no letter ever says it
@@ -174,7 +176,7 @@ pub(super) struct ScanArgs {
     #[command(flatten)]
     pub(super) accept: AcceptArgs,
     /// See the ledger as it stood on that day, and be that day; in production only with --dry-run
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day)]
     pub(super) as_of: Option<NaiveDate>,
     /// Only this creditor
     #[arg(long)]
@@ -192,10 +194,10 @@ pub(super) struct ExplainArgs {
     /// The account's id in the ledger
     pub(super) account: String,
     /// See the ledger as it stood on that day, and be that day
-    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with = "on")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day, conflicts_with = "on")]
     pub(super) as_of: Option<NaiveDate>,
     /// What the runs up to that day concluded and recorded, instead of what would be concluded now
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day)]
     pub(super) on: Option<NaiveDate>,
     /// What that run concluded and recorded; `dunningd log show` names runs
     #[arg(long, value_name = "ID", conflicts_with_all = ["as_of", "on"])]
@@ -205,10 +207,10 @@ pub(super) struct ExplainArgs {
 #[derive(Debug, Args)]
 pub(super) struct SimulateArgs {
     /// The first day
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day)]
     pub(super) from: NaiveDate,
     /// The last day
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day)]
     pub(super) to: NaiveDate,
     /// Try this file instead of policy.toml
     #[arg(long, value_name = "FILE")]
@@ -248,7 +250,7 @@ pub(super) struct PreviewArgs {
     #[arg(long)]
     pub(super) account: Option<String>,
     /// With --account: the ledger as it stood on that day
-    #[arg(long, value_name = "YYYY-MM-DD", requires = "account")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day, requires = "account")]
     pub(super) as_of: Option<NaiveDate>,
     /// A sample situation; `dunningd template list` names them
     #[arg(long, conflicts_with = "account")]
@@ -321,7 +323,7 @@ pub(super) struct TaskShowArgs {
     #[arg(value_name = "NUMBER")]
     pub(super) task: i64,
     /// See the ledger as it stood on that day
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day)]
     pub(super) as_of: Option<NaiveDate>,
 }
 
@@ -331,7 +333,7 @@ pub(super) struct TaskDoneArgs {
     #[arg(value_name = "NUMBER")]
     pub(super) task: i64,
     /// The day on which it was done [default: today]
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day)]
     pub(super) on: Option<NaiveDate>,
     /// What came of the call; a promise or a cause (a dispute is one) is recorded by
     /// its own command as well
@@ -455,7 +457,7 @@ pub(super) struct ImportArgs {
     /// Import the good rows although others are rejected
     #[arg(long)]
     pub(super) allow_rejects: bool,
-    /// Write rejected rows here [default: the file's name with .rejects.csv]
+    /// Write rejected rows here, into a new file [default: the file's name with .rejects.csv, or .rejects-2.csv …]
     #[arg(long, value_name = "FILE")]
     pub(super) reject_file: Option<PathBuf>,
 }
@@ -470,11 +472,12 @@ pub(super) enum PaymentsAsOf {
 
 impl PaymentsAsOf {
     fn parse(text: &str) -> Result<Self, String> {
-        if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-            return Ok(Self::Moment(at));
+        match DateTime::parse_from_rfc3339(text) {
+            Ok(at) if (FIRST_DAY..=LAST_DAY).contains(&at.date_naive()) => Ok(Self::Moment(at)),
+            _ => parse_day(text)
+                .map(Self::Day)
+                .map_err(|error| format!("{error}, nor a time such as 2026-11-20T18:00:00+01:00")),
         }
-        let day = text.parse().map_err(|_| "not a time such as 2026-11-20T18:00:00+01:00, nor a day".to_owned())?;
-        Ok(Self::Day(day))
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::output::say;
+use super::output::{complain, say};
 use crate::daemon::{EntryError, LoadError, OpeningError, ScanError, StateError, TransportError};
 use crate::record::{RecordError, RegisterError, TaskError};
 
@@ -28,6 +28,8 @@ impl Exit {
     pub(super) const UNAVAILABLE: Self = Self(69);
     /// Another run holds the lock.
     pub(super) const LOCKED: Self = Self(75);
+    /// A signal asked it to end; what was on the wire was finished.
+    pub(super) const INTERRUPTED: Self = Self(130);
     /// Configuration or template error, or the schema is behind.
     pub(super) const CONFIG: Self = Self(78);
 }
@@ -61,7 +63,7 @@ impl Failure {
             let value = serde_json::json!({ "error": self.message, "exit": self.exit.0, "detail": self.detail });
             say!("{value}");
         } else {
-            eprintln!("dunningd: {}", self.message.trim_end());
+            complain(format_args!("{}", self.message.trim_end()));
         }
     }
 }
@@ -143,6 +145,7 @@ impl From<RegisterError> for Failure {
             | RegisterError::NoSuchPlan { .. }
             | RegisterError::NoCause(_)
             | RegisterError::NotWrittenOff(_)
+            | RegisterError::NotWithdrawn(_)
             | RegisterError::NoSuchContact { .. }
             | RegisterError::NoContactEntry(_)
             | RegisterError::NoSuchPromise { .. } => Self::new(Exit::NO_SUCH_THING, error.to_string()),

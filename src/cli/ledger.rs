@@ -1,6 +1,6 @@
 //! The ledger: import, check, contract.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -25,7 +25,17 @@ pub(super) async fn import(cli: &Cli, args: &ImportArgs) -> Result<Exit, Failure
             Failure::new(Exit::USAGE, format!("--scope {text:?} is none of {known}"))
         })?),
     };
-    let reject_file = args.reject_file.clone().unwrap_or_else(|| args.file.with_extension("rejects.csv"));
+    let reject_file = match &args.reject_file {
+        None => free_name(&args.file),
+        Some(named) if named.exists() => {
+            let message = format!(
+                "--reject-file {}: there is such a file already, and it is not replaced; name another one",
+                named.display()
+            );
+            return Err(Failure::new(Exit::USAGE, message));
+        }
+        Some(named) => named.clone(),
+    };
     let options = ImportOptions {
         scope,
         payments_as_of: args.payments_as_of.map(|as_of| end_of(as_of, &live)),
@@ -78,6 +88,12 @@ pub(super) async fn import(cli: &Cli, args: &ImportArgs) -> Result<Exit, Failure
         }
         Err(error) => Err(import_failure(error)),
     }
+}
+
+/// Where rejected rows go when nobody says: beside the file, and never over what somebody may have mended there.
+fn free_name(file: &Path) -> PathBuf {
+    let name = |n: u32| file.with_extension(if n == 1 { "rejects.csv".to_owned() } else { format!("rejects-{n}.csv") });
+    (1..u32::MAX).map(name).find(|name| !name.exists()).unwrap_or_else(|| name(1))
 }
 
 fn import_failure(error: ImportError) -> Failure {

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use crate::daemon;
 use crate::model::{Checkpoint, VerifierKey};
 use crate::record::{self, Bundle, Chain, Contents, ContentsCheck, EventLine, Problem, Report, Verified};
 
@@ -163,7 +164,7 @@ fn close(file: BufWriter<File>) -> std::io::Result<()> {
 pub(super) async fn verify(cli: &Cli, args: &LogVerifyArgs) -> Result<Exit, Failure> {
     let keys = args.key.iter().map(|key| VerifierKey::parse(key)).collect::<Result<Vec<_>, _>>();
     let keys = keys.map_err(|error| Failure::new(Exit::USAGE, format!("--key: {error}")))?;
-    let kept = kept(&args.checkpoint, &keys)?;
+    let mut kept = kept(&args.checkpoint, &keys)?;
     if let Some(path) = &args.proof {
         return verify_proof(cli, path, &keys, &kept);
     }
@@ -181,6 +182,8 @@ pub(super) async fn verify(cli: &Cli, args: &LogVerifyArgs) -> Result<Exit, Fail
         (report, growth)
     } else {
         let shell = connect::shell(cli, None).await?;
+        let signed = daemon::signed_here(&shell).map_err(|error| Failure::new(Exit::CONFIG, error.to_string()))?;
+        kept.extend(signed);
         let mut transaction = shell.pool.begin_with(crate::ledger::LOOK).await?;
         let (report, contradictions) = verify_database(&mut transaction, &keys, &kept).await?;
         if !contradictions.is_empty() {

@@ -78,6 +78,7 @@ async fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Cause(args) => agreements::cause(cli, args).await,
         Command::Contact(args) => agreements::contact(cli, args).await,
         Command::WriteOff(args) => agreements::write_off(cli, args).await,
+        Command::Restore(args) => register::restore(cli, args).await,
         Command::Call(args) => register::call(cli, args).await,
         Command::Note(args) => register::note(cli, args).await,
         Command::Waive(args) => register::waive(cli, args).await,

@@ -1,16 +1,28 @@
-//! What a command says on stdout. Whoever stops reading, as `head` does, ends the command in peace.
+//! What a command says. Whoever stops reading, as `head` does, ends the command in peace.
 
 use std::fmt::Arguments;
 use std::io::{self, Write as _};
 
+use crate::model::printable;
+
+/// What ledger, relay and people wrote must not steer the terminal. Progress bars draw themselves.
+fn shown(text: Arguments<'_>) -> String {
+    printable(text.to_string().chars(), &['\n', '\t'])
+}
+
 /// Writes; ends the process with code 0 when nobody reads any more.
 pub(super) fn write(text: Arguments<'_>) {
     let mut stdout = io::stdout().lock();
-    if let Err(error) = stdout.write_fmt(text)
+    if let Err(error) = stdout.write_all(shown(text).as_bytes())
         && error.kind() == io::ErrorKind::BrokenPipe
     {
         std::process::exit(0);
     }
+}
+
+/// A line on stderr, for what a command could not do.
+pub(super) fn complain(text: Arguments<'_>) {
+    eprintln!("dunningd: {}", shown(text));
 }
 
 /// A line on stdout.

@@ -17,7 +17,7 @@ use crate::{daemon, ledger, record};
 
 use super::args::{
     CallArgs, Cli, DisputeArgs, HandoverArgs, HoldArgs, LadderArgs, NoteArgs, PromiseArgs, ReasonArgs, ReleaseArgs,
-    WaiveArgs,
+    RestoreArgs, WaiveArgs,
 };
 use super::connect;
 use super::failure::{Exit, Failure};
@@ -188,6 +188,16 @@ pub(super) async fn note(cli: &Cli, args: &NoteArgs) -> Result<Exit, Failure> {
     transaction.commit().await?;
     let json = json!({ "note": note, "account": account });
     tell(cli, &json, &format!("Note {note} about account {account} is recorded."));
+    Ok(Exit::DONE)
+}
+
+pub(super) async fn restore(cli: &Cli, args: &RestoreArgs) -> Result<Exit, Failure> {
+    let item = name(&args.item, ItemId::parse)?;
+    let Entry { shell, account, .. } = Entry::about(cli, &args.account, args.why.by.as_deref()).await?;
+    let mut transaction = shell.pool.begin().await?;
+    record::restore_item(&mut transaction, &account, &item, &args.why.reason, &shell.actor).await?;
+    transaction.commit().await?;
+    tell(cli, &json!({ "item": item, "restored": true }), &format!("Item {item} can be demanded again."));
     Ok(Exit::DONE)
 }
 

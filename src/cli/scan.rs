@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use crate::daemon::{self, Dispatched, RunReport, ScanReport, ScanRequest};
 use crate::model::{
@@ -14,7 +13,7 @@ use crate::record;
 use super::args::{Cli, ScanArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
-use super::output::{say, say_part};
+use super::output::{complain, say, say_part};
 use super::release::in_words;
 use super::service::accept;
 
@@ -36,14 +35,18 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         (false, _) => {}
     })
     .await?;
+    let mut interrupted = false;
     let dispatched = if args.deliver {
         let transport = daemon::transport(&shell.live().config.service.mail)?;
-        Some(daemon::dispatch(&shell, &transport, &CancellationToken::new()).await?)
+        let stop = daemon::stop_on_signals().map_err(|error| Failure::unexpected(error.to_string()))?;
+        let dispatched = daemon::dispatch(&shell, &transport, &stop).await?;
+        interrupted = stop.is_cancelled();
+        Some(dispatched)
     } else {
         None
     };
     if let Some(error) = if args.dry_run { None } else { daemon::anchor_after_run(&shell).await } {
-        eprintln!("dunningd: no checkpoint of the log: {error}");
+        complain(format_args!("no checkpoint of the log: {error}"));
     }
     let windowed = if args.deliver { record::windowed(&mut *shell.pool.acquire().await?).await? } else { None };
     let waiting = if args.deliver { record::waiting(&mut *shell.pool.acquire().await?).await? } else { Vec::new() };
@@ -71,7 +74,7 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
             say!("{count} waiting: {why}");
         }
         for refusal in &report.refused {
-            eprintln!("dunningd: {refusal}");
+            complain(format_args!("{refusal}"));
         }
     }
     let relay_down = dispatched.as_ref().is_some_and(|done| done.relay_error.is_some());
@@ -80,7 +83,9 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         || report.runs.iter().any(|run| !run.failures.is_empty())
         || dispatched.as_ref().is_some_and(|done| !done.all_accepted());
     let may_not = dispatched.as_ref().is_some_and(|done| done.not_adopted.is_some() || done.stopped.is_some());
-    Ok(if !report.refused.is_empty() || may_not {
+    Ok(if interrupted {
+        Exit::INTERRUPTED
+    } else if !report.refused.is_empty() || may_not {
         Exit::REFUSED
     } else if relay_down {
         Exit::UNAVAILABLE

@@ -52,8 +52,7 @@ pub(super) async fn accept(shell: &Shell, args: &AcceptArgs) -> Result<(), Failu
 /// The service log: to journald under systemd, as text on a terminal, else as JSON. No debtor's name or address.
 fn start_log(log: &Log) -> Result<(), Failure> {
     // The bell tells of itself what nobody needs.
-    let filter = EnvFilter::try_new(format!("tokio_cron_scheduler=error,{}", log.filter))
-        .map_err(|error| Failure::new(Exit::CONFIG, format!("[log] filter in dunningd.toml: {error}")))?;
+    let filter = EnvFilter::new(format!("tokio_cron_scheduler=error,{}", log.filter));
     let registry = tracing_subscriber::registry().with(filter);
     let journald = std::env::var_os("JOURNAL_STREAM").is_some();
     let format = match log.format {

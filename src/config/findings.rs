@@ -160,6 +160,23 @@ impl Finding {
     }
 }
 
+/// Of a line, a person is shown no more characters than these.
+const SHOWN: usize = 160;
+
+/// The part of a line around a place, and how many of its characters are before that.
+fn around(line: &str, before: usize) -> (String, usize) {
+    let all = line.chars().count();
+    let from = if all > SHOWN { before.saturating_sub(SHOWN / 2) } else { 0 };
+    let mut shown: String = line.chars().skip(from).take(SHOWN).collect();
+    if from > 0 {
+        shown.insert(0, '…');
+    }
+    if from + SHOWN < all {
+        shown.push('…');
+    }
+    (shown, before - from + usize::from(from > 0))
+}
+
 impl fmt::Display for Finding {
     /// Several lines, for a person: what, where, the line itself, and a caret under the place.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,13 +189,14 @@ impl fmt::Display for Finding {
         match &self.place {
             Place::Line { file, line, column, source, width } => {
                 let gutter = " ".repeat(line.to_string().len());
+                let (source, before) = around(source, column - 1);
                 // Tabs stay tabs, so that the caret stands under its place whatever their width.
-                let lead: String =
-                    source.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+                let lead: String = source.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
                 writeln!(f, "{gutter}--> {file}:{line}:{column}")?;
                 writeln!(f, "{gutter} |")?;
                 writeln!(f, "{line} | {source}")?;
-                write!(f, "{gutter} | {lead}{}", "^".repeat(*width))?;
+                let width = (*width).min(source.chars().count().saturating_sub(before)).max(1);
+                write!(f, "{gutter} | {lead}{}", "^".repeat(width))?;
                 hint.map_or(Ok(()), |hint| write!(f, " {hint}"))?;
                 writeln!(f)
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::findings::FindingCode;
 use super::section::{Field, Section};
 use super::service::{Environment, Holding, Secret, Surroundings, seconds};
-use crate::model::EmailAddress;
+use crate::model::{EmailAddress, Timeouts};
 
 /// `[mail]`, by its `transport`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +63,8 @@ pub struct Smtp {
 pub enum Recipients {
     /// In production: the debtors.
     Debtors,
-    /// `allow_domains`: only debtors of these domains and of those below them, in lower case. Outside production empty
-    /// by default: nobody.
+    /// `allow_domains`: only debtors of these domains and of those below them, in A-labels and lower case. Outside
+    /// production empty by default: nobody.
     Domains(BTreeSet<String>),
     /// `redirect_to`: everything goes to this mailbox of our own, and nothing counts as a contact.
     Redirect(EmailAddress),
@@ -96,49 +96,6 @@ pub enum Security {
     ImplicitTls,
     /// No encryption: only to a relay on this very machine.
     Plain,
-}
-
-/// `[mail.timeouts]`: how long each phase of a conversation may take, in whole seconds, 1 to 3600.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// `connect`. Default 30 s.
-    pub connect: Duration,
-    /// `greeting`: the relay's first line. Default 300 s.
-    pub greeting: Duration,
-    /// `hello`: EHLO. Default 300 s.
-    pub hello: Duration,
-    /// `start_tls`: STARTTLS and the handshake. Default 300 s.
-    pub start_tls: Duration,
-    /// `auth`. Default 300 s.
-    pub auth: Duration,
-    /// `mail_from`. Default 60 s.
-    pub mail_from: Duration,
-    /// `rcpt_to`. Default 60 s.
-    pub rcpt_to: Duration,
-    /// `data`: until the relay asks for the text. Default 120 s.
-    pub data: Duration,
-    /// `body`: sending the text. Default 180 s.
-    pub body: Duration,
-    /// `dot`: the reply after the final dot. Default 600 s, and never less unless `environment = "test"`: giving up
-    /// earlier makes a letter `unknown` that the relay is about to accept (RFC 5321 §4.5.3.2.6).
-    pub dot: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: seconds(30),
-            greeting: seconds(300),
-            hello: seconds(300),
-            start_tls: seconds(300),
-            auth: seconds(300),
-            mail_from: seconds(60),
-            rcpt_to: seconds(60),
-            data: seconds(120),
-            body: seconds(180),
-            dot: seconds(600),
-        }
-    }
 }
 
 /// What was read, with what a lease must outlast.
@@ -261,7 +218,7 @@ fn read_smtp(mut section: Section<'_>, around: Surroundings<'_>, environment: Op
         recipients,
         timeouts,
     };
-    let holding = Holding { timeouts: timeouts.mail_from + timeouts.rcpt_to, at: set_at };
+    let holding = Holding { timeouts, at: set_at };
     Some(Read { mail: Mail::Smtp(Box::new(smtp)), holding: Some(holding) })
 }
 
@@ -290,13 +247,13 @@ fn recipients(section: &mut Section<'_>, environment: Option<Environment>) -> Re
 
 fn domain(field: &Field<'_>) -> Option<String> {
     let text = field.text()?;
-    let label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-');
-    if !text.split('.').all(label) {
+    let label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let ascii = idna::domain_to_ascii_strict(text).ok().filter(|ascii| ascii.split('.').all(label));
+    if ascii.is_none() {
         let message = format!("`{}` must be a domain alone, such as \"example.com\"", field.path);
         field.note(FindingCode::InvalidValue, message);
-        return None;
     }
-    Some(text.to_lowercase())
+    ascii
 }
 
 fn read_timeouts(
@@ -320,6 +277,7 @@ fn read_timeouts(
         data: read("data", 1, usual.data),
         body: read("body", 1, usual.body),
         dot: read("dot", dot_least, usual.dot),
+        reset: usual.reset,
     };
     section.close();
     (timeouts, set_at)

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use findings::{Finding, FindingCode, Findings, Place, Severity};
-pub use mail::{Mail, Recipients, Security, Smtp, Timeouts};
+pub use mail::{Mail, Recipients, Security, Smtp};
 pub use service::{
     Database, Digest, Dispatch, Environment, FreshnessRule, Log, LogFormat, Schedule, Secret, SecretError, Service,
     State,

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use chrono::NaiveTime;
 use secrecy::SecretString;
+use tracing_subscriber::EnvFilter;
 
 use super::findings::{Finding, FindingCode, Place};
 use super::mail::{self, Mail};
 use super::section::{Field, Notes, Section};
 use super::tree::Origin;
-use crate::model::{EmailAddress, ParseError};
+use crate::model::{EmailAddress, ParseError, Timeouts};
 
 /// Whether letters may reach debtors at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +45,23 @@ pub struct Service {
     pub digest: Digest,
 }
 
+impl Service {
+    /// The keys that a service keeps as it found them when it started, and that say something else here.
+    #[must_use]
+    pub fn kept_until_restart(&self, started: &Self) -> Vec<&'static str> {
+        let (database, old) = (&self.database, &started.database);
+        let changed = [
+            ("database.url", database.url != old.url),
+            ("the place of the database's password", database.password != old.password),
+            ("database.max_connections", database.max_connections != old.max_connections),
+            ("schedule.poll_seconds", self.schedule.poll != started.schedule.poll),
+            ("log.format", self.log.format != started.log.format),
+            ("log.filter", self.log.filter != started.log.filter),
+        ];
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+    }
+}
+
 /// `[database]`: the one Postgres database that holds the ledger and our own tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Database {
@@ -64,7 +82,7 @@ pub struct Database {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispatch {
     /// `lease_seconds`: how long a worker may hold a notice before DATA. Longer than the timeouts of MAIL FROM and
-    /// RCPT TO and 5 s for the last check, else another worker could claim it meanwhile. Default 150 s.
+    /// RCPT TO and 20 s for the rest, else another worker could claim it meanwhile. Default 150 s.
     pub lease: Duration,
     /// `retry_first_minutes`: the wait after the first temporary refusal; it doubles each time. Default 5 min.
     pub retry_first: Duration,
@@ -294,7 +312,7 @@ fn database_url(field: &Field<'_>, password_key: &str) -> Option<String> {
     };
     // A password may itself hold a slash, so the last `@` decides, not the first.
     let user = rest.rfind('@').map_or("", |at| &rest[..at]);
-    if user.contains(':') || rest.contains("password=") {
+    if user.contains(':') || rest.to_lowercase().contains("password=") {
         let message = format!(
             "`{}` holds a password: put it into a file that only the daemon can read, and name the file in \
              `database.{password_key}`",
@@ -306,14 +324,15 @@ fn database_url(field: &Field<'_>, password_key: &str) -> Option<String> {
     Some(url.to_owned())
 }
 
-/// The timeouts that a lease must outlast.
+/// What a lease must outlast.
 pub(super) struct Holding {
-    /// The timeouts of MAIL FROM and RCPT TO together.
-    pub(super) timeouts: Duration,
-    /// Where one of them is set, if it is.
+    pub(super) timeouts: Timeouts,
+    /// Where the timeout of MAIL FROM or RCPT TO is set, if it is.
     pub(super) at: Option<Origin>,
 }
 
+/// So long a notice may lie that was claimed ahead, before a session takes it.
+const AHEAD: Duration = Duration::from_secs(5);
 /// The time kept for the last check between RCPT TO and DATA.
 const CHECK: Duration = Duration::from_secs(5);
 
@@ -345,15 +364,19 @@ impl Dispatch {
 
 /// Another worker may claim a notice once its lease ends; so the lease must outlast everything its holder may wait for.
 fn check_lease(notes: &Notes<'_>, lease: Duration, at: Option<Origin>, holding: Option<&Holding>) {
-    let Some(holding) = holding.filter(|holding| lease <= holding.timeouts + CHECK) else { return };
-    let Some(origin) = at.or_else(|| holding.at.clone()) else { return };
+    let Some(Holding { timeouts, at: set_at }) = holding else { return };
+    let least = AHEAD + timeouts.envelope() + CHECK;
+    let Some(origin) = at.or_else(|| set_at.clone()).filter(|_| lease <= least) else { return };
     let message = format!(
-        "the lease of {} s must be longer than the timeouts of MAIL FROM and RCPT TO together ({} s) and {} s for the \
-         last check: set `dispatch.lease_seconds` to more than {}, or shorten those timeouts",
+        "the lease of {} s must be longer than the timeouts of MAIL FROM and RCPT TO together ({} s), {} s claimed \
+         ahead, {} s for a reset and {} s for the last check: set `dispatch.lease_seconds` to more than {}, or shorten \
+         those timeouts",
         lease.as_secs(),
-        holding.timeouts.as_secs(),
+        (timeouts.mail_from + timeouts.rcpt_to).as_secs(),
+        AHEAD.as_secs(),
+        timeouts.reset.as_secs(),
         CHECK.as_secs(),
-        (holding.timeouts + CHECK).as_secs()
+        least.as_secs()
     );
     notes.add(FindingCode::LeaseTooShort, &origin, message);
 }
@@ -440,7 +463,7 @@ impl Log {
             ("journald", LogFormat::Journald),
         ];
         let format = section.choice("format", &words, usual.format);
-        let filter = section.text("filter").unwrap_or(usual.filter);
+        let filter = section.get("filter").and_then(|field| field.parsed(filter)).unwrap_or(usual.filter);
         let signing_key = around.secret(&mut section, "signing_key_file", "signing_key_credential");
         let auditors = section.get("checkpoint_to");
         if let Some(field) = auditors.as_ref().filter(|_| signing_key.is_none()) {
@@ -477,6 +500,11 @@ fn addresses(list: Option<Field<'_>>) -> Vec<EmailAddress> {
         }
     }
     addresses
+}
+
+fn filter(text: &str) -> Result<String, ParseError> {
+    let wanted = "a list of levels by module such as \"info,dunningd=debug\"";
+    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| ParseError::new(text, wanted))
 }
 
 pub(super) fn time(text: &str) -> Result<NaiveTime, ParseError> {

@@ -146,11 +146,16 @@ fn secret_value_at(line: &str) -> Option<usize> {
     })
 }
 
-/// `scheme://user:***@host`: the password of a URL is what stands between the colon and the last `@`.
+/// `scheme://user:***@host`: the password of a URL is what stands between the colon and the last `@`; also where the
+/// scheme was mistyped.
 fn mask_url(line: &str) -> String {
-    let Some(authority) = line.find("://").map(|at| at + 3) else { return line.to_owned() };
+    let authority = line.find("://").map_or(0, |at| at + 3);
     let Some(at) = line[authority..].rfind('@').map(|at| authority + at) else { return line.to_owned() };
-    match line[authority..at].find(':') {
+    // Without a scheme it may be no URL at all, but words about an address.
+    let is_secret = |colon: &usize| {
+        authority > 0 || !line[authority + colon..at].contains(' ') && !line[..*colon].ends_with("mailto")
+    };
+    match line[authority..at].find(':').filter(is_secret) {
         Some(colon) => format!("{}:***{}", &line[..authority + colon], &line[at..]),
         None => line.to_owned(),
     }

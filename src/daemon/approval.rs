@@ -170,8 +170,8 @@ pub(super) async fn look_again(
                 reason,
                 own: &renewal.own,
             };
-            record::renew(&mut transaction, &renewal, hours, &shell.actor).await?;
-            Looked::Renewed
+            let renewed = record::renew(&mut transaction, &renewal, hours, &shell.actor).await?;
+            if renewed { Looked::Renewed } else { Looked::Void }
         }
         Err(why) => {
             record::cancel_notice(&mut transaction, notice, why, &shell.actor).await?;
@@ -224,15 +224,14 @@ async fn decided_again(
             return Ok(Err(stopped_by(*code, of_items)));
         }
     };
-    let windows = run.send_windows(&snapshot);
+    let windows = run.send_windows(&snapshot, contacting.tone);
     if windows.as_ref().is_some_and(Vec::is_empty) {
         return Ok(Err(CancelReason::Expired));
     }
     let Ok(mut planned) = run.compose(&snapshot, &decision, contacting) else { return void };
     planned.send_windows = windows.unwrap_or_default().into_iter().map(|window| (window.from, window.to)).collect();
     planned.approval = approved.approval.as_deref().and_then(ApprovalCause::parse);
-    let valid_days = u64::from(live.config.policy.approval.valid_days);
-    planned.valid_until = decision.business_date + chrono::Days::new(valid_days);
+    planned.valid_until = run.valid_until(&snapshot, &decision, true);
     let items: Vec<_> = decision.items.iter().filter(|item| item.code == ItemCode::Demanded).collect();
     let claim = (account, items.iter().map(|item| item.item.clone()).collect());
     let prints = ledger::fingerprints(&mut read, &[claim], approved.as_of, decision.business_date).await?;

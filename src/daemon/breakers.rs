@@ -128,7 +128,7 @@ impl Breakers<'_> {
     ) -> Result<(Permit, String), RecordError> {
         let Some(relay) = &self.relay else { return Ok((Permit::Go, String::new())) };
         let breaker = record::breaker(connection, BreakerKind::Relay, relay).await?;
-        let (now, _) = record::times(connection).await?;
+        let now = record::now(connection).await?;
         let permit = breaker.permit(now);
         let cause = breaker.cause.clone();
         if permit == Permit::Probe {
@@ -151,7 +151,7 @@ impl Breakers<'_> {
             return Ok(changes);
         }
         // Its clock alone says when a wait is over: the machines' may differ.
-        let (now, _) = record::times(connection).await?;
+        let now = record::now(connection).await?;
         for (kind, lesson) in lessons {
             let subject = match (kind, about) {
                 (BreakerKind::Relay, _) => self.relay.clone(),

@@ -106,6 +106,7 @@ pub async fn dossier(shell: &Shell, account: &AccountId) -> Result<BTreeMap<Stri
         "attempts": attempts,
         "decisions": decisions,
         "register": recorded.register,
+        "plans": recorded.plans,
         "timeline": stored.iter().map(told).collect::<Vec<_>>(),
         "checkpoint": { "events": checkpoint.size.to_string(), "note": checkpoint.note, "key": checkpoint.verifier_key },
         "limits": LIMITS,

@@ -47,6 +47,8 @@ impl From<sqlx::Error> for ServeError {
     }
 }
 
+/// How a process ends that did not wait for what it was doing, as shells have it: 128 and the number of SIGINT.
+const INTERRUPTED: i32 = 130;
 /// Between two looks at the queue, for notices whose time has come.
 const DISPATCH_EVERY: Duration = Duration::from_secs(5);
 /// After the relay refused our login: asking every half minute would lock the account.
@@ -115,14 +117,12 @@ pub async fn serve(
     Ok(())
 }
 
-/// The bell: it only rings, in UTC; whether a run is due is decided elsewhere.
+/// The bell: it only rings, so often; whether a run is due is decided elsewhere.
 async fn ring(bell: &Arc<Notify>, every: Duration) -> Result<JobScheduler, JobSchedulerError> {
-    let seconds = every.as_secs().clamp(1, 3_600);
-    let pattern = if seconds < 60 { format!("*/{seconds} * * * * *") } else { format!("0 */{} * * * *", seconds / 60) };
     let scheduler = JobScheduler::new().await?;
     let rung = Arc::clone(bell);
     scheduler
-        .add(Job::new_async(pattern.as_str(), move |_, _| {
+        .add(Job::new_repeated_async(every, move |_, _| {
             let rung = Arc::clone(&rung);
             Box::pin(async move { rung.notify_one() })
         })?)
@@ -342,6 +342,7 @@ async fn signal_loop(
     on_reload: impl Fn(Result<&Live, LoadError>),
 ) {
     let Signals { mut terminate, mut interrupt, mut hang_up } = awaited;
+    let started = shell.live();
     let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
     loop {
         tokio::select! {
@@ -352,8 +353,13 @@ async fn signal_loop(
                 match load().and_then(|live| live.in_place_of(&shell.live())) {
                     Ok(live) => {
                         on_reload(Ok(&live));
+                        let kept = live.config.service.kept_until_restart(&started.config.service);
                         shell.live.store(Arc::new(live));
                         tracing::info!("configuration reloaded");
+                        if !kept.is_empty() {
+                            let keys = kept.join(", ");
+                            tracing::warn!(keys, "changed, and kept as they were when the service started: restart it");
+                        }
                     }
                     Err(error) => {
                         on_reload(Err(error));
@@ -370,12 +376,34 @@ async fn signal_loop(
     stop.cancel();
     // The loops end by themselves now; a second signal ends the process without waiting for them.
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::process::exit(130);
+        asked_to_end(&mut terminate, &mut interrupt).await;
+        std::process::exit(INTERRUPTED);
     });
+}
+
+/// Cancelled by the first signal that asks this process to end, for work that must come to its own end: what is on the wire
+/// is finished. The second one ends it at once.
+///
+/// # Errors
+/// When signals cannot be awaited.
+pub fn stop_on_signals() -> std::io::Result<CancellationToken> {
+    let Signals { mut terminate, mut interrupt, .. } = Signals::await_all()?;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        asked_to_end(&mut terminate, &mut interrupt).await;
+        stopped.cancel();
+        asked_to_end(&mut terminate, &mut interrupt).await;
+        std::process::exit(INTERRUPTED);
+    });
+    Ok(stop)
+}
+
+async fn asked_to_end(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }
 
 /// The signals that mean something to the service.
@@ -413,4 +441,21 @@ fn reloading() {
 /// Without systemd there is nobody to tell, and that is no fault.
 fn notify(states: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(states);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_bell_rings_at_the_start_and_so_often_whether_or_not_that_divides_an_hour() {
+        for seconds in [1, 45, 61, 119, 3_600] {
+            let bell = Arc::new(Notify::new());
+            let mut scheduler = ring(&bell, Duration::from_secs(seconds)).await.unwrap();
+            bell.notified().await;
+            let next = scheduler.time_till_next_job().await.unwrap().unwrap();
+            assert!(next.as_secs().abs_diff(seconds) <= 2, "{seconds}: {next:?}");
+            scheduler.shutdown().await.unwrap();
+        }
+    }
 }

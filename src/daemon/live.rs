@@ -124,7 +124,6 @@ pub fn transport(mail: &Mail) -> Result<Transport, TransportError> {
     let password = smtp.password.as_ref().map(config::Secret::read).transpose()?;
     let credentials =
         smtp.username.clone().zip(password).map(|(username, password)| deliver::Credentials { username, password });
-    let timeouts = &smtp.timeouts;
     let settings = SmtpSettings {
         host: smtp.host.clone(),
         port: smtp.port,
@@ -137,19 +136,7 @@ pub fn transport(mail: &Mail) -> Result<Transport, TransportError> {
         hello_name: smtp.hello_name.clone().unwrap_or_else(host_name),
         credentials,
         notify_success: smtp.notify_success,
-        timeouts: deliver::Timeouts {
-            connect: timeouts.connect,
-            greeting: timeouts.greeting,
-            hello: timeouts.hello,
-            tls: timeouts.start_tls,
-            auth: timeouts.auth,
-            mail_from: timeouts.mail_from,
-            rcpt_to: timeouts.rcpt_to,
-            data: timeouts.data,
-            body: timeouts.body,
-            dot: timeouts.dot,
-            ..deliver::Timeouts::default()
-        },
+        timeouts: smtp.timeouts,
     };
     Ok(Transport::Smtp(Box::new(Relay::new(settings)?)))
 }

@@ -46,7 +46,7 @@ pub use dispatch::{Dispatched, dispatch};
 pub use dossier::{DossierError, dossier};
 pub use evidence::{Evidence, Looked, evidence};
 pub use host::host_id;
-pub use lifecycle::{ServeError, serve};
+pub use lifecycle::{ServeError, serve, stop_on_signals};
 pub use live::{Live, LoadError, TransportError, destination, load_live, transport};
 pub use opening::{OpeningError, import_opening};
 pub use register::{
@@ -59,7 +59,7 @@ pub use scan::{
     scan, standing,
 };
 pub use schedule::{ClockTrouble, Due, clock_trouble, payments_needed, run_due, runs_missing};
-pub use signed::SignedError;
+pub use signed::{SignedError, signed_here};
 pub use simulate::{
     Difference, ReasonDays, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals,
     accounts_to_simulate, replay, simulate,

@@ -268,6 +268,7 @@ impl<'a> Run<'a> {
             waiting: stops.approvals.waiting,
             stops,
             shared: ledger::shared_mailboxes(&mut read, &self.creditor.id).await?.into_iter().collect(),
+            entered: record::entered_mailboxes(&mut read).await?,
             pasts: self.pasts(&mut read, seen.moved).await?,
             without: None,
         };
@@ -345,6 +346,7 @@ impl<'a> Run<'a> {
             let decision = decide(policy, &snapshot, self.today);
             if let Verdict::Contact(contacting) = &decision.verdict {
                 let key = contacting.recipient.as_ref().map(EmailAddress::mailbox_key);
+                let key = key.filter(|key| known.shared.contains_key(key) || known.entered.contains(key));
                 taken.extend(key.as_deref().map(short_hash));
                 let waits = snapshot.approvals.all || needs_approval(policy, &snapshot, &decision).is_some();
                 known.waiting = known.waiting.saturating_add(u32::from(waits));
@@ -468,6 +470,11 @@ impl<'a> Run<'a> {
     ) -> Result<(Snapshot, Decision), ScanError> {
         let snapshot = self.look(read, account, None).await?;
         let decision = decide(&self.live.config.policy, &snapshot, self.today);
+        let opens_on = None;
+        let mut one = [Concluded { snapshot, decision, planned: None, opens_on, may_be_written_to: true }];
+        // What cannot be written is not sent, and that is the answer then.
+        self.letters(&mut one);
+        let [Concluded { snapshot, decision, .. }] = one;
         Ok((snapshot, decision))
     }
 
@@ -491,6 +498,7 @@ impl<'a> Run<'a> {
             waiting: stops.approvals.waiting,
             stops,
             shared: ledger::shared_mailboxes(read, id).await?.into_iter().collect(),
+            entered: HashSet::new(),
             pasts: self.pasts(read, seen.moved).await?,
             without,
         };
@@ -560,6 +568,8 @@ struct Known<'a> {
     waiting: u32,
     /// Mailboxes that several accounts use.
     shared: HashMap<String, u32>,
+    /// Those that a person entered for an account: any other may use them too.
+    entered: HashSet<String>,
     pasts: PastReader,
     /// A notice that is looked at as if it did not exist.
     without: Option<NoticeId>,

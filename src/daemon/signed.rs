@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::model::Checkpoint;
 
+use super::Shell;
+
 /// Exactly as signed, in the `[state]` directory.
 const FILE: &str = "checkpoint";
 
@@ -35,6 +37,20 @@ pub(super) fn last_signed(directory: &Path) -> Result<Option<Checkpoint>, Signed
         Ok(note) => Checkpoint::parse(&note).map(Some).map_err(|_| SignedError::Altered(path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(SignedError::Unusable { path, source }),
+    }
+}
+
+/// What this machine signed last, by the name of its file: whatever the database says, its log has to extend that. None
+/// for a person who may not look into the `[state]` directory.
+///
+/// # Errors
+/// When the file cannot be read for another reason, or holds something else.
+pub fn signed_here(shell: &Shell) -> Result<Option<(String, Checkpoint)>, SignedError> {
+    let directory = &shell.live().config.service.state.directory;
+    match last_signed(directory) {
+        Ok(signed) => Ok(signed.map(|signed| (directory.join(FILE).display().to_string(), signed))),
+        Err(SignedError::Unusable { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -15,20 +15,23 @@ pub struct SendWindow {
     pub to: DateTime<Utc>,
 }
 
-/// The send windows of the sending days from `first` to `last`, each in the debtor's zone (his own, else his country's,
+/// The send windows of the sending days from `first` to `last` that are not `quiet`, each in the debtor's zone (his own, else his country's,
 /// else the creditor's), none of them beginning before the review of a notice planned `now` is over. None when neither
-/// policy nor law knows an hour and nobody reviews: then a notice may go out at once. Empty when every hour is past.
+/// policy nor law knows an hour, nobody reviews and no day is quiet: then a notice may go out at once. Empty when every hour
+/// is past.
 #[must_use]
 pub fn send_windows(
     policy: &Policy,
     creditor: &Creditor,
     account: &Account,
     (first, last): (NaiveDate, NaiveDate),
+    quiet: impl Fn(NaiveDate) -> bool,
     now: DateTime<Utc>,
 ) -> Option<Vec<SendWindow>> {
     let legal = ContactLaw::of(account.party_kind, account.country).filter_map(ContactLaw::hours);
     let hours = policy.send_window.into_iter().chain(legal).reduce(Hours::within);
-    if hours.is_none() && policy.review_window_minutes == 0 {
+    let days = || first.iter_days().take_while(|day| *day <= last);
+    if hours.is_none() && policy.review_window_minutes == 0 && !days().any(&quiet) {
         return None;
     }
     let reviewed = now + Duration::minutes(i64::from(policy.review_window_minutes));
@@ -44,6 +47,6 @@ pub fn send_windows(
         let from = from.max(reviewed);
         (from < to).then_some(SendWindow { from, to })
     };
-    let sending = |day: &NaiveDate| policy.calendars.is_sending_day(&countries, *day) == Ok(true);
-    Some(first.iter_days().take_while(|day| *day <= last).filter(sending).filter_map(window).collect())
+    let sending = |day: &NaiveDate| policy.calendars.is_sending_day(&countries, *day) == Ok(true) && !quiet(*day);
+    Some(days().filter(sending).filter_map(window).collect())
 }

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
-use chrono::{Datelike as _, Days, NaiveDate};
+use chrono::{Datelike as _, NaiveDate};
 use rust_decimal::Decimal;
 
 use crate::model::{
     CalendarMissing, Channel, ContactCap, ContactLaw, Contacting, Country, Creditor, EmailAddress, ItemCode, ItemId,
     Ladder, MailboxUse, Money, PastNotice, Plan, PlanStanding, PlanState, Policy, Promise, PromiseState, ReasonCode,
-    Snapshot, Stage, Standing, Tone, is_plan_stage,
+    Snapshot, Stage, Standing, Tone, days_after, is_plan_stage,
 };
 
 use super::brake::{self, Claimed};
@@ -235,7 +235,7 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
         Some("account_min_arrears_days"),
     );
     if oldest < wanted {
-        let late_enough = q.today + Days::new(u64::try_from(wanted - oldest).unwrap_or(0));
+        let late_enough = days_after(q.today, u32::try_from(wanted - oldest).unwrap_or(0));
         let next_date = sooner(earliest.max(Some(late_enough)), others);
         return Err(No { code: ReasonCode::AccountMinArrears, next_date });
     }
@@ -323,7 +323,7 @@ fn first_demand_from(q: &Question<'_>, day: NaiveDate) -> Option<(NaiveDate, Ite
     ladder::climb(q.policy, &snapshot, q.ladder, q.past, &mut assessed, day);
     let worth = || assessed.iter().filter(|one| one.is_active() || one.code == ItemCode::InGrace);
     let oldest = worth().filter_map(|one| one.effective_due).min()?;
-    let late_enough = oldest + Days::new(u64::from(q.policy.account_min_arrears_days));
+    let late_enough = days_after(oldest, q.policy.account_min_arrears_days);
     worth().filter_map(|one| Some((one.due_on?.max(late_enough).max(day), one.item.id.clone()))).min()
 }
 
@@ -514,7 +514,7 @@ fn sending_day(q: &Question<'_>, stage: &Stage, trail: &mut Trail<'_>) -> Result
 
 /// Nothing in the tone final or later goes out in a quiet period.
 fn is_quiet(q: &Question<'_>, tone: Tone, day: NaiveDate) -> bool {
-    tone >= Tone::Final && q.debtor_country().is_some_and(|country| q.policy.calendars.is_quiet(country, day))
+    q.debtor_country().is_some_and(|country| q.policy.calendars.keeps_quiet(country, tone, day))
 }
 
 /// What makes today no sending day, in words, and the key of the policy that says so; the words are empty when the
@@ -626,9 +626,9 @@ fn gate(
 }
 
 fn next_day(day: NaiveDate) -> NaiveDate {
-    day + Days::new(1)
+    days_after(day, 1_u32)
 }
 
 fn next_such_day(after: NaiveDate, allowed: impl Fn(NaiveDate) -> bool) -> Option<NaiveDate> {
-    (1..=LOOK_AHEAD_DAYS).map(|ahead| after + Days::new(ahead)).find(|day| allowed(*day))
+    (1..=LOOK_AHEAD_DAYS).map(|ahead| days_after(after, ahead)).find(|day| allowed(*day))
 }

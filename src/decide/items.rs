@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use crate::model::{
     Amounts, CalendarMissing, Cause, CreditNetting, Currency, Hold, HoldTarget, Item, ItemCode, ItemDecision, ItemId,
-    Money, Netted, Plan, PlanStanding, Policy, Promise, Snapshot, StageName, Standing,
+    Money, Netted, Plan, PlanStanding, Policy, Promise, Snapshot, StageName, Standing, days_after,
 };
 
 use super::{promises, register};
@@ -295,8 +295,11 @@ fn stops(
             by_person.map(|(cause, hold)| format!("since {}, {}: {}", hold.since, cause.as_str(), hold.reason))
         }
     };
-    let stop =
-        |code, last: Option<NaiveDate>, because| Stop { code, over_on: last.map(|last| last + Days::new(1)), because };
+    let stop = |code, last: Option<NaiveDate>, because| Stop {
+        code,
+        over_on: last.map(|last| days_after(last, 1_u32)),
+        because,
+    };
     [
         disputed.map(|because| stop(ItemCode::Disputed, None, because)),
         hold.map(|(last, reason)| stop(ItemCode::ItemHold, last, format!("{}: {reason}", until(last)))),
@@ -440,10 +443,11 @@ pub(super) fn end_of_grace(policy: &Policy, one: &Assessed<'_>) -> Option<NaiveD
 
 /// The first day on which an item counts that was due on that day.
 pub(super) fn after_grace(policy: &Policy, effective_due: NaiveDate) -> NaiveDate {
-    effective_due + Days::new(u64::from(policy.item_grace_days) + 1)
+    days_after(effective_due, policy.item_grace_days + 1)
 }
 
 /// The day so many days after another, or before it.
 pub(super) fn add_days(day: NaiveDate, days: i32) -> NaiveDate {
-    day + chrono::Duration::days(i64::from(days))
+    let moved = day.checked_add_signed(chrono::TimeDelta::days(i64::from(days)));
+    moved.unwrap_or(if days < 0 { NaiveDate::MIN } else { NaiveDate::MAX })
 }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 
 use crate::model::{
     Amounts, Cause, CauseRule, Channel, ItemCode, ItemId, Ladder, Money, PartyKind, Policy, Snapshot, Stage, StageName,
-    Tone, Waiver, is_plan_stage,
+    Tone, Waiver, days_after, is_plan_stage,
 };
 
 use super::gates::Question;
@@ -128,7 +128,7 @@ pub(super) fn climb(
             one.code = if is_first { ItemCode::BeforeFirstStage } else { ItemCode::TooSoon };
         } else if let Some(allowed) = last_formal
             .filter(|_| stage.tone == Tone::Formal)
-            .map(|last| last + Days::new(u64::from(policy.formal_gap_days)))
+            .map(|last| days_after(last, policy.formal_gap_days))
             .filter(|allowed| *allowed > today)
         {
             one.code = ItemCode::FormalTooSoon;
@@ -156,21 +156,21 @@ fn due_on(
     let by_days = days - previous.as_ref().map_or(0, |(n, _)| ladder.stages[*n].days);
     let gap = stage.gap.filter(|_| previous.is_some()).unwrap_or_else(|| u32::try_from(by_days).unwrap_or(0));
     if let Some((_, done)) = previous {
-        due_on = due_on.max(done.on + Days::new(u64::from(gap)));
+        due_on = due_on.max(days_after(done.on, gap));
         let hurried = causes.iter().map(|(_, rule)| rule.gap_percent).filter(|percent| *percent < 100).min();
         if let Some(percent) = hurried {
-            due_on = due_on.min(done.on + Days::new((u64::from(gap) * u64::from(percent)).div_ceil(100)));
+            due_on = due_on.min(days_after(done.on, (u64::from(gap) * u64::from(percent)).div_ceil(100)));
         }
     }
     for (since, _) in causes.iter().filter(|(_, rule)| rule.restart_wait) {
-        due_on = due_on.max(*since + Days::new(u64::from(gap)));
+        due_on = due_on.max(days_after(*since, gap));
     }
     for done in completed.iter().flatten() {
         if let Some(deadline) = done.respond_by {
-            due_on = due_on.max(deadline + Days::new(1));
+            due_on = due_on.max(days_after(deadline, 1_u32));
         }
         if done.may_bounce {
-            due_on = due_on.max(done.on + Days::new(u64::from(policy.bounce_window_days)));
+            due_on = due_on.max(days_after(done.on, policy.bounce_window_days));
         }
     }
     (due_on, previous.is_none())

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::Days;
-
-use crate::model::{Contacting, Demands, ItemCode, ItemId, PastNotice, ReasonCode, Stage, is_plan_stage};
+use crate::model::{Contacting, Demands, ItemCode, ItemId, PastNotice, ReasonCode, Stage, days_after, is_plan_stage};
 
 use super::explain::{Trail, counted};
 use super::gates::{No, Question};
@@ -47,7 +45,7 @@ pub(super) fn write_to(
 
     let calendars = &q.policy.calendars;
     let days = stage.days_to_respond(q.snapshot.account.country, q.snapshot.account.party_kind);
-    let respond_by = match days.map(|days| q.today + Days::new(u64::from(days))).zip(q.debtor_country()) {
+    let respond_by = match days.map(|days| days_after(q.today, days)).zip(q.debtor_country()) {
         None => None,
         Some((day, country)) => match calendars.deadline(country, day) {
             Ok(day) => Some(day),

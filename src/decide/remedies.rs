@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use crate::model::{
     CalendarMissing, Channel, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, ItemId,
-    Money, NoticeState, OnUnknown, Plan, ReasonCode, RecordedCause, Remedy, Tone, Verdict,
+    Money, NoticeState, OnUnknown, Plan, ReasonCode, RecordedCause, Remedy, Tone, Verdict, days_after,
 };
 
 use super::gates::{self, Question};
@@ -110,7 +110,7 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
         ReasonCode::AccountMinArrears => {
             let oldest = assessed.iter().filter(|one| one.keeps_case_open()).max_by_key(|one| (one.days, &one.item.id));
             let wanted = q.policy.account_min_arrears_days;
-            let day = oldest.and_then(|one| Some((&one.item.id, one.effective_due? + Days::new(u64::from(wanted)))));
+            let day = oldest.and_then(|one| Some((&one.item.id, days_after(one.effective_due?, wanted))));
             let at = at(q, "account_min_arrears_days");
             let text = |(id, day)| {
                 (
@@ -136,7 +136,7 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
         ReasonCode::ContactCap => contact_cap(q, assessed),
         ReasonCode::SharedMailbox => next_date
             .map(|day| {
-                let capped = day > q.today + Days::new(1);
+                let capped = day > days_after(q.today, 1_u32);
                 let counts =
                     if capped { format!(", which counts for the cap{}", at(q, "contact_cap")) } else { String::new() };
                 (Some(day), format!("On {}: the mailbox already has its notice of today{counts}.", weekday(day)))
@@ -310,7 +310,7 @@ fn pending(q: &Question<'_>) -> Vec<Way> {
                     Channel::Email | Channel::Handover => "does it",
                 };
                 let lapse = notice.lapses_on.map(|last| {
-                    let day = last + Days::new(1);
+                    let day = days_after(last, 1_u32);
                     (Some(day), format!("On {}, when the task of the {stage} stage has lapsed.", weekday(day)))
                 });
                 let done = format!(
@@ -507,7 +507,7 @@ fn contact_cap(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
         contacts.sort_by_key(|day| std::cmp::Reverse(*day));
         for (cap, from) in &caps {
             let Some(counts) = (cap.contacts as usize).checked_sub(1).and_then(|n| contacts.get(n)) else { continue };
-            let day = *counts + Days::new(u64::from(cap.days));
+            let day = days_after(*counts, cap.days);
             if longest.as_ref().is_none_or(|(known, _)| day > *known) {
                 let last = contacts.first().unwrap_or(counts);
                 let within = plural(i64::from(cap.days), "day");

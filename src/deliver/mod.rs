@@ -27,7 +27,7 @@ pub use message::{BuildError, build, text_of};
 pub use outcome::{DeliveryError, classify};
 pub use pace::{Limits, Pace};
 pub use relay_log::relay_log;
-pub use settings::{Credentials, Security, SettingsError, SmtpSettings, Timeouts};
+pub use settings::{Credentials, Security, SettingsError, SmtpSettings};
 pub use smtp::{Envelope, ReadyForData, Relay, Session};
 
 /// Where messages go.

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use secrecy::SecretString;
+
+use crate::model::Timeouts;
 
 /// How the connection is protected. There is no "if offered": whoever can strip an offer could read the mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,77 +47,6 @@ pub struct SmtpSettings {
     /// Asks for a message also when a letter has reached its mailbox (RFC 3461 §4.1), where the relay offers that.
     pub notify_success: bool,
     pub timeouts: Timeouts,
-}
-
-/// How long each phase may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Name resolution and TCP, over all addresses of the relay.
-    pub connect: Duration,
-    pub greeting: Duration,
-    /// Each EHLO: there are two when STARTTLS is used.
-    pub hello: Duration,
-    /// STARTTLS and its handshake, or the handshake of implicit TLS.
-    pub tls: Duration,
-    /// The whole AUTH dialogue.
-    pub auth: Duration,
-    pub mail_from: Duration,
-    pub rcpt_to: Duration,
-    /// From DATA to its 354. The last check grows old meanwhile: see [`ReadyForData::data`](super::ReadyForData::data).
-    pub data: Duration,
-    /// Writing the whole message.
-    pub body: Duration,
-    /// From the final dot to its reply. Too short a time makes an `unknown` of what was accepted.
-    pub dot: Duration,
-    /// RSET or QUIT.
-    pub reset: Duration,
-}
-
-impl Default for Timeouts {
-    /// Shorter than RFC 5321 §4.5.3.2 where nothing is lost by giving up, its full ten minutes after the final dot.
-    fn default() -> Self {
-        let minute = Duration::from_mins(1);
-        Self {
-            connect: Duration::from_secs(30),
-            greeting: minute,
-            hello: minute,
-            tls: Duration::from_secs(30),
-            auth: minute,
-            mail_from: minute,
-            rcpt_to: minute,
-            data: minute,
-            body: 3 * minute,
-            dot: 10 * minute,
-            reset: Duration::from_secs(10),
-        }
-    }
-}
-
-impl Timeouts {
-    /// The longest that connecting can take, up to an authenticated session.
-    #[must_use]
-    pub fn connecting(&self) -> Duration {
-        self.connect + self.greeting + 2 * self.hello + self.tls + self.auth
-    }
-
-    /// The longest that [`Session::envelope`](super::Session::envelope) can take, and a reset after it. A claim must
-    /// outlast it.
-    #[must_use]
-    pub fn envelope(&self) -> Duration {
-        self.mail_from + self.rcpt_to + self.reset
-    }
-
-    /// The longest that [`ReadyForData::data`](super::ReadyForData::data) can take.
-    #[must_use]
-    pub fn content(&self) -> Duration {
-        self.data + self.body + self.dot + self.reset
-    }
-
-    /// The longest that one message can take, connecting and leaving included: what a shutdown must allow for.
-    #[must_use]
-    pub fn sum(&self) -> Duration {
-        self.connecting() + self.envelope() + self.content() + self.reset
-    }
 }
 
 /// Why no relay can be reached with these settings.

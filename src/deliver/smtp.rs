@@ -27,8 +27,8 @@ use super::extensions::Extensions;
 use super::message::verify;
 use super::outcome::{DeliveryError, classify, goes_on_after, no_reply};
 use super::wire::Wire;
-use super::{Security, SettingsError, SmtpSettings, Timeouts, tls};
-use crate::model::{EmailAddress, Fault, Outcome, Phase, Reply};
+use super::{Security, SettingsError, SmtpSettings, tls};
+use crate::model::{EmailAddress, Fault, Outcome, Phase, Reply, Timeouts};
 
 /// How long to listen for a last word after writing the body failed: it has arrived already or never will.
 const LAST_WORD: Duration = Duration::from_secs(2);
@@ -102,7 +102,7 @@ impl Relay {
         let wire = Wire::new(stream, peer);
 
         if self.settings.security == Security::ImplicitTls {
-            within(Phase::StartTls, limits.tls, self.encrypt(&wire)).await?;
+            within(Phase::StartTls, limits.start_tls, self.encrypt(&wire)).await?;
         }
 
         let greeting = within(Phase::Greeting, limits.greeting, async {
@@ -132,7 +132,7 @@ impl Relay {
             if !line.offered.start_tls {
                 return Err(DeliveryError::new(Phase::StartTls, "the relay offers no STARTTLS"));
             }
-            within(Phase::StartTls, limits.tls, async {
+            within(Phase::StartTls, limits.start_tls, async {
                 let reply = line.exchange(Starttls).await?;
                 if classify(Phase::StartTls, &reply).is_some() {
                     return Ok(Some(reply));

@@ -1,10 +1,12 @@
 //! What is asked of a ledger as a whole, and about single claims in it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 
 use super::contract::unreadable_freshness_sql;
-use crate::model::{AccountId, CreditorId, Freshness, ItemId};
+use crate::model::{AccountId, CreditorId, EmailAddress, Freshness, ItemId};
 
 /// Begins a transaction that only looks, at one moment of the database. It locks nothing that anybody waits for, so it
 /// may stand idle for as long as its reader takes.
@@ -53,17 +55,63 @@ pub async fn shared_mailboxes(
     connection: &mut PgConnection,
     creditor: &CreditorId,
 ) -> Result<Vec<(String, u32)>, sqlx::Error> {
+    // The server groups what it can tell a key of. What it cannot stands behind a line feed, which begins no key.
     let rows: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT mailbox, count(*)
-         FROM (SELECT DISTINCT lower(trim(c.email::text)) AS mailbox, c.account_id
-               FROM ledger.contact c JOIN ledger.account a ON a.account_id = c.account_id
-               WHERE a.creditor::text = $1 AND c.email IS NOT NULL AND NOT c.no_email::boolean) used
-         GROUP BY mailbox HAVING count(*) > 1",
+        r#"SELECT mailbox, count(*)
+           FROM (SELECT DISTINCT
+                     coalesce(dunning.mailbox_key(c.email::text), E'\n' || c.email::text) COLLATE "C" AS mailbox,
+                     c.account_id::text COLLATE "C"
+                 FROM ledger.contact c JOIN ledger.account a ON a.account_id::text = c.account_id::text
+                 WHERE a.creditor::text = $1 AND c.email IS NOT NULL AND NOT c.no_email::boolean) used
+           GROUP BY mailbox HAVING count(*) > 1 OR starts_with(mailbox, E'\n')"#,
     )
     .bind(creditor.as_str())
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut shared = BTreeMap::new();
+    let mut told_here = BTreeSet::new();
+    for (mailbox, count) in rows {
+        match mailbox.strip_prefix('\n') {
+            None => drop(shared.insert(mailbox, u32::try_from(count).unwrap_or(u32::MAX))),
+            Some(text) => told_here.extend(key_of(text)),
+        }
+    }
+    if !told_here.is_empty() {
+        shared.extend(accounts_of_mailboxes(connection, creditor, &told_here).await?);
+    }
+    Ok(shared.into_iter().collect())
+}
+
+fn key_of(text: &str) -> Option<String> {
+    EmailAddress::parse(text).ok().map(|address| address.mailbox_key())
+}
+
+/// How many accounts use each of those mailboxes, however it is written; only those of several.
+async fn accounts_of_mailboxes(
+    connection: &mut PgConnection,
+    creditor: &CreditorId,
+    keys: &BTreeSet<String>,
+) -> Result<Vec<(String, u32)>, sqlx::Error> {
+    let wanted: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "SELECT c.email::text, c.account_id::text
+         FROM ledger.contact c JOIN ledger.account a ON a.account_id::text = c.account_id::text
+         WHERE a.creditor::text = $1 AND NOT c.no_email::boolean
+           AND (dunning.mailbox_key(c.email::text) IS NULL AND c.email IS NOT NULL
+                OR dunning.mailbox_key(c.email::text) = ANY ($2))",
+    )
+    .bind(creditor.as_str())
+    .bind(wanted)
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|(key, count)| (key, u32::try_from(count).unwrap_or(u32::MAX))).collect())
+    let mut accounts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (email, account) in rows {
+        if let Some(key) = key_of(&email) {
+            accounts.entry(key).or_default().insert(account);
+        }
+    }
+    let counted = accounts.into_iter().map(|(key, accounts)| (key, u32::try_from(accounts.len()).unwrap_or(u32::MAX)));
+    Ok(counted.filter(|(_, accounts)| *accounts > 1).collect())
 }
 
 /// What the ledger says about each claim now, in one hash per account: compared again just before DATA.

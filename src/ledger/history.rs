@@ -89,6 +89,7 @@ impl ItemHistory {
         item.dispute = item.dispute.filter(|dispute| dispute.since <= day);
         if item.bad_data.is_none() && open != item.amount {
             item.bad_data = row_problem(&RawItem {
+                item_id: item.id.as_str(),
                 kind: Some(item.kind.as_str()),
                 document_no: Some(&item.document_no),
                 currency: Some(&item.currency.to_string()),
@@ -117,7 +118,7 @@ pub struct HistoryReader {
 fn items_sql() -> String {
     format!(
         r#"SELECT {columns}, {open} AS open_now, {settled} AS settled_on
-        FROM ledger.item i JOIN ledger.account a ON a.account_id = i.account_id
+        FROM ledger.item i JOIN ledger.account a ON a.account_id::text = i.account_id::text
         WHERE a.creditor::text = $1 AND i.issue_date::date <= $3 AND (i.settled_on IS NULL OR i.settled_on::date > $2)
         ORDER BY i.account_id::text COLLATE "C", i.item_id::text COLLATE "C""#,
         columns = item_columns("i.amount"),
@@ -130,7 +131,7 @@ fn bookings_sql() -> String {
     format!(
         r#"SELECT i.account_id::text, i.item_id::text, {booked_on} AS booked_on, {amount} AS amount
         FROM ledger.settlement s JOIN ledger.item i ON i.item_id::text = s.item_id::text
-        JOIN ledger.account a ON a.account_id = i.account_id
+        JOIN ledger.account a ON a.account_id::text = i.account_id::text
         WHERE a.creditor::text = $1 AND i.issue_date::date <= $3 AND (i.settled_on IS NULL OR i.settled_on::date > $2)
         ORDER BY i.account_id::text COLLATE "C", i.item_id::text COLLATE "C""#,
         booked_on = date_sql("s.booked_on"),

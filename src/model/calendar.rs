@@ -6,7 +6,33 @@ use std::sync::Arc;
 use chrono::{Datelike, Days, NaiveDate, Weekday};
 use serde::{Deserialize, Serialize};
 
-use super::Country;
+use super::{Country, ParseError, Tone};
+
+/// The days between which a date is taken for one: no invoice is older, and nobody waits longer.
+pub const FIRST_DAY: NaiveDate = day(1900, 1, 1);
+pub const LAST_DAY: NaiveDate = day(2200, 12, 31);
+
+const fn day(year: i32, month: u32, day: u32) -> NaiveDate {
+    match NaiveDate::from_ymd_opt(year, month, day) {
+        Some(day) => day,
+        None => NaiveDate::MIN,
+    }
+}
+
+/// A day that somebody wrote: `2026-05-31`.
+///
+/// # Errors
+/// When it is none, or lies before [`FIRST_DAY`] or after [`LAST_DAY`].
+pub fn parse_day(text: &str) -> Result<NaiveDate, ParseError> {
+    let day = text.parse().ok().filter(|day| (FIRST_DAY..=LAST_DAY).contains(day));
+    day.ok_or_else(|| ParseError::new(text, "a day such as 2026-05-31, between 1900-01-01 and 2200-12-31"))
+}
+
+/// The day so many days later; the last one that can be written where there is no such day.
+#[must_use]
+pub fn days_after(day: NaiveDate, days: impl Into<u64>) -> NaiveDate {
+    day.checked_add_days(Days::new(days.into())).unwrap_or(NaiveDate::MAX)
+}
 
 /// A set of days of the week.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,6 +231,12 @@ impl Calendars {
         worked.into_iter().find(Result::is_err).unwrap_or(Ok(true))
     }
 
+    /// Whether nothing in that tone goes out on that day: in a quiet period, from final on.
+    #[must_use]
+    pub fn keeps_quiet(&self, country: Country, tone: Tone, day: NaiveDate) -> bool {
+        tone >= Tone::Final && self.is_quiet(country, day)
+    }
+
     /// Whether that day lies in a quiet period of that country.
     #[must_use]
     pub fn is_quiet(&self, country: Country, day: NaiveDate) -> bool {
@@ -248,7 +280,7 @@ impl Calendars {
     /// # Errors
     /// When no calendar says which day that is.
     pub fn add_working_days(&self, country: Country, day: NaiveDate, count: u32) -> Result<NaiveDate, CalendarMissing> {
-        (0..count).try_fold(day, |at, _| self.first_working_day(country, at + Days::new(1)))
+        (0..count).try_fold(day, |at, _| self.first_working_day(country, days_after(at, 1_u32)))
     }
 
     /// The last working day before `day`.
@@ -271,8 +303,9 @@ fn first_day(
     is_one: impl Fn(NaiveDate) -> Result<bool, CalendarMissing>,
 ) -> Result<NaiveDate, CalendarMissing> {
     for ahead in 0..=SEARCH_DAYS {
-        if is_one(day + Days::new(ahead))? {
-            return Ok(day + Days::new(ahead));
+        let at = days_after(day, ahead);
+        if is_one(at)? {
+            return Ok(at);
         }
     }
     Ok(day)

@@ -44,7 +44,8 @@ impl CheckpointKey {
     /// # Errors
     /// When it has another form.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let wrong = || ParseError::new("the file", "a signing key as `dunningd log keygen` writes it");
+        let wrong =
+            || ParseError::new("what [log] signing_key_file names", "a signing key as `dunningd log keygen` writes it");
         let rest = text.trim().strip_prefix("PRIVATE+KEY+").ok_or_else(wrong)?;
         let (name, id, seed) = parts(rest).ok_or_else(wrong)?;
         let key = Self::new(name, seed)?;

@@ -105,7 +105,9 @@ impl ItemCode {
     pub fn remedy(self) -> Option<&'static str> {
         Some(match self {
             Self::Settled | Self::Credit | Self::Reached | Self::Demanded | Self::Information => return None,
-            Self::Withdrawn => "The ledger lists the claim under a new id; under this one it is not demanded again.",
+            Self::Withdrawn => {
+                "`dunningd restore ACCOUNT --item ITEM` takes it up again, once somebody knows why it was gone."
+            }
             Self::BadData => "Its row in the ledger is mended; `dunningd ledger check` names the fault.",
             Self::DataDueDateMissing => "The ledger gives it a due date.",
             Self::Assigned => "The ledger removes its payee, when it is ours again.",
@@ -207,7 +209,9 @@ impl ReasonCode {
                  telephone number, or a postal address."
             }
             Self::NoPaymentAccount => "creditors.toml gets a bank account in that currency.",
-            Self::NoTemplate => "The letter is written or mended, then `dunningd check`.",
+            Self::NoTemplate => {
+                "What stands in the way is mended, in the letter or in the ledger: the check `no_template` names it."
+            }
             Self::NotRecorded => "What the run's warning names is mended; the next run decides anew.",
         }
     }

@@ -19,15 +19,20 @@ mod money;
 mod notice;
 mod plan;
 mod policy;
+mod printable;
 mod promise;
 mod register;
 mod release;
 mod run;
 mod snapshot;
+mod timeouts;
 
 pub use account::{Account, Contact, ContactRole, EmailKind, PartyKind};
 pub use breaker::{Breaker, BreakerKind, BreakerRule, Permit, backoff};
-pub use calendar::{Calendar, CalendarMissing, Calendars, DayKind, DueDateRule, QuietPeriod, Weekdays};
+pub use calendar::{
+    Calendar, CalendarMissing, Calendars, DayKind, DueDateRule, FIRST_DAY, LAST_DAY, QuietPeriod, Weekdays, days_after,
+    parse_day,
+};
 pub use checkpoint::{Checkpoint, CheckpointKey, VerifierKey};
 pub use conduct::{ContactLaw, Hours, zone_of};
 pub use creditor::{BankAccount, Creditor, Requisites};
@@ -55,6 +60,7 @@ pub use policy::{
     CauseHold, CauseRule, Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Retention,
     Stage, StageCondition, TemplateCatalog, Tone,
 };
+pub use printable::printable;
 pub use promise::{Promise, PromiseState, PromisedItem, Standing};
 pub use register::{
     CallOutcome, Cause, ContactEntry, Handover, HandoverItem, Hold, HoldTarget, RecordedCause, WriteOff,
@@ -65,3 +71,4 @@ pub use release::{
 };
 pub use run::{Bucket, OverdueTotals, RunTotals};
 pub use snapshot::{Approvals, Case, Freshness, History, MailboxUse, NotDue, PastNotice, Snapshot, Waiver};
+pub use timeouts::Timeouts;

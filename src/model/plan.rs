@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{Days, Months, NaiveDate};
+use chrono::{Months, NaiveDate};
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Serialize};
 
 use super::codes::codes;
-use super::{Currency, Instalment, Item, ItemId, ItemKind, Money, PromisedItem, StageName};
+use super::{Currency, Instalment, Item, ItemId, ItemKind, Money, PromisedItem, StageName, days_after};
 
 /// The one stage of an instalment.
 pub const PLAN_STAGE: &str = "plan_missed";
@@ -150,7 +150,7 @@ impl Plan {
         let covered: Decimal = standing.left.iter().map(&credited).sum();
         let to_pay = |one: &PlanInstalment| PlanInstalment { amount: one.amount - credited(one), ..one.clone() };
         let next = standing.left.iter().map(to_pay).find(|one| one.amount > Decimal::ZERO);
-        let last = |one: &PlanInstalment| effective_due(one.due_on) + Days::new(u64::from(self.tolerance_days));
+        let last = |one: &PlanInstalment| days_after(effective_due(one.due_on), self.tolerance_days);
         let state = match (next.as_ref().is_some_and(|one| today > last(one)), self.on_missed) {
             (false, _) => PlanState::Running,
             (true, OnMissed::Instalment) => PlanState::Missed,
@@ -246,7 +246,9 @@ pub fn equal_parts(total: Money, parts: u32, every: Every, from: NaiveDate) -> V
         .map(|number| {
             let last = number == parts;
             let amount = if last { total.amount - part * Decimal::from(parts - 1) } else { part };
-            PlanInstalment { number, due_on: from + Months::new(months * (number - 1)), amount }
+            let later = Months::new(months * (number - 1));
+            let due_on = from.checked_add_months(later).unwrap_or(NaiveDate::MAX);
+            PlanInstalment { number, due_on, amount }
         })
         .collect()
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::codes::codes;
-use super::{ItemId, Money};
+use super::{ItemId, Money, days_after};
 
 /// An item of a promise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl Promise {
     /// The last day on which we wait for it.
     #[must_use]
     pub fn last_day(&self) -> NaiveDate {
-        self.by_day + Days::new(u64::from(self.tolerance_days))
+        days_after(self.by_day, self.tolerance_days)
     }
 
     /// How it stands, from what is open now after all credits; an item that is not open any more was paid, unless it

@@ -106,8 +106,8 @@ pub async fn waiting_notices(
         r#"SELECT n.notice_id AS notice, n.run_id AS run, n.creditor, n.account_id AS account, n.tone, n.as_of,
                r.asked_by, EXISTS (SELECT FROM jsonb_array_elements(r.brakes) b WHERE b ->> 'brake' <> $4) AS "braked!"
            FROM dunning.notice n JOIN dunning.run r USING (run_id)
-           WHERE n.state = ANY ($1) AND ($2::uuid[] IS NULL OR n.notice_id = ANY ($2))
-             AND ($3::uuid IS NULL OR n.run_id = $3)
+           WHERE (n.waits_for = 'approval' OR n.waits_for = 'delivery') AND n.state = ANY ($1)
+             AND ($2::uuid[] IS NULL OR n.notice_id = ANY ($2)) AND ($3::uuid IS NULL OR n.run_id = $3)
            ORDER BY n.created_at, n.notice_id"#,
         &states,
         ids,

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::model::{Actor, EmailAddress, Event, EventKind};
 
-use super::{RecordError, append, inconsistent};
+use super::{RecordError, append, inconsistent, whole};
 
 /// What delivery asks of the planner, after `SET` or `SET LOCAL`.
 macro_rules! settings {
@@ -119,6 +119,7 @@ pub async fn claim_ahead(
     claim_as(connection, attempts, token, lease_seconds, &[], true).await
 }
 
+/// Asks what `dunning.claimable` says, in words of its own: it is asked for every letter.
 async fn claim_as(
     connection: &mut PgConnection,
     attempts: &[Uuid],
@@ -338,7 +339,7 @@ impl TryFrom<Row> for ClaimedNotice {
             as_of: row.as_of,
             business_date: row.business_date,
             valid_until: row.valid_until,
-            tries: u32::try_from(row.tries).unwrap_or(0),
+            tries: whole("dunning.notice", "tries", row.tries)?,
             approved: row.approved,
             redirected: row.redirected,
             resend_of: row.resend_of,
@@ -353,16 +354,8 @@ impl TryFrom<Row> for ClaimedNotice {
 pub async fn anything_due(connection: &mut PgConnection, waiting_domains: &[String]) -> Result<bool, RecordError> {
     let due = sqlx::query_scalar!(
         r#"SELECT EXISTS (
-               SELECT FROM dunning.notice
-               WHERE waits_for = 'delivery'
-                 AND (state IN ('queued', 'deferred') AND coalesce(next_try_at, '-infinity') <= clock_timestamp()
-                      OR state = 'claimed' AND lease_until < clock_timestamp())
-                 AND coalesce(not_before, '-infinity') <= clock_timestamp()
-                 AND (send_windows IS NULL OR send_windows @> clock_timestamp()
-                      OR upper(send_windows) <= clock_timestamp())
-                 AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
-                 AND NOT dunning.waits_for_breaker(creditor, stage, language)
-                 AND split_part(recipient_key, '@', 2) <> ALL ($1)) AS "due!""#,
+               SELECT FROM dunning.claimable
+               WHERE split_part(recipient_key, '@', 2) <> ALL ($1)) AS "due!""#,
         waiting_domains
     )
     .fetch_one(connection)

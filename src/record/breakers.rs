@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use crate::model::{Actor, Breaker, BreakerKind, Event, EventKind, TaskKind};
 
-use super::RecordError;
+use super::{RecordError, whole};
 
 /// A breaker that lets nothing through, or one probe at a time.
 #[derive(Debug, Clone, Serialize)]
@@ -44,13 +44,14 @@ pub async fn breaker(connection: &mut PgConnection, kind: BreakerKind, subject: 
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map_or_else(Breaker::default, |row| Breaker {
-        failures: u32::try_from(row.failures).unwrap_or(0),
-        opened: u32::try_from(row.opened).unwrap_or(0),
+    let Some(row) = row else { return Ok(Breaker::default()) };
+    Ok(Breaker {
+        failures: whole("dunning.breaker", "failures", row.failures)?,
+        opened: whole("dunning.breaker", "opened", row.opened)?,
         cause: row.cause,
         until: row.until,
         probing: row.probing,
-    }))
+    })
 }
 
 /// Keeps a breaker in which something has failed.

@@ -73,7 +73,8 @@ impl Bundle {
 
     fn lines(&self) -> io::Result<Lines> {
         let path = if self.is_lines() { self.path.clone() } else { self.path.join("events.ndjson") };
-        Ok(Box::new(BufReader::new(File::open(path)?).lines()))
+        let named = |error: io::Error| io::Error::other(format!("{}: {error}", path.display()));
+        Ok(Box::new(BufReader::new(File::open(&path).map_err(named)?).lines()))
     }
 
     /// Whether it is a dossier rather than an export.
@@ -109,17 +110,31 @@ fn unpack(path: &Path) -> io::Result<Option<BTreeMap<String, Vec<u8>>>> {
         return Ok(None);
     }
     let mut archive = zip::ZipArchive::new(file).map_err(io::Error::other)?;
+    // The library keeps the last of several files with one name, and other programs show the first.
+    if entries(&fs::read(path)?, archive.central_directory_start()) != archive.len() {
+        return Err(io::Error::other("a file stands in it twice"));
+    }
     let mut files = BTreeMap::new();
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(io::Error::other)?;
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes)?;
-        let name = entry.name().map_err(io::Error::other)?.into_owned();
-        if files.insert(name, bytes).is_some() {
-            return Err(io::Error::other("a file stands in it twice"));
-        }
+        files.insert(entry.name().map_err(io::Error::other)?.into_owned(), bytes);
     }
     Ok(Some(files))
+}
+
+/// How many entries the central directory of a zip file has that begins there (APPNOTE.TXT 4.3.12): each has 46 bytes, with
+/// the lengths of three texts that follow at 28, 30 and 32.
+fn entries(zip: &[u8], start: u64) -> usize {
+    let mut rest = usize::try_from(start).ok().and_then(|start| zip.get(start..)).unwrap_or_default();
+    let mut count = 0;
+    while let Some(fixed) = rest.get(..46).filter(|fixed| fixed.starts_with(b"PK\x01\x02")) {
+        let texts = [28, 30, 32].map(|at| usize::from(u16::from_le_bytes([fixed[at], fixed[at + 1]])));
+        rest = rest.get(46 + texts.iter().sum::<usize>()..).unwrap_or_default();
+        count += 1;
+    }
+    count
 }
 
 /// What was verified of an export or a dossier.
@@ -164,7 +179,15 @@ pub fn verify_bundle(
     checkpoints.extend(kept.iter().cloned());
     let lines = bundle.lines().map_err(Problem::general)?;
     let (log, vouched) = verify_lines(lines, checkpoints)?;
-    let contents = if bundle.is_lines() { None } else { Some(verify_contents(&vouched, |name| bundle.read(name))?) };
+    let contents = if bundle.is_lines() {
+        None
+    } else {
+        let names = bundle.names().map_err(Problem::general)?;
+        if let Some(name) = names.iter().find(|name| !is_of_an_export(name)) {
+            return Err(Problem::general(format_args!("{name} is no file of an export")));
+        }
+        Some(verify_contents(&vouched, &names, |name| bundle.read(name))?)
+    };
     let report = Report { log: Some(log), account: None, checkpoints: count, signed, keys: names, contents };
     Ok((report, vouched))
 }
@@ -174,6 +197,13 @@ fn along(bundle: &Bundle) -> Result<Vec<VerifierKey>, Problem> {
     let text = if bundle.is_lines() { None } else { bundle.text("keys.txt")? };
     let keys = text.unwrap_or_default();
     keys.lines().map(|line| VerifierKey::parse(line).map_err(Problem::general)).collect()
+}
+
+/// Of anything else nobody could say whether it is true.
+fn is_of_an_export(name: &str) -> bool {
+    matches!(name, "events.ndjson" | "messages.ndjson" | "notes.ndjson" | "attempts.ndjson" | "keys.txt")
+        || name.starts_with("messages/")
+        || name.starts_with("checkpoints/")
 }
 
 /// The file of a checkpoint in an export.
@@ -211,7 +241,7 @@ fn verify_dossier(
     {
         return Err(Problem::general(format_args!("{name} is not the checkpoint of this dossier")));
     }
-    let contents = verify_contents(&proved.vouched, |name| bundle.read(name))?;
+    let contents = verify_contents(&proved.vouched, &names, |name| bundle.read(name))?;
     for name in names.iter().filter(|name| name.starts_with("texts/")) {
         let bytes = bundle.read(name).map_err(Problem::general)?.unwrap_or_default();
         let sha256 = hex::encode(Sha256::digest(&bytes));

@@ -64,7 +64,7 @@ pub async fn lock_checkpoints(connection: &mut PgConnection) -> Result<(), Recor
 }
 
 /// Signs the log as it is now and keeps the checkpoint, in the caller's transaction, which holds the lock of
-/// [`lock_checkpoints`]; gives the last one when nothing was appended since. It begins where the last one ended, so it
+/// [`lock_checkpoints`]; gives the last one when nothing was appended since by the same key. It begins where the last one ended, so it
 /// reads only what came after it: `log verify` is what reads everything.
 ///
 /// `remembered`: what was signed last as this machine has it from elsewhere than this database, which the log has to
@@ -98,7 +98,8 @@ pub async fn make_checkpoint(
     if size == 0 {
         return Err(CheckpointError::Empty);
     }
-    if let Some(last) = last.filter(|last| last.size == size) {
+    // One of another key says nothing to who knows only this one; it is told, and the older one stays kept.
+    if let Some(last) = last.filter(|last| last.size == size && last.verifier_key == key.verifier().to_string()) {
         return Ok(last);
     }
     let at = read_on(connection, at, size).await?.map_err(CheckpointError::Contradiction)?;

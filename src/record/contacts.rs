@@ -1,13 +1,13 @@
 //! What people know better about contacts than the ledger. Addresses, numbers and names stand in a side table, and the
 //! log holds a commitment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::NaiveDate;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::model::{AccountId, Actor, ContactEntry, ContactId, EventKind};
+use crate::model::{AccountId, Actor, ContactEntry, ContactId, EmailAddress, EventKind};
 
 use super::notices::commitment;
 use super::register::{RegisterError, account_event, known};
@@ -21,6 +21,22 @@ fn own_id(number: i64) -> String {
 /// What the log commits to of a contact.
 fn contact_data(email: Option<&str>, phone: Option<&str>, name: Option<&str>) -> String {
     json!({ "email": email, "phone": phone, "name": name }).to_string()
+}
+
+/// The mailboxes of contacts that a person entered or changed.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn entered_mailboxes(connection: &mut PgConnection) -> Result<HashSet<String>, RecordError> {
+    let rows = sqlx::query_scalar!(
+        r#"SELECT coalesce(d.email, c.email::text) AS "email!"
+           FROM dunning.contact_entry e LEFT JOIN dunning.contact_data d USING (entry_id)
+           LEFT JOIN ledger.contact c ON c.account_id::text = e.account_id AND c.contact_id::text = e.contact_id
+           WHERE e.ended_at IS NULL AND coalesce(d.email, c.email::text) IS NOT NULL"#
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.iter().filter_map(|email| EmailAddress::parse(email).ok()).map(|email| email.mailbox_key()).collect())
 }
 
 /// The data of every contact that was entered and not erased, with its salt, by entry.

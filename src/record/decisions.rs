@@ -17,7 +17,7 @@ use crate::model::{
 use super::notices::plan;
 use super::people;
 use super::runs::RunStart;
-use super::{RecordError, append, texts_stored};
+use super::{RecordError, append, json_text, texts_stored};
 
 /// A notice ready to be recorded: its content is frozen from here on.
 #[derive(Debug, Clone)]
@@ -254,7 +254,7 @@ async fn write_cases(
         let hash = if let Some(hash) = known {
             hash
         } else {
-            let body = serde_json::to_string(&**ladder).unwrap_or_default();
+            let body = json_text(&**ladder)?;
             let hash = texts_stored(connection, "ladder", &body).await?;
             kept.push((ladder, hash.clone()));
             hash

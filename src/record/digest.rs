@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::model::{CreditorId, EmailAddress, Outcome, RunTotals};
 
-use super::{RecordError, head, inconsistent};
+use super::{RecordError, head, inconsistent, whole};
 
 /// So many of something, the oldest of them since that day.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,7 +147,7 @@ pub async fn digest_facts(
     let unresolved = sqlx::query_as!(
         WaitingSince,
         r#"SELECT state AS what, count(*) AS "count!", min(business_date) AS "since!" FROM dunning.notice
-           WHERE creditor = $1 AND state IN ('unknown', 'refused', 'bounced') GROUP BY state ORDER BY state"#,
+           WHERE creditor = $1 AND unresolved GROUP BY state ORDER BY state"#,
         creditor.as_str()
     )
     .fetch_all(&mut *connection)
@@ -271,7 +271,7 @@ pub async fn operator_mails_due(connection: &mut PgConnection) -> Result<Vec<Ope
                 recipient: address(&row.recipient, "recipient")?,
                 message_id: row.message_id,
                 bytes: row.bytes,
-                tries: u32::try_from(row.tries).unwrap_or_default(),
+                tries: whole("dunning.operator_mail", "tries", row.tries)?,
             })
         })
         .collect()

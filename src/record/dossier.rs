@@ -42,7 +42,7 @@ pub struct DecisionLine {
 #[derive(Debug, Clone, Serialize)]
 pub struct RegisterLine {
     pub at: DateTime<Utc>,
-    /// `hold`, `dispute`, `promise`, `waiver`, `handover`, `call`, `note`, `legal_hold`.
+    /// `hold`, `dispute`, `cause`, `promise`, `waiver`, `write_off`, `handover`, `contact`, `call`, `note`, `legal_hold`.
     pub kind: String,
     pub item: Option<String>,
     pub words: String,
@@ -51,13 +51,34 @@ pub struct RegisterLine {
     pub end_words: Option<String>,
 }
 
-/// Everything on record about one account.
+/// One version of an instalment plan.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlanLine {
+    pub plan: i64,
+    pub version: i32,
+    pub agreed_on: NaiveDate,
+    /// Days after which an instalment that is not paid counts as missed.
+    pub tolerance_days: i32,
+    /// `instalment` or `all`: what a missed one makes due.
+    pub on_missed: String,
+    /// `I01: 100 EUR`, what was open on each when it was agreed.
+    pub items: Vec<String>,
+    /// `1: 50 EUR by 2026-04-01`.
+    pub instalments: Vec<String>,
+    pub words: String,
+    pub person: String,
+    pub ended_on: Option<NaiveDate>,
+    pub end_words: Option<String>,
+}
+
+/// What runs and people recorded about one account.
 #[derive(Debug, Clone, Serialize)]
 pub struct Recorded {
     pub notices: Vec<NoticeLine>,
     pub decisions: Vec<DecisionLine>,
     pub register: Vec<RegisterLine>,
-    /// Hashes of the policies, templates, creditors and ladders that were used.
+    pub plans: Vec<PlanLine>,
+    /// Hashes of the policies, templates, creditors, calendars and ladders that were used.
     pub texts: Vec<String>,
 }
 
@@ -106,6 +127,18 @@ pub async fn recorded(connection: &mut PgConnection, account: &str) -> Result<Re
                SELECT handed_at, 'handover', NULL, 'to ' || handed_to || ', ' || reason, handed_by, back_at, back_reason
                FROM dunning.handover WHERE account_id = $1
                UNION ALL
+               SELECT recorded_at, 'cause', item_id, concat_ws(', ', cause, reason), recorded_by, cleared_at, cleared_reason
+               FROM dunning.cause WHERE account_id = $1
+               UNION ALL
+               SELECT written_off_at, 'write_off', item_id, reason, written_off_by, undone_at, undone_reason
+               FROM dunning.write_off WHERE account_id = $1
+               UNION ALL
+               SELECT entered_at, 'contact', NULL,
+                   concat_ws(', ', contact_id, role, CASE WHEN no_email THEN 'no e-mail' END,
+                             language, CASE WHEN d.entry_id IS NULL THEN '(erased)' END, d.name, d.email, d.phone, reason),
+                   entered_by, ended_at, ended_reason
+               FROM dunning.contact_entry LEFT JOIN dunning.contact_data d USING (entry_id) WHERE account_id = $1
+               UNION ALL
                SELECT called_at, 'call', NULL, concat_ws(': ', outcome, (SELECT body FROM dunning.note JOIN dunning.note_text t
                                                                          USING (note_id) WHERE call_id = c.call_id LIMIT 1)),
                    called_by, NULL, NULL
@@ -121,11 +154,26 @@ pub async fn recorded(connection: &mut PgConnection, account: &str) -> Result<Re
     )
     .fetch_all(&mut *connection)
     .await?;
+    let plans = sqlx::query_as!(
+        PlanLine,
+        r#"SELECT p.plan_id AS plan, p.version, p.agreed_on, p.tolerance_days, p.on_missed,
+               ARRAY(SELECT i.item_id || ': ' || i.open_then || ' ' || p.currency FROM dunning.plan_item i
+                     WHERE (i.plan_id, i.version) = (p.plan_id, p.version) ORDER BY i.item_id) AS "items!",
+               ARRAY(SELECT i.number || ': ' || i.amount || ' ' || p.currency || ' by ' || i.due_on
+                     FROM dunning.plan_instalment i
+                     WHERE (i.plan_id, i.version) = (p.plan_id, p.version) ORDER BY i.number) AS "instalments!",
+               p.reason AS words, p.agreed_by AS person, p.ended_on, p.ended_reason AS end_words
+           FROM dunning.plan p WHERE p.account_id = $1 ORDER BY p.plan_id, p.version"#,
+        account
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     let texts = sqlx::query_scalar!(
         r#"SELECT sha256 AS "sha256!" FROM (
                SELECT policy_sha256 AS sha256, run_id FROM dunning.run
                UNION SELECT templates_sha256, run_id FROM dunning.run
-               UNION SELECT creditors_sha256, run_id FROM dunning.run) texts
+               UNION SELECT creditors_sha256, run_id FROM dunning.run
+               UNION SELECT calendars_sha256, run_id FROM dunning.run WHERE calendars_sha256 IS NOT NULL) texts
            WHERE run_id IN (SELECT run_id FROM dunning.decision WHERE account_id = $1
                             UNION SELECT run_id FROM dunning.notice WHERE account_id = $1)
            UNION SELECT ladder_sha256 FROM dunning.debt_case WHERE account_id = $1
@@ -134,7 +182,7 @@ pub async fn recorded(connection: &mut PgConnection, account: &str) -> Result<Re
     )
     .fetch_all(connection)
     .await?;
-    Ok(Recorded { notices, decisions, register, texts })
+    Ok(Recorded { notices, decisions, register, plans, texts })
 }
 
 /// The text behind a hash.

@@ -1,11 +1,13 @@
 //! Erasing personal data, and what stands against it. The database deletes and writes the event in one call, so nobody
 //! can do the one without the other.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::model::{AccountId, Actor, EventKind};
+use crate::model::{AccountId, Actor, EmailAddress, EventKind};
 
 use super::register::account_event;
 use super::{RecordError, append};
@@ -61,23 +63,25 @@ pub async fn erase(
 ) -> Result<Option<i64>, EraseError> {
     let creditor = creditor_ever(connection, account).await?;
     let classes: Vec<String> = erasure.classes.iter().map(|class| (*class).to_owned()).collect();
-    // The function runs as the owner of our tables, who may not look into the ledger.
-    let ledger = sqlx::query!(
+    // The function runs as the owner of our tables, who may not look into the ledger, and cannot tell every mailbox.
+    let known = sqlx::query!(
         r#"SELECT NOT EXISTS (SELECT FROM ledger.account WHERE account_id::text = $1) AS "gone!",
-               ARRAY(SELECT lower(trim(email::text)) FROM ledger.contact
-                     WHERE account_id::text = $1 AND email IS NOT NULL) AS "mailboxes!""#,
+               ARRAY(SELECT email::text FROM ledger.contact WHERE account_id::text = $1 AND email IS NOT NULL
+                     UNION SELECT email FROM dunning.contact_data JOIN dunning.contact_entry USING (entry_id)
+                     WHERE account_id = $1 AND email IS NOT NULL) AS "emails!""#,
         account.as_str()
     )
     .fetch_one(&mut *connection)
     .await?;
+    let mailboxes: Vec<String> = known.emails.iter().filter_map(|email| mailbox(email)).collect();
     let erased = sqlx::query_scalar!(
         "SELECT dunning.erase($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         account.as_str(),
         creditor,
         &classes,
         erasure.before,
-        &ledger.mailboxes,
-        ledger.gone,
+        &mailboxes,
+        known.gone,
         erasure.reason,
         erasure.legal_ground,
         actor.os_user,
@@ -117,6 +121,7 @@ pub async fn expired(
     class: &str,
     before: DateTime<Utc>,
 ) -> Result<Vec<String>, RecordError> {
+    let named = if class == "messages" { named_by_tasks(connection, before).await? } else { Vec::new() };
     let accounts = sqlx::query_scalar!(
         r#"SELECT DISTINCT n.account_id AS "account!" FROM (
                SELECT account_id FROM dunning.notice JOIN dunning.message USING (notice_id)
@@ -136,8 +141,7 @@ pub async fn expired(
                SELECT account_id FROM dunning.task
                WHERE $1 = 'messages' AND account_id <> '' AND text <> '' AND closed_at < $2
                UNION ALL
-               SELECT c.account_id::text FROM dunning.task t JOIN ledger.contact c ON lower(trim(c.email::text)) = t.subject
-               WHERE $1 = 'messages' AND t.kind = 'shared_mailbox' AND t.text <> '' AND t.closed_at < $2
+               SELECT * FROM unnest($3::text[])
                UNION ALL
                SELECT account_id FROM dunning.note JOIN dunning.note_text USING (note_id)
                WHERE $1 = 'notes' AND noted_at < $2
@@ -148,11 +152,41 @@ pub async fn expired(
            WHERE NOT EXISTS (SELECT FROM dunning.legal_hold h WHERE h.account_id = n.account_id AND h.lifted_at IS NULL)
            ORDER BY 1"#,
         class,
-        before
+        before,
+        &named
     )
     .fetch_all(connection)
     .await?;
     Ok(accounts)
+}
+
+/// The accounts whose mailbox is named by a task that was closed before that moment.
+async fn named_by_tasks(connection: &mut PgConnection, before: DateTime<Utc>) -> Result<Vec<String>, RecordError> {
+    let subjects = sqlx::query_scalar!(
+        "SELECT subject FROM dunning.task WHERE kind = 'shared_mailbox' AND text <> '' AND closed_at < $1",
+        before
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    if subjects.is_empty() {
+        return Ok(Vec::new());
+    }
+    let contacts = sqlx::query!(
+        r#"SELECT account_id::text AS "account!", email::text AS "email!" FROM ledger.contact
+           WHERE email IS NOT NULL
+             AND (dunning.mailbox_key(email::text) IS NULL OR dunning.mailbox_key(email::text) = ANY ($1))"#,
+        &subjects
+    )
+    .fetch_all(connection)
+    .await?;
+    let subjects: BTreeSet<String> = subjects.into_iter().collect();
+    let named = contacts.into_iter().filter(|one| mailbox(&one.email).is_some_and(|key| subjects.contains(&key)));
+    Ok(named.map(|one| one.account).collect())
+}
+
+/// The key of the mailbox that a text of the ledger says; none when it says none.
+fn mailbox(email: &str) -> Option<String> {
+    EmailAddress::parse(email).ok().map(|address| address.mailbox_key())
 }
 
 /// Keeps everything about an account, whoever asks to have it erased. Returns its number; the one that stands, when

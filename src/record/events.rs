@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 
-use crate::model::Event;
+use crate::model::{Event, EventKind};
 
 use super::RecordError;
 
@@ -27,14 +27,26 @@ pub async fn head(connection: &mut PgConnection) -> Result<(i64, Vec<u8>), Recor
     Ok((row.seq, row.chain_hash))
 }
 
-/// The time on the database's clock, and that of the last event; none in an empty log.
+/// The time on the database's clock.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn now(connection: &mut PgConnection) -> Result<DateTime<Utc>, RecordError> {
+    Ok(sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(connection).await?)
+}
+
+/// The time on the database's clock, and the latest of the last ten thousand events since a person said that it is right;
+/// none in an empty log. The last event alone would not do: one that was made after the clock went back hides it.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn times(connection: &mut PgConnection) -> Result<(DateTime<Utc>, Option<DateTime<Utc>>), RecordError> {
     let row = sqlx::query!(
-        r#"SELECT clock_timestamp() AS "now!",
-               (SELECT e.at FROM dunning.event e JOIN dunning.event_head h USING (seq)) AS last_event"#
+        r#"WITH recent AS MATERIALIZED (SELECT seq, kind, at FROM dunning.event ORDER BY seq DESC LIMIT 10000)
+           SELECT clock_timestamp() AS "now!",
+               (SELECT max(at) FROM recent
+                WHERE seq >= coalesce((SELECT max(seq) FROM recent WHERE kind = $1), 0)) AS last_event"#,
+        EventKind::ClockAccepted.as_str()
     )
     .fetch_one(connection)
     .await?;

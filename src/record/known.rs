@@ -4,8 +4,9 @@ use chrono::NaiveDate;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::model::{Actor, CreditorId, Event, EventKind};
+use crate::model::{AccountId, Actor, CreditorId, Event, EventKind, ItemId, TaskKind};
 
+use super::register::{RegisterError, account_event, known};
 use super::runs::RunStart;
 use super::{RecordError, append};
 
@@ -64,7 +65,7 @@ pub async fn compare(
                         concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric), l.currency,
                                   l.due_date), a.creditor::text, l.account_id::text)) AS "changed!",
                count(*) FILTER (WHERE k.account_id <> l.account_id::text) AS "moved!"
-           FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
+           FROM ledger.item l JOIN ledger.account a ON a.account_id::text = l.account_id::text
            LEFT JOIN dunning.known_item k ON k.item_id = l.item_id::text
            WHERE a.creditor::text = $1"#,
         creditor.as_str()
@@ -158,7 +159,7 @@ pub async fn apply(
             r#"UPDATE dunning.known_item k
              SET account_id = l.account_id::text, creditor = a.creditor::text, moved_on = $2,
                  earlier_accounts = array_append(array_remove(k.earlier_accounts, l.account_id::text), k.account_id)
-             FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
+             FROM ledger.item l JOIN ledger.account a ON a.account_id::text = l.account_id::text
              WHERE l.item_id::text = k.item_id AND a.creditor::text = $1 AND k.account_id <> l.account_id::text
              RETURNING k.item_id, k.account_id, k.earlier_accounts[cardinality(k.earlier_accounts)] AS "from!""#,
             run.creditor.as_str(),
@@ -197,6 +198,42 @@ pub async fn apply(
     Ok(())
 }
 
+/// A person takes a withdrawn item up again, as the ledger has it now. The task about it is done with that.
+///
+/// # Errors
+/// When the ledger does not know the account or the item, it is not withdrawn, or the database refuses.
+pub async fn restore(
+    connection: &mut PgConnection,
+    account: &AccountId,
+    item: &ItemId,
+    reason: &str,
+    actor: &Actor,
+) -> Result<(), RegisterError> {
+    let creditor = known(connection, account, Some(item)).await?;
+    let restored = sqlx::query_scalar!(
+        "UPDATE dunning.known_item SET state = 'open', withdrawn_on = NULL
+         WHERE item_id = $1 AND state = 'withdrawn' RETURNING item_id",
+        item.as_str()
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    if restored.is_none() {
+        return Err(RegisterError::NotWithdrawn(item.clone()));
+    }
+    sqlx::query!(
+        "UPDATE dunning.task SET closed_at = clock_timestamp()
+         WHERE kind = $1 AND account_id = $2 AND subject = $3 AND closed_at IS NULL",
+        TaskKind::FixData.as_str(),
+        account.as_str(),
+        item.as_str()
+    )
+    .execute(&mut *connection)
+    .await?;
+    let facts = json!({ "item": item, "reason": reason });
+    append(connection, &[account_event(EventKind::ItemRestored, &creditor, account, actor, facts)]).await?;
+    Ok(())
+}
+
 /// Remembers how every item of today's ledger looks, for the runs to come: in one statement of its own, which no decision
 /// of today's run asks about. To be called after [`apply`]; done again, it changes nothing.
 ///
@@ -218,7 +255,7 @@ pub async fn remember(
                       CASE WHEN l.open_amount::numeric = 0 THEN 'settled' ELSE 'open' END AS state,
                       concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric),
                                 l.currency, l.due_date) AS fingerprint
-               FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
+               FROM ledger.item l JOIN ledger.account a ON a.account_id::text = l.account_id::text
                WHERE a.creditor::text = $1) now
          LEFT JOIN dunning.known_item o ON o.item_id = now.item_id
          WHERE o.item_id IS NULL

@@ -53,7 +53,7 @@ pub use checkpoints::{
     CheckpointError, CheckpointRow, checkpoint_is_due, checkpoints, extends_checkpoint, last_checkpoint,
     lock_checkpoints, make_checkpoint,
 };
-pub use contacts::{contact_data_kept, enter_contact, remove_contact};
+pub use contacts::{contact_data_kept, enter_contact, entered_mailboxes, remove_contact};
 pub use decisions::{PageWrite, Planned, PlannedCopy, write_page, write_tasks};
 pub use digest::{
     DigestFacts, OperatorMail, OperatorMailKey, WaitingSince, digest_facts, first_scheduled_run,
@@ -62,7 +62,7 @@ pub use digest::{
 };
 pub use dossier::{DecisionLine, Recorded, RegisterLine, recorded, text_of};
 pub use erasure::{EraseError, Erasure, erase, expired, lift_legal_hold, place_legal_hold};
-pub use events::{append, chain_hash_at, head, texts_stored, times};
+pub use events::{append, chain_hash_at, head, now, texts_stored, times};
 pub use export::{
     AttemptLine, EventLine, Message, Note, attempt_lines, event_lines, export_line, message_file, message_line,
     message_of, note_line, notes, notices_made,
@@ -70,6 +70,7 @@ pub use export::{
 pub use journal::{Call, JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{
     Comparison, apply as apply_known_items, compare as compare_known_items, remember as remember_known_items,
+    restore as restore_item,
 };
 pub use last_check::{LastCheck, in_flight_check, stopped};
 pub use migrate::{SchemaState, migrate, schema_state};
@@ -135,6 +136,16 @@ impl From<sqlx::Error> for RecordError {
         let constraint = error.as_database_error().and_then(|db| db.constraint());
         if constraint == Some("one_live_notice_per_item_and_stage") { Self::Doubled } else { Self::Database(error) }
     }
+}
+
+/// A number that the database keeps with a sign, and that has none.
+fn whole(table: &'static str, column: &'static str, value: i32) -> Result<u32, RecordError> {
+    u32::try_from(value).map_err(|_| inconsistent(table, column, &value.to_string()))
+}
+
+/// The text of what is kept for ever as one.
+fn json_text(value: &impl serde::Serialize) -> Result<String, RecordError> {
+    serde_json::to_string(value).map_err(|error| RecordError::Database(sqlx::Error::Encode(Box::new(error))))
 }
 
 fn inconsistent(table: &'static str, column: &'static str, value: &str) -> RecordError {

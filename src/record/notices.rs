@@ -104,7 +104,6 @@ struct Notices<'a> {
     valid_until: Vec<NaiveDate>,
     respond_by: Vec<Option<NaiveDate>>,
     recipient_keys: Vec<String>,
-    sender_domains: Vec<&'a str>,
     message_ids: Vec<&'a str>,
     fingerprints: Vec<&'a str>,
     demanded: Vec<String>,
@@ -138,7 +137,6 @@ impl<'a> Notices<'a> {
             // The e-mail copy of a letter has a mailbox of its own.
             String::new()
         });
-        self.sender_domains.push(planned.sender.domain());
         self.message_ids.push(&planned.message_id);
         self.fingerprints.push(&planned.fingerprint);
         self.demanded.push(serde_json::to_string(totals).unwrap_or_default());
@@ -156,18 +154,18 @@ impl<'a> Notices<'a> {
     async fn insert(&self, connection: &mut PgConnection, run: &RunStart) -> Result<(), RecordError> {
         sqlx::query!(
             "INSERT INTO dunning.notice (notice_id, run_id, creditor, account_id, stage, tone, language, state,
-                 business_date, as_of, valid_until, respond_by, recipient_key, sender_domain, message_id, fingerprint,
+                 business_date, as_of, valid_until, respond_by, recipient_key, message_id, fingerprint,
                  demanded, on_unknown, send_windows, not_before, approval, redirected)
              SELECT row.notice_id, $1, $2, row.account_id, row.stage, row.tone, row.language, 'planned',
-                 $3, row.as_of, row.valid_until, row.respond_by, row.recipient_key, row.sender_domain, row.message_id,
+                 $3, row.as_of, row.valid_until, row.respond_by, row.recipient_key, row.message_id,
                  row.fingerprint, row.demanded::jsonb, row.on_unknown, row.send_windows::tstzmultirange, row.not_before,
                  row.approval, row.redirected
              FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::date[], $10::date[],
                          $11::date[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
-                         $18::text[], $19::timestamptz[], $20::text[], $21::bool[])
+                         $18::timestamptz[], $19::text[], $20::bool[])
                  AS row (notice_id, account_id, stage, tone, language, as_of, valid_until, respond_by, recipient_key,
-                         sender_domain, message_id, fingerprint, demanded, on_unknown, send_windows, not_before,
-                         approval, redirected)",
+                         message_id, fingerprint, demanded, on_unknown, send_windows, not_before, approval,
+                         redirected)",
             run.run.0,
             run.creditor.as_str(),
             run.business_date,
@@ -180,7 +178,6 @@ impl<'a> Notices<'a> {
             &self.valid_until,
             &self.respond_by as _,
             &self.recipient_keys,
-            &self.sender_domains as _,
             &self.message_ids as _,
             &self.fingerprints as _,
             &self.demanded,
@@ -354,7 +351,8 @@ pub struct Renewal<'a> {
 }
 
 /// Cancels the old notice and lets out the new one, with the approval, in the caller's transaction: not before the hour
-/// that the old one had, and in one that has a place.
+/// that the old one had, and in one that has a place. False when the old one did not wait any more: then nothing is
+/// changed.
 ///
 /// # Errors
 /// When the database refuses, also because something else was recorded for the same items meanwhile.
@@ -363,11 +361,11 @@ pub async fn renew(
     renewal: &Renewal<'_>,
     hours: &mut Hours,
     actor: &Actor,
-) -> Result<(), RecordError> {
+) -> Result<bool, RecordError> {
     let Renewal { old, run, snapshot, decision, planned, approved_by, reason, own } = renewal;
     let mut events = cancel_all(connection, &[*old], CancelReason::Renewed, None, actor).await?;
     if events.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let digest = decision.digest();
     let write = PageWrite { snapshot, decision, digest, ladder: None, planned: Some(planned) };
@@ -402,7 +400,7 @@ pub async fn renew(
     events.push(about(EventKind::NoticeApproved, facts));
     events.extend(given);
     append(connection, &events).await?;
-    Ok(())
+    Ok(true)
 }
 
 /// A notice as people see it.
@@ -421,6 +419,12 @@ pub struct NoticeRow {
     pub changed_at: DateTime<Utc>,
 }
 
+/// The totals that a notice demands, by currency, as its row has them.
+pub(super) fn demanded_of(stored: serde_json::Value) -> Result<BTreeMap<String, String>, RecordError> {
+    let text = stored.to_string();
+    serde_json::from_value(stored).map_err(|_| inconsistent("dunning.notice", "demanded", &text))
+}
+
 /// The notices of an account, latest first.
 ///
 /// # Errors
@@ -436,20 +440,21 @@ pub async fn notices_of(connection: &mut PgConnection, account: &str) -> Result<
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|r| NoticeRow {
-            notice_id: r.notice_id,
-            stage: r.stage,
-            language: r.language,
-            state: r.state,
-            reason: r.reason,
-            business_date: r.business_date,
-            respond_by: r.respond_by,
-            accepted_on: r.accepted_on,
-            demanded: serde_json::from_value(r.demanded).unwrap_or_default(),
-            items: r.items,
-            changed_at: r.changed_at,
+    rows.into_iter()
+        .map(|r| {
+            Ok(NoticeRow {
+                notice_id: r.notice_id,
+                stage: r.stage,
+                language: r.language,
+                state: r.state,
+                reason: r.reason,
+                business_date: r.business_date,
+                respond_by: r.respond_by,
+                accepted_on: r.accepted_on,
+                demanded: demanded_of(r.demanded)?,
+                items: r.items,
+                changed_at: r.changed_at,
+            })
         })
-        .collect())
+        .collect()
 }

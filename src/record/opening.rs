@@ -22,7 +22,7 @@ pub async fn accounts_of(
     let ids: Vec<String> = items.iter().map(ToString::to_string).collect();
     let rows = sqlx::query!(
         r#"SELECT i.item_id::text AS "item!", a.account_id::text AS "account!", a.creditor::text AS "creditor!"
-           FROM ledger.item i JOIN ledger.account a ON a.account_id = i.account_id WHERE i.item_id::text = ANY ($1)"#,
+           FROM ledger.item i JOIN ledger.account a ON a.account_id::text = i.account_id::text WHERE i.item_id::text = ANY ($1)"#,
         &ids
     )
     .fetch_all(connection)

@@ -153,7 +153,12 @@ pub async fn outbox(connection: &mut PgConnection) -> Result<Vec<OutboxRow>, Rec
            FROM dunning.notice n
            LEFT JOIN LATERAL (SELECT phase, reply_code FROM dunning.attempt a
                               WHERE a.notice_id = n.notice_id ORDER BY number DESC LIMIT 1) a ON true
-           WHERE n.state NOT IN ('accepted', 'cancelled', 'delivered', 'replied', 'with_person', 'done', 'lapsed')
+           -- Each of them by an index: what has come to its end is not looked at.
+           WHERE n.notice_id IN (
+               SELECT notice_id FROM dunning.notice WHERE waits_for = 'delivery' OR waits_for = 'approval' OR unresolved
+               UNION ALL
+               SELECT p.notice_id FROM dunning.run r JOIN dunning.notice p USING (run_id)
+               WHERE r.state = 'running' AND p.state = 'planned')
            ORDER BY n.state <> 'awaiting_approval', n.created_at, n.notice_id"#
     )
     .fetch_all(connection)
@@ -338,13 +343,9 @@ pub async fn waiting(connection: &mut PgConnection) -> Result<Vec<(String, i64)>
     let rows = sqlx::query!(
         r#"SELECT coalesce(nullif(concat_ws(' ', a.phase || ':', a.reply_code::text, a.detail), ''), 'not tried yet') AS "why!",
                count(*) AS "count!"
-           FROM dunning.notice n
+           FROM dunning.claimable n
            LEFT JOIN LATERAL (SELECT phase, reply_code, detail FROM dunning.attempt a
                               WHERE a.notice_id = n.notice_id ORDER BY number DESC LIMIT 1) a ON true
-           WHERE n.waits_for = 'delivery'
-             AND (n.send_windows IS NULL OR n.send_windows @> clock_timestamp()
-                  OR upper(n.send_windows) <= clock_timestamp())
-             AND coalesce(n.not_before, '-infinity') <= clock_timestamp()
            GROUP BY 1 ORDER BY 2 DESC, 1"#
     )
     .fetch_all(connection)

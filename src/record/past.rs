@@ -191,7 +191,7 @@ impl PastReader {
     ) -> Result<(), RecordError> {
         let rows = sqlx::query!(
             r#"SELECT l.item_id::text AS "item!", l.account_id::text AS "to!", earlier.account AS "from!"
-               FROM ledger.item l JOIN ledger.account a ON a.account_id = l.account_id
+               FROM ledger.item l JOIN ledger.account a ON a.account_id::text = l.account_id::text
                JOIN dunning.known_item k ON k.item_id = l.item_id::text
                CROSS JOIN LATERAL unnest(array_append(k.earlier_accounts, k.account_id)) AS earlier (account)
                WHERE a.creditor::text = $1 AND k.account_id <> l.account_id::text"#,
@@ -205,7 +205,8 @@ impl PastReader {
         Ok(())
     }
 
-    /// The past of those accounts, as far as it lies on or before `today`.
+    /// The past of those accounts, as far as it lies on or before `today`; holds and hand-overs as they stand now,
+    /// whatever the day: what stops a contact is never looked past.
     ///
     /// # Errors
     /// When the database refuses or holds something that does not parse.

@@ -16,7 +16,7 @@ use crate::model::{
 
 use super::decisions::Planned;
 use super::journal::{Call, NoteText, record_call};
-use super::notices::commitment;
+use super::notices::{commitment, demanded_of};
 use super::register::{RegisterError, record_handover};
 use super::{RecordError, append, inconsistent};
 
@@ -419,10 +419,10 @@ async fn queue_copy(
     let copy = sqlx::query!(
         r#"WITH copy AS (
                INSERT INTO dunning.notice (notice_id, run_id, creditor, account_id, stage, tone, language, state,
-                   business_date, as_of, valid_until, respond_by, recipient_key, sender_domain, message_id, fingerprint,
+                   business_date, as_of, valid_until, respond_by, recipient_key, message_id, fingerprint,
                    demanded, on_unknown, redirected, copy_of)
                SELECT c.copy_id, n.run_id, n.creditor, n.account_id, n.stage, n.tone, n.language, 'queued',
-                   n.business_date, n.as_of, least(n.valid_until, n.respond_by), n.respond_by, c.recipient_key, n.sender_domain, c.message_id,
+                   n.business_date, n.as_of, least(n.valid_until, n.respond_by), n.respond_by, c.recipient_key, c.message_id,
                    n.fingerprint, n.demanded, n.on_unknown, n.redirected, n.notice_id
                FROM dunning.notice n JOIN dunning.letter_copy c USING (notice_id) WHERE n.notice_id = $1
                RETURNING notice_id, message_id),
@@ -570,7 +570,8 @@ async fn task_notice(connection: &mut PgConnection, notice: Uuid) -> Result<Opti
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| TaskNotice {
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(TaskNotice {
         notice_id: notice,
         stage: row.stage,
         channel: row.channel,
@@ -581,7 +582,7 @@ async fn task_notice(connection: &mut PgConnection, notice: Uuid) -> Result<Opti
         respond_by: row.respond_by,
         attempts: row.attempts,
         tried: row.tried,
-        demanded: serde_json::from_value(row.demanded).unwrap_or_default(),
+        demanded: demanded_of(row.demanded)?,
         items: row.items.into_iter().zip(row.to_pay).collect(),
         to: row.to.unwrap_or_default(),
         copy_to: row.copy_to,

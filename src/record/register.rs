@@ -13,7 +13,7 @@ use crate::model::{
 };
 
 use super::breakers::close_all_breakers;
-use super::{RecordError, append, inconsistent, texts_stored};
+use super::{RecordError, append, inconsistent, json_text, texts_stored};
 
 /// Why something could not be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,8 @@ pub enum RegisterError {
     NotRunning { number: i64, state: PromiseState },
     #[error("several promises are running; say which one: {0}")]
     WhichPromise(String),
+    #[error("item {0} is not withdrawn: it did not vanish from the ledger, or was taken up again")]
+    NotWithdrawn(ItemId),
     #[error("account {0} is handed over already")]
     AlreadyHandedOver(String),
     #[error("account {0} is not handed over")]
@@ -189,7 +191,7 @@ pub async fn move_case(
     actor: &Actor,
 ) -> Result<(), RegisterError> {
     let creditor = known(connection, account, None).await?;
-    let body = serde_json::to_string(to).unwrap_or_default();
+    let body = json_text(to)?;
     let sha256 = texts_stored(connection, "ladder", &body).await?;
     let case = sqlx::query!(
         "SELECT case_id, ladder_sha256 FROM dunning.debt_case WHERE account_id = $1 AND closed_on IS NULL FOR UPDATE",

@@ -176,7 +176,9 @@ pub async fn release_run(
     if state != ReleaseState::Shadow {
         awaiting = sqlx::query!(
             "UPDATE dunning.notice
-             SET state = 'awaiting_approval', approval = coalesce(approval, $2), valid_until = business_date + $3::int,
+             SET state = 'awaiting_approval', approval = coalesce(approval, $2),
+                 -- A letter has had the time of one who approves from the start.
+                 valid_until = CASE WHEN channel = 'letter' THEN valid_until ELSE business_date + $3::int END,
                  changed_at = clock_timestamp()
              WHERE run_id = $1 AND state = 'planned' AND ($2::text IS NOT NULL OR approval IS NOT NULL)",
             run.run.0,
@@ -262,7 +264,7 @@ impl Hours {
                         WHERE NOT n.send_windows @> clock_timestamp() AND lower(w) > clock_timestamp())) AS at) goes
                CROSS JOIN LATERAL (SELECT floor(coalesce(greatest(
                        extract(epoch FROM goes.at - clock_timestamp()) / 3600, 0), 0))::bigint AS hour) h
-               WHERE n.state IN ('queued', 'deferred', 'claimed') AND n.creditor = $1
+               WHERE n.waits_for = 'delivery' AND n.state <> 'in_flight' AND n.creditor = $1
                GROUP BY 1"#,
             creditor
         )

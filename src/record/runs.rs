@@ -362,7 +362,7 @@ pub struct RunRow {
     pub awaiting: i64,
 }
 
-/// The latest run of each creditor; one with `--as-of` is no run of the day.
+/// The latest run of each creditor; one with `--as-of`, or of one account, is no run of the day.
 ///
 /// # Errors
 /// When the database refuses.
@@ -373,7 +373,7 @@ pub async fn latest_runs(connection: &mut PgConnection) -> Result<Vec<RunRow>, R
                release, brakes,
                (SELECT count(*) FROM dunning.notice n
                 WHERE n.run_id = r.run_id AND n.state = 'awaiting_approval') AS "awaiting!"
-           FROM dunning.run r WHERE NOT as_of ORDER BY creditor, started_at DESC"#
+           FROM dunning.run r WHERE NOT as_of AND NOT partial ORDER BY creditor, started_at DESC"#
     )
     .fetch_all(connection)
     .await?;

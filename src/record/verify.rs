@@ -464,8 +464,10 @@ impl<'a> ContentsCheck<'a> {
         let Some(sealed) = self.vouched.replies.get(&attempt) else {
             return if reply_text.is_some() { Err(unknown("reply of attempt", &attempt)) } else { Ok(()) };
         };
-        let (Some(text), Some(salt)) = (reply_text, self.salts.get(&ended.notice)) else {
-            return self.gone(sealed, &["messages", "smtp"], "replies");
+        let Some(text) = reply_text else { return self.gone(sealed, &["messages", "smtp"], "replies") };
+        let Some(salt) = self.salts.get(&ended.notice) else {
+            let what = "there is a reply of its attempt, and what would tie it to the log was erased".to_owned();
+            return Err(Problem { seq: sealed.seq, what });
         };
         if commitment(salt, text.as_bytes()) != sealed.commitment {
             let what = "the reply of its attempt was altered: the log commits to other words".to_owned();
@@ -492,13 +494,14 @@ impl<'a> ContentsCheck<'a> {
     }
 }
 
-/// Verifies the files of an export or a dossier that lie beside the events. `read` gives a file by its name, `None` when
+/// Verifies the files of an export or a dossier, of those `names`, that lie beside the events. `read` gives a file by its name, `None` when
 /// it is missing.
 ///
 /// # Errors
 /// The first thing that is missing, altered or unknown to the log, with the number of its event.
 pub fn verify_contents(
     vouched: &Vouched,
+    names: &BTreeSet<String>,
     read: impl Fn(&str) -> std::io::Result<Option<Vec<u8>>>,
 ) -> Result<Contents, Problem> {
     let read_file = |name: &str| read(name).map_err(|error| Problem::general(format_args!("{name}: {error}")));
@@ -508,23 +511,51 @@ pub fn verify_contents(
     };
     let unreadable = |name: &str| Problem::general(format_args!("{name} holds a line that is not of an export"));
     let mut check = ContentsCheck::new(vouched);
+    let mut told = BTreeSet::new();
     for line in table("messages.ndjson")?.lines() {
         let line: MessageLine = serde_json::from_str(line).map_err(|_| unreadable("messages.ndjson"))?;
-        let found = match (line.file.filter(|_| !line.erased), line.salt.and_then(|salt| hex::decode(salt).ok())) {
-            (Some(file), Some(salt)) => read_file(&file)?.map(|bytes| (salt, bytes)),
-            _ => None,
+        let found = match with_salt(line.file, line.salt, line.erased, "message", &line.notice)? {
+            Some((salt, file)) if file == message_file(&line.notice) => {
+                let bytes = read_file(&file)?;
+                told.insert(file);
+                bytes.map(|bytes| (salt, bytes))
+            }
+            Some((_, file)) => {
+                return Err(Problem::general(format_args!("{file} is not the file of notice {}", line.notice)));
+            }
+            None => None,
         };
         check.message(&line.notice, found)?;
     }
+    let is_message = |name: &&String| name.starts_with("messages/") && !told.contains(*name);
+    if let Some(name) = names.iter().find(is_message) {
+        return Err(Problem::general(format_args!("{name} is no message that messages.ndjson names")));
+    }
     for line in table("notes.ndjson")?.lines() {
         let line: NoteLine = serde_json::from_str(line).map_err(|_| unreadable("notes.ndjson"))?;
-        let found = line.salt.and_then(|salt| hex::decode(salt).ok()).zip(line.body.filter(|_| !line.erased));
+        let found = with_salt(line.body, line.salt, line.erased, "note", &line.note)?;
         check.note(&line.note, found)?;
     }
     for line in table("attempts.ndjson")?.lines() {
         check.attempt(serde_json::from_str(line).map_err(|_| unreadable("attempts.ndjson"))?)?;
     }
     check.finish()
+}
+
+/// What a line gives, with the salt that ties it to the log; none where it says that it was erased. Anything between the
+/// two could say what it likes.
+fn with_salt(
+    given: Option<String>,
+    salt: Option<String>,
+    erased: bool,
+    what: &str,
+    id: &str,
+) -> Result<Option<(Vec<u8>, String)>, Problem> {
+    match (given, salt.and_then(|salt| hex::decode(salt).ok()), erased) {
+        (Some(given), Some(salt), false) => Ok(Some((salt, given))),
+        (None, None, true) => Ok(None),
+        _ => Err(Problem::general(format_args!("{what} {id} is neither whole nor erased"))),
+    }
 }
 
 fn unknown(what: &str, id: &str) -> Problem {

@@ -122,7 +122,8 @@ fn collect(
         } else if [".md", ".toml", ".mjml"].iter().any(|ending| name.ends_with(ending)) {
             match fs::read_to_string(&path) {
                 Ok(text) => {
-                    files.insert(file, text.replace("\r\n", "\n"));
+                    // Some editors of Windows begin a file with a mark that nobody sees.
+                    files.insert(file, text.trim_start_matches('\u{feff}').replace("\r\n", "\n"));
                 }
                 Err(e) => findings.push(TemplateFinding::whole(&file, format!("this file cannot be read: {e}"))),
             }

@@ -521,17 +521,40 @@ fn a_key_written_twice_does_not_hide_the_other_mistakes() {
 }
 
 #[test]
+fn of_a_line_without_end_only_the_part_around_the_mistake_is_shown() {
+    let long = format!("[schedule]\nearliest = \"{}\" # {}", "x".repeat(300), "y".repeat(300));
+    let findings = read(&[("dunningd.toml", "[schedule]", &long)], &[]).unwrap_err();
+    let shown = findings.to_string();
+    let line = shown.lines().find(|line| line.contains("xxx") && line.contains(" | ")).unwrap();
+    let part = line.split_once(" | ").unwrap().1;
+    assert_eq!(part.chars().count(), 161, "{part}");
+    assert!(part.starts_with("earliest = \"xxx") && part.ends_with("xxx…"), "{part}");
+    let far = format!("[schedule]\nearliest = \"06:00\"{}; latest = 7", " ".repeat(300));
+    let shown = read(&[("dunningd.toml", "[schedule]", &far)], &[]).unwrap_err().to_string();
+    assert!(shown.lines().any(|line| line.contains(" | …") && line.ends_with("; latest = 7")), "{shown}");
+}
+
+#[test]
 fn a_secret_in_a_url_is_refused_and_never_repeated() {
     for url in [
         "postgres://dunningd_app:hunter2@localhost/dunningd",
         "postgres://dunningd_app:hunter2/@x@localhost/dunningd",
         "postgres:///dunningd?password=hunter2",
+        "postgres:///dunningd?PASSWORD=hunter2",
     ] {
         let findings =
             read(&[("dunningd.toml", "postgres:///dunningd?host=/run/postgresql&user=dunningd_app", url)], &[])
                 .unwrap_err();
         let shown = format!("{findings}{}", serde_json::to_string(&findings).unwrap());
         assert_eq!(findings.0[0].id, "C020", "{findings}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    // Also where it is none, for a slip of the pen.
+    for url in ["postgres//app:hunter2@localhost/x", "postgres:/app:hunter2@localhost/x", "app:hunter2@localhost/x"] {
+        let findings =
+            read(&[("dunningd.toml", "postgres:///dunningd?host=/run/postgresql&user=dunningd_app", url)], &[])
+                .unwrap_err();
+        let shown = format!("{findings}{}", serde_json::to_string(&findings).unwrap());
         assert!(!shown.contains("hunter2"), "{shown}");
     }
     refused(
@@ -649,6 +672,27 @@ error[C018 unknown_variable]: `shedule` does not exist, so this variable sets no
 }
 
 #[test]
+fn a_domain_that_may_be_written_to_is_the_one_of_its_addresses_however_it_is_written() {
+    let with = |domain: &str| -> (&str, &str, String) {
+        let mail = format!("{SMTP_MAIL}\nsecurity = \"starttls\"\nallow_domains = [\"{domain}\"]");
+        ("dunningd.toml", FILE_MAIL, mail)
+    };
+    for domain in ["müller.de", "MÜLLER.de", "xn--mller-kva.de", "XN--mller-kva.de"] {
+        let (file, from, to) = with(domain);
+        let Mail::Smtp(smtp) = service(&[(file, from, &to)], &[]).mail else { panic!("no relay") };
+        for (address, allowed) in [("info@müller.de", true), ("info@post.müller.de", true), ("info@muller.de", false)]
+        {
+            assert_eq!(smtp.recipients.allow(&EmailAddress::parse(address).unwrap()), allowed, "{domain} {address}");
+        }
+    }
+    for wrong in [".de", "a b.de", "info@müller.de", "-.*"] {
+        let (file, from, to) = with(wrong);
+        let Err(findings) = read(&[(file, from, &to)], &[]) else { panic!("{wrong} is accepted") };
+        assert!(findings.to_string().contains("must be a domain alone"), "{findings}");
+    }
+}
+
+#[test]
 fn a_relay_off_this_machine_is_never_reached_in_the_open() {
     let mail = format!("{SMTP_MAIL}\nsecurity = \"plain\"");
     refused(
@@ -697,16 +741,16 @@ fn a_lease_must_outlast_the_timeouts_it_covers() {
     refused(
         &[("dunningd.toml", FILE_MAIL, &mail)],
         r"
-error[C022 lease_too_short]: the lease of 150 s must be longer than the timeouts of MAIL FROM and RCPT TO together (200 s) and 5 s for the last check: set `dispatch.lease_seconds` to more than 205, or shorten those timeouts
+error[C022 lease_too_short]: the lease of 150 s must be longer than the timeouts of MAIL FROM and RCPT TO together (200 s), 5 s claimed ahead, 10 s for a reset and 5 s for the last check: set `dispatch.lease_seconds` to more than 220, or shorten those timeouts
    --> dunningd.toml:121:17
     |
 121 | lease_seconds = 150
     |                 ^^^
 ",
     );
-    let at_the_edge = [("dunningd.toml", FILE_MAIL, SMTP_MAIL), ("dunningd.toml", "= 150", "= 126")];
-    assert_eq!(service(&at_the_edge, &[]).dispatch.lease, Duration::from_secs(126));
-    let below = [("dunningd.toml", FILE_MAIL, SMTP_MAIL), ("dunningd.toml", "= 150", "= 125")];
+    let at_the_edge = [("dunningd.toml", FILE_MAIL, SMTP_MAIL), ("dunningd.toml", "= 150", "= 141")];
+    assert_eq!(service(&at_the_edge, &[]).dispatch.lease, Duration::from_secs(141));
+    let below = [("dunningd.toml", FILE_MAIL, SMTP_MAIL), ("dunningd.toml", "= 150", "= 140")];
     assert_eq!(read(&below, &[]).unwrap_err().0[0].id, "C022");
 }
 
@@ -833,6 +877,22 @@ fn the_log_is_signed_only_with_a_key_and_from_one_place() {
     let twice = with("signing_key_file = \"log.key\"\nsigning_key_credential = \"log_key\"");
     let findings = read(&[("dunningd.toml", "filter = \"info\"", &twice)], &[]).unwrap_err();
     assert!(findings.to_string().contains("the secret has two places"), "{findings}");
+}
+
+#[test]
+fn a_filter_of_the_log_that_nobody_can_read_is_found_by_the_check() {
+    refused(
+        &[("dunningd.toml", "filter = \"info\"", "filter = \"info,dunningd=loud\"")],
+        r#"
+error[C016 invalid_value]: `log.filter`: "info,dunningd=loud" is not a list of levels by module such as "info,dunningd=debug"
+   --> dunningd.toml:155:10
+    |
+155 | filter = "info,dunningd=loud"
+    |          ^^^^^^^^^^^^^^^^^^^^
+"#,
+    );
+    let filter = "filter = \"warn,dunningd[run]=trace,sqlx=off\"";
+    assert_eq!(service(&[("dunningd.toml", "filter = \"info\"", filter)], &[]).log.filter.len(), filter.len() - 11);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use dunningd::daemon;
 use dunningd::model::AccountId;
 use dunningd::record::{self, Erasure};
 
-use super::evidence::{Files, accepted, dossier, export, read_folder, rejected, signed, text};
+use super::evidence::{Files, accepted, dossier, edit, export, read_folder, rejected, signed, text};
 use super::log::program;
 use crate::support::shell::{Office, Setup, day_plus};
 
@@ -134,6 +134,50 @@ async fn erasing_leaves_nothing_personal_and_everything_still_verifies() {
     read_folder(&program.path("after"), "", &mut files);
     assert!(text(&files, "messages.ndjson").contains(r#""erased":true"#));
     assert!(accepted(&files, &key).contains("3 messages, notes and replies were erased, as the log says.\n"));
+    // What is gone cannot be filled in again with other words.
+    let id = office.lines("SELECT notice_id::text FROM dunning.notice WHERE account_id = 'A01'").await.remove(0);
+    let attempt =
+        office.lines(format!("SELECT attempt_id::text FROM dunning.attempt WHERE notice_id = '{id}'")).await.remove(0);
+    let letter = format!("messages/{id}.eml");
+    let filled = |name: &str, from: &str, to: &str| {
+        let mut files = files.clone();
+        edit(&mut files, name, |all| all.replace(from, to));
+        files.insert(letter.clone(), b"Subject: another letter\r\n\r\n".to_vec());
+        files
+    };
+    let line = format!(r#""notice":"{id}","erased":true"#);
+    for (what, files) in [
+        ("a letter beside the word erased", filled("messages.ndjson", &line, &format!(r#"{line},"file":"{letter}""#))),
+        ("a letter that no line names", filled("messages.ndjson", "\n", "\n ")),
+        ("words beside the word erased", {
+            let mut files = files.clone();
+            edit(&mut files, "notes.ndjson", |all| {
+                all.replacen("\"erased\":true", "\"erased\":true,\"body\":\"He pays\"", 1)
+            });
+            files
+        }),
+        ("a reply without its salt", {
+            let mut files = files.clone();
+            edit(&mut files, "attempts.ndjson", |all| {
+                let forged = |line: &str| {
+                    let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+                    if line["attempt"] == attempt.as_str() {
+                        line["reply_text"] = "2.0.0 read by the debtor in person".into();
+                    }
+                    format!("{line}\n")
+                };
+                all.lines().map(forged).collect()
+            });
+            files
+        }),
+    ] {
+        rejected(what, &files, &key);
+    }
+    office.sql(format!("UPDATE dunning.attempt SET reply_text = '2.0.0 forged' WHERE attempt_id = '{attempt}'")).await;
+    let said = program.run(&["log", "verify"]).await.failed(6);
+    assert!(said.contains("there is a reply of its attempt, and what would tie it to the log was erased"), "{said}");
+    office.sql(format!("UPDATE dunning.attempt SET reply_text = NULL WHERE attempt_id = '{attempt}'")).await;
+
     let files = dossier(&program, "A01", "case.zip").await;
     accepted(&files, &key);
     assert!(text(&files, "index.html").contains("(erased)"));

@@ -125,7 +125,7 @@ pub(super) fn text<'a>(files: &'a Files, name: &str) -> &'a str {
     std::str::from_utf8(&files[name]).unwrap()
 }
 
-fn edit(files: &mut Files, name: &str, change: impl FnOnce(String) -> String) {
+pub(super) fn edit(files: &mut Files, name: &str, change: impl FnOnce(String) -> String) {
     let before = text(files, name).to_owned();
     let after = change(before.clone());
     assert_ne!(before, after, "{name} was not changed");
@@ -239,6 +239,14 @@ async fn an_export_is_accepted_by_both_verifiers_and_every_mutation_is_rejected(
                 });
             }),
         ),
+        (
+            "a message that nothing names",
+            Box::new(|files| drop(files.insert("messages/forged.eml".into(), b"Subject: forged\r\n\r\n".to_vec()))),
+        ),
+        (
+            "a file that no export has",
+            Box::new(|files| drop(files.insert("index.html".into(), b"<p>all paid</p>".to_vec()))),
+        ),
         ("a note altered", Box::new(|files| edit(files, "notes.ndjson", |all| all.replace("lunedì", "martedì")))),
         (
             "what a relay answered altered",
@@ -308,6 +316,22 @@ async fn a_dossier_is_accepted_by_both_verifiers_and_every_mutation_is_rejected(
     // The zip file itself is accepted as well.
     let case = program.path("case.zip").to_str().unwrap().to_owned();
     program.run(&["log", "verify", "--from", &case, "--key", &key]).await.done();
+    // Two files with one name: some programs show the first, some the last.
+    let mut packed = fs::read(&case).unwrap();
+    let is_name = |at: &usize| {
+        let head = |before: usize, mark: &[u8]| *at >= before && packed[at - before..].starts_with(mark);
+        packed[*at..].starts_with(b"LIMITS.txt") && (head(30, b"PK\x03\x04") || head(46, b"PK\x01\x02"))
+    };
+    let places: Vec<usize> = (0..packed.len() - 10).filter(is_name).collect();
+    assert_eq!(places.len(), 2, "the name stands before the file and in the directory");
+    for at in places {
+        packed[at..at + 10].copy_from_slice(b"index.html");
+    }
+    fs::write(program.path("twice.zip"), packed).unwrap();
+    let twice = program.path("twice.zip").to_str().unwrap().to_owned();
+    let said = program.run(&["log", "verify", "--from", &twice, "--key", &key]).await;
+    assert!(said.exit != 0 && said.err.contains("a file stands in it twice"), "{}", said.err);
+    assert!(script(&[&twice, &key]).is_none_or(|(theirs, _)| !theirs));
     // With a checkpoint that somebody kept, it has to be that one.
     let own = program.write("own.txt", text(&files, "checkpoint.txt"));
     program.run(&["note", "A01", "Dopo"]).await.done();
@@ -432,6 +456,78 @@ async fn a_dossier_is_accepted_by_both_verifiers_and_every_mutation_is_rejected(
     let mut page = files.clone();
     edit(&mut page, "index.html", |all| all.replace("refused", "accepted"));
     rejected("the page altered", &page, &key);
+}
+
+#[tokio::test]
+async fn a_dossier_tells_plans_causes_write_offs_and_contacts_and_no_word_that_was_erased() {
+    let (_office, program, key) = signed().await;
+    let agree = ["plan", "A01", "--currency", "EUR", "--parts", "2", "--every", "month", "--from", "2199-01-31"];
+    program.run(&[&agree[..], &["--reason", "al telefono"]].concat()).await.done();
+    let changed = ["--restructure", "1", "--tolerance", "5", "--on-missed", "all", "--reason", "non ce la fa"];
+    program.run(&[&agree[..], &changed].concat()).await.done();
+    program.run(&["plan", "A01", "--end", "--reason", "disdetto"]).await.done();
+    let item = |command: &'static str| [command, "A01", "--item", "I01"];
+    program.run(&[&item("cause")[..], &["--cause", "says_paid", "--reason", "lunedì"]].concat()).await.done();
+    program.run(&[&item("cause")[..], &["--clear", "--reason", "trovato"]].concat()).await.done();
+    program.run(&[&item("write-off")[..], &["--reason", "fallita"]].concat()).await.done();
+    let add =
+        ["contact", "A01", "--add", "--role", "dunning", "--email", "nuova@a01.test", "--phone", "+39 02 7755331"];
+    program.run(&[&add[..], &["--name", "Bice Neri", "--reason", "dal sito"]].concat()).await.done();
+
+    let files = dossier(&program, "A01", "case.zip").await;
+    accepted(&files, &key);
+    let index: Value = serde_json::from_str(text(&files, "index.json")).unwrap();
+    let told = |index: &Value| -> Vec<String> {
+        let lines = index["register"].as_array().unwrap().iter();
+        let kinds = ["cause", "write_off", "contact"].map(Some);
+        let lines = lines.filter(|line| kinds.contains(&line["kind"].as_str()));
+        let parts =
+            lines.map(|line| ["kind", "item", "words", "end_words"].map(|part| line[part].as_str().unwrap_or("-")));
+        parts.map(|parts| parts.join(" | ")).collect()
+    };
+    assert_eq!(
+        told(&index),
+        [
+            "cause | I01 | says_paid, lunedì | trovato",
+            "write_off | I01 | fallita | -",
+            "contact | - | own:1, dunning, Bice Neri, nuova@a01.test, +39 02 7755331, dal sito | -",
+        ]
+    );
+    let plans: Vec<String> = index["plans"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|plan| {
+            let parts = ["version", "tolerance_days", "on_missed", "items", "instalments", "words", "end_words"];
+            parts.map(|part| plan[part].to_string()).join(" ")
+        })
+        .collect();
+    let covers = r#"["I01: 100 EUR"] ["1: 50 EUR by 2199-01-31","2: 50 EUR by 2199-02-28"]"#;
+    assert_eq!(
+        plans,
+        [
+            format!(r#"1 0 "instalment" {covers} "al telefono" "non ce la fa""#),
+            format!(r#"2 5 "all" {covers} "non ce la fa" "disdetto""#),
+        ]
+    );
+    let page = text(&files, "index.html");
+    for shown in ["1, version 2", "2: 50 EUR by 2199-02-28", "says_paid, lunedì", "fallita", "nuova@a01.test"] {
+        assert!(page.contains(shown), "{shown}\n{page}");
+    }
+    // The calendars that the run decided by.
+    let run = index["timeline"].as_array().unwrap().iter().find(|line| line["kind"] == "run_started");
+    assert!(run.is_some() && files.keys().filter(|name| name.starts_with("texts/")).count() == 5, "{:?}", files.keys());
+
+    program.run(&["contact", "A01", "--contact", "own:1", "--remove", "--reason", "cambiata"]).await.done();
+    program.run(&["erase", "A01", "--reason", "richiesta dell'interessata"]).await.done();
+    let files = dossier(&program, "A01", "after.zip").await;
+    accepted(&files, &key);
+    let index: Value = serde_json::from_str(text(&files, "index.json")).unwrap();
+    assert_eq!(told(&index)[2], "contact | - | own:1, dunning, (erased), dal sito | cambiata");
+    for (name, bytes) in &files {
+        let all = String::from_utf8_lossy(bytes);
+        assert!(!["Bice Neri", "nuova@a01.test", "7755331"].iter().any(|word| all.contains(word)), "{name}");
+    }
 }
 
 #[tokio::test]
@@ -588,9 +684,14 @@ async fn a_log_rewritten_by_its_owner_is_shown_by_checkpoints_and_not_signed() {
     let said = program.run(&["log", "anchor"]).await.failed(6);
     assert!(said.contains("so nothing was signed") && said.contains("the log was rewritten"), "{said}");
     assert_eq!(office.count("dunning.checkpoint").await, 1);
-    // Whoever takes out the checkpoints as well is shown by the one that somebody kept.
+    // Whoever takes out the checkpoints as well is shown by the one that this machine has on its disk, and elsewhere by
+    // the one that somebody kept.
     office.sql("DELETE FROM dunning.checkpoint").await;
+    let said = program.run(&["log", "verify"]).await.failed(6);
+    assert!(said.contains("state/checkpoint signed another log"), "{said}");
+    let program = super::log::program(&office).await;
     program.run(&["log", "verify"]).await.done();
+    let kept = program.write("kept.txt", &fs::read_to_string(&kept).unwrap());
     let said = program.run(&["log", "verify", "--checkpoint", &kept]).await.failed(6);
     assert!(said.contains("kept.txt signed another log"), "{said}");
     let rewritten = program.path("rewritten").to_str().unwrap().to_owned();
@@ -677,9 +778,12 @@ async fn a_database_restored_from_yesterday_is_shown_by_a_kept_checkpoint() {
             events - 2
         ))
         .await;
-    program.run(&["log", "verify"]).await.done();
-    let said = program.run(&["log", "verify", "--key", &key, "--checkpoint", &kept]).await.failed(6);
-    assert!(said.contains(&format!("event {}: it is missing", events - 1)), "{said}");
+    let gone = format!("event {}: it is missing", events - 1);
+    assert!(program.run(&["log", "verify"]).await.failed(6).contains(&gone), "this machine signed more");
+    let elsewhere = super::log::program(&office).await;
+    elsewhere.run(&["log", "verify"]).await.done();
+    let said = elsewhere.run(&["log", "verify", "--key", &key, "--checkpoint", &kept]).await.failed(6);
+    assert!(said.contains(&gone), "{said}");
 }
 
 #[tokio::test]

@@ -339,8 +339,14 @@ async fn an_item_absent_from_a_file_of_all_open_items_is_settled_as_of_the_payme
         "SELECT concat_ws('|', item_id, open_amount, coalesce(settled_on::text, '-')) FROM ledger.item ORDER BY 1";
     assert_eq!(lines(&database, state).await, ["1|100|-", "2|0|2024-03-01"]);
 
+    // At midnight the day is over, and nothing of the next one is known.
+    import_text(&pool, &both, &later).await.unwrap();
+    let midnight = ImportOptions { payments_as_of: Some(moment("2024-03-03T00:00:00+02:00")), ..later.clone() };
+    import_text(&pool, &file(&[&row("1", "100")]), &midnight).await.unwrap();
+    assert_eq!(lines(&database, state).await, ["1|100|-", "2|0|2024-03-02"]);
+
     // It comes back: open again, and not settled.
-    let report = import_text(&pool, &both, &later).await.unwrap();
+    let report = import_text(&pool, &both, &midnight).await.unwrap();
     assert_eq!((report.closed, report.items), (0, counts(0, 1, 1)));
     assert_eq!(lines(&database, state).await, ["1|100|-", "2|50|-"]);
 }
@@ -562,7 +568,7 @@ async fn control_characters_and_line_breaks_are_shown_escaped() {
         file(&[&row("1", "100").replace("Alpha", "Al\u{1b}[31mpha"), &row("2", "1").replace("Alpha", "\"A\nB\"")]);
     assert_eq!(
         said(&import_text(&pool, &text, &options()).await.unwrap_err()),
-        "row 2, account_name = \"Al\\u{1b}[31mpha\": holds a control character; remove it
+        "row 2, account_name = \"Al\\u001b[31mpha\": holds a control character; remove it
 row 3, account_name = \"A\\nB\": holds a line break; remove it
 "
     );

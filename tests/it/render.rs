@@ -416,7 +416,7 @@ fn findings(file: &str, change: Change<'_>) -> String {
 
 #[test]
 fn a_directory_loads_like_the_shipped_set() {
-    let dir = copy_with(&[("friendly/en.md", &|text| text.replace('\n', "\r\n"))]);
+    let dir = copy_with(&[("friendly/en.md", &|text| format!("\u{feff}{}", text.replace('\n', "\r\n")))]);
     let loaded = TemplateSet::load(dir.path()).unwrap_or_else(|findings| panic!("{}", shown(&findings)));
     assert_eq!(loaded.sha256(), set().sha256());
     assert_eq!(loaded.sources(), set().sources());

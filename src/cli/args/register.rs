@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use rust_decimal::Decimal;
 
-use crate::model::{CallOutcome, Cause, ContactRole, Every, OnMissed};
+use crate::model::{CallOutcome, Cause, ContactRole, Every, OnMissed, parse_day};
 
 use super::ReasonArgs;
 
@@ -19,7 +19,7 @@ pub(in crate::cli) struct HoldArgs {
     #[arg(long)]
     pub(in crate::cli) item: Option<String>,
     /// The last day of the hold; without it the hold lasts until it is released
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day)]
     pub(in crate::cli) until: Option<NaiveDate>,
     #[command(flatten)]
     pub(in crate::cli) why: ReasonArgs,
@@ -79,7 +79,7 @@ pub(in crate::cli) struct PromiseArgs {
     #[arg(long, value_name = "CODE", requires = "amount")]
     pub(in crate::cli) currency: Option<String>,
     /// The day by which it is to be paid
-    #[arg(long, value_name = "YYYY-MM-DD", requires = "amount")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day, requires = "amount")]
     pub(in crate::cli) by_day: Option<NaiveDate>,
     /// So many days after it we still wait
     #[arg(long, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=90))]
@@ -106,7 +106,8 @@ pub(in crate::cli) struct PromiseArgs {
 fn instalment(text: &str) -> Result<(NaiveDate, Decimal), String> {
     let wrong = || format!("{text:?} is not a day and an amount such as 2026-05-31=100.00");
     let (day, amount) = text.split_once('=').ok_or_else(wrong)?;
-    Ok((day.parse().map_err(|_| wrong())?, amount.parse().map_err(|_| wrong())?))
+    let day = parse_day(day).map_err(|error| error.to_string())?;
+    Ok((day, amount.parse().map_err(|_| wrong())?))
 }
 
 #[derive(Debug, Args)]
@@ -131,7 +132,7 @@ pub(in crate::cli) struct PlanArgs {
     #[arg(long, requires = "parts", value_parser = codes(Every::ALL, Every::as_str, Every::parse))]
     pub(in crate::cli) every: Option<Every>,
     /// The day of the first part
-    #[arg(long, value_name = "YYYY-MM-DD", requires = "parts")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day, requires = "parts")]
     pub(in crate::cli) from: Option<NaiveDate>,
     /// So many days after an instalment's day we still wait
     #[arg(long, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=90))]
@@ -229,6 +230,17 @@ pub(in crate::cli) struct WriteOffArgs {
     /// It is demanded again
     #[arg(long)]
     pub(in crate::cli) undo: bool,
+    #[command(flatten)]
+    pub(in crate::cli) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RestoreArgs {
+    /// The account's id in the ledger
+    pub(in crate::cli) account: String,
+    /// The item's id in the ledger
+    #[arg(long)]
+    pub(in crate::cli) item: String,
     #[command(flatten)]
     pub(in crate::cli) why: ReasonArgs,
 }

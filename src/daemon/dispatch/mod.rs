@@ -163,7 +163,7 @@ pub async fn dispatch(
     // The desk closes when the last worker has gone.
     let work = Box::pin(async move { worker.deliver(transport, connections).await });
     let claims = Box::pin(desk.claims(asked_claims, stop, connections as usize));
-    let checks = Box::pin(desk.checks(asked_checks));
+    let checks = Box::pin(desk.checks(asked_checks, connections as usize));
     let (done, (), (), ()) = tokio::join!(work, claims, checks, Box::pin(desk.settlements(asked_endings)));
     if let Some(journal) = &journal
         && let Err(error) = journal.tidy()

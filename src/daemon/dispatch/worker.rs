@@ -123,7 +123,8 @@ impl Worker<'_> {
         claimed.await.ok().map(Arc::new)
     }
 
-    /// A notice whose every attempt ended with the end of its worker is given up before it ends one more.
+    /// A notice that is claimed with all its tries used is given up before one more: their workers ended before they
+    /// could say so, or `max_tries` was lowered since.
     async fn crashed_too_often(&self, claimed: &Arc<ClaimedNotice>, done: &mut Dispatched) -> bool {
         if claimed.tries < self.desk.live.config.service.dispatch.max_tries {
             return false;
@@ -131,7 +132,7 @@ impl Worker<'_> {
         let outcome = Outcome::Deferred {
             phase: Phase::Connect,
             reply: None,
-            detail: "every attempt ended with the end of its worker".to_owned(),
+            detail: "it was tried as often as dispatch.max_tries allows".to_owned(),
             fault: Fault::Content,
         };
         self.ended(claimed, outcome, false, done).await;

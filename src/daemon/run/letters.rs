@@ -8,7 +8,9 @@ use crate::daemon::compose;
 use crate::daemon::window::{SendWindow, send_windows};
 use crate::decide::{ladder_of, needs_approval};
 use crate::deliver;
-use crate::model::{Channel, Contacting, Decision, EmailAddress, Mailbox, OnUnknown, ReasonCode, Snapshot, Verdict};
+use crate::model::{
+    Channel, Contacting, Decision, EmailAddress, Mailbox, OnUnknown, ReasonCode, Snapshot, Tone, Verdict,
+};
 use crate::record::{Planned, PlannedCopy};
 
 use super::{Concluded, Run};
@@ -18,7 +20,7 @@ impl Run<'_> {
     pub(super) fn letters(&self, concluded: &mut [Concluded]) {
         for one in concluded {
             let Verdict::Contact(contacting) = &one.decision.verdict else { continue };
-            let send_windows = self.send_windows(&one.snapshot);
+            let send_windows = self.send_windows(&one.snapshot, contacting.tone);
             let valid_until = self.valid_until(&one.snapshot, &one.decision, one.snapshot.approvals.all);
             let opens_in_time =
                 |window: &SendWindow| window.from.with_timezone(&self.creditor.time_zone).date_naive() <= valid_until;
@@ -38,28 +40,41 @@ impl Run<'_> {
         }
     }
 
-    /// The last day on which the text of a notice is true, which waits for a person when `waits` or when its decision
-    /// asks for one.
-    fn valid_until(&self, snapshot: &Snapshot, decision: &Decision, waits: bool) -> NaiveDate {
+    /// The last day on which a notice may go out: as long as its text is true, which is longer where it waits for a person,
+    /// when `waits` or when its decision asks for one; and not into a quiet period.
+    pub(in crate::daemon) fn valid_until(&self, snapshot: &Snapshot, decision: &Decision, waits: bool) -> NaiveDate {
         let policy = &self.live.config.policy;
         let posted = matches!(&decision.verdict, Verdict::Contact(one) if one.channel == Channel::Letter);
         // Who posts a letter needs the time of one who approves.
         let by_a_person = waits || posted || needs_approval(policy, snapshot, decision).is_some();
         let days = if by_a_person { policy.approval.valid_days } else { policy.valid_days };
-        self.today + Days::new(u64::from(days))
+        let tone = match &decision.verdict {
+            Verdict::Contact(contacting) => contacting.tone,
+            Verdict::No { .. } => Tone::Friendly,
+        };
+        let days = self.today.iter_days().take(usize::try_from(days).unwrap_or_default().saturating_add(1));
+        let quiet = self.quiet(snapshot, tone);
+        days.take_while(|day| !quiet(*day)).last().unwrap_or(self.today)
+    }
+
+    /// The days on which nothing in that tone goes out.
+    fn quiet(&self, snapshot: &Snapshot, tone: Tone) -> impl Fn(NaiveDate) -> bool {
+        let country = snapshot.account.country.unwrap_or(self.creditor.country);
+        let calendars = &self.live.config.policy.calendars;
+        move |day| calendars.keeps_quiet(country, tone, day)
     }
 
     /// The hours in which a notice planned now may go out. Where the domain clock stands still, as with `--as-of`, they
     /// would never come: nothing is deferred there. As far as the text of a notice that waits for approval stays true:
     /// a brake may yet make any of them wait.
-    pub(in crate::daemon) fn send_windows(&self, snapshot: &Snapshot) -> Option<Vec<SendWindow>> {
+    pub(in crate::daemon) fn send_windows(&self, snapshot: &Snapshot, tone: Tone) -> Option<Vec<SendWindow>> {
         if self.clock.stands_still() {
             return None;
         }
         let policy = &self.live.config.policy;
         let last = self.today + Days::new(u64::from(policy.valid_days.max(policy.approval.valid_days)));
-        let days = (self.today, last);
-        send_windows(policy, self.creditor, &snapshot.account, days, self.clock.now())
+        let (days, quiet) = ((self.today, last), self.quiet(snapshot, tone));
+        send_windows(policy, self.creditor, &snapshot.account, days, quiet, self.clock.now())
     }
 
     pub(in crate::daemon) fn compose(

@@ -78,6 +78,7 @@ kinds! {
     UNKNOWN_PARTY_KIND = "E210" BrokenRow "unknown_party_kind": "party_kind is not one of the contract";
     UNREADABLE_DATE = "E211" BrokenRow "unreadable_date": "a date before 1900 or after 2200; only a hold may be endless";
     UNREADABLE_REQUISITES = "E212" BrokenRow "unreadable_requisites": "nobody knows where the money should go";
+    RESERVED_ID = "E213" BrokenRow "reserved_id": "ids that begin with \"plan:\" name instalments of plans here";
     UNKNOWN_COLUMN = "W301" Warning "unknown_column": "not in the contract, ignored; a slip of the pen?";
     UNKNOWN_CREDITOR = "W302" Warning "unknown_creditor": "not in creditors.toml; these accounts are never contacted";
     ORPHAN_CONTACT = "W303" Warning "orphan_contact": "its account does not exist";

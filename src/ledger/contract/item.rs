@@ -3,12 +3,13 @@
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
-use crate::model::{Currency, ItemKind, Requisites};
+use crate::model::{Currency, FIRST_DAY, ItemKind, LAST_DAY, PLAN_ITEM_PREFIX, Requisites};
 
 /// An item row as it was read. `None` is what the ledger does not say, or says in a way that we cannot hold (an amount
 /// of more than 28 digits, NaN, an endless date): [`amount_sql`] and [`date_sql`] read it so.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RawItem<'r> {
+    pub item_id: &'r str,
     pub kind: Option<&'r str>,
     pub document_no: Option<&'r str>,
     pub currency: Option<&'r str>,
@@ -32,19 +33,15 @@ pub(in crate::ledger) fn amount_sql(column: &str) -> String {
 /// The SQL that reads a date as one that we can hold, or as NULL: `infinity` is none.
 #[must_use]
 pub(in crate::ledger) fn date_sql(column: &str) -> String {
-    format!("CASE WHEN {column}::date BETWEEN {FIRST_DAY} AND {LAST_DAY} THEN {column}::date END")
+    format!("CASE WHEN {column}::date BETWEEN date '{FIRST_DAY}' AND date '{LAST_DAY}' THEN {column}::date END")
 }
-
-/// The days between which a date of the ledger is taken for one.
-const FIRST_DAY: &str = "date '1900-01-01'";
-const LAST_DAY: &str = "date '2200-12-31'";
 
 /// The SQL that reads why a hold stands: one until `infinity`, or a day that nobody will see, has no last day and holds
 /// until it is cleared, which takes a reason.
 #[must_use]
 pub(in crate::ledger) fn hold_reason_sql(relation: &str) -> String {
     format!(
-        "CASE WHEN {relation}.hold_until::date > {LAST_DAY} THEN coalesce({relation}.hold_reason::text, 'no reason given') \
+        "CASE WHEN {relation}.hold_until::date > date '{LAST_DAY}' THEN coalesce({relation}.hold_reason::text, 'no reason given') \
          ELSE {relation}.hold_reason::text END"
     )
 }
@@ -53,8 +50,9 @@ pub(in crate::ledger) fn hold_reason_sql(relation: &str) -> String {
 /// none. Issue and due date are read by [`date_sql`], and a hold may be endless.
 #[must_use]
 pub(in crate::ledger) fn unreadable_date_sql() -> String {
-    let outside =
-        |column: &str| format!("WHEN i.{column}::date NOT BETWEEN {FIRST_DAY} AND {LAST_DAY} THEN '{column}' ");
+    let outside = |column: &str| {
+        format!("WHEN i.{column}::date NOT BETWEEN date '{FIRST_DAY}' AND date '{LAST_DAY}' THEN '{column}' ")
+    };
     let dates = ["settled_on", "written_off_on", "disputed_since", "direct_debit_on"].map(outside).concat();
     format!("CASE {dates}{} END", unreadable_hold_case("i"))
 }
@@ -66,14 +64,14 @@ pub(in crate::ledger) fn unreadable_hold_sql(account: &str) -> String {
 }
 
 fn unreadable_hold_case(relation: &str) -> String {
-    format!("WHEN {relation}.hold_until::date < {FIRST_DAY} THEN 'hold_until'")
+    format!("WHEN {relation}.hold_until::date < date '{FIRST_DAY}' THEN 'hold_until'")
 }
 
 /// The SQL that is true for a row of `ledger.freshness` that says a time that we cannot hold.
 #[must_use]
 pub(in crate::ledger) fn unreadable_freshness_sql() -> String {
     ["invoices_as_of", "payments_as_of"]
-        .map(|column| format!("{column}::timestamptz NOT BETWEEN {FIRST_DAY} AND {LAST_DAY}"))
+        .map(|column| format!("{column}::timestamptz NOT BETWEEN date '{FIRST_DAY}' AND date '{LAST_DAY}'"))
         .join(" OR ")
 }
 
@@ -93,11 +91,12 @@ pub(in crate::ledger) fn plain_debit_sql<'c>(currencies: impl Iterator<Item = &'
     let currencies = quoted(currencies.filter(|code| Currency::parse(code).is_ok()).collect());
     let currencies = if currencies.is_empty() { "NULL" } else { &currencies };
     format!(
-        "coalesce(i.item_id::text <> '' AND i.kind::text IN ({}) AND i.currency::text IN ({currencies})
+        "coalesce(i.item_id::text <> '' AND NOT starts_with(i.item_id::text, '{PLAN_ITEM_PREFIX}')
+                  AND i.kind::text IN ({}) AND i.currency::text IN ({currencies})
                   AND i.document_no::text <> '' AND i.open_amount > 0 AND i.open_amount <= i.amount
                   AND i.amount < 1e20 AND scale(i.amount::numeric) <= 8 AND scale(i.open_amount::numeric) <= 8
-                  AND i.issue_date::date >= date '1900-01-01' AND i.due_date::date >= i.issue_date::date
-                  AND i.due_date::date <= date '2200-12-31', false)",
+                  AND i.issue_date::date >= date '{FIRST_DAY}' AND i.due_date::date >= i.issue_date::date
+                  AND i.due_date::date <= date '{LAST_DAY}', false)",
         quoted(debits)
     )
 }
@@ -126,6 +125,7 @@ pub(in crate::ledger) enum Rule {
     UnreadableDate,
     UnknownKind,
     UnknownCurrency,
+    ReservedId,
     WrongSign,
     OpenAboveAmount,
     DueDateMissing,
@@ -142,6 +142,11 @@ pub fn row_problem(row: &RawItem<'_>) -> Option<String> {
 pub(in crate::ledger) fn problem(row: &RawItem<'_>) -> Option<RowProblem> {
     let found = |rule, column, text: String| Some(RowProblem { rule, column, text });
     let missing = |column: &'static str| found(Rule::Missing, column, format!("{column} is missing"));
+    if row.item_id.starts_with(PLAN_ITEM_PREFIX) {
+        let text =
+            format!("item_id begins with {PLAN_ITEM_PREFIX:?}, which is how instalments of plans are named here");
+        return found(Rule::ReservedId, "item_id", text);
+    }
     let Some(kind) = row.kind else { return missing("kind") };
     let Some(kind) = ItemKind::parse(kind) else {
         let known = ItemKind::ALL.map(ItemKind::as_str).join(", ");
@@ -208,6 +213,7 @@ mod tests {
 
     fn good() -> RawItem<'static> {
         RawItem {
+            item_id: "I1",
             kind: Some("invoice"),
             document_no: Some("2024/1"),
             currency: Some("EUR"),
@@ -223,6 +229,10 @@ mod tests {
     fn each_rule_has_its_own_words() {
         let says = |row: RawItem<'_>| row_problem(&row).unwrap_or_default();
         assert_eq!(row_problem(&good()), None);
+        assert_eq!(
+            says(RawItem { item_id: "plan:9:1:1", ..good() }),
+            "item_id begins with \"plan:\", which is how instalments of plans are named here"
+        );
         assert_eq!(says(RawItem { kind: None, ..good() }), "kind is missing");
         assert_eq!(
             says(RawItem { kind: Some("bill"), ..good() }),

@@ -38,8 +38,8 @@ const QUERIES: [(&Kind, &str); 6] = [
         &SHARED_MAILBOX,
         "SELECT min(account_id::text) || ' and ' || (count(DISTINCT account_id::text) - 1) || ' more'
          FROM ledger.contact
-         WHERE btrim(email::text) LIKE '%@%'
-         GROUP BY lower(btrim(email::text)) HAVING count(DISTINCT account_id::text) > 1",
+         WHERE email::text LIKE '%@%'
+         GROUP BY coalesce(dunning.mailbox_key(email::text), lower(email::text)) HAVING count(DISTINCT account_id::text) > 1",
     ),
     (
         &DOCUMENT_TWICE,

@@ -7,9 +7,9 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::check::{
     CURRENCY_NOT_CONFIGURED, CheckOptions, DUE_BEFORE_ISSUE, DUE_DATE_MISSING, INCOMPLETE_ACCOUNT, INCOMPLETE_CONTACT,
-    Kind, MISSING_VALUE, NO_USABLE_EMAIL, OPEN_ABOVE_AMOUNT, ORPHAN_ITEM, Tally, UNKNOWN_COUNTRY, UNKNOWN_CREDITOR,
-    UNKNOWN_CURRENCY, UNKNOWN_KIND, UNKNOWN_LANGUAGE, UNKNOWN_PARTY_KIND, UNKNOWN_TIME_ZONE, UNREADABLE_DATE,
-    UNREADABLE_REQUISITES, UNUSABLE_EMAIL, WRONG_SIGN,
+    Kind, MISSING_VALUE, NO_USABLE_EMAIL, OPEN_ABOVE_AMOUNT, ORPHAN_ITEM, RESERVED_ID, Tally, UNKNOWN_COUNTRY,
+    UNKNOWN_CREDITOR, UNKNOWN_CURRENCY, UNKNOWN_KIND, UNKNOWN_LANGUAGE, UNKNOWN_PARTY_KIND, UNKNOWN_TIME_ZONE,
+    UNREADABLE_DATE, UNREADABLE_REQUISITES, UNUSABLE_EMAIL, WRONG_SIGN,
 };
 use super::item::{
     RawItem, Rule, amount_sql, date_sql, plain_debit_sql, problem, requisites, unreadable_date_sql, unreadable_hold_sql,
@@ -166,6 +166,7 @@ pub(super) async fn items(
         let Some(id) = row.try_get::<Option<&str>, _>(0)? else { continue };
         tally.open_items += 1;
         let raw = RawItem {
+            item_id: id,
             kind: row.try_get(2)?,
             document_no: row.try_get(3)?,
             currency: row.try_get(4)?,
@@ -245,6 +246,7 @@ fn of(rule: Rule) -> &'static Kind {
         Rule::UnreadableDate => &UNREADABLE_DATE,
         Rule::UnknownKind => &UNKNOWN_KIND,
         Rule::UnknownCurrency => &UNKNOWN_CURRENCY,
+        Rule::ReservedId => &RESERVED_ID,
         Rule::WrongSign => &WRONG_SIGN,
         Rule::OpenAboveAmount => &OPEN_ABOVE_AMOUNT,
         Rule::DueDateMissing => &DUE_DATE_MISSING,

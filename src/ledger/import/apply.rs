@@ -4,7 +4,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::report::{Counts, Covered, ImportReport};
-use super::store::{Side, Staging, run};
+use super::store::{Side, Staging, last_day, run};
 use super::{ImportError, structure};
 use crate::ledger::profile::Scope;
 
@@ -105,7 +105,7 @@ async fn covered(
     if let Some(moment) = payments_as_of {
         sqlx::query("UPDATE pg_temp.import_creditor SET as_of = $1, as_of_on = $2")
             .bind(moment)
-            .bind(moment.date_naive())
+            .bind(last_day(moment))
             .execute(&mut *connection)
             .await?;
     }

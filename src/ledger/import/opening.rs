@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::NaiveDate;
 
-use crate::model::{ItemId, StageName};
+use crate::model::{ItemId, StageName, parse_day};
 
 /// The columns, by which the file is known.
 const COLUMNS: [&str; 4] = ["item_id", "stage", "done_on", "by"];
@@ -63,10 +63,7 @@ pub fn read_opening(text: &[u8]) -> Result<Vec<OpeningRow>, Vec<OpeningProblem>>
         let field = |n: usize| record.get(n).unwrap_or_default();
         let item = ItemId::parse(field(0)).map_err(|error| wrong("item_id", error.to_string())).ok();
         let stage = StageName::parse(field(1)).map_err(|error| wrong("stage", error.to_string())).ok();
-        let done_on = NaiveDate::parse_from_str(field(2), "%Y-%m-%d").ok();
-        if done_on.is_none() {
-            wrong("done_on", format!("{:?} is not a day such as 2026-03-31", field(2)));
-        }
+        let done_on = parse_day(field(2)).map_err(|error| wrong("done_on", error.to_string())).ok();
         if field(3).is_empty() {
             wrong("by", "it is empty: say who did it".to_owned());
         }

@@ -10,6 +10,7 @@ use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 
 use crate::ledger::profile::Scope;
+use crate::model::printable;
 
 /// How many rejected rows a report shows; all of them are in the reject file.
 pub(in crate::ledger::import) const REJECTS_SHOWN: usize = 20;
@@ -38,8 +39,8 @@ impl Reject {
         Self {
             row,
             column: column.map(str::to_owned),
-            value: value.map(|value| printable(value, VALUE_SHOWN)),
-            reason: printable(&reason.into(), REASON_SHOWN),
+            value: value.map(|value| cut(value, VALUE_SHOWN)),
+            reason: cut(&reason.into(), REASON_SHOWN),
         }
     }
 }
@@ -48,7 +49,7 @@ impl fmt::Display for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "row {}", self.row)?;
         if let Some(column) = &self.column {
-            write!(f, ", {}", printable(column, VALUE_SHOWN))?;
+            write!(f, ", {}", cut(column, VALUE_SHOWN))?;
         }
         if let Some(value) = &self.value {
             write!(f, " = \"{value}\"")?;
@@ -71,7 +72,7 @@ impl fmt::Display for StructureError {
         if let Some(row) = self.row {
             write!(f, "row {row}")?;
             if let Some(column) = &self.column {
-                write!(f, ", {}", printable(column, VALUE_SHOWN))?;
+                write!(f, ", {}", cut(column, VALUE_SHOWN))?;
             }
             f.write_str(": ")?;
         }
@@ -165,17 +166,9 @@ impl fmt::Display for ImportReport {
     }
 }
 
-/// A text that cannot disturb a terminal: cut, control characters escaped.
-pub(super) fn printable(text: &str, length: usize) -> String {
-    let mut shown = String::new();
-    for c in text.chars().take(length) {
-        // Bidirectional overrides turn a line around as well as a control character does.
-        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
+/// A text on one line that cannot disturb a terminal, cut.
+pub(super) fn cut(text: &str, length: usize) -> String {
+    let mut shown = printable(text.chars().take(length), &[]);
     if text.chars().nth(length).is_some() {
         shown.push('…');
     }

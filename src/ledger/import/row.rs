@@ -197,6 +197,7 @@ impl RowReader<'_, '_> {
             _ => None,
         };
         let raw = RawItem {
+            item_id: text("item_id").unwrap_or_default(),
             kind: text("kind"),
             document_no: text("document_no"),
             currency: text("currency"),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use csv::{ByteRecord, ReaderBuilder, StringRecord, Terminator};
 
-use super::report::{StructureError, printable};
+use super::report::{StructureError, cut};
 use super::{ImportError, structure};
 use crate::ledger::profile::{Encoding, Profile, did_you_mean};
 
@@ -95,7 +95,7 @@ impl Records {
         columns: impl Iterator<Item = &'c str>,
         profile: &Profile,
     ) -> Result<(), ImportError> {
-        let found = || self.header.iter().map(|name| printable(name, 40)).collect::<Vec<_>>().join(", ");
+        let found = || self.header.iter().map(|name| cut(name, 40)).collect::<Vec<_>>().join(", ");
         for column in columns {
             match self.header.iter().filter(|name| *name == column).count() {
                 1 => {}
@@ -154,7 +154,7 @@ impl Records {
     fn not_utf8(&self, row: u64, field: usize, offset: usize, record: &ByteRecord) -> ImportError {
         let value = record.get(field).unwrap_or_default();
         let read_as =
-            |encoding: &'static encoding_rs::Encoding| printable(&encoding.decode_without_bom_handling(value).0, 40);
+            |encoding: &'static encoding_rs::Encoding| cut(&encoding.decode_without_bom_handling(value).0, 40);
         ImportError::Structure(StructureError {
             row: Some(row),
             column: self.header.get(field).cloned(),

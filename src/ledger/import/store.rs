@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 
+use chrono::{DateTime, FixedOffset, NaiveDate, TimeDelta};
 use csv::StringRecord;
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgRow;
@@ -55,6 +56,11 @@ pub(super) async fn lock(connection: &mut PgConnection) -> Result<(), ImportErro
     if free { Ok(()) } else { Err(ImportError::Busy) }
 }
 
+/// The last day of which something is known at that moment. At midnight a day is over, and none of the next is known.
+pub(super) fn last_day(moment: DateTime<FixedOffset>) -> NaiveDate {
+    (moment - TimeDelta::microseconds(1)).date_naive()
+}
+
 /// Writes a row in COPY's text format.
 pub(super) fn copy_line(buffer: &mut String, row: u64, record: &StringRecord, good: &Row) {
     let mut original = csv::WriterBuilder::new().from_writer(Vec::new());
@@ -63,7 +69,7 @@ pub(super) fn copy_line(buffer: &mut String, row: u64, record: &StringRecord, go
         None => String::new(),
     };
     let as_of = good.as_of.map(|moment| moment.to_rfc3339());
-    let as_of_on = good.as_of.map(|moment| moment.date_naive().to_string());
+    let as_of_on = good.as_of.map(|moment| last_day(moment).to_string());
     // Writing to a string cannot fail.
     let _ = write!(buffer, "{row}");
     let fixed = [Some(line.as_str()), as_of.as_deref(), as_of_on.as_deref()];

@@ -1,13 +1,13 @@
 //! From the file's way of writing amounts and dates to the database's.
 
-use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate};
-use rust_decimal::Decimal;
+use chrono::{DateTime, FixedOffset, NaiveDate};
+use rust_decimal::{Decimal, dec};
 
 use crate::ledger::contract::Family;
 use crate::ledger::profile::ValueFormat;
 use crate::model::{
-    AccountId, ContactId, ContactRole, Country, CreditorId, Currency, ItemId, ItemKind, LadderName, PartyKind,
-    Requisites,
+    AccountId, ContactId, ContactRole, Country, CreditorId, Currency, FIRST_DAY, ItemId, ItemKind, LAST_DAY,
+    LadderName, PartyKind, Requisites,
 };
 
 /// A value in PostgreSQL's own spelling, with what the row's rules need to see of it.
@@ -92,6 +92,9 @@ pub(super) fn moment(text: &str) -> Result<DateTime<FixedOffset>, String> {
         .map_err(|_| "not a moment with its offset like 2024-12-31T06:00:00+01:00 (RFC 3339)".to_owned())
 }
 
+/// What the ledger can hold (see `amount_sql`): no amount of money has more digits.
+const AMOUNT_LIMIT: Decimal = dec!(100_000_000_000_000_000_000);
+
 fn amount(text: &str, format: &ValueFormat) -> Result<Decimal, String> {
     let other = if format.decimal == '.' { ',' } else { '.' };
     let plain = match plain_number(text, format) {
@@ -114,8 +117,8 @@ fn amount(text: &str, format: &ValueFormat) -> Result<Decimal, String> {
         }
         None => return Err(format!("not an amount like 1234{}56; write digits only", format.decimal)),
     };
-    let number = Decimal::from_str_exact(&plain).map_err(|_| "too many digits for an amount".to_owned())?;
-    Ok(number.normalize())
+    let number = Decimal::from_str_exact(&plain).ok().filter(|number| number.abs() < AMOUNT_LIMIT);
+    number.map(|number| number.normalize()).ok_or_else(|| "too many digits for an amount".to_owned())
 }
 
 /// The number with a point and without thousands separators, or `None` when its signs are not where they belong.
@@ -154,7 +157,7 @@ fn plain_number(text: &str, format: &ValueFormat) -> Option<String> {
 fn date(text: &str, format: &ValueFormat) -> Result<NaiveDate, String> {
     match NaiveDate::parse_from_str(text, &format.date_format) {
         // `%Y` also takes "24" for the year 24.
-        Ok(date) if (1900..=2200).contains(&date.year()) => Ok(date),
+        Ok(date) if (FIRST_DAY..=LAST_DAY).contains(&date) => Ok(date),
         _ => {
             let example = NaiveDate::from_ymd_opt(2024, 12, 31)
                 .map(|day| day.format(&format.date_format).to_string())

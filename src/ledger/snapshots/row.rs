@@ -11,7 +11,7 @@ use sqlx::{Row as _, ValueRef as _};
 use crate::ledger::contract::{RawItem, requisites, row_problem, unreadable_date};
 use crate::model::{
     Account, AccountId, Contact, ContactId, ContactRole, Country, CreditorId, Currency, Dispute, EmailAddress,
-    EmailKind, Instalment, Item, ItemId, ItemKind, LadderName, NotDue, PLAN_ITEM_PREFIX, PartyKind,
+    EmailKind, Instalment, Item, ItemId, ItemKind, LadderName, NotDue, PartyKind,
 };
 
 /// Where the columns of `accounts_sql` stand: a name would be looked up for every row.
@@ -272,6 +272,7 @@ pub(in crate::ledger) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<It
     let document_no = text(item_at::DOCUMENT_NO)?;
     let due_date = date(item_at::DUE_DATE)?;
     let raw = RawItem {
+        item_id: id.as_str(),
         kind: kind.as_deref(),
         document_no: document_no.as_deref(),
         currency: currency.as_deref(),
@@ -282,12 +283,7 @@ pub(in crate::ledger) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<It
         due_date: due_date.or(issue_date),
         unreadable_date: seldom.unreadable_date.as_deref(),
     };
-    let reserved = || {
-        id.as_str().starts_with(PLAN_ITEM_PREFIX).then(|| {
-            format!("item_id begins with {PLAN_ITEM_PREFIX:?}, which is how instalments of plans are named here")
-        })
-    };
-    let bad_data = row_problem(&raw).or_else(|| requisites.as_ref().err().cloned()).or_else(reserved);
+    let bad_data = row_problem(&raw).or_else(|| requisites.as_ref().err().cloned());
     let currency = currency.and_then(|code| Currency::parse(&code).ok());
     // Quarantined items still need a currency to be counted in; XXX is ISO 4217's "no currency".
     let Some(currency) = currency.or_else(|| Currency::parse("XXX").ok()) else { return Ok(None) };

@@ -37,7 +37,7 @@ pub(in crate::ledger) fn contacts_sql(condition: &str) -> String {
     format!(
         r#"SELECT c.contact_id::text, c.account_id::text, c.role::text, c.name::text, c.salutation::text, c.email::text,
             c.phone::text, c.language::text, c.is_primary::boolean, c.no_email::boolean, c.email_kind::text
-        FROM ledger.contact c JOIN ledger.account a ON a.account_id = c.account_id
+        FROM ledger.contact c JOIN ledger.account a ON a.account_id::text = c.account_id::text
         WHERE a.creditor::text = $1 AND {condition}
         ORDER BY c.account_id::text COLLATE "C", c.contact_id::text COLLATE "C""#
     )
@@ -49,7 +49,7 @@ fn open_items(alone: bool) -> String {
     let (of_creditor, is_ours) = if alone {
         ("", "$1::text IS NOT NULL")
     } else {
-        ("JOIN ledger.account a ON a.account_id = i.account_id", "a.creditor::text = $1")
+        ("JOIN ledger.account a ON a.account_id::text = i.account_id::text", "a.creditor::text = $1")
     };
     format!(
         "FROM ledger.item i {of_creditor}
@@ -101,7 +101,7 @@ pub(super) fn items_sql(as_of: bool) -> String {
     };
     format!(
         r#"SELECT {columns}
-        FROM ledger.item i JOIN ledger.account a ON a.account_id = i.account_id
+        FROM ledger.item i JOIN ledger.account a ON a.account_id::text = i.account_id::text
         WHERE a.creditor::text = $1 AND {condition} AND ($3::text IS NULL OR i.account_id::text = $3)
         ORDER BY i.account_id::text COLLATE "C", i.item_id::text COLLATE "C""#,
         columns = item_columns(open),

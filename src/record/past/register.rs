@@ -9,7 +9,7 @@ use crate::model::{
     Cause, ContactEntry, ContactId, ContactRole, Currency, EmailAddress, Handover, HandoverItem, Hold, HoldTarget,
     Money, OnMissed, Plan, PlanInstalment, Promise, PromisedItem, RecordedCause, Waiver, WriteOff,
 };
-use crate::record::{RecordError, inconsistent};
+use crate::record::{RecordError, inconsistent, whole};
 
 /// Reads it into the pasts of the page.
 pub(super) async fn register(page: &mut Page<'_>, recorded: &Recorded) -> Result<(), RecordError> {
@@ -153,7 +153,7 @@ async fn promises(page: &mut Page<'_>) -> Result<(), RecordError> {
             amount: Money::new(row.amount, currency),
             made_on: row.made_on,
             by_day: row.by_day,
-            tolerance_days: u32::try_from(row.tolerance_days).unwrap_or(0),
+            tolerance_days: whole("dunning.promise", "tolerance_days", row.tolerance_days)?,
             items: promised(&row.items, row.open)?,
             reason: row.reason,
             withdrawn: row.withdrawn,
@@ -220,20 +220,19 @@ async fn plans(page: &mut Page<'_>) -> Result<(), RecordError> {
         let instalments = row.numbers.iter().zip(row.days).zip(row.amounts);
         let plan = Plan {
             number: row.plan_id,
-            version: u32::try_from(row.version).unwrap_or(0),
+            version: whole("dunning.plan", "version", row.version)?,
             currency: currency(&row.currency)?,
             agreed_on: row.agreed_on,
-            tolerance_days: u32::try_from(row.tolerance_days).unwrap_or(0),
+            tolerance_days: whole("dunning.plan", "tolerance_days", row.tolerance_days)?,
             on_missed: OnMissed::parse(&row.on_missed)
                 .ok_or_else(|| inconsistent("dunning.plan", "on_missed", &row.on_missed))?,
             items: promised(&row.items, row.open)?,
             instalments: instalments
-                .map(|((number, due_on), amount)| PlanInstalment {
-                    number: u32::try_from(*number).unwrap_or(0),
-                    due_on,
-                    amount,
+                .map(|((number, due_on), amount)| {
+                    let number = whole("dunning.plan_instalment", "number", *number)?;
+                    Ok(PlanInstalment { number, due_on, amount })
                 })
-                .collect(),
+                .collect::<Result<_, RecordError>>()?,
             reason: row.reason,
             ended: row.ended,
         };

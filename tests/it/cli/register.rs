@@ -26,11 +26,11 @@ async fn a_hold_is_placed_shown_and_released() {
     assert_eq!(said, "Account A01 is on hold until it is released.\n");
     assert_eq!(verdict(&program, "A01").await, "A01 hold account_hold: held until it is released: complaint 17");
     let said =
-        program.run(&["hold", "A02", "--item", "I02", "--until", "2999-12-31", "--reason", "query"]).await.done();
-    assert_eq!(said, "Item I02 of account A02 is on hold up to and including 2999-12-31.\n");
+        program.run(&["hold", "A02", "--item", "I02", "--until", "2199-12-31", "--reason", "query"]).await.done();
+    assert_eq!(said, "Item I02 of account A02 is on hold up to and including 2199-12-31.\n");
     assert_eq!(
         verdict(&program, "A02").await,
-        "A02 skip all_items_out: item I02: item_hold (up to and including 2999-12-31: query); next date 3000-01-01"
+        "A02 skip all_items_out: item I02: item_hold (up to and including 2199-12-31: query); next date 2200-01-01"
     );
 
     let said = program.run(&["release", "A01", "--reason", "settled"]).await.done();
@@ -66,6 +66,53 @@ async fn a_hold_on_what_is_not_there_is_4_and_one_that_is_over_is_2() {
     let unknown = program.run(&["release", "Z9", "--reason", "x"]).await.failed(4);
     assert_eq!(unknown, "dunningd: the ledger has no account Z9\n");
     assert_eq!(office.count("dunning.event").await + office.count("dunning.hold").await, 0);
+}
+
+#[tokio::test]
+async fn a_day_that_nobody_will_see_is_2_wherever_one_is_asked_for() {
+    let program = Program::bare().await;
+    let asked = |line: &'static str| line.split(' ').collect::<Vec<_>>();
+    for line in [
+        "hold A01 --reason x --until",
+        "promise A01 --amount 1 --currency EUR --reason x --by-day",
+        "plan A01 --currency EUR --parts 2 --every month --reason x --from",
+        "scan --as-of",
+        "explain A01 --as-of",
+        "explain A01 --on",
+        "simulate --to 2026-01-01 --from",
+        "simulate --from 2026-01-01 --to",
+        "preview --account A01 --as-of",
+        "task show 1 --as-of",
+        "task done 1 --on",
+        "import csv x.csv --profile generic --payments-as-of",
+    ] {
+        for day in ["+262142-12-31", "2201-01-01", "1899-12-31", "31.12.2026"] {
+            let said = program.run(&[asked(line), vec![day]].concat()).await.failed(2);
+            let wanted = format!("{day:?} is not a day such as 2026-05-31, between 1900-01-01 and 2200-12-31");
+            assert!(said.contains(&wanted), "{line}: {said}");
+        }
+    }
+    let plan = ["plan", "A01", "--currency", "EUR", "--reason", "x", "--instalment", "+262142-12-31=1"];
+    let said = program.run(&plan).await.failed(2);
+    assert!(said.contains("\"+262142-12-31\" is not a day such as"), "{said}");
+}
+
+#[tokio::test]
+async fn what_somebody_wrote_does_not_steer_the_terminal() {
+    let (_office, program) = office().await;
+    let reason = "x\u{1b}]0;mine\u{7}\u{9b}2J\u{7f}\r\u{202e}y\tz";
+    let shown = r"x\u001b]0;mine\u0007\u009b2J\u007f\r\u202ey".to_owned() + "\tz";
+    program.run(&["hold", "A01", "--reason", reason]).await.done();
+    let said = program.run(&[&SCAN[..], &["--dry-run", "--account", "A01"]].concat()).await.done();
+    assert!(said.contains(&format!("held until it is released: {shown}")), "{said:?}");
+    let log = program.run(&["log", "show"]).await.done();
+    assert!(log.ends_with(&format!("reason={shown}\n")), "{log:?}");
+    let log = program.run(&["--json", "log", "show"]).await.done();
+    assert!(!log.chars().any(|c| c.is_control() && c != '\n'), "{log:?}");
+    let event: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert!(event.to_string().contains(&serde_json::json!(reason).to_string()), "{event}");
+    let unknown = program.run(&["hold", "A02", "--item", "\u{9b}2J", "--reason", "x"]).await;
+    assert!(!unknown.err.contains('\u{9b}'), "{unknown:?}");
 }
 
 #[tokio::test]
@@ -152,16 +199,16 @@ async fn the_log_is_shown_in_parts() {
 #[tokio::test]
 async fn a_plan_is_agreed_listed_explained_and_ended() {
     let (_office, program) = office().await;
-    let agree = ["plan", "A01", "--currency", "EUR", "--parts", "3", "--every", "month", "--from", "2999-01-31"];
+    let agree = ["plan", "A01", "--currency", "EUR", "--parts", "3", "--every", "month", "--from", "2199-01-31"];
     let said = program.run(&[&agree[..], &["--reason", "by phone", "--by", "Carla"]].concat()).await.done();
     assert_eq!(
         said,
-        "Plan 1, for I01:\n    1  2999-01-31       33.33 EUR\n    2  2999-02-28       33.33 EUR\n    \
-         3  2999-03-31       33.34 EUR\n"
+        "Plan 1, for I01:\n    1  2199-01-31       33.33 EUR\n    2  2199-02-28       33.33 EUR\n    \
+         3  2199-03-31       33.34 EUR\n"
     );
     let list = program.run(&["plan", "A01", "--list"]).await.done();
     assert!(list.starts_with("    1  version 1  3 instalments, 100.00 EUR, agreed on "), "{list}");
-    assert!(list.ends_with("running; instalment 1 open: 33.33 EUR by 2999-01-31\n"), "{list}");
+    assert!(list.ends_with("running; instalment 1 open: 33.33 EUR by 2199-01-31\n"), "{list}");
     let told = program.run(&["explain", "A01"]).await.done();
     assert!(told.contains("\nInstalment plans:\n  1.1  3 instalments, 100.00 EUR"), "{told}");
     assert!(told.contains("I01") && told.contains(": in_plan"), "{told}");
@@ -179,7 +226,7 @@ async fn a_plan_is_agreed_listed_explained_and_ended() {
     assert_eq!(said, "Plan 1 has ended; what is open on its items goes on where it stood.\n");
     let none = program.run(&["plan", "A01", "--end", "--reason", "x"]).await.failed(4);
     assert_eq!(none, "dunningd: account A01 has no running plan\n");
-    let odd = ["plan", "A01", "--currency", "EUR", "--instalment", "2999-01-31=90", "--reason", "x"];
+    let odd = ["plan", "A01", "--currency", "EUR", "--instalment", "2199-01-31=90", "--reason", "x"];
     assert_eq!(
         program.run(&odd).await.failed(5),
         "dunningd: the instalments add up to 90.00 EUR, 10.00 EUR less than the 100.00 EUR that is open\n"

@@ -132,6 +132,14 @@ async fn the_service_scans_delivers_reloads_and_stops() {
     service.signal(Signal::SIGHUP);
     service.says("configuration reloaded").await;
 
+    // What is fixed at the start is told at every reload, until it says again what it said then.
+    program.replace("dunningd.toml", "filter = \"info\"", "filter = \"info,dunningd=debug\"");
+    program.replace("dunningd.toml", "max_connections = 10", "max_connections = 11");
+    for _ in 0..2 {
+        service.signal(Signal::SIGHUP);
+        service.says("\"keys\":\"database.max_connections, log.filter\"").await;
+    }
+
     // Replies would go on into the old folder, and everybody else would look into the new one.
     let state = program.path("state").to_str().unwrap().to_owned();
     program.replace("dunningd.toml", &state, "elsewhere");

@@ -270,6 +270,13 @@ async fn one_bad_row_keeps_the_whole_file_out_and_is_written_down() {
     let said = program.run(&arguments).await;
     assert_eq!((said.exit, said.err.as_str()), (3, ""));
     assert_eq!(office.count("ledger.item").await, 1);
+    // What somebody may be mending stays what it is.
+    assert_eq!(std::fs::read_to_string(program.path("open.rejects.csv")).unwrap(), rejects);
+    assert_eq!(std::fs::read_to_string(program.path("open.rejects-2.csv")).unwrap(), rejects);
+    let arguments = [&import(&file)[..], &["--dry-run", "--reject-file", &file]].concat();
+    let said = program.run(&arguments).await.failed(2);
+    assert!(said.contains("open.csv: there is such a file already, and it is not replaced"), "{said}");
+    assert!(std::fs::read_to_string(program.path("open.csv")).unwrap().contains("FT 1"));
 }
 
 #[tokio::test]

@@ -386,7 +386,7 @@ async fn a_file_of_stages_with_one_wrong_row_imports_nothing() {
     });
     assert_eq!(import(&office, "I01,firm,9/3/2026,\n").await.unwrap_err(), {
         "nothing was imported, 2 findings\n\
-         line 2, column done_on: \"9/3/2026\" is not a day such as 2026-03-31\n\
+         line 2, column done_on: \"9/3/2026\" is not a day such as 2026-05-31, between 1900-01-01 and 2200-12-31\n\
          line 2, column by: it is empty: say who did it"
     });
     assert_eq!(office.count("dunning.waiver").await + office.count("dunning.event").await, 0);

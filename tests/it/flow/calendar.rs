@@ -17,10 +17,16 @@ fn at(text: &str) -> DateTime<Utc> {
 
 /// The windows of a notice planned at that moment of that day, valid two days longer.
 fn windows(world: &World, day: &str, now: &str) -> Vec<String> {
+    windows_around(world, day, now, "")
+}
+
+/// The same, where one of the days is quiet.
+fn windows_around(world: &World, day: &str, now: &str, quiet: &str) -> Vec<String> {
     let day: chrono::NaiveDate = day.parse().unwrap();
     let creditor = world.policy.creditors.values().next().unwrap();
     let days = (day, day + chrono::Days::new(2));
-    let found = send_windows(&world.policy, creditor, &world.snapshot.account, days, at(now)).unwrap();
+    let quiet = |day: chrono::NaiveDate| day.to_string() == quiet;
+    let found = send_windows(&world.policy, creditor, &world.snapshot.account, days, quiet, at(now)).unwrap();
     let told = |window: &SendWindow| format!("{} to {}", window.from.format("%d %H:%M"), window.to.format("%d %H:%M"));
     found.iter().map(told).collect()
 }
@@ -57,6 +63,19 @@ fn a_review_comes_before_the_window_and_a_late_notice_waits_for_the_next_sending
     assert_eq!(windows(&world, "2026-03-18", "2026-03-18T15:00:00Z")[0], "19 08:00 to 19 17:00");
     // Friday evening: the letter would no longer be true on Monday.
     assert_eq!(windows(&world, "2026-03-20", "2026-03-20T15:00:00Z"), Vec::<String>::new());
+}
+
+#[test]
+fn no_window_opens_on_a_quiet_day_whether_or_not_there_are_hours() {
+    let night = "2026-03-18T01:30:00Z";
+    let found = windows_around(&nine_to_six("GB"), "2026-03-18", night, "2026-03-19");
+    assert_eq!(found, ["18 09:00 to 18 18:00", "20 09:00 to 20 18:00"]);
+    let at_any_hour = nine_to_six("GB").policy(|policy| {
+        policy.send_window = None;
+        policy.review_window_minutes = 0;
+    });
+    let found = windows_around(&at_any_hour, "2026-03-18", night, "2026-03-20");
+    assert_eq!(found, ["18 01:30 to 19 00:00", "19 00:00 to 20 00:00"]);
 }
 
 #[test]

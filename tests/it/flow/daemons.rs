@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::command::Program;
 use crate::support::shell::{CREDITOR, Office, Setup};
+use crate::support::smtp::{Phase, Reply};
 
 const DAY: &str = "2026-03-10";
 
@@ -60,6 +61,25 @@ async fn what_a_stopped_process_has_locked_is_free_again_after_ten_seconds() {
     until_there_are(&office, "dunning.notice WHERE state = 'accepted'").await;
     assert_eq!(office.smtp.received().len(), 1);
     office.verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_that_is_interrupted_while_it_delivers_finishes_what_is_on_the_wire() {
+    for asked in [Signal::SIGINT, Signal::SIGTERM] {
+        let office = Office::new().await;
+        office.accounts(40).await;
+        office.smtp.on(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(700)));
+        let program = Program::new(&office.database, office.smtp.address.port()).await;
+        let mut child = program.start(&["scan", "--creditor", CREDITOR, "--as-of", DAY, "--deliver"]);
+        until_there_are(&office, "dunning.notice WHERE state = 'in_flight'").await;
+        signal(&child, asked);
+        assert_eq!(child.wait().await.unwrap().code(), Some(130));
+        assert_eq!(office.count("dunning.notice WHERE state NOT IN ('queued', 'accepted')").await, 0);
+        let accepted = office.count("dunning.notice WHERE state = 'accepted'").await;
+        assert!((1..40).contains(&accepted), "{accepted}");
+        assert_eq!(office.smtp.messages().len(), usize::try_from(accepted).unwrap());
+        office.verified().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,10 +3,13 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use dunningd::daemon::{self, ScanRequest, SimulationRequest};
 use dunningd::ledger::{ImportOptions, Profile, import_csv};
+use dunningd::model::{AccountId, ItemId};
+use dunningd::record::{self, RegisterError};
 use sqlx::{Connection as _, PgConnection};
 
-use crate::support::shell::{Office, Setup, day_plus};
+use crate::support::shell::{Office, Setup, day, day_plus};
 
 const TAKE_AWAY: &str = "CREATE TABLE public.aside AS SELECT * FROM ledger.item WHERE item_id = 'I01';
                          DELETE FROM ledger.item WHERE item_id = 'I01'";
@@ -65,6 +68,19 @@ async fn an_item_that_comes_back_changed_waits_for_a_person() {
     assert_eq!(office.verdicts().await, ["A01 all_items_out"]);
     assert_eq!(office.tasks().await, ["A01 fix_data"]);
     assert_eq!(office.count("dunning.event WHERE kind = 'item_restored'").await, 0);
+
+    // Who knows why it was gone takes it up again, and it is demanded as the ledger has it.
+    let (account, item) = (AccountId::parse("A01").unwrap(), ItemId::parse("I01").unwrap());
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    record::restore_item(&mut transaction, &account, &item, "moved by the ERP", &office.shell.actor).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    assert_eq!(office.tasks().await, [""; 0]);
+    assert_eq!(office.lines("SELECT to_pay::text FROM dunning.notice_item").await, ["120"]);
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let again = record::restore_item(&mut connection, &account, &item, "again", &office.shell.actor).await;
+    assert!(matches!(again, Err(RegisterError::NotWithdrawn(_))));
+    office.verified().await;
 }
 
 #[tokio::test]
@@ -320,4 +336,52 @@ async fn every_column_of_an_account_and_an_item_is_read_as_itself() {
     assert_eq!(item["direct_debit_on"], "2026-03-05");
     assert_eq!(item["requisites"]["holder"], "of the item");
     assert_eq!(snapshot.items[0].bad_data, None);
+}
+
+/// The operator's keys are numbers in one table and texts in another; what else is a text in the contract is a uuid or an
+/// enum.
+const MIXED_KEYS: &str = "
+    DROP INDEX ledger.item_in_order, ledger.contact_in_order;
+    ALTER TABLE ledger.item ALTER account_id TYPE bigint USING account_id::bigint;
+    ALTER TABLE ledger.contact ALTER account_id TYPE int USING account_id::int;
+    CREATE TYPE public.kind AS ENUM ('invoice', 'debit_note', 'fee', 'credit_note', 'payment');
+    ALTER TABLE ledger.item ALTER kind TYPE public.kind USING kind::public.kind, ALTER payee TYPE bigint USING NULL,
+        ALTER hold_reason TYPE uuid USING NULL;
+    ALTER TABLE ledger.account ALTER hold_reason TYPE public.kind USING NULL";
+
+#[tokio::test]
+async fn keys_that_are_numbers_in_one_relation_and_texts_in_another_are_the_same_keys() {
+    let mut office = Office::new().await;
+    for account in ["101", "102"] {
+        office.account(account, "it", "sede@gruppo.test").await;
+        office.invoice(&format!("I{account}"), account, 6, "100.00 EUR").await;
+    }
+    office.account("103", "it", "conti@a03.test").await;
+    office.invoice("I103", "103", -2, "100.00 EUR").await;
+    office.sql(MIXED_KEYS).await;
+    assert_eq!(office.verdicts().await, ["101 contact", "102 shared_mailbox", "103 not_overdue"]);
+    assert_eq!(office.deliver().await.accepted, 1);
+    // One that leaves its account is noticed, before the run and in it.
+    office.sql("UPDATE ledger.item SET account_id = 103 WHERE item_id = 'I102'").await;
+    let dry = ScanRequest { dry_run: true, ..Office::request() };
+    for request in [&dry, &Office::request()] {
+        let (_, decisions) = office.scan_as(request).await.unwrap();
+        assert_eq!(decisions[2].code(), "contact");
+    }
+    assert_eq!(
+        office.lines("SELECT earlier_accounts::text FROM dunning.known_item WHERE item_id = 'I102'").await,
+        ["{102}"]
+    );
+    assert_eq!(office.deliver().await.accepted, 1);
+    let item = ItemId::parse("I103").unwrap();
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let owners = record::accounts_of(&mut connection, &[item]).await.unwrap();
+    assert_eq!(owners["I103"].0, "103");
+    drop(connection);
+    office.go_to(day_plus(60)).await;
+    let past = SimulationRequest { creditor: None, from: day(), to: day_plus(30), paid_within_days: 7 };
+    let live = office.shell.live();
+    let report = daemon::simulate(&office.shell, &live.config.policy, None, &past, &mut || {}).await.unwrap();
+    assert_eq!(report.base.accounts, 3);
+    office.verified().await;
 }

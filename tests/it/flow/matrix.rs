@@ -1228,6 +1228,10 @@ async fn p20_a_clock_that_went_back_stops_everything_until_a_person_says_that_it
         "the clock went back. Set it; or, if it was wrong then and is right now, begin once with `--accept-clock";
     assert!(said.err.contains(words), "{}", said.err);
     assert_eq!(office.smtp.connections(), 0);
+    // What people record goes on, and makes nothing good.
+    assert_eq!(program.run(&["hold", "A09", "--reason", "no such account"]).await.exit, 4);
+    assert_eq!(program.run(&["pause", "--reason", "the clock"]).await.exit, 0);
+    assert_eq!(program.run(&["run"]).await.exit, 5);
     let accepted = ["scan", "--account", "A01", "--accept-clock", "--reason", "the machine lived in summer"];
     let said = program.run(&accepted).await;
     assert!(!said.err.contains("--accept-clock"), "{}", said.err);

@@ -6,6 +6,7 @@ mod agreements;
 mod as_of;
 mod calendar;
 mod channels;
+mod claimable;
 mod crash;
 mod daemons;
 mod digest;

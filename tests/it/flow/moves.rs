@@ -190,3 +190,58 @@ async fn a_plan_with_an_item_that_vanished_or_moved_is_written_about_no_more() {
     assert_eq!(office.deliver().await.cancelled, 1);
     check(&office, &["A01 all_items_out", "A02 all_items_out"]).await;
 }
+
+/// Four accounts whose mailbox is written in these ways: one mailbox of too many accounts, found again by who erases.
+async fn is_one_mailbox(spellings: [&str; 4], key: &str) {
+    let office = Office::new().await;
+    for (n, email) in spellings.iter().enumerate() {
+        office.account(&format!("A0{n}"), "it", email).await;
+        office.invoice(&format!("I0{n}"), &format!("A0{n}"), 6, "100.00 EUR").await;
+    }
+    office.account("A05", "it", "altra@gruppo.test").await;
+    office.invoice("I05", "A05", 6, "100.00 EUR").await;
+    office.scan().await;
+    let subjects = "SELECT subject FROM dunning.task WHERE kind = 'shared_mailbox'";
+    assert_eq!(office.lines(subjects).await, [key]);
+    assert_eq!(office.count("dunning.notice").await, 2);
+    office.deliver().await;
+    // Nothing but the mailbox ties the others to the task.
+    office
+        .sql("UPDATE dunning.decision SET detail = NULL; UPDATE dunning.task SET closed_at = clock_timestamp()")
+        .await;
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let later = office.shell.clock.now() + chrono::Duration::days(9999);
+    let old = record::expired(&mut connection, "messages", later).await.unwrap();
+    assert_eq!(old, ["A00", "A01", "A02", "A03", "A05"]);
+    let never = "SELECT account_id FROM ledger.account a WHERE account_id <> 'A05' AND NOT EXISTS
+                 (SELECT FROM dunning.notice n WHERE n.account_id = a.account_id) ORDER BY 1";
+    let never = office.lines(never).await.remove(2);
+    let all = record::Erasure {
+        classes: record::Erasure::ALL,
+        before: None,
+        reason: "richiesta",
+        legal_ground: "GDPR art. 17(1)",
+    };
+    let account = AccountId::parse(&never).unwrap();
+    record::erase(&mut connection, &account, &all, &office.shell.actor).await.unwrap();
+    assert_eq!(office.lines(subjects).await, [""]);
+}
+
+#[tokio::test]
+async fn a_mailbox_is_one_however_its_domain_and_the_space_around_it_are_written() {
+    is_one_mailbox(
+        ["info@müller.test", "Info@xn--mller-kva.test", "info@MÜLLER.test", "\u{a0}info@XN--mller-kva.test "],
+        "info@xn--mller-kva.test",
+    )
+    .await;
+    is_one_mailbox(
+        ["\u{a0}sede@gruppo.test", "Sede@GRUPPO.test\t", "sede@ｇruppo.test", "\u{2003}sede@gruppo.test"],
+        "sede@gruppo.test",
+    )
+    .await;
+    is_one_mailbox(
+        ["Übung@gruppo.test", "übung@gruppo.test", "ÜBUNG@gruppo.test", "übung@GRUPPO.test"],
+        "übung@gruppo.test",
+    )
+    .await;
+}

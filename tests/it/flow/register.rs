@@ -1,8 +1,11 @@
 //! What a credit controller records, and what becomes of it in the next scan and in the last check.
 
 use dunningd::daemon::{self, EntryError, PromiseRequest};
-use dunningd::model::{AccountId, Actor, CallOutcome, Cause, Currency, Handover, ItemId, Money, StageName};
+use dunningd::model::{
+    AccountId, Actor, BreakerKind, CallOutcome, Cause, Currency, Handover, ItemId, Money, StageName,
+};
 use dunningd::record::{self, Call, NoteText, RegisterError};
+use uuid::Uuid;
 
 use crate::support::shell::{Office, Setup, day, day_plus};
 use crate::support::smtp::{Phase, Reply};
@@ -450,4 +453,21 @@ async fn a_moved_case_keeps_its_completed_stages_by_name_and_climbs_on_by_the_ot
     assert_eq!(office.verdicts().await, ["A01 contact"]);
     assert_eq!(office.notices().await, ["A01 friendly accepted", "A01 final queued"]);
     office.verified().await;
+}
+
+#[tokio::test]
+async fn a_row_that_makes_no_sense_is_told_and_not_taken_for_nothing() {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    office.scan().await;
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    office.sql("UPDATE dunning.notice SET demanded = '[\"EUR\"]'").await;
+    let error = record::notices_of(&mut connection, "A01").await.unwrap_err();
+    assert_eq!(error.to_string(), r#"table dunning.notice, column demanded: "[\"EUR\"]" is not valid"#);
+    office.sql("UPDATE dunning.notice SET tries = -1").await;
+    let error = record::claim(&mut connection, &[Uuid::now_v7()], Uuid::now_v7(), 60, &[]).await.unwrap_err();
+    assert_eq!(error.to_string(), r#"table dunning.notice, column tries: "-1" is not valid"#);
+    office.sql("INSERT INTO dunning.breaker VALUES ('sender', 'x', -2, 0, 'x', NULL, false)").await;
+    let error = record::breaker(&mut connection, BreakerKind::Sender, "x").await.unwrap_err();
+    assert_eq!(error.to_string(), r#"table dunning.breaker, column failures: "-2" is not valid"#);
 }

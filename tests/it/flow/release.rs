@@ -1,8 +1,9 @@
 //! What leaves a run, and when: modes, brakes, approval.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dunningd::daemon::{self, Approved, Parts, PlanRequest, PromiseRequest, ScanError};
+use dunningd::daemon::{self, Approved, Parts, PlanRequest, PromiseRequest, ScanError, ScanRequest};
 use dunningd::model::{
     AccountId, Actor, BrakeCode, Cause, Currency, ItemId, Mode, Money, OnMissed, RefusalCode, ReleaseState, StageName,
 };
@@ -71,6 +72,30 @@ async fn a_part_payment_before_the_approval_sends_the_smaller_amount() {
     assert_eq!(office.notices().await, ["A01 friendly cancelled renewed", "A01 friendly accepted"]);
     assert_eq!(office.lines("SELECT to_pay::text FROM dunning.notice_item WHERE live").await, ["40"]);
     office.verified().await;
+}
+
+#[tokio::test]
+async fn what_somebody_drops_while_it_is_looked_at_again_is_not_told_as_renewed() {
+    let mut office = waiting().await;
+    office.sql("UPDATE ledger.item SET open_amount = 40").await;
+    // Deciding again reads the contacts; they are free when the notice is gone.
+    let mut dropping = office.hand.begin().await.unwrap();
+    let hand = office.hand.clone();
+    sqlx::raw_sql("LOCK TABLE ledger.contact").execute(&mut *dropping).await.unwrap();
+    let dropped = async {
+        let waits = "SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND usename = 'dunningd_app' AND wait_event_type = 'Lock'";
+        while sqlx::query_scalar::<_, i64>(waits).fetch_one(&hand).await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let gone = "UPDATE dunning.notice SET state = 'cancelled', reason = 'dropped';
+                    UPDATE dunning.notice_item SET live = false";
+        sqlx::raw_sql(gone).execute(&mut *dropping).await.unwrap();
+        dropping.commit().await.unwrap();
+    };
+    let (done, ()) = tokio::join!(approve(&mut office, &Which::All), dropped);
+    assert_eq!(done.unwrap(), Approved { void: 1, ..Approved::default() });
+    assert_eq!(office.notices().await, ["A01 friendly cancelled dropped"]);
 }
 
 #[tokio::test]
@@ -254,6 +279,14 @@ async fn a_run_with_one_notice_too_many_is_held_until_somebody_else_approves_it(
     assert_eq!((released.state, released.awaiting, released.queued), (ReleaseState::Held, 3, 0));
     assert_eq!(released.braked[0].brake, BrakeCode::NoticesPerRun);
     assert_eq!(released.braked[0].why, "3 notices, and a run may send 2 (policy.toml, brake.notices_per_run)");
+    // A scan of one account does not put it out of sight.
+    let one = ScanRequest { account: Some(AccountId::parse("A01").unwrap()), ..Office::request() };
+    daemon::scan(&office.shell, &one, &mut |_| {}).await.unwrap();
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let status = record::status(&mut connection, &BTreeMap::new(), &office.shell.host).await.unwrap();
+    drop(connection);
+    let latest: Vec<_> = status.runs.iter().map(|row| (row.run_id, row.release.as_deref(), row.awaiting)).collect();
+    assert_eq!(latest, [(run.run.unwrap().0, Some("held"), 3)]);
     let which = Which::Run(run.run.unwrap().0);
     let own = daemon::approve(&office.shell, &which, "mine").await.unwrap_err();
     assert!(matches!(own, ApprovalError::SamePerson { .. }), "{own}");

@@ -462,6 +462,25 @@ async fn forty_accounts_with_one_mailbox_are_one_notice_and_one_task() {
 }
 
 #[tokio::test]
+async fn a_mailbox_that_a_person_entered_is_shared_like_one_of_the_ledger() {
+    for change in [
+        "INSERT INTO dunning.contact_data (entry_id, email, salt) VALUES (1, 'CONTI@A01.test', '')",
+        "UPDATE ledger.contact SET email = 'conti@a01.test', no_email = true WHERE account_id = 'A02'",
+    ] {
+        let office = Office::new().await;
+        office.accounts(2).await;
+        office
+            .sql(
+                "INSERT INTO dunning.contact_entry (creditor, account_id, contact_id, no_email, reason, since, entered_by)
+                 VALUES ('tre_aquiloni', 'A02', 'A02-1', false, 'telephone', '2026-03-10', 'Carla')",
+            )
+            .await;
+        office.sql(change).await;
+        assert_eq!(office.verdicts().await, ["A01 contact", "A02 shared_mailbox"], "{change}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_decided_and_its_digest_do_not_depend_on_how_many_accounts_are_on_a_page() {
     let mut found = Vec::new();
     for page in [Page(1), Page(7), Page::default()] {

@@ -29,6 +29,24 @@ fn a_hold_without_last_day_lasts_until_it_is_cleared() {
 }
 
 #[test]
+fn days_at_the_end_of_the_calendar_stop_no_scan() {
+    let never = chrono::NaiveDate::MAX;
+    let then = format!("T+{}", (never - t()).num_days());
+    let mut held = one().hold(account(), Some(0));
+    held.snapshot.holds[0].until = Some(never);
+    check(&held, &format!("hold account_hold until {then}"));
+    let item = one().item("A", |item| item.hold_until = Some(never));
+    check(&item, &format!("skip all_items_out until {then}"));
+    let mut promised = one().promised("100 EUR", 5, 90, &["A"]);
+    promised.snapshot.promises[0].by_day = never;
+    check_items(&promised, "A promise_running");
+    let due = one().owes("B", 30, "100 EUR").item("B", |item| item.due_date = Some(never));
+    check_items(&due, "A demanded, B not_overdue");
+    let debit = one().item("A", |item| item.direct_debit_on = Some(never));
+    check_items(&debit, "A direct_debit");
+}
+
+#[test]
 fn of_two_holds_the_longer_one_counts() {
     let short_by_ledger = one().account(|account| account.hold_until = Some(t_plus(2)));
     check(&short_by_ledger.clone().hold(account(), Some(9)), "hold account_hold until T+10");

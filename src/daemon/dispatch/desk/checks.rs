@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sqlx::Connection as _;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock::since_boot;
 use crate::model::CancelReason;
@@ -14,6 +15,10 @@ use crate::record::{self, ClaimedNotice, LastCheck, RecordError};
 use super::lane::{Lane, in_time};
 use super::{AT_ONCE, Desk};
 use crate::daemon::schedule::{payments_at_most, payments_needed};
+
+/// How long a session waits at most until half of all are there: one statement for four costs the server far less than
+/// four for one.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// The answer of the last check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +41,16 @@ pub(in crate::daemon::dispatch) struct CheckAsk {
 }
 
 impl Desk<'_> {
-    /// Performs the last check for the sessions that wait for it.
-    pub(in crate::daemon::dispatch) async fn checks(&self, mut asks: mpsc::Receiver<CheckAsk>) {
+    /// Performs the last check for the sessions that wait for it, of so many in all.
+    pub(in crate::daemon::dispatch) async fn checks(&self, mut asks: mpsc::Receiver<CheckAsk>, sessions: usize) {
         let mut lane = Lane::of(&self.shell.pool, false);
         let mut asked = Vec::new();
         while asks.recv_many(&mut asked, AT_ONCE).await > 0 {
+            let until = Instant::now() + GATHER;
+            while asked.len() < sessions.div_ceil(2)
+                && timeout_at(until, asks.recv_many(&mut asked, AT_ONCE)).await.is_ok_and(|count| count > 0)
+            {
+            }
             let group = std::mem::take(&mut asked);
             match self.check(&group, &mut lane).await {
                 Ok((passed, at)) => self.answer(group, &passed, at, &mut lane, Checked::LeaseLost).await,
