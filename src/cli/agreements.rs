@@ -3,8 +3,10 @@
 use serde_json::json;
 use sqlx::Connection as _;
 
-use crate::daemon::{ContactRequest, Parts, PlanRequest};
-use crate::model::{CauseHold, ContactEntry, ContactId, Currency, EmailAddress, ItemId, Language, Money, Plan};
+use crate::daemon::{ContactRequest, Parts, PlanRequest, Shell};
+use crate::model::{
+    AccountId, CauseHold, ContactEntry, ContactId, Currency, EmailAddress, ItemId, Language, Money, Plan,
+};
 use crate::record::NewCause;
 use crate::{daemon, record};
 
@@ -40,8 +42,12 @@ pub(super) async fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
         _ => Parts::Each(args.instalment.clone()),
     };
     let items: Result<Vec<ItemId>, Failure> = args.item.iter().map(|item| name(item, ItemId::parse)).collect();
+    let currency = match (&args.currency, args.restructure) {
+        (None, Some(number)) => currency_of(&shell, &account, number).await?,
+        (code, _) => name(code.as_deref().unwrap_or_default(), Currency::parse)?,
+    };
     let request = PlanRequest {
-        currency: name(args.currency.as_deref().unwrap_or_default(), Currency::parse)?,
+        currency,
         items: items?,
         parts,
         tolerance_days: args.tolerance,
@@ -52,6 +58,13 @@ pub(super) async fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
     let plan = daemon::agree_plan(&shell, &account, &request).await?;
     tell(cli, &serde_json::to_value(&plan).unwrap_or_default(), &agreed(&plan));
     Ok(Exit::DONE)
+}
+
+async fn currency_of(shell: &Shell, account: &AccountId, number: i64) -> Result<Currency, Failure> {
+    let plans = daemon::plans(shell, account).await?;
+    let plan = plans.iter().map(|(plan, _)| plan).find(|plan| plan.number == number);
+    plan.map(|plan| plan.currency)
+        .ok_or_else(|| Failure::new(Exit::NO_SUCH_THING, format!("account {account} has no plan {number}")))
 }
 
 fn agreed(plan: &Plan) -> String {

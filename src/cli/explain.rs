@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::daemon;
 use crate::decide::{plan_standings, standings};
-use crate::model::{AccountId, Channel, Decision, Money, Promise, Snapshot, Standing, Verdict};
+use crate::model::{AccountId, Channel, Decision, Money, Policy, Promise, Snapshot, Standing, Verdict};
 use crate::record::{self, DecisionRow, JournalRow, NoticeRow};
 
 use super::args::{Cli, ExplainArgs};
@@ -20,6 +20,8 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
     let account = parsed(Some(&args.account), AccountId::parse)?
         .ok_or_else(|| Failure::new(Exit::USAGE, "an account is needed"))?;
     let shell = connect::shell(cli, None).await?;
+    let live = shell.live();
+    let policy = &live.config.policy;
     let mut connection = shell.pool.acquire().await?;
     let notices = record::notices_of(&mut connection, account.as_str()).await?;
     if let Some((recorded, said, day)) = recorded(&mut connection, args, &account).await? {
@@ -30,7 +32,7 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
             Err(error) => return Err(error.into()),
         };
         let name = now.as_ref().map_or("no longer in the ledger", |snapshot| snapshot.account.name.as_str());
-        let promises = now.as_ref().map_or(Vec::new(), |snapshot| standings(snapshot, day));
+        let promises = now.as_ref().map_or(Vec::new(), |snapshot| standings(policy, snapshot, day));
         let notices: Vec<NoticeRow> = notices.into_iter().filter(|notice| notice.business_date <= day).collect();
         if cli.json {
             let told = json!({ "recorded": recorded, "said": said, "notices": notices, "promises": promises });
@@ -46,9 +48,9 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
     }
     let (snapshot, decision) = daemon::look_at(&shell, &account, args.as_of).await?;
     let journal = record::journal(&mut connection, &account).await?;
-    let promises = standings(&snapshot, decision.business_date);
+    let promises = standings(policy, &snapshot, decision.business_date);
     if cli.json {
-        let plans = plan_standings(&snapshot, decision.business_date);
+        let plans = plan_standings(policy, &snapshot, decision.business_date);
         say!(
             "{}",
             json!({
@@ -58,7 +60,7 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
         );
     } else {
         say_part!("{}", human(&snapshot.account.name, &decision, &promises, &notices));
-        say_part!("{}", recorded_by_people(&snapshot, &decision));
+        say_part!("{}", recorded_by_people(policy, &snapshot, &decision));
         say_part!("{}", calls_and_notes(&journal));
     }
     Ok(Exit::DONE)
@@ -123,7 +125,8 @@ fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], not
                 (Channel::Letter, _) => format!("a letter for a person to post{copy}"),
                 (Channel::Handover, _) => "a hand-over for a person to make".to_owned(),
             };
-            let _ = writeln!(out, "a notice is due: stage {}, in {}, {how}.", contacting.stage, contacting.language);
+            let _ =
+                writeln!(out, "a notice is due: stage {}, in {}, {how}.", contacting.stage, contacting.language.name());
             if let Some(deadline) = contacting.respond_by {
                 let _ = writeln!(out, "It names a deadline: {deadline}.");
             }
@@ -179,11 +182,14 @@ fn items(out: &mut String, decision: &Decision) {
     }
     for item in &decision.items {
         let days = |days: i64| if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
-        let late = item.days_past_due.map_or("no due date".to_owned(), |late| match late {
-            d if d > 0 => format!("{} late", days(d)),
-            0 => "due today".to_owned(),
-            d => format!("due in {}", days(-d)),
-        });
+        // A credit is never late.
+        let late = match item.days_past_due {
+            _ if item.is_credit => String::new(),
+            None => ", no due date".to_owned(),
+            Some(d) if d > 0 => format!(", {} late", days(d)),
+            Some(0) => ", due today".to_owned(),
+            Some(d) => format!(", due in {}", days(-d)),
+        };
         let by: Vec<&str> =
             decision.netted.iter().filter(|one| one.item == item.item).map(|one| one.credit.as_str()).collect();
         let credited = if by.is_empty() {
@@ -197,7 +203,7 @@ fn items(out: &mut String, decision: &Decision) {
         };
         let _ = writeln!(
             out,
-            "  {:<20} {:>14} open{credited}, {late}: {}{next}",
+            "  {:<20} {:>14} open{credited}{late}: {}{next}",
             item.item.as_str(),
             item.open.to_string(),
             item.code.as_str()
@@ -210,9 +216,9 @@ fn capital(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-fn recorded_by_people(snapshot: &Snapshot, decision: &Decision) -> String {
+fn recorded_by_people(policy: &Policy, snapshot: &Snapshot, decision: &Decision) -> String {
     let mut out = String::new();
-    let plans = plan_standings(snapshot, decision.business_date);
+    let plans = plan_standings(policy, snapshot, decision.business_date);
     let plans = plans.iter().map(|(plan, now)| {
         let items: Vec<&str> = plan.items.iter().map(|one| one.item.as_str()).collect();
         format!("{}.{}  {}, items {}", plan.number, plan.version, plan.tell(now), items.join(", "))

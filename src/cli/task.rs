@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::daemon::{self, Shell};
 use crate::decide::standings;
-use crate::model::{AccountId, Channel, CreditorId, Decision, Money, Snapshot, TakenBack, TaskKind};
+use crate::model::{AccountId, Channel, CreditorId, Decision, Money, Promise, Snapshot, Standing, TakenBack, TaskKind};
 use crate::record::{self, JournalRow, NoteText, NoticeRow, TaskDetail, TaskEnd, TaskEntry, TaskNotice};
 
 use super::args::{Cli, TaskDoneArgs, TaskDropArgs, TaskListArgs, TaskShowArgs};
@@ -74,6 +74,7 @@ pub(super) async fn list(cli: &Cli, args: &TaskListArgs) -> Result<Exit, Failure
 struct Now {
     snapshot: Snapshot,
     decision: Decision,
+    promises: Vec<(Promise, Standing)>,
     notices: Vec<NoticeRow>,
     journal: Vec<JournalRow>,
 }
@@ -89,7 +90,9 @@ impl Now {
         let mut connection = shell.pool.acquire().await?;
         let notices = record::notices_of(&mut connection, account.as_str()).await?;
         let journal = record::journal(&mut connection, &account).await?;
-        Ok(Some(Self { snapshot, decision, notices, journal }))
+        let promises = standings(&shell.live().config.policy, &snapshot, decision.business_date);
+        let promises = promises.into_iter().map(|(promise, standing)| (promise.clone(), standing)).collect();
+        Ok(Some(Self { snapshot, decision, promises, notices, journal }))
     }
 
     /// What a person must know before acting on that notice.
@@ -143,7 +146,7 @@ pub(super) async fn show(cli: &Cli, args: &TaskShowArgs) -> Result<Exit, Failure
     if cli.json {
         let account = now.as_ref().map(|now| {
             json!({ "name": now.snapshot.account.name, "contacts": now.snapshot.contacts, "items": now.decision.items,
-                    "promises": standings(&now.snapshot, now.decision.business_date), "notices": now.notices,
+                    "promises": now.promises, "notices": now.notices,
                     "journal": now.journal })
         });
         say!("{}", json!({ "task": task, "warnings": warnings, "account": account, "evidence": evidence }));
@@ -233,12 +236,11 @@ fn account_now(now: &Now, notice: &TaskNotice) -> String {
         let words = entry.text.as_ref().map_or(String::new(), |text| format!(": {text}"));
         let _ = writeln!(out, "  {}  {what}, by {}{words}", entry.day, entry.person);
     }
-    let promises = standings(&now.snapshot, now.decision.business_date);
-    if !promises.is_empty() {
+    if !now.promises.is_empty() {
         let _ = writeln!(out, "\nPromises:");
     }
-    for (promise, standing) in promises {
-        let _ = writeln!(out, "  {}  {}", promise.made_on, promise.tell(standing));
+    for (promise, standing) in &now.promises {
+        let _ = writeln!(out, "  {}  {}", promise.made_on, promise.tell(*standing));
     }
     out
 }

@@ -6,12 +6,12 @@ use serde::Serialize;
 use sqlx::Connection as _;
 use uuid::Uuid;
 
-use crate::ledger;
 use crate::model::{
-    AccountId, ApprovalCause, CancelReason, Creditor, CreditorId, Decision, ItemCode, NoticeId, ReasonCode,
+    AccountId, ApprovalCause, CancelReason, Creditor, CreditorId, Decision, ItemCode, ItemId, NoticeId, ReasonCode,
     ReleaseState, Snapshot, StageName, Tone, Verdict,
 };
 use crate::record::{self, ApprovalError, ApprovedNotice, Hours, RecordError, Renewal, WaitingNotice, Which};
+use crate::{decide, ledger};
 
 use super::run::{Run, own_accounts};
 use super::scan::{ScanError, ScanRequest};
@@ -214,7 +214,15 @@ async fn decided_again(
     let contacting = match &decision.verdict {
         Verdict::Contact(contacting) if within(&decision, contacting.stage.as_str(), approved) => contacting,
         Verdict::Contact(_) => return void,
-        Verdict::No { code, .. } => return Ok(Err(stopped_by(*code))),
+        Verdict::No { code, .. } => {
+            let demanded: Vec<(ItemId, StageName)> = approved
+                .items
+                .iter()
+                .filter_map(|(item, stage, _)| Some((ItemId::parse(item).ok()?, StageName::parse(stage).ok()?)))
+                .collect();
+            let of_items = decide::no_longer_right(&live.config.policy, &snapshot, &demanded, decision.business_date);
+            return Ok(Err(stopped_by(*code, of_items)));
+        }
     };
     let windows = run.send_windows(&snapshot, contacting.tone);
     if windows.as_ref().is_some_and(Vec::is_empty) {
@@ -249,15 +257,15 @@ fn within(decision: &Decision, stage: &str, approved: &ApprovedNotice) -> bool {
         })
 }
 
-/// What stopped an approved notice whose account is not to be written to any more.
-fn stopped_by(code: ReasonCode) -> CancelReason {
-    match code {
-        ReasonCode::Paused => CancelReason::Paused,
-        ReasonCode::HandedOver => CancelReason::HandedOverBeforeSend,
-        ReasonCode::AccountHold => CancelReason::HeldBeforeSend,
-        ReasonCode::NothingOpen | ReasonCode::AccountInCredit | ReasonCode::BelowMinimum => {
+/// What stopped an approved notice whose account is not to be written to any more: what became of its items, where that
+/// says it.
+fn stopped_by(code: ReasonCode, of_items: Option<CancelReason>) -> CancelReason {
+    match (code, of_items) {
+        (ReasonCode::Paused, _) => CancelReason::Paused,
+        (_, Some(reason)) => reason,
+        (ReasonCode::NothingOpen | ReasonCode::AccountInCredit | ReasonCode::BelowMinimum, None) => {
             CancelReason::PaidBeforeSend
         }
-        _ => CancelReason::LedgerChanged,
+        (_, None) => CancelReason::LedgerChanged,
     }
 }

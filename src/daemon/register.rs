@@ -9,9 +9,9 @@ use sqlx::Connection as _;
 
 use crate::decide::{decide, plan_standings, standings};
 use crate::model::{
-    AccountId, CallOutcome, Cause, ContactEntry, ContactId, Currency, Decision, Every, ItemCode, ItemId, Ladder,
-    LadderName, Money, OnMissed, PLAN_ITEM_PREFIX, Plan, PlanInstalment, PlanStanding, PlanState, Promise,
-    PromiseState, PromisedItem, Snapshot, StageName, Standing, Waiver, equal_parts, open_after_credit_notes,
+    AccountId, CallOutcome, Cause, ContactEntry, ContactId, Currency, Decision, Every, ItemCode, ItemDecision, ItemId,
+    Ladder, LadderName, Money, OnMissed, PLAN_ITEM_PREFIX, Plan, PlanInstalment, PlanStanding, PlanState, Policy,
+    Promise, PromiseState, PromisedItem, Snapshot, StageName, Standing, Waiver, equal_parts, open_after_credit_notes,
 };
 use crate::record::{self, Call, NoteText, PastReader, RecordError, RegisterError};
 
@@ -98,13 +98,7 @@ pub async fn ladder_move(shell: &Shell, account: &AccountId, to: &LadderName) ->
     let Some(case) = snapshot.case.as_mut() else {
         return Err(RegisterError::NoOpenCase(account.to_string()).into());
     };
-    // Where a stage stands in the file is no difference.
-    let unplaced = |ladder: &Ladder| {
-        let mut ladder = ladder.clone();
-        ladder.stages.iter_mut().for_each(|stage| stage.location = "".into());
-        ladder
-    };
-    if unplaced(&case.ladder) == unplaced(ladder) {
+    if case.ladder.is_same_as(ladder) {
         return Err(RegisterError::ClimbsAlready { account: account.to_string(), name: to.clone() }.into());
     }
     let opened_on = case.opened_on;
@@ -158,7 +152,7 @@ pub async fn promise(shell: &Shell, account: &AccountId, request: &PromiseReques
     for item in &request.items {
         record::known(&mut transaction, account, Some(item)).await?;
     }
-    let items = promised_items(&snapshot, &decision, request)?;
+    let items = promised_items(&shell.live().config.policy, &snapshot, &decision, request)?;
     let open = Money::new(items.iter().map(|one| one.open_then).sum(), request.amount.currency);
     if request.amount.amount > open.amount {
         return Err(RegisterError::MoreThanOpen { promised: request.amount, open }.into());
@@ -172,6 +166,7 @@ pub async fn promise(shell: &Shell, account: &AccountId, request: &PromiseReques
         items,
         reason: request.reason.clone(),
         withdrawn: false,
+        paid_in_time: None,
     };
     promise.number = record::promise(&mut transaction, account, &promise, &shell.actor).await?;
     transaction.commit().await?;
@@ -179,6 +174,7 @@ pub async fn promise(shell: &Shell, account: &AccountId, request: &PromiseReques
 }
 
 fn promised_items(
+    policy: &Policy,
     snapshot: &Snapshot,
     decision: &Decision,
     request: &PromiseRequest,
@@ -187,15 +183,20 @@ fn promised_items(
     let chosen: Vec<&ItemId> = if request.items.is_empty() {
         let overdue = decision.items.iter().filter(|one| one.is_overdue_debit() && !one.code.is_out());
         let overdue = overdue.filter(|one| !one.item.as_str().starts_with(PLAN_ITEM_PREFIX));
-        overdue.filter(|one| one.open.currency == currency).map(|one| &one.item).collect()
+        let owed = overdue.filter(|one| one.open.currency == currency && one.to_pay().amount > Decimal::ZERO);
+        owed.map(|one| &one.item).collect()
     } else {
         request.items.iter().collect()
     };
+    let planned = running_plans(policy, snapshot, decision.business_date);
     if chosen.is_empty() {
-        return Err(RegisterError::NothingToPromise(format!("an account without overdue items in {currency}")));
+        let in_plan = planned.iter().find(|(plan, _)| plan.currency == currency);
+        return Err(RegisterError::NothingToPromise(match in_plan {
+            Some((plan, _)) => format!("what is overdue in {currency}: all is in plan {}", plan.number),
+            None => format!("an account without overdue items in {currency}"),
+        }));
     }
-    let planned = running_plans(snapshot, decision.business_date);
-    let running = standings(snapshot, decision.business_date);
+    let running = standings(policy, snapshot, decision.business_date);
     let running: Vec<&Promise> =
         running.iter().filter(|(_, now)| now.state == PromiseState::Running).map(|(promise, _)| *promise).collect();
     let mut items: Vec<PromisedItem> = Vec::new();
@@ -206,13 +207,13 @@ fn promised_items(
         if let Some(other) = running.iter().find(|promise| promise.items.iter().any(|one| one.item == *id)) {
             return Err(RegisterError::AlreadyPromised { item: id.clone(), number: other.number });
         }
-        let found = snapshot.items.iter().find(|item| item.id == *id);
-        let found = found.filter(|item| item.currency == currency && item.open_amount > Decimal::ZERO);
-        let item = found.ok_or_else(|| {
-            RegisterError::NothingToPromise(format!("item {id}: nothing is open on it in {currency}"))
+        let found = decision.items.iter().find(|one| one.item == *id && !one.is_credit);
+        let open = found.map(ItemDecision::to_pay).filter(|open| open.currency == currency && !open.amount.is_zero());
+        let open = open.ok_or_else(|| {
+            RegisterError::NothingToPromise(format!("item {id}: nothing is open on it in {currency} after credits"))
         })?;
         if items.iter().all(|one| one.item != *id) {
-            items.push(PromisedItem { item: id.clone(), open_then: item.open_amount, vanished: false });
+            items.push(PromisedItem { item: id.clone(), open_then: open.amount, vanished: false });
         }
     }
     Ok(items)
@@ -224,7 +225,7 @@ fn promised_items(
 /// As [`look_at`].
 pub async fn promises(shell: &Shell, account: &AccountId) -> Result<Vec<(Promise, Standing)>, EntryError> {
     let (snapshot, decision) = look_at(shell, account, None).await?;
-    let all = standings(&snapshot, decision.business_date);
+    let all = standings(&shell.live().config.policy, &snapshot, decision.business_date);
     Ok(all.into_iter().map(|(promise, standing)| (promise.clone(), standing)).collect())
 }
 
@@ -286,9 +287,10 @@ pub struct PlanRequest {
     pub reason: String,
 }
 
-fn running_plans(snapshot: &Snapshot, today: NaiveDate) -> Vec<(&Plan, PlanStanding)> {
+fn running_plans<'a>(policy: &Policy, snapshot: &'a Snapshot, today: NaiveDate) -> Vec<(&'a Plan, PlanStanding)> {
     let is_running = |now: &PlanStanding| !matches!(now.state, PlanState::Ended | PlanState::Kept);
-    plan_standings(snapshot, today).into_iter().filter(|(_, now)| is_running(now)).collect()
+    let all = plan_standings(policy, snapshot, today);
+    all.into_iter().filter(|(_, now)| is_running(now)).collect()
 }
 
 /// Records a plan, or a new version of one, over what is open on its items today.
@@ -304,7 +306,9 @@ pub async fn agree_plan(shell: &Shell, account: &AccountId, request: &PlanReques
     for item in &request.items {
         record::known(&mut transaction, account, Some(item)).await?;
     }
-    let running = running_plans(&snapshot, today);
+    let live = shell.live();
+    let policy = &live.config.policy;
+    let running = running_plans(policy, &snapshot, today);
     let before = match request.restructure {
         None => None,
         Some(number) => {
@@ -313,7 +317,7 @@ pub async fn agree_plan(shell: &Shell, account: &AccountId, request: &PlanReques
             })?)
         }
     };
-    let items = planned_items(&snapshot, &decision, request, before, &running)?;
+    let items = planned_items(policy, &snapshot, &decision, request, before, &running)?;
     let open = Money::new(items.iter().map(|one| one.open_then).sum(), request.currency);
     let instalments = instalments(&request.parts, open, today)?;
     let mut plan = Plan {
@@ -334,6 +338,7 @@ pub async fn agree_plan(shell: &Shell, account: &AccountId, request: &PlanReques
 }
 
 fn planned_items(
+    policy: &Policy,
     snapshot: &Snapshot,
     decision: &Decision,
     request: &PlanRequest,
@@ -357,7 +362,7 @@ fn planned_items(
     if chosen.is_empty() {
         return Err(RegisterError::UnfitPlan(format!("nothing in {currency} is overdue that a plan could be made of")));
     }
-    let promised = standings(snapshot, today);
+    let promised = standings(policy, snapshot, today);
     let mut items: Vec<PromisedItem> = Vec::new();
     for id in chosen {
         let others = running.iter().filter(|(plan, _)| before.is_none_or(|before| before.number != plan.number));
@@ -420,7 +425,7 @@ fn instalments(parts: &Parts, open: Money, today: NaiveDate) -> Result<Vec<PlanI
 /// As [`look_at`].
 pub async fn plans(shell: &Shell, account: &AccountId) -> Result<Vec<(Plan, PlanStanding)>, EntryError> {
     let (snapshot, decision) = look_at(shell, account, None).await?;
-    let all = plan_standings(&snapshot, decision.business_date);
+    let all = plan_standings(&shell.live().config.policy, &snapshot, decision.business_date);
     Ok(all.into_iter().map(|(plan, standing)| (plan.clone(), standing)).collect())
 }
 
@@ -435,8 +440,10 @@ pub async fn end_plan(
     reason: &str,
 ) -> Result<i64, EntryError> {
     let (snapshot, decision) = look_at(shell, account, None).await?;
-    let running: Vec<i64> =
-        running_plans(&snapshot, decision.business_date).iter().map(|(plan, _)| plan.number).collect();
+    let running: Vec<i64> = running_plans(&shell.live().config.policy, &snapshot, decision.business_date)
+        .iter()
+        .map(|(plan, _)| plan.number)
+        .collect();
     let number = match (number, running.as_slice()) {
         (Some(number), _) => number,
         (None, [only]) => *only,

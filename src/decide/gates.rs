@@ -1,6 +1,7 @@
 //! The questions about an account, in their fixed order: the first that says no gives the reason code.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use chrono::{Datelike as _, NaiveDate};
@@ -17,22 +18,25 @@ use super::explain::{Trail, counted};
 use super::items::{self, Assessed};
 use super::ladder::{PassedOver, Past};
 use super::recipient::Reach;
-use super::{ladder, notice, recipient};
+use super::{ladder, notice, promises, recipient, register};
 
 /// What is asked about.
 pub(super) struct Question<'a> {
     pub(super) policy: &'a Policy,
     pub(super) snapshot: &'a Snapshot,
+    /// The same without what plans and causes add to it on that day.
+    pub(super) as_read: &'a Snapshot,
     pub(super) ladder: &'a Ladder,
     pub(super) past: &'a Past<'a>,
     pub(super) promises: &'a [(&'a Promise, Standing)],
     pub(super) plans: &'a [(&'a Plan, PlanStanding)],
     pub(super) passed_over: &'a BTreeSet<PassedOver>,
     pub(super) today: NaiveDate,
+    /// What [`coming`] found.
+    pub(super) coming: OnceCell<Option<Coming>>,
 }
 
-/// A refusal, and the day before which no contact follows by itself: unless the ledger or a person changes something,
-/// or one more item falls due and lifts the sum over a minimum.
+/// A refusal, and the day before which no contact follows by itself, unless the ledger or a person changes something.
 pub(super) struct No {
     pub(super) code: ReasonCode,
     pub(super) next_date: Option<NaiveDate>,
@@ -40,6 +44,9 @@ pub(super) struct No {
 
 /// How far a search for the next possible day looks ahead.
 const LOOK_AHEAD_DAYS: u64 = 400;
+
+/// On how many days, each with an item that falls due or is no longer out, the account is looked at ahead.
+const LOOK_AHEAD_CHANGES: usize = 60;
 
 impl Question<'_> {
     pub(super) fn creditor(&self) -> Option<&Creditor> {
@@ -93,7 +100,8 @@ fn stops(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> 
     let notices = &q.snapshot.history.notices;
     let pending = notices.iter().filter(|notice| notice.state.is_pending()).min_by_key(|notice| notice.id);
     let inputs = pending.map(|notice| format!("notice {} ({}) is {}", notice.id, notice.stage, notice.state.as_str()));
-    gate(trail, ReasonCode::NoticePending, pending.is_none(), told(inputs, "no notice is on its way"), None)?;
+    let lapsed = pending.and_then(|notice| notice.lapses_on).map(next_day);
+    gate(trail, ReasonCode::NoticePending, pending.is_none(), told(inputs, "no notice is on its way"), lapsed)?;
 
     let failed = unresolved(q, assessed).min_by_key(|notice| notice.id);
     let inputs = failed
@@ -161,8 +169,8 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
         trail.note("plan", on_time, format!("plan {}: {}", plan.number, plan.tell(standing)), None);
     }
     due_dates(assessed, trail)?;
-    let coming = assessed.iter().find(|one| one.code == ItemCode::Reached && !one.is_overdue());
-    if let Some((position, stage)) = coming.and_then(|one| one.next_stage.as_ref()) {
+    let announced = assessed.iter().find(|one| one.code == ItemCode::Reached && !one.is_overdue());
+    if let Some((position, stage)) = announced.and_then(|one| one.next_stage.as_ref()) {
         let at = q.ladder.stages.get(*position).map(|stage| &stage.location);
         trail.note_at("stage_due", true, format!("nothing is overdue, and {stage} is due for what is coming due"), at);
         return Ok(());
@@ -175,8 +183,7 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
         .filter(|one| one.is_overdue() || one.days.is_none())
         .collect();
     let overdue: Vec<&Assessed<'_>> = in_play.iter().copied().filter(|one| one.is_overdue()).collect();
-    // When an item that is not overdue yet, or out for a time, can first be demanded.
-    let others = sooner(assessed.iter().filter_map(|one| first_demand(q, one)).min(), first_demand_of_not_due(q));
+    let others = coming(q, assessed).map(|coming| coming.on);
 
     let inputs = format!(
         "{} of {} open items overdue, {} more are overdue but out",
@@ -258,23 +265,85 @@ pub(super) fn calendar_missing(missing: &CalendarMissing, asked_for: &str, trail
     No { code: ReasonCode::CalendarMissing, next_date: None }
 }
 
-/// The first day on which an item that is not overdue yet, or out for a time, can be demanded.
-pub(super) fn first_demand(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate> {
-    let waits = one.code == ItemCode::NotOverdue || one.released_on.is_some();
-    let due = one.effective_due.filter(|_| waits)?;
-    let is_own = |stage: &&Stage| is_plan_stage(&stage.name) == one.item.part_of_plan.is_some();
-    let first = |before_due: bool| {
-        let stages = q.ladder.stages.iter().filter(|stage| stage.enabled && stage.is_before_due() == before_due);
-        stages.filter(is_own).map(|stage| items::add_days(due, ladder::days_of(stage, one))).min()
-    };
-    let announced = if one.code == ItemCode::NotOverdue { one.due_on } else { first(true).filter(|_| due >= q.today) };
-    let overdue = first(false).map(|first| first.max(items::after_grace(q.policy, due)));
-    sooner(announced, overdue).max(one.released_on)
+/// The first demand that comes about because something falls due or is no longer out.
+#[derive(Clone)]
+pub(super) struct Coming {
+    pub(super) on: NaiveDate,
+    /// None for an item that is only counted.
+    pub(super) item: Option<ItemId>,
 }
 
-/// The same for the items that are only counted: no plan, no stage before the due day. Of two of them the one that is
-/// due first is demanded first.
-pub(super) fn first_demand_of_not_due(q: &Question<'_>) -> Option<NaiveDate> {
+/// When an item that is not overdue yet, or out for a time, can first be demanded, or lets another one be demanded by
+/// lifting what is overdue over the minimum.
+pub(super) fn coming(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<Coming> {
+    let find = || {
+        let announced =
+            assessed.iter().filter_map(|one| Some((first_announcement(q, one)?, one.item.id.clone()))).min();
+        let mut first = announced;
+        let debits = assessed.iter().filter(|one| one.is_debit());
+        let days = debits.flat_map(|one| {
+            let overdue = one.effective_due.map(next_day);
+            one.stops.iter().filter_map(|stop| stop.over_on).chain(one.released_on).chain(overdue)
+        });
+        let changes: BTreeSet<NaiveDate> = days.collect();
+        for day in changes.into_iter().filter(|day| *day > q.today).take(LOOK_AHEAD_CHANGES) {
+            if first.as_ref().is_some_and(|(known, _)| *known <= day) {
+                break;
+            }
+            first = first.into_iter().chain(first_demand_from(q, day)).min();
+        }
+        let listed = first.map(|(on, item)| Coming { on, item: Some(item) });
+        let lifts = may_be_lifted(q, assessed);
+        let counted = if lifts { first_overdue_of_not_due(q) } else { first_demand_of_not_due(q) };
+        let counted = counted.map(|on| Coming { on, item: None });
+        listed.into_iter().chain(counted).min_by_key(|coming| coming.on)
+    };
+    q.coming.get_or_init(find).clone()
+}
+
+/// The day of an item's stage before its due day, if one comes.
+fn first_announcement(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate> {
+    if one.code == ItemCode::NotOverdue {
+        return one.due_on;
+    }
+    let (due, released_on) = (one.effective_due?, one.released_on?);
+    let own = q.ladder.stages.iter().filter(|stage| is_plan_stage(&stage.name) == one.item.part_of_plan.is_some());
+    let stages = own.filter(|stage| stage.enabled && stage.is_before_due());
+    let day = stages.map(|stage| items::add_days(due, stage.days).max(released_on)).min();
+    day.filter(|day| *day <= due && one.remaining() > Decimal::ZERO)
+}
+
+/// The first demand from that day on, if nothing else falls due: the account as it stands then, with what credits cover
+/// and whether it is worth a letter.
+fn first_demand_from(q: &Question<'_>, day: NaiveDate) -> Option<(NaiveDate, ItemId)> {
+    let plans = register::plan_standings(q.policy, q.as_read, day);
+    let promises = promises::standings(q.policy, q.as_read, day);
+    let snapshot = register::with_entries(q.policy, q.as_read, &plans, day);
+    let (mut assessed, _) = items::assess(q.policy, &snapshot, &promises, &plans, day);
+    ladder::climb(q.policy, &snapshot, q.ladder, q.past, &mut assessed, day);
+    let worth = || assessed.iter().filter(|one| one.is_active() || one.code == ItemCode::InGrace);
+    let oldest = worth().filter_map(|one| one.effective_due).min()?;
+    let late_enough = days_after(oldest, q.policy.account_min_arrears_days);
+    worth().filter_map(|one| Some((one.due_on?.max(late_enough).max(day), one.item.id.clone()))).min()
+}
+
+/// The day on which the first of the items that are only counted is overdue.
+fn first_overdue_of_not_due(q: &Question<'_>) -> Option<NaiveDate> {
+    let due = q.snapshot.not_due.first_due?;
+    Some(next_day(q.policy.calendars.effective_due_date(q.snapshot.account.country, due).unwrap_or(due)))
+}
+
+/// Whether more that falls due may let something else be demanded: what is too little, alone or for a stage, or may be
+/// once it is no longer out.
+pub(super) fn may_be_lifted(q: &Question<'_>, assessed: &[Assessed<'_>]) -> bool {
+    let too_little = |one: &Assessed<'_>| one.code == ItemCode::BelowMinimum || one.released_on.is_some();
+    let for_a_stage = q.ladder.stages.iter().any(|stage| stage.enabled && !stage.when.min.is_empty());
+    assessed.iter().any(|one| one.is_debit() && (too_little(one) || for_a_stage && one.keeps_case_open()))
+}
+
+/// When the first of the items that are only counted can be demanded: no plan, no stage before the due day. Of two of
+/// them the one that is due first is demanded first.
+fn first_demand_of_not_due(q: &Question<'_>) -> Option<NaiveDate> {
     let due = q.snapshot.not_due.first_due?;
     let effective_due = q.policy.calendars.effective_due_date(q.snapshot.account.country, due).unwrap_or(due);
     let stages = q.ladder.stages.iter().filter(|stage| stage.enabled && !stage.is_before_due());
@@ -301,7 +370,8 @@ fn stage_due(
         .iter()
         .filter_map(|one| Some((one.due_on?, &one.item.id, one.next_stage.as_ref()?, one.reminded_on)))
         .min_by_key(|(due, id, ..)| (*due, *id));
-    let inputs = earliest.map_or("every stage is complete".to_owned(), |(due, id, (_, stage), reminded_on)| {
+    let over = if q.passed_over.is_empty() { "every stage is complete" } else { "no further stage applies" };
+    let inputs = earliest.map_or(over.to_owned(), |(due, id, (_, stage), reminded_on)| {
         let before = reminded_on.map_or(String::new(), |day| format!("last written about on {day}, "));
         format!("item {id}: {before}next stage {stage} due on {due}")
     });
@@ -360,10 +430,9 @@ fn contact_cap(q: &Question<'_>, email: Option<&EmailAddress>, trail: &mut Trail
     let account = &q.snapshot.account;
     let laws: Vec<&ContactLaw> =
         ContactLaw::of(account.party_kind, account.country).filter(|law| !law.caps.is_empty()).collect();
-    let caps: Vec<&ContactCap> = q.policy.contact_caps.iter().chain(laws.iter().flat_map(|law| law.caps)).collect();
     let allowed = |day: NaiveDate| {
         [of_account.as_slice(), of_mailbox.unwrap_or_default()].iter().all(|contacts| {
-            caps.iter().all(|cap| {
+            caps(q).all(|cap| {
                 let within = contacts.iter().filter(|at| (day - **at).num_days() < i64::from(cap.days));
                 within.count() < cap.contacts as usize
             })
@@ -400,7 +469,22 @@ fn mailbox(q: &Question<'_>, email: Option<&EmailAddress>, trail: &mut Trail<'_>
         if usage.accounts == 1 { "one account uses".to_owned() } else { format!("{} accounts use", usage.accounts) },
         if usage.notice_today { "; it has its notice for today" } else { "" }
     );
-    gate(trail, ReasonCode::SharedMailbox, !usage.notice_today, inputs, Some(next_day(q.today)))
+    // The notice of today is a contact of the mailbox as soon as it is sent.
+    let contacts = || usage.contacts.iter().copied().filter(|day| *day != q.today).chain([q.today]);
+    let allowed = |day: NaiveDate| {
+        caps(q).all(|cap| {
+            let within = contacts().filter(|at| (day - *at).num_days() < i64::from(cap.days));
+            within.count() < cap.contacts as usize
+        })
+    };
+    gate(trail, ReasonCode::SharedMailbox, !usage.notice_today, inputs, next_such_day(q.today, allowed))
+}
+
+/// The caps on contacts, of the policy and of the law.
+fn caps<'a>(q: &Question<'a>) -> impl Iterator<Item = &'a ContactCap> {
+    let account = &q.snapshot.account;
+    let laws = ContactLaw::of(account.party_kind, account.country);
+    q.policy.contact_caps.iter().chain(laws.flat_map(|law| law.caps))
 }
 
 pub(super) fn mailbox_use<'a>(q: &Question<'a>, email: Option<&EmailAddress>) -> Option<&'a MailboxUse> {

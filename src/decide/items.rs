@@ -32,6 +32,8 @@ pub(super) struct Assessed<'a> {
     pub(super) disputed: bool,
     /// For an item that is out: the first day on which it no longer is, where that is known.
     pub(super) released_on: Option<NaiveDate>,
+    /// Everything that takes it out and that a person or a day ends, the first of them being its code.
+    pub(super) stops: Vec<Stop>,
     /// For an item that is out, where the code alone does not tell it: days, amounts and reasons.
     pub(super) because: Option<String>,
     /// Why nobody can tell when it is due, or how long a direct debit takes.
@@ -127,6 +129,7 @@ pub(super) fn assess<'a>(
                 formal_waits: false,
                 disputed: item.dispute.is_some() || dispute(snapshot, item).is_some(),
                 released_on: out.released_on,
+                stops: out.stops,
                 because: out.because,
                 calendar_missing: out.calendar_missing.or(due_unknown),
                 past_contractual_due,
@@ -200,10 +203,20 @@ pub(super) fn overdue_remainder(assessed: &[Assessed<'_>]) -> Amounts {
         .collect()
 }
 
+/// Something that takes an item out as long as it lasts.
+#[derive(Clone)]
+pub(super) struct Stop {
+    pub(super) code: ItemCode,
+    /// The first day without it, where that is known.
+    pub(super) over_on: Option<NaiveDate>,
+    because: String,
+}
+
 /// What takes an item out, if anything does.
 struct Out {
     code: ItemCode,
     released_on: Option<NaiveDate>,
+    stops: Vec<Stop>,
     because: Option<String>,
     calendar_missing: Option<CalendarMissing>,
 }
@@ -211,11 +224,9 @@ struct Out {
 /// The plan that an item is in, and the promise that was made about it.
 type Agreed<'a> = (Option<&'a (&'a Plan, PlanStanding)>, Option<(&'a Promise, Standing)>);
 
-/// Step 1: the first reason that takes an item out, and the first day without it where that is known. A credit carries
+/// Step 1: the first reason that takes an item out, and the first day without any where that is known. A credit carries
 /// `Credit`, since nothing is demanded for it.
-fn out(policy: &Policy, snapshot: &Snapshot, item: &Item, (planned, promised): Agreed<'_>, today: NaiveDate) -> Out {
-    let by_person = holds_on(snapshot, item).filter(|hold| hold.cause.is_none());
-    let hold = held(today, (item.hold_until, item.hold_reason.as_deref()), by_person);
+fn out(policy: &Policy, snapshot: &Snapshot, item: &Item, agreed: Agreed<'_>, today: NaiveDate) -> Out {
     let (collecting, wait_unknown) = match direct_debit(policy, snapshot, item) {
         Ok(last) => (last.filter(|last| today <= *last), None),
         Err(missing) => (None, Some(missing)),
@@ -233,27 +244,76 @@ fn out(policy: &Policy, snapshot: &Snapshot, item: &Item, (planned, promised): A
     } else if item.written_off_on.is_some_and(|day| day <= today) {
         ItemCode::WrittenOff
     } else if let Some(off) = snapshot.write_offs.iter().find(|off| off.item == item.id) {
-        return Out::because(ItemCode::WrittenOff, None, format!("since {}: {}", off.since, off.reason));
+        let because = Some(format!("since {}: {}", off.since, off.reason));
+        return Out {
+            code: ItemCode::WrittenOff,
+            released_on: None,
+            stops: Vec::new(),
+            because,
+            calendar_missing: None,
+        };
     } else if item.kind.is_credit() {
         ItemCode::Credit
-    } else if let Some(by_ledger) = &item.dispute {
-        let reason = by_ledger.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
-        return Out::because(ItemCode::Disputed, None, format!("since {}, says the ledger{reason}", by_ledger.since));
-    } else if let Some((cause, hold)) = dispute(snapshot, item) {
-        let because = format!("since {}, {}: {}", hold.since, cause.as_str(), hold.reason);
-        return Out::because(ItemCode::Disputed, None, because);
-    } else if let Some((last, reason)) = hold {
-        return Out::because(ItemCode::ItemHold, last, format!("{}: {reason}", until(last)));
-    } else if let Some(last) = collecting {
-        return Out::because(ItemCode::DirectDebit, Some(last), until(Some(last)));
-    } else if let Some((plan, standing)) = planned {
-        return Out::because(ItemCode::InPlan, None, format!("plan {}: {}", plan.number, plan.tell(standing)));
-    } else if let Some((promise, standing)) = promised {
-        return Out::because(ItemCode::PromiseRunning, Some(promise.last_day()), promise.tell(standing));
     } else {
-        ItemCode::Reached
+        return stopped(stops(snapshot, item, collecting, agreed, today), wait_unknown);
     };
-    Out { code, released_on: None, because: None, calendar_missing: wait_unknown }
+    Out { code, released_on: None, stops: Vec::new(), because: None, calendar_missing: wait_unknown }
+}
+
+/// Out as long as one of those lasts: nobody knows how long where one has no known end.
+fn stopped(stops: Vec<Stop>, wait_unknown: Option<CalendarMissing>) -> Out {
+    let Some(first) = stops.first() else {
+        let (code, calendar_missing) = (ItemCode::Reached, wait_unknown);
+        return Out { code, released_on: None, stops, because: None, calendar_missing };
+    };
+    let ends: Option<Vec<NaiveDate>> = stops.iter().map(|stop| stop.over_on).collect();
+    Out {
+        code: first.code,
+        released_on: ends.and_then(|ends| ends.into_iter().max()),
+        because: Some(first.because.clone()),
+        stops,
+        calendar_missing: None,
+    }
+}
+
+/// What stops an item for a time or until a person says otherwise, in the order of the codes.
+fn stops(
+    snapshot: &Snapshot,
+    item: &Item,
+    collecting: Option<NaiveDate>,
+    (planned, promised): Agreed<'_>,
+    today: NaiveDate,
+) -> Vec<Stop> {
+    let by_person = holds_on(snapshot, item).filter(|hold| hold.cause.is_none());
+    let hold = held(today, (item.hold_until, item.hold_reason.as_deref()), by_person);
+    let disputed = match (&item.dispute, dispute(snapshot, item)) {
+        (Some(by_ledger), _) => {
+            let reason = by_ledger.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+            Some(format!("since {}, says the ledger{reason}", by_ledger.since))
+        }
+        (None, by_person) => {
+            by_person.map(|(cause, hold)| format!("since {}, {}: {}", hold.since, cause.as_str(), hold.reason))
+        }
+    };
+    let stop = |code, last: Option<NaiveDate>, because| Stop {
+        code,
+        over_on: last.map(|last| days_after(last, 1_u32)),
+        because,
+    };
+    [
+        disputed.map(|because| stop(ItemCode::Disputed, None, because)),
+        hold.map(|(last, reason)| stop(ItemCode::ItemHold, last, format!("{}: {reason}", until(last)))),
+        collecting.map(|last| stop(ItemCode::DirectDebit, Some(last), until(Some(last)))),
+        planned.map(|(plan, standing)| {
+            stop(ItemCode::InPlan, None, format!("plan {}: {}", plan.number, plan.tell(standing)))
+        }),
+        promised.map(|(promise, standing)| {
+            stop(ItemCode::PromiseRunning, Some(promise.last_day()), promise.tell(standing))
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The last day of the wait for a direct debit, in working days of the creditor's bank.
@@ -261,18 +321,6 @@ fn direct_debit(policy: &Policy, snapshot: &Snapshot, item: &Item) -> Result<Opt
     let creditor = policy.creditors.get(&snapshot.account.creditor);
     let Some((day, creditor)) = item.direct_debit_on.zip(creditor) else { return Ok(item.direct_debit_on) };
     policy.calendars.add_working_days(creditor.country, day, policy.direct_debit_wait_days).map(Some)
-}
-
-impl Out {
-    /// Out up to and including that last day, where it is known.
-    fn because(code: ItemCode, last: Option<NaiveDate>, because: String) -> Self {
-        Self {
-            code,
-            released_on: last.map(|last| days_after(last, 1_u32)),
-            because: Some(because),
-            calendar_missing: None,
-        }
-    }
 }
 
 fn until(last: Option<NaiveDate>) -> String {
@@ -313,7 +361,8 @@ fn held<'a>(
 }
 
 /// Step 2. A credit note goes to the item it refers to, whatever became of that item; what is left of it, and every
-/// other credit, reduces the oldest items that are not out. No item goes below zero.
+/// other credit, reduces the oldest items that are not out. A promised item is among them: what comes in keeps the
+/// promise. No item goes below zero.
 fn net(policy: &Policy, assessed: &mut [Assessed<'_>]) -> Vec<Netted> {
     let position: BTreeMap<ItemId, usize> = assessed.iter().enumerate().map(|(n, a)| (a.item.id.clone(), n)).collect();
     let credits: Vec<usize> = (0..assessed.len()).filter(|n| assessed[*n].code == ItemCode::Credit).collect();
@@ -328,7 +377,8 @@ fn net(policy: &Policy, assessed: &mut [Assessed<'_>]) -> Vec<Netted> {
         }
     }
 
-    let mut oldest_first: Vec<usize> = (0..assessed.len()).filter(|n| assessed[*n].code == ItemCode::Reached).collect();
+    let takes_part = |one: &Assessed<'_>| matches!(one.code, ItemCode::Reached | ItemCode::PromiseRunning);
+    let mut oldest_first: Vec<usize> = (0..assessed.len()).filter(|n| takes_part(&assessed[*n])).collect();
     // Stable: equal due dates stay in the order of their ids.
     oldest_first.sort_by_key(|n| assessed[*n].effective_due);
     for credit in &credits {

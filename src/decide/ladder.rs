@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::NaiveDate;
 
 use crate::model::{
-    Amounts, CauseRule, Channel, ItemCode, ItemId, Ladder, Money, PartyKind, Policy, Snapshot, Stage, StageName, Tone,
-    Waiver, days_after, is_plan_stage,
+    Amounts, Cause, CauseRule, Channel, ItemCode, ItemId, Ladder, Money, PartyKind, Policy, Snapshot, Stage, StageName,
+    Tone, Waiver, days_after, is_plan_stage,
 };
 
 use super::gates::Question;
@@ -232,6 +232,13 @@ fn causes(policy: &Policy, snapshot: &Snapshot, one: &Assessed<'_>) -> Vec<(Naiv
     let concerning = snapshot.causes.iter().filter(|cause| cause.concerns(&one.item.id));
     let rules = concerning.map(|cause| (cause.since, policy.cause(cause.cause)));
     rules.filter(|_| one.item.part_of_plan.is_none()).collect()
+}
+
+/// The last day on which a cause let the wait for an item's next stage begin anew, and the cause.
+pub(super) fn restarted_on(policy: &Policy, snapshot: &Snapshot, one: &Assessed<'_>) -> Option<(NaiveDate, Cause)> {
+    let concerning = snapshot.causes.iter().filter(|cause| cause.concerns(&one.item.id));
+    let restart = concerning.filter(|cause| policy.cause(cause.cause).restart_wait && one.item.part_of_plan.is_none());
+    restart.map(|cause| (cause.since, cause.cause)).max()
 }
 
 /// Whether a stage may follow for that item: enabled, and its conditions met as things stand.

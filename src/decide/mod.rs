@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use chrono::NaiveDate;
 
-use crate::model::{CaseChange, Decision, Ladder, Policy, Snapshot, Verdict};
+use crate::model::{CancelReason, CaseChange, Decision, ItemId, Ladder, Policy, Snapshot, StageName, Verdict};
 
 use explain::Trail;
 use items::Assessed;
@@ -42,13 +42,14 @@ pub use register::{plan_standings, seen};
 /// The same inputs always give the same decision; the order of rows in the snapshot does not matter.
 #[must_use]
 pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decision {
-    let snapshot = &*register::seen(policy, snapshot, today);
+    let plans = register::plan_standings(policy, snapshot, today);
+    let promises = promises::standings(policy, snapshot, today);
+    let as_read = snapshot;
+    let snapshot = &*register::with_entries(policy, snapshot, &plans, today);
     let mut ladder = ladder_of(policy, snapshot);
     if snapshot.items.iter().any(|item| item.part_of_plan.is_some()) {
         Arc::make_mut(&mut ladder).stages.extend(register::plan_stage());
     }
-    let plans = register::plan_standings(snapshot, today);
-    let promises = promises::standings(snapshot, today);
     let (mut assessed, netted) = items::assess(policy, snapshot, &promises, &plans, today);
     let taken_back = people::taken_back(policy, snapshot, &ladder, &assessed, today);
     let snapshot = &*people::afterwards(snapshot, &taken_back, today);
@@ -60,12 +61,14 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
     let question = gates::Question {
         policy,
         snapshot,
+        as_read,
         ladder: &ladder,
         past: &past,
         promises: &promises,
         plans: &plans,
         passed_over: &passed_over,
         today,
+        coming: std::cell::OnceCell::new(),
     };
     let verdict = match gates::ask(&question, &mut assessed, &mut trail) {
         Ok(contacting) => Verdict::Contact(Box::new(contacting)),
@@ -93,6 +96,22 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
         checks: trail.into_checks(),
         remedies,
     }
+}
+
+/// Why a notice that demands those items, each for a stage, is right no longer, if what is known of them says so.
+#[must_use]
+pub fn no_longer_right(
+    policy: &Policy,
+    snapshot: &Snapshot,
+    items: &[(ItemId, StageName)],
+    today: NaiveDate,
+) -> Option<CancelReason> {
+    let ladder = ladder_of(policy, snapshot);
+    let plans = register::plan_standings(policy, snapshot, today);
+    let promises = promises::standings(policy, snapshot, today);
+    let seen = register::with_entries(policy, snapshot, &plans, today);
+    let (assessed, _) = items::assess(policy, &seen, &promises, &plans, today);
+    people::no_longer_right(policy, &seen, &ladder, &assessed, &people::Demand { items, vanished: false }, today)
 }
 
 /// The ladder an account climbs: the one its open case started with, else the one the policy has for it today.

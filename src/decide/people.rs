@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 
 use crate::model::{
-    CancelReason, ItemCode, Ladder, NoticeId, NoticeState, PastNotice, Policy, Snapshot, StageName, TakenBack,
+    CancelReason, HoldTarget, Item, ItemCode, ItemId, Ladder, NoticeId, NoticeState, PLAN_ITEM_PREFIX, PastNotice,
+    Policy, Snapshot, StageName, TakenBack,
 };
 
 use super::items::{self, Assessed};
+use super::register;
 
 /// The notices that are a person's task no longer. One whose demand is right no longer is cancelled, and the same
 /// decision says anew what is due; one whose time is over lapses.
@@ -24,7 +26,8 @@ pub(super) fn taken_back(
     open.filter_map(|notice| {
         let lapsed = || notice.lapses_on.filter(|last| *last < today).map(TakenBack::Lapsed);
         let expired = || is_expired(policy, snapshot, notice, today).then_some(CancelReason::Expired);
-        let cancelled = no_longer_right(snapshot, ladder, assessed, notice, today).or_else(expired);
+        let demand = Demand { items: &notice.items, vanished: notice.vanished };
+        let cancelled = no_longer_right(policy, snapshot, ladder, assessed, &demand, today).or_else(expired);
         let cancelled = cancelled.map(TakenBack::Cancelled);
         Some((notice.id, cancelled.or_else(lapsed)?))
     })
@@ -40,36 +43,86 @@ fn is_expired(policy: &Policy, snapshot: &Snapshot, notice: &PastNotice, today: 
     })
 }
 
+/// What a notice demands.
+pub(super) struct Demand<'a> {
+    pub(super) items: &'a [(ItemId, StageName)],
+    /// Something of it is gone from the ledger without being settled.
+    pub(super) vanished: bool,
+}
+
 /// The first reason, in the order of their codes, for which nobody should act on a notice any more. A part payment is
 /// none: the person sees today's balance with the task.
-fn no_longer_right(
+pub(super) fn no_longer_right(
+    policy: &Policy,
     snapshot: &Snapshot,
     ladder: &Ladder,
     assessed: &[Assessed<'_>],
-    notice: &PastNotice,
+    notice: &Demand<'_>,
     today: NaiveDate,
 ) -> Option<CancelReason> {
-    let codes: BTreeMap<_, ItemCode> = assessed.iter().map(|one| (&one.item.id, one.code)).collect();
+    let codes: BTreeMap<_, &Assessed<'_>> = assessed.iter().map(|one| (&one.item.id, one)).collect();
     let is_before_due =
         |name: &StageName| ladder.stages.iter().any(|stage| stage.name == *name && stage.is_before_due());
     let of_items = notice.items.iter().filter_map(|(item, stage)| {
         let waived = snapshot.history.waivers.iter().any(|one| one.item == *item && one.stage == *stage);
-        match codes.get(item) {
-            Some(ItemCode::Withdrawn) => Some(CancelReason::WithdrawnBeforeSend),
-            None if notice.vanished => Some(CancelReason::WithdrawnBeforeSend),
-            None | Some(ItemCode::Settled | ItemCode::Covered) => Some(CancelReason::PaidBeforeSend),
-            Some(ItemCode::Disputed) => Some(CancelReason::DisputedBeforeSend),
-            Some(ItemCode::ItemHold) => Some(CancelReason::HeldBeforeSend),
-            Some(ItemCode::PromiseRunning) => Some(CancelReason::PromisedBeforeSend),
-            Some(code) if code.is_out() => Some(CancelReason::LedgerChanged),
-            Some(ItemCode::NotOverdue) if !is_before_due(stage) => Some(CancelReason::LedgerChanged),
-            Some(_) if waived => Some(CancelReason::WaivedBeforeSend),
-            Some(_) => None,
+        let Some(one) = codes.get(item) else {
+            return Some(match plan_has_ended(snapshot, item) {
+                true => CancelReason::PlannedBeforeSend,
+                false if notice.vanished => CancelReason::WithdrawnBeforeSend,
+                false => CancelReason::PaidBeforeSend,
+            });
+        };
+        match one.code {
+            ItemCode::Withdrawn => Some(CancelReason::WithdrawnBeforeSend),
+            ItemCode::Settled | ItemCode::Covered => Some(CancelReason::PaidBeforeSend),
+            ItemCode::Disputed => Some(CancelReason::DisputedBeforeSend),
+            ItemCode::ItemHold => Some(held(policy, snapshot, &behind(snapshot, one.item), today)),
+            ItemCode::PromiseRunning => Some(CancelReason::PromisedBeforeSend),
+            ItemCode::WrittenOff => Some(CancelReason::WrittenOffBeforeSend),
+            ItemCode::InPlan => Some(CancelReason::PlannedBeforeSend),
+            code if code.is_out() => Some(CancelReason::LedgerChanged),
+            ItemCode::NotOverdue if !is_before_due(stage) => Some(CancelReason::LedgerChanged),
+            _ if waived => Some(CancelReason::WaivedBeforeSend),
+            _ => None,
         }
     });
     let handed_over = snapshot.handover.is_some().then_some(CancelReason::HandedOverBeforeSend);
-    let held = items::account_hold(snapshot, today).is_some().then_some(CancelReason::HeldBeforeSend);
-    of_items.chain(handed_over).chain(held).min()
+    let on_account = items::account_hold(snapshot, today).map(|_| held(policy, snapshot, &[], today));
+    of_items.chain(handed_over).chain(on_account).min()
+}
+
+/// Whether it is an instalment of a plan that a person ended or agreed anew.
+fn plan_has_ended(snapshot: &Snapshot, item: &ItemId) -> bool {
+    snapshot.plans.iter().filter(|plan| plan.ended).any(|plan| {
+        let prefix = format!("{PLAN_ITEM_PREFIX}{}:{}:", plan.number, plan.version);
+        item.as_str().starts_with(&prefix)
+    })
+}
+
+/// The item itself; of an instalment, the items of its plan.
+fn behind<'a>(snapshot: &'a Snapshot, item: &'a Item) -> Vec<&'a Item> {
+    let Some(part) = &item.part_of_plan else { return vec![item] };
+    let plans = snapshot.plans.iter().filter(|plan| plan.number == part.plan && !plan.ended);
+    let planned: Vec<&ItemId> = plans.flat_map(|plan| &plan.items).map(|one| &one.item).collect();
+    snapshot.items.iter().filter(|item| planned.contains(&&item.id)).collect()
+}
+
+/// Whether the hold on those items, or on the account when none is named, was placed as one or follows from a cause.
+fn held(policy: &Policy, snapshot: &Snapshot, items: &[&Item], today: NaiveDate) -> CancelReason {
+    let account = &snapshot.account;
+    let is_target = |hold: &crate::model::Hold| match &hold.target {
+        HoldTarget::Account(id) => items.is_empty() && *id == account.id,
+        HoldTarget::Item(id) => items.iter().any(|item| item.id == *id),
+    };
+    let ours = snapshot.holds.iter().filter(|hold| is_target(hold) && hold.cause.is_none() && hold.covers(today));
+    let placed = ours.into_iter().any(|hold| register::told_by(policy, snapshot, hold, today).is_none());
+    let in_force =
+        |until: Option<NaiveDate>, reason: &Option<String>| until.map_or(reason.is_some(), |last| today <= last);
+    let by_ledger = match items {
+        [] => in_force(account.hold_until, &account.hold_reason),
+        items => items.iter().any(|item| in_force(item.hold_until, &item.hold_reason)),
+    };
+    if placed || by_ledger { CancelReason::HeldBeforeSend } else { CancelReason::CauseBeforeSend }
 }
 
 /// What is known once those notices are taken back.

@@ -1,21 +1,46 @@
 //! Promises: how each stands, and which items the running ones take out.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
+use rust_decimal::Decimal;
 
-use crate::model::{ItemId, Promise, PromiseState, Snapshot, Standing};
+use crate::model::{ItemId, Policy, Promise, PromiseState, Snapshot, Standing};
 
-/// Every promise of an account with how it stands on that day, in the order of their numbers.
+use super::register;
+
+/// Every promise of an account with how it stands on that day, in the order of their numbers. What came in and is not
+/// allocated yet counts, and so does a credit note.
 #[must_use]
-pub fn standings(snapshot: &Snapshot, today: NaiveDate) -> Vec<(&Promise, Standing)> {
-    if snapshot.promises.is_empty() {
-        return Vec::new();
-    }
-    let open = snapshot.items.iter().map(|item| (&item.id, item.open_amount)).collect();
-    let mut all: Vec<_> = snapshot.promises.iter().map(|promise| (promise, promise.standing(&open, today))).collect();
+pub fn standings<'a>(policy: &Policy, snapshot: &'a Snapshot, today: NaiveDate) -> Vec<(&'a Promise, Standing)> {
+    let mut open: BTreeMap<Option<NaiveDate>, BTreeMap<&ItemId, Decimal>> = BTreeMap::new();
+    let standing = |promise: &'a Promise| {
+        let over = Some(promise.last_day()).filter(|last| *last < today);
+        let open = open.entry(over).or_insert_with(|| open_after_credits(policy, snapshot, over, today));
+        (promise, promise.standing(open, today))
+    };
+    let mut all: Vec<_> = snapshot.promises.iter().map(standing).collect();
     all.sort_by_key(|(promise, _)| promise.number);
     all
+}
+
+/// What is open on each item after credits; with a last day, after those that were issued by then.
+fn open_after_credits<'a>(
+    policy: &Policy,
+    snapshot: &'a Snapshot,
+    issued_by: Option<NaiveDate>,
+    today: NaiveDate,
+) -> BTreeMap<&'a ItemId, Decimal> {
+    let is_late =
+        |item: &crate::model::Item| item.kind.is_credit() && issued_by.is_some_and(|last| item.issue_date > last);
+    let mut known = Cow::Borrowed(snapshot);
+    if snapshot.items.iter().any(is_late) {
+        known.to_mut().items.retain(|item| !is_late(item));
+    }
+    let credited = register::credited(policy, &known, &register::plans_by_items(&known), today);
+    let debits = snapshot.items.iter().filter(|item| !item.kind.is_credit());
+    debits.map(|item| (&item.id, item.open_amount - credited.get(&item.id).copied().unwrap_or_default())).collect()
 }
 
 /// By item, the running promise that lasts longest.

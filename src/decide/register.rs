@@ -7,21 +7,52 @@ use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use crate::model::{
-    Amounts, CalendarMissing, Cause, CauseHold, Channel, Demands, Handover, Hold, HoldTarget, ItemId, Money, OnUnknown,
-    PLAN_STAGE, Plan, PlanStanding, PlanState, Policy, RecordedCause, Snapshot, Stage, StageCondition, StageName, Tone,
-    open_after_credit_notes,
+    Amounts, CalendarMissing, Cause, CauseHold, Channel, Demands, Handover, Hold, HoldTarget, Item, ItemId, Money,
+    OnUnknown, PLAN_STAGE, Plan, PlanInstalment, PlanStanding, PlanState, Policy, RecordedCause, Snapshot, Stage,
+    StageCondition, StageName, Tone, open_after_credit_notes,
 };
 
-/// Every plan of an account with how it stands on that day, in the order of numbers and versions.
+use super::items;
+
+/// Every plan of an account with how it stands on that day, in the order of numbers and versions. What came in and is
+/// not allocated yet counts before an instalment is called missed.
 #[must_use]
-pub fn plan_standings(snapshot: &Snapshot, today: NaiveDate) -> Vec<(&Plan, PlanStanding)> {
+pub fn plan_standings<'a>(policy: &Policy, snapshot: &'a Snapshot, today: NaiveDate) -> Vec<(&'a Plan, PlanStanding)> {
+    let mut all = plans_by_items(snapshot);
+    if all.is_empty() {
+        return all;
+    }
+    let credited = credited(policy, snapshot, &all, today);
+    let country = snapshot.account.country;
+    let effective_due = |day| policy.calendars.effective_due_date(country, day).unwrap_or(day);
+    for (plan, standing) in &mut all {
+        let of = |one: &PlanInstalment| plan.item_id(one).and_then(|id| credited.get(&id).copied()).unwrap_or_default();
+        *standing = plan.judged(standing.clone(), of, effective_due, today);
+    }
+    all
+}
+
+/// The same by what its items went down alone.
+pub(super) fn plans_by_items(snapshot: &Snapshot) -> Vec<(&Plan, PlanStanding)> {
     if snapshot.plans.is_empty() {
         return Vec::new();
     }
     let open = open_after_credit_notes(&snapshot.items);
-    let mut all: Vec<_> = snapshot.plans.iter().map(|plan| (plan, plan.standing(&open, today))).collect();
+    let mut all: Vec<_> = snapshot.plans.iter().map(|plan| (plan, plan.standing(&open))).collect();
     all.sort_by_key(|(plan, _)| (plan.number, plan.version));
     all
+}
+
+/// What credits cover of each item and instalment of those plans.
+pub(super) fn credited(
+    policy: &Policy,
+    snapshot: &Snapshot,
+    plans: &[(&Plan, PlanStanding)],
+    today: NaiveDate,
+) -> BTreeMap<ItemId, Decimal> {
+    let seen = with_entries(policy, snapshot, plans, today);
+    let (assessed, _) = items::assess(policy, &seen, &[], plans, today);
+    assessed.into_iter().map(|one| (one.item.id.clone(), one.credited)).collect()
 }
 
 /// Whether its instalments stand in the place of its items.
@@ -33,11 +64,24 @@ pub(super) fn is_alive(standing: &PlanStanding) -> bool {
 /// that stops something that day. A letter is made of this one.
 #[must_use]
 pub fn seen<'a>(policy: &Policy, snapshot: &'a Snapshot, today: NaiveDate) -> Cow<'a, Snapshot> {
+    with_entries(policy, snapshot, &plan_standings(policy, snapshot, today), today)
+}
+
+/// The same where it is known how its plans stand.
+pub(super) fn with_entries<'a>(
+    policy: &Policy,
+    snapshot: &'a Snapshot,
+    plans: &[(&Plan, PlanStanding)],
+    today: NaiveDate,
+) -> Cow<'a, Snapshot> {
     let holds: Vec<Hold> = snapshot.causes.iter().filter_map(|cause| hold(policy, snapshot, cause, today)).collect();
-    let instalments: Vec<_> = plan_standings(snapshot, today)
-        .iter()
-        .filter(|(_, standing)| is_alive(standing))
-        .flat_map(|(plan, standing)| standing.left.iter().filter_map(|left| plan.item(left, standing)))
+    let alive = plans.iter().filter(|(_, standing)| is_alive(standing));
+    let instalments: Vec<_> = alive
+        .flat_map(|(plan, standing)| {
+            let contract_no = contract_of(plan, snapshot);
+            let item = |left| plan.item(left, standing).map(|item| Item { contract_no: contract_no.clone(), ..item });
+            standing.left.iter().filter_map(item).collect::<Vec<_>>()
+        })
         .collect();
     if holds.is_empty() && instalments.is_empty() {
         return Cow::Borrowed(snapshot);
@@ -46,6 +90,13 @@ pub fn seen<'a>(policy: &Policy, snapshot: &'a Snapshot, today: NaiveDate) -> Co
     seen.holds.extend(holds);
     seen.items.extend(instalments);
     Cow::Owned(seen)
+}
+
+/// The contract that all the items of a plan belong to: credits for that contract count for its instalments.
+fn contract_of(plan: &Plan, snapshot: &Snapshot) -> Option<String> {
+    let planned = snapshot.items.iter().filter(|item| plan.items.iter().any(|one| one.item == item.id));
+    let contracts: BTreeSet<Option<&String>> = planned.map(|item| item.contract_no.as_ref()).collect();
+    contracts.first().copied().flatten().filter(|_| contracts.len() == 1).cloned()
 }
 
 /// What a cause stops that day, if anything.
@@ -73,6 +124,16 @@ pub(super) fn hold(policy: &Policy, snapshot: &Snapshot, recorded: &RecordedCaus
         since: recorded.since,
     };
     hold.covers(today).then_some(hold)
+}
+
+/// The recorded cause that a hold comes from.
+pub(super) fn told_by<'a>(
+    policy: &Policy,
+    snapshot: &'a Snapshot,
+    held: &Hold,
+    today: NaiveDate,
+) -> Option<&'a RecordedCause> {
+    snapshot.causes.iter().find(|cause| hold(policy, snapshot, cause, today).as_ref() == Some(held))
 }
 
 /// The last day on which a cause stops something, in working days of the creditor; none when it does until it is cleared.

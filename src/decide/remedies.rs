@@ -7,13 +7,13 @@ use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use crate::model::{
-    CalendarMissing, Channel, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, Money,
-    NoticeState, Plan, ReasonCode, RecordedCause, Remedy, Tone, Verdict, days_after,
+    CalendarMissing, Channel, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, ItemId,
+    Money, NoticeState, OnUnknown, Plan, ReasonCode, RecordedCause, Remedy, Tone, Verdict, days_after,
 };
 
 use super::gates::{self, Question};
 use super::items::{self, Assessed};
-use super::{notice, recipient, register};
+use super::{ladder, notice, recipient, register};
 
 /// A way out: the day on which it comes about by itself, where one is known, and the sentence.
 type Way = (Option<NaiveDate>, String);
@@ -56,11 +56,15 @@ pub(super) fn remedies(
             continue;
         }
         let id = &one.item.id;
-        let remedy = |(on, text): Way| {
-            let code = one.code.as_str().to_owned();
-            Remedy { code, item: Some(id.clone()), on, text: format!("Item {id}: {text}") }
-        };
-        remedies.extend(of_item(q, assessed, one).into_iter().map(remedy));
+        let stops: Vec<_> = one.stops.iter().map(|stop| (stop.code, stop.over_on)).collect();
+        let reasons = if stops.is_empty() { vec![(one.code, one.released_on)] } else { stops };
+        for (code, over_on) in reasons {
+            let remedy = |(on, text): Way| {
+                let code = code.as_str().to_owned();
+                Remedy { code, item: Some(id.clone()), on, text: format!("Item {id}: {text}") }
+            };
+            remedies.extend(of_item(q, assessed, one, code, over_on).into_iter().map(remedy));
+        }
     }
     remedies
 }
@@ -87,10 +91,11 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
         ReasonCode::DeadlineRunning => deadline(q, assessed, next_date),
         // What is out has a sentence of its own below.
         ReasonCode::NotOverdue | ReasonCode::AllItemsOut => coming(q, assessed).into_iter().collect(),
-        ReasonCode::AccountInCredit => in_credit(q, assessed),
+        ReasonCode::AccountInCredit => coming(q, assessed).into_iter().chain(in_credit(q, assessed)).collect(),
         ReasonCode::BelowMinimum => {
             let remainder = items::overdue_remainder(assessed);
-            remainder.iter().filter_map(|money| below_minimum(q, money)).map(|text| (None, text)).collect()
+            let more = remainder.iter().filter_map(|money| below_minimum(q, money)).map(|text| (None, text));
+            coming(q, assessed).into_iter().chain(more).collect()
         }
         ReasonCode::InGrace => {
             let waiting = assessed.iter().filter(|one| one.code == ItemCode::InGrace);
@@ -116,18 +121,26 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
             day.map(text).into_iter().collect()
         }
         ReasonCode::BeforeFirstStage | ReasonCode::TooSoon => {
+            let older = older_ladder(q);
             let due = assessed.iter().filter(|one| one.is_active() || one.code == ItemCode::InGrace);
             let first =
                 due.filter_map(|one| Some((one.due_on?, &one.item.id, one))).min_by_key(|(day, id, _)| (*day, *id));
             let told = |(_, id, one)| stage_due(q, one).map(|(on, text)| (on, format!("Item {id} {text}")));
             let first = first.and_then(told);
             let sooner = coming(q, assessed).filter(|(on, _)| first.as_ref().is_none_or(|(day, _)| on < day));
-            sooner.into_iter().chain(first).collect()
+            sooner.into_iter().chain(first).chain(older).collect()
         }
-        ReasonCode::LadderExhausted => exhausted(q),
+        ReasonCode::LadderExhausted => {
+            coming(q, assessed).into_iter().chain(exhausted(q)).chain(older_ladder(q)).collect()
+        }
         ReasonCode::ContactCap => contact_cap(q, assessed),
         ReasonCode::SharedMailbox => next_date
-            .map(|day| (Some(day), format!("On {}: the mailbox already has its notice of today.", weekday(day))))
+            .map(|day| {
+                let capped = day > days_after(q.today, 1_u32);
+                let counts =
+                    if capped { format!(", which counts for the cap{}", at(q, "contact_cap")) } else { String::new() };
+                (Some(day), format!("On {}: the mailbox already has its notice of today{counts}.", weekday(day)))
+            })
             .into_iter()
             .collect(),
         ReasonCode::OutsideSendDays => next_date
@@ -138,7 +151,7 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
             })
             .into_iter()
             .collect(),
-        ReasonCode::NoAddress => vec![(None, no_address(q, assessed))],
+        ReasonCode::NoAddress => no_address(q, assessed).into_iter().map(|text| (None, text)).collect(),
         ReasonCode::NoPaymentAccount => no_payment_account(q, assessed),
         ReasonCode::NoTemplate => no_template(q, assessed).map(|text| (None, text)).into_iter().collect(),
         ReasonCode::NothingOpen | ReasonCode::CalendarMissing | ReasonCode::ApprovalLimit | ReasonCode::NotRecorded => {
@@ -147,10 +160,17 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
     }
 }
 
-fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> Vec<Way> {
+/// What ends that reason of an item; `over_on` is the day on which it ends by itself.
+fn of_item(
+    q: &Question<'_>,
+    assessed: &[Assessed<'_>],
+    one: &Assessed<'_>,
+    code: ItemCode,
+    over_on: Option<NaiveDate>,
+) -> Vec<Way> {
     let (account, item) = (&q.snapshot.account.id, one.item);
-    let general = || one.code.remedy().map(|text| (None, lower(text))).into_iter().collect();
-    match one.code {
+    let general = || code.remedy().map(|text| (None, lower(text))).into_iter().collect();
+    match code {
         ItemCode::WrittenOff if item.written_off_on.is_some_and(|day| day <= q.today) => {
             vec![(None, "the ledger takes the write-off back (`ledger.item.written_off_on`).".to_owned())]
         }
@@ -176,7 +196,7 @@ fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> V
                 |hold: &Hold| matches!(&hold.target, HoldTarget::Item(id) if *id == item.id) && hold.cause.is_none();
             let by_ledger = (item.hold_until, item.hold_reason.as_deref());
             let release = format!("dunningd release {account} --item {}", item.id);
-            let ways = of_hold(q, on_item, by_ledger, one.released_on, &release, "item");
+            let ways = of_hold(q, on_item, by_ledger, over_on, &release, "item");
             ways.into_iter().map(|(on, text)| (on, lower(&text))).collect()
         }
         ItemCode::InPlan => {
@@ -186,8 +206,7 @@ fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> V
             let way = |number| format!("`dunningd plan {account} --end {number} --reason …` ends the plan it is in.");
             plans.map(|(plan, _)| (None, way(plan.number))).collect()
         }
-        ItemCode::DirectDebit => one
-            .released_on
+        ItemCode::DirectDebit => over_on
             .map(|day| {
                 let days = plural(i64::from(q.policy.direct_debit_wait_days), "working day");
                 let at = at(q, "direct_debit_wait_days");
@@ -198,8 +217,7 @@ fn of_item(q: &Question<'_>, assessed: &[Assessed<'_>], one: &Assessed<'_>) -> V
             })
             .into_iter()
             .collect(),
-        ItemCode::PromiseRunning => one
-            .released_on
+        ItemCode::PromiseRunning => over_on
             .map(|day| {
                 let numbers = q.promises.iter().filter(|(promise, standing)| {
                     standing.state == crate::model::PromiseState::Running
@@ -258,10 +276,8 @@ fn of_hold(
     ways
 }
 
-/// The recorded cause that a hold comes from.
 fn told_by<'a>(q: &Question<'a>, hold: &Hold) -> Option<&'a RecordedCause> {
-    let snapshot = q.snapshot;
-    snapshot.causes.iter().find(|cause| register::hold(q.policy, snapshot, cause, q.today).as_ref() == Some(hold))
+    register::told_by(q.policy, q.snapshot, hold, q.today)
 }
 
 fn clear(q: &Question<'_>, cause: &RecordedCause) -> String {
@@ -281,15 +297,37 @@ fn add_calendar(missing: &CalendarMissing) -> String {
 fn pending(q: &Question<'_>) -> Vec<Way> {
     let pending = q.snapshot.history.notices.iter().filter(|notice| notice.state.is_pending());
     let text = |notice: &crate::model::PastNotice| {
-        let (id, stage) = (notice.id, &notice.stage);
-        let text = if notice.state == NoticeState::AwaitingApproval {
-            format!("Somebody decides about the {stage} notice, which waits for approval; `dunningd outbox show {id}`.")
-        } else {
-            format!("The {stage} notice that is on its way comes to its end; `dunningd outbox show {id}`.")
-        };
-        (None, text)
+        let (id, stage, account) = (notice.id, &notice.stage, &q.snapshot.account.id);
+        match notice.state {
+            NoticeState::AwaitingApproval => {
+                let what = format!("Somebody decides about the {stage} notice, which waits for approval");
+                vec![(None, format!("{what}; `dunningd outbox show {id}`."))]
+            }
+            NoticeState::WithPerson => {
+                let what = match notice.channel {
+                    Channel::Call => "makes the call",
+                    Channel::Letter => "posts the letter",
+                    Channel::Email | Channel::Handover => "does it",
+                };
+                let lapse = notice.lapses_on.map(|last| {
+                    let day = days_after(last, 1_u32);
+                    (Some(day), format!("On {}, when the task of the {stage} stage has lapsed.", weekday(day)))
+                });
+                let done = format!(
+                    "Somebody {what} and says so, `dunningd task done TASK`, or that nobody will, `dunningd task drop \
+                     TASK --reason …`; `dunningd task list --account {account}` names the task."
+                );
+                lapse.into_iter().chain([(None, done)]).collect()
+            }
+            _ => {
+                vec![(
+                    None,
+                    format!("The {stage} notice that is on its way comes to its end; `dunningd outbox show {id}`."),
+                )]
+            }
+        }
     };
-    pending.min_by_key(|notice| notice.id).map(text).into_iter().collect()
+    pending.min_by_key(|notice| notice.id).map(text).unwrap_or_default()
 }
 
 fn unresolved(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
@@ -300,11 +338,19 @@ fn unresolved(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
         } else {
             format!("{resolve} --accepted --reason …` if it arrived, or `--not-sent` to have it sent again.")
         };
-        (None, text)
+        let stage = q.ladder.stages.iter().find(|stage| stage.name == notice.stage);
+        let again =
+            stage.filter(|stage| notice.state == NoticeState::Unknown && stage.on_unknown == OnUnknown::ResendOnce);
+        let again = again.map(|stage| {
+            let (name, at) = (&stage.name, in_brackets(&stage.location));
+            let when = "a day after it became unknown, if it was not before";
+            (None, format!("Where nothing becomes known, the {name} notice is sent once more by itself{at}: {when}."))
+        });
+        [(None, text)].into_iter().chain(again)
     };
     let mut notices: Vec<_> = gates::unresolved(q, assessed).collect();
     notices.sort_by_key(|notice| notice.id);
-    notices.into_iter().map(text).collect()
+    notices.into_iter().flat_map(text).collect()
 }
 
 fn deadline(q: &Question<'_>, assessed: &[Assessed<'_>], next_date: Option<NaiveDate>) -> Vec<Way> {
@@ -343,7 +389,7 @@ fn in_credit(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
         let of = |one: &&Assessed<'_>| one.item.currency == currency;
         let credits = assessed.iter().filter(of).filter(|one| one.code == ItemCode::Credit);
         let given: Decimal = credits.map(|one| -one.item.open_amount).sum();
-        given - assessed.iter().filter(of).map(|one| one.credited).sum::<Decimal>()
+        given - assessed.iter().filter(of).map(|one| spoken_for(assessed, one)).sum::<Decimal>()
     };
     overdue
         .into_iter()
@@ -356,6 +402,17 @@ fn in_credit(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
         .collect()
 }
 
+/// What credits cover of an item and would not cover of another one that falls overdue today: all of it when it is overdue
+/// itself, else what was credited to that very item.
+fn spoken_for(assessed: &[Assessed<'_>], one: &Assessed<'_>) -> Decimal {
+    if one.is_overdue() {
+        return one.credited;
+    }
+    let notes = assessed.iter().filter(|note| note.code == ItemCode::Credit && note.item.currency == one.item.currency);
+    let own = notes.filter(|note| note.item.refers_to.as_ref() == Some(&one.item.id));
+    own.map(|note| -note.item.open_amount).sum::<Decimal>().min(one.credited)
+}
+
 fn below_minimum(q: &Question<'_>, have: Money) -> Option<String> {
     let currency = have.currency;
     let minimum = q.policy.minimums.of(currency)?;
@@ -364,21 +421,18 @@ fn below_minimum(q: &Question<'_>, have: Money) -> Option<String> {
     Some(format!("{more} more overdue would reach the minimum of {minimum}{at}."))
 }
 
-/// The first day on which an item that is not overdue yet can be demanded.
+/// The first day on which an item that is not overdue yet can be demanded, or lets another one be demanded. What is out
+/// for a time has a sentence of its own.
 fn coming(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<Way> {
-    let coming = assessed.iter().filter(|one| one.code == ItemCode::NotOverdue);
-    let first = coming.filter_map(|one| Some((gates::first_demand(q, one)?, &one.item.id))).min();
-    let counted = gates::first_demand_of_not_due(q);
-    match (first, counted) {
-        (Some((day, id)), counted) if counted.is_none_or(|other| day <= other) => {
-            Some((Some(day), format!("Item {id} can first be demanded on {}.", day_of_letter(q, day))))
-        }
-        (_, Some(day)) => {
-            let text = format!("An item that is not due yet can first be demanded on {}.", day_of_letter(q, day));
-            Some((Some(day), text))
-        }
-        (_, None) => None,
-    }
+    let gates::Coming { on, item } = gates::coming(q, assessed)?;
+    let is_out = |id: &ItemId| assessed.iter().any(|one| one.item.id == *id && one.code.is_out());
+    let what = match &item {
+        Some(id) if is_out(id) => return None,
+        Some(id) => format!("Item {id}"),
+        None if gates::may_be_lifted(q, assessed) => return None,
+        None => "An item that is not due yet".to_owned(),
+    };
+    Some((Some(on), format!("{what} can first be demanded on {}.", day_of_letter(q, on))))
 }
 
 /// What is said of an item: `comes to stage firm (policy.toml:120) on Monday 2026-11-23.`
@@ -386,17 +440,40 @@ fn stage_due(q: &Question<'_>, one: &Assessed<'_>) -> Option<Way> {
     let (position, name) = one.next_stage.as_ref()?;
     let day = one.due_on?;
     let at = q.ladder.stages.get(*position).map_or(String::new(), |stage| in_brackets(&stage.location));
-    let reminded =
-        one.reminded_on.map_or(String::new(), |last| format!(", {} after the last notice about it", days(last, day)));
+    let restarted =
+        ladder::restarted_on(q.policy, q.snapshot, one).filter(|(since, _)| Some(*since) >= one.reminded_on);
+    let reminded = match (restarted, one.reminded_on) {
+        (Some((since, cause)), _) => {
+            format!(", {} after the wait began anew on {since} (cause {})", days(since, day), cause.as_str())
+        }
+        (None, Some(last)) => format!(", {} after the last notice about it", days(last, day)),
+        (None, None) => String::new(),
+    };
     Some((Some(day), format!("comes to stage {name}{at} on {}{reminded}.", day_of_letter(q, day))))
+}
+
+/// Where the open case keeps a ladder that reads otherwise in the policy by now.
+fn older_ladder(q: &Question<'_>) -> Option<Way> {
+    let case = q.snapshot.case.as_ref()?;
+    let (account, name) = (&q.snapshot.account.id, &case.ladder.name);
+    let today = q.policy.ladders.get(name).filter(|today| !today.is_same_as(&case.ladder))?;
+    let what = format!("The case keeps the ladder {name} as it was when the case began on {}", case.opened_on);
+    Some((None, format!("{what}; `dunningd ladder {account} --to {} --reason …` moves it to today's.", today.name)))
 }
 
 fn exhausted(q: &Question<'_>) -> Vec<Way> {
     let account = &q.snapshot.account.id;
-    let mut ways = vec![(
+    let mut ways: Vec<Way> = Vec::new();
+    for passed in q.passed_over {
+        let Some(stage) = q.ladder.stages.get(passed.position) else { continue };
+        let (name, at) = (&stage.name, in_brackets(&stage.location));
+        let why = passed.why.split_once(": ").map_or(passed.why.as_str(), |(_, why)| why);
+        ways.push((None, format!("Stage {name}{at} follows once it applies: {why}.")));
+    }
+    ways.push((
         None,
         format!("A person decides what follows, such as `dunningd handover {account} --to … --reason …`."),
-    )];
+    ));
     let others: Vec<&str> =
         q.policy.ladders.keys().filter(|name| **name != q.ladder.name).map(crate::model::LadderName::as_str).collect();
     if !others.is_empty() {
@@ -461,7 +538,32 @@ fn no_template(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<String> {
     ))
 }
 
-fn no_address(q: &Question<'_>, assessed: &[Assessed<'_>]) -> String {
+/// By the ledger, and by an entry of ours where there can be one.
+fn no_address(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<String> {
+    let account = &q.snapshot.account.id;
+    let contacts = &q.snapshot.contacts;
+    let option = match notice::stage(q, assessed).channel() {
+        Channel::Email => "--email",
+        Channel::Call => "--phone",
+        Channel::Letter | Channel::Handover => return vec![by_ledger(q, assessed)],
+    };
+    // Whoever wants no e-mail is not asked for another address.
+    let reached = || contacts.iter().filter(|contact| option == "--phone" || !contact.no_email);
+    let mended = reached().find(|contact| contact.unusable_email).or(reached().next());
+    let which = match mended {
+        Some(contact) => format!("--contact {} {option} …", contact.id),
+        None if option == "--phone" => "--add --role dunning --email … --phone …".to_owned(),
+        None => "--add --role dunning --email …".to_owned(),
+    };
+    vec![
+        by_ledger(q, assessed),
+        format!(
+            "`dunningd contact {account} {which} --reason …` enters one here, where the ledger cannot be mended soon."
+        ),
+    ]
+}
+
+fn by_ledger(q: &Question<'_>, assessed: &[Assessed<'_>]) -> String {
     let account = &q.snapshot.account.id;
     let contacts = &q.snapshot.contacts;
     let channel = notice::stage(q, assessed).channel();

@@ -89,7 +89,11 @@ pub(super) fn tasks(
             tasks.push(TaskRequest {
                 kind: TaskKind::AfterLastStage,
                 subject: one.item.id.to_string(),
-                text: "every stage is complete and the last deadline is over".to_owned(),
+                text: if q.passed_over.is_empty() {
+                    "every stage is complete and the last deadline is over".to_owned()
+                } else {
+                    "every stage that applies is complete and the last deadline is over".to_owned()
+                },
             });
         }
     }

@@ -33,7 +33,7 @@ codes! {
         AccountMinArrears = "account_min_arrears", "The oldest item is not late enough for the account to be contacted.";
         BeforeFirstStage = "before_first_stage", "The first stage is not due yet.";
         TooSoon = "too_soon", "The next stage is not due yet.";
-        LadderExhausted = "ladder_exhausted", "Every stage is complete; a person decides what follows.";
+        LadderExhausted = "ladder_exhausted", "Every stage that applies is complete; a person decides what follows.";
         ApprovalLimit = "approval_limit", "More notices wait for approval than the policy allows.";
         ContactCap = "contact_cap", "The account or the mailbox was contacted too recently or too often.";
         SharedMailbox = "shared_mailbox", "The mailbox already gets a notice today, or too many accounts share it.";
@@ -68,7 +68,7 @@ codes! {
         InGrace = "in_grace", "It is within its days of grace.";
         BeforeFirstStage = "before_first_stage", "Its first stage is not due yet.";
         TooSoon = "too_soon", "Its next stage is not due yet.";
-        LadderExhausted = "ladder_exhausted", "All its stages are complete.";
+        LadderExhausted = "ladder_exhausted", "All its stages that apply are complete.";
         FormalTooSoon = "formal_too_soon", "A formal notice went to the account within the last weeks; this one waits or goes to a person.";
         NoPaymentAccount = "no_payment_account", "We have no bank account in its currency.";
         Reached = "reached", "Its next stage is due.";

@@ -276,6 +276,17 @@ impl Language {
             Self::Ru => "ru",
         }
     }
+
+    /// Its name in English.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::En => "English",
+            Self::It => "Italian",
+            Self::Pl => "Polish",
+            Self::Ru => "Russian",
+        }
+    }
 }
 
 impl fmt::Display for Language {

@@ -82,10 +82,13 @@ pub struct PartOfPlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanStanding {
     pub state: PlanState,
-    /// By how much its items went down since it was agreed.
+    /// By how much its items went down since it was agreed, and what nobody allocated yet but counts for it.
     pub paid: Money,
-    /// What is left of each instalment, oldest first; paid ones are not listed.
+    /// What the items leave of each instalment, oldest first; paid ones are not listed.
     pub left: Vec<PlanInstalment>,
+    /// The first instalment of which something is still to be paid, and how much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<PlanInstalment>,
 }
 
 /// What is open on each item, less the credit notes that refer to it.
@@ -104,10 +107,10 @@ pub fn open_after_credit_notes(items: &[Item]) -> BTreeMap<&ItemId, Decimal> {
 }
 
 impl Plan {
-    /// How it stands: what its items went down by is set against the oldest instalments first. An item that is not
-    /// open any more was paid, unless it vanished.
+    /// What is left of it: what its items went down by is set against the oldest instalments first. An item that is not
+    /// open any more was paid, unless it vanished. Whether an instalment is missed, [`Plan::judged`] says.
     #[must_use]
-    pub fn standing(&self, open: &BTreeMap<&ItemId, Decimal>, today: NaiveDate) -> PlanStanding {
+    pub fn standing(&self, open: &BTreeMap<&ItemId, Decimal>) -> PlanStanding {
         let paid_on = |one: &PromisedItem| {
             let unpaid = if one.vanished { one.open_then } else { Decimal::ZERO };
             (one.open_then - open.get(&one.item).copied().unwrap_or(unpaid)).max(Decimal::ZERO)
@@ -122,27 +125,57 @@ impl Plan {
                 left.push(PlanInstalment { amount: one.amount - covered, ..one.clone() });
             }
         }
-        let missed = left.first().is_some_and(|one| today > days_after(one.due_on, self.tolerance_days));
-        let state = match (left.is_empty(), missed, self.on_missed) {
-            _ if self.ended => PlanState::Ended,
-            (true, ..) => PlanState::Kept,
-            (false, false, _) => PlanState::Running,
-            (false, true, OnMissed::Instalment) => PlanState::Missed,
-            (false, true, OnMissed::All) => PlanState::Broken,
+        let state = match (self.ended, left.is_empty()) {
+            (true, _) => PlanState::Ended,
+            (false, true) => PlanState::Kept,
+            (false, false) => PlanState::Running,
         };
-        PlanStanding { state, paid: Money::new(paid, self.currency), left }
+        let next = left.first().cloned();
+        PlanStanding { state, paid: Money::new(paid, self.currency), left, next }
     }
 
-    /// The item that an instalment is in the eyes of the rule. Its id tells plan, version and number, so that each
+    /// How it stands when credits that nobody allocated yet count for its instalments, each so much, and each instalment
+    /// is due on its effective day.
+    #[must_use]
+    pub fn judged(
+        &self,
+        standing: PlanStanding,
+        credited: impl Fn(&PlanInstalment) -> Decimal,
+        effective_due: impl Fn(NaiveDate) -> NaiveDate,
+        today: NaiveDate,
+    ) -> PlanStanding {
+        if standing.state != PlanState::Running {
+            return standing;
+        }
+        let covered: Decimal = standing.left.iter().map(&credited).sum();
+        let to_pay = |one: &PlanInstalment| PlanInstalment { amount: one.amount - credited(one), ..one.clone() };
+        let next = standing.left.iter().map(to_pay).find(|one| one.amount > Decimal::ZERO);
+        let last = |one: &PlanInstalment| days_after(effective_due(one.due_on), self.tolerance_days);
+        let state = match (next.as_ref().is_some_and(|one| today > last(one)), self.on_missed) {
+            (false, _) => PlanState::Running,
+            (true, OnMissed::Instalment) => PlanState::Missed,
+            (true, OnMissed::All) => PlanState::Broken,
+        };
+        let paid = Money::new(standing.paid.amount + covered, self.currency);
+        PlanStanding { state, paid, next, ..standing }
+    }
+
+    /// The id of the item that an instalment is in the eyes of the rule. It tells plan, version and number, so that each
     /// instalment is demanded once.
+    #[must_use]
+    pub fn item_id(&self, instalment: &PlanInstalment) -> Option<ItemId> {
+        ItemId::parse(&format!("{PLAN_ITEM_PREFIX}{}:{}:{}", self.number, self.version, instalment.number)).ok()
+    }
+
+    /// The item that an instalment is in the eyes of the rule.
     #[must_use]
     pub fn item(&self, left: &PlanInstalment, standing: &PlanStanding) -> Option<Item> {
         let agreed = self.instalments.iter().find(|one| one.number == left.number)?;
         // When a missed instalment makes all the rest due, the rest is due since that instalment was.
-        let first = standing.left.first().map(|one| one.due_on);
-        let due_on = if standing.state == PlanState::Broken { first.unwrap_or(left.due_on) } else { left.due_on };
+        let missed = standing.next.as_ref().filter(|_| standing.state == PlanState::Broken).map(|one| one.due_on);
+        let due_on = missed.map_or(left.due_on, |missed| left.due_on.min(missed));
         Some(Item {
-            id: ItemId::parse(&format!("{PLAN_ITEM_PREFIX}{}:{}:{}", self.number, self.version, left.number)).ok()?,
+            id: self.item_id(left)?,
             kind: ItemKind::Invoice,
             document_no: self.number.to_string(),
             instalment: Some(Instalment {
@@ -181,7 +214,7 @@ impl Plan {
     #[must_use]
     pub fn tell(&self, standing: &PlanStanding) -> String {
         let total = Money::new(self.instalments.iter().map(|one| one.amount).sum(), self.currency);
-        let next = standing.left.first().filter(|_| standing.state != PlanState::Ended).map_or(String::new(), |one| {
+        let next = standing.next.as_ref().filter(|_| standing.state != PlanState::Ended).map_or(String::new(), |one| {
             format!("; instalment {} open: {} by {}", one.number, Money::new(one.amount, self.currency), one.due_on)
         });
         format!(

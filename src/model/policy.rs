@@ -221,6 +221,17 @@ impl Ladder {
     pub fn position(&self, stage: &StageName) -> Option<usize> {
         self.stages.iter().position(|s| &s.name == stage)
     }
+
+    /// Whether it says the same; where its stages stand in the file is no difference.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let unplaced = |ladder: &Self| {
+            let mut ladder = ladder.clone();
+            ladder.stages.iter_mut().for_each(|stage| stage.location = "".into());
+            ladder
+        };
+        unplaced(self) == unplaced(other)
+    }
 }
 
 /// At most `contacts` in any `days` consecutive days. "1 per 7 days" means the next one is allowed 7 days later.

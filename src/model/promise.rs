@@ -33,16 +33,20 @@ pub struct Promise {
     pub reason: String,
     /// It was taken back by a person.
     pub withdrawn: bool,
+    /// What had come in by the end of its last day, once that is over: as far as the ledger tells when something was
+    /// paid, and else what has come in since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid_in_time: Option<Decimal>,
 }
 
 codes! {
     /// What became of a promise.
     PromiseState {
         Withdrawn = "withdrawn", "A person took it back.";
-        Kept = "kept", "The whole amount was paid.";
+        Kept = "kept", "The whole amount was paid in time.";
         Running = "running", "Its last day, with the tolerance, is not over; its items are not demanded.";
-        Partly = "partly", "Its last day is over and only a part was paid: broken for the rest.";
-        Broken = "broken", "Its last day is over and nothing was paid.";
+        Partly = "partly", "Its last day is over and only a part was paid by then: broken for the rest.";
+        Broken = "broken", "Its last day is over and nothing was paid by then.";
     }
 }
 
@@ -50,7 +54,7 @@ codes! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     pub state: PromiseState,
-    /// By how much its items went down since it was made.
+    /// By how much its items went down since it was made; once its last day is over, in time.
     pub paid: Money,
 }
 
@@ -61,14 +65,17 @@ impl Promise {
         days_after(self.by_day, self.tolerance_days)
     }
 
-    /// How it stands, from what is open now; an item that is not open any more was paid, unless it vanished.
+    /// How it stands, from what is open now after all credits; an item that is not open any more was paid, unless it
+    /// vanished. Whoever pays after its last day did not keep it.
     #[must_use]
     pub fn standing(&self, open: &BTreeMap<&ItemId, Decimal>, today: NaiveDate) -> Standing {
         let paid_on = |one: &PromisedItem| {
             let unpaid = if one.vanished { one.open_then } else { Decimal::ZERO };
             (one.open_then - open.get(&one.item).copied().unwrap_or(unpaid)).max(Decimal::ZERO)
         };
-        let paid: Decimal = self.items.iter().map(paid_on).sum();
+        let paid_since: Decimal = self.items.iter().map(paid_on).sum();
+        let in_time = self.paid_in_time.filter(|_| today > self.last_day());
+        let paid = in_time.map_or(paid_since, |in_time| in_time.min(paid_since));
         let state = if self.withdrawn {
             PromiseState::Withdrawn
         } else if paid >= self.amount.amount {
@@ -83,7 +90,7 @@ impl Promise {
         Standing { state, paid: Money::new(paid, self.amount.currency) }
     }
 
-    /// `100.00 EUR promised by 2026-05-10, 2 days of tolerance; 60.00 EUR paid since, partly`.
+    /// `100.00 EUR promised by 2026-05-10, 2 days of tolerance; 60.00 EUR paid in time, partly`.
     #[must_use]
     pub fn tell(&self, standing: Standing) -> String {
         let tolerance = match self.tolerance_days {
@@ -91,7 +98,11 @@ impl Promise {
             1 => ", 1 day of tolerance".to_owned(),
             days => format!(", {days} days of tolerance"),
         };
+        let when = match standing.state {
+            PromiseState::Partly | PromiseState::Broken => "in time",
+            PromiseState::Withdrawn | PromiseState::Kept | PromiseState::Running => "since",
+        };
         let (paid, state) = (standing.paid, standing.state.as_str());
-        format!("{} promised by {}{tolerance}; {paid} paid since, {state}", self.amount, self.by_day)
+        format!("{} promised by {}{tolerance}; {paid} paid {when}, {state}", self.amount, self.by_day)
     }
 }

@@ -219,6 +219,7 @@ impl World {
             items: items.collect(),
             reason: "the director called".to_owned(),
             withdrawn: false,
+            paid_in_time: None,
         };
         self.snapshot.promises.push(promise);
         self

@@ -115,17 +115,17 @@ fn instalment(text: &str) -> Result<(NaiveDate, Decimal), String> {
 pub(in crate::cli) struct PlanArgs {
     /// The account's id in the ledger
     pub(in crate::cli) account: String,
-    /// The currency, such as EUR
-    #[arg(long, value_name = "CODE")]
+    /// The currency, such as EUR; a new version keeps that of its plan
+    #[arg(long, value_name = "CODE", required_unless_present_any = ["restructure", "list", "end"])]
     pub(in crate::cli) currency: Option<String>,
     /// The items it is about; may be given several times [default: everything overdue in that currency]
     #[arg(long)]
     pub(in crate::cli) item: Vec<String>,
     /// One instalment, as a day and an amount; may be given several times
-    #[arg(long, value_name = "YYYY-MM-DD=AMOUNT", value_parser = instalment, requires_all = ["currency", "reason"])]
+    #[arg(long, value_name = "YYYY-MM-DD=AMOUNT", value_parser = instalment, requires = "reason")]
     pub(in crate::cli) instalment: Vec<(NaiveDate, Decimal)>,
     /// So many equal parts; what cannot be divided is in the last one
-    #[arg(long, value_name = "N", requires_all = ["currency", "every", "from", "reason"],
+    #[arg(long, value_name = "N", requires_all = ["every", "from", "reason"],
         value_parser = clap::value_parser!(u32).range(1..=120))]
     pub(in crate::cli) parts: Option<u32>,
     /// How far the parts lie from each other

@@ -1,5 +1,7 @@
 //! What people recorded about the accounts of a page, and the items that are withdrawn.
 
+use std::collections::BTreeMap;
+
 use rust_decimal::Decimal;
 
 use super::{Page, Recorded, account_id, item_id, stage_name};
@@ -131,7 +133,7 @@ async fn handovers(page: &mut Page<'_>) -> Result<(), RecordError> {
 async fn promises(page: &mut Page<'_>) -> Result<(), RecordError> {
     let promises = sqlx::query!(
         r#"SELECT p.promise_id, p.account_id, p.amount, p.currency, p.made_on, p.by_day, p.tolerance_days, p.reason,
-               p.withdrawn_at IS NOT NULL AS "withdrawn!",
+               p.withdrawn_at IS NOT NULL AS "withdrawn!", p.by_day + p.tolerance_days < $2 AS "over!",
                array_agg(i.item_id ORDER BY i.item_id) AS "items!",
                array_agg(i.open_then ORDER BY i.item_id) AS "open!: Vec<Decimal>"
            FROM dunning.promise p JOIN dunning.promise_item i USING (promise_id)
@@ -142,6 +144,8 @@ async fn promises(page: &mut Page<'_>) -> Result<(), RecordError> {
     )
     .fetch_all(&mut *page.connection)
     .await?;
+    let over = promises.iter().filter(|row| row.over && !row.withdrawn).map(|row| row.promise_id).collect();
+    let in_time = paid_in_time(page, over).await?;
     for row in promises {
         let currency = currency(&row.currency)?;
         let promise = Promise {
@@ -153,12 +157,41 @@ async fn promises(page: &mut Page<'_>) -> Result<(), RecordError> {
             items: promised(&row.items, row.open)?,
             reason: row.reason,
             withdrawn: row.withdrawn,
+            paid_in_time: in_time.get(&row.promise_id).copied(),
         };
         if let Some(past) = page.past(&row.account_id) {
             past.promises.push(promise);
         }
     }
     Ok(())
+}
+
+/// What had come in on each of those promises by the end of its last day: what its items had gone down by, and what
+/// nobody had allocated. Where the ledger does not tell when something was paid, what is open today counts.
+async fn paid_in_time(page: &mut Page<'_>, promises: Vec<i64>) -> Result<BTreeMap<i64, Decimal>, RecordError> {
+    if promises.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = sqlx::query!(
+        r#"SELECT p.promise_id, round(least(max(promised.open_then), sum(paid.amount) + max(credit.amount)), 6) AS "paid!"
+           FROM (SELECT promise_id, account_id, currency, by_day + tolerance_days AS last_day FROM dunning.promise
+                 WHERE promise_id = ANY ($1)) p
+           JOIN dunning.promise_item i USING (promise_id)
+           LEFT JOIN ledger.item l ON l.item_id::text = i.item_id
+           CROSS JOIN LATERAL (SELECT greatest(i.open_then - greatest(coalesce(dunning.open_as_of(i.item_id,
+                   l.amount::numeric, l.open_amount::numeric, l.settled_on::date, p.last_day), 0), 0), 0)) paid (amount)
+           CROSS JOIN LATERAL (SELECT sum(j.open_then) FROM dunning.promise_item j
+                               WHERE j.promise_id = p.promise_id) promised (open_then)
+           CROSS JOIN LATERAL (SELECT coalesce(sum(greatest(-dunning.open_as_of(c.item_id::text, c.amount::numeric,
+                   c.open_amount::numeric, c.settled_on::date, p.last_day), 0)), 0) FROM ledger.item c
+               WHERE c.account_id::text = p.account_id AND c.currency::text = p.currency AND c.amount::numeric < 0
+                 AND c.issue_date::date <= p.last_day) credit (amount)
+           GROUP BY p.promise_id"#,
+        &promises
+    )
+    .fetch_all(&mut *page.connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.promise_id, row.paid)).collect())
 }
 
 async fn plans(page: &mut Page<'_>) -> Result<(), RecordError> {

@@ -214,8 +214,14 @@ async fn a_plan_is_agreed_listed_explained_and_ended() {
     assert!(told.contains("I01") && told.contains(": in_plan"), "{told}");
     let twice = program.run(&[&agree[..], &["--reason", "x", "--item", "I01"]].concat()).await.failed(5);
     assert_eq!(twice, "dunningd: item I01 is in plan 1 already; end or restructure that one\n");
+    // A new version keeps the currency of its plan.
+    let anew = ["plan", "A01", "--restructure", "1", "--instalment", "2999-05-31=100", "--reason", "x"];
+    let said = program.run(&anew).await.done();
+    assert_eq!(said, "Plan 1, version 2, for I01:\n    1  2999-05-31      100.00 EUR\n");
+    let other = ["plan", "A01", "--restructure", "7", "--instalment", "2999-05-31=100", "--reason", "x"];
+    assert_eq!(program.run(&other).await.failed(4), "dunningd: account A01 has no plan 7\n");
     let json = program.run(&["plan", "A01", "--list", "--json"]).await.done();
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()[0]["now"]["state"], "running");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()[1]["now"]["state"], "running");
     let said = program.run(&["plan", "A01", "--end", "--reason", "broken off"]).await.done();
     assert_eq!(said, "Plan 1 has ended; what is open on its items goes on where it stood.\n");
     let none = program.run(&["plan", "A01", "--end", "--reason", "x"]).await.failed(4);

@@ -140,8 +140,12 @@ async fn a_plan_that_does_not_fit_is_refused() {
     };
     agree(&office, &request(&[(5, 100)])).await.unwrap();
     assert_eq!(refused(&[(5, 100)]).await, "nothing in EUR is overdue that a plan could be made of");
-    let promised = daemon::promise(&office.shell, &account(), &promise).await.unwrap_err();
-    assert_eq!(promised.to_string(), "item I01 is in plan 1 already; end or restructure that one");
+    let promised = async |items: &[ItemId]| {
+        let request = PromiseRequest { items: items.to_vec(), ..promise.clone() };
+        daemon::promise(&office.shell, &account(), &request).await.unwrap_err().to_string()
+    };
+    assert_eq!(promised(&[item()]).await, "item I01 is in plan 1 already; end or restructure that one");
+    assert_eq!(promised(&[]).await, "nothing can be promised on what is overdue in EUR: all is in plan 1");
 }
 
 #[tokio::test]

@@ -260,6 +260,61 @@ async fn a_promise_is_kept_when_its_items_are_paid_and_broken_when_they_only_van
 }
 
 #[tokio::test]
+async fn a_promise_whose_items_were_paid_after_its_last_day_stays_broken() {
+    let settled_on = async |settled: &str| {
+        let mut office = one().await;
+        promise(&office, 100, &[]).await.unwrap();
+        office.go_to(day_plus(8)).await;
+        assert_eq!(promises(&office).await, ["1 broken 0.00 EUR"]);
+        office.go_to(day_plus(12)).await;
+        office.sql(format!("UPDATE ledger.item SET open_amount = 0, settled_on = '{settled}'")).await;
+        promises(&office).await
+    };
+    // Its last day, with the tolerance, is the seventh: 17 March.
+    assert_eq!(settled_on("2026-03-17").await, ["1 kept 100.00 EUR"]);
+    assert_eq!(settled_on("2026-03-18").await, ["1 broken 0.00 EUR"]);
+}
+
+/// Money that came in on that day and is not allocated yet.
+async fn unallocated(office: &Office, amount: u32, issued: &str) {
+    office
+        .sql(format!(
+            "INSERT INTO ledger.item (item_id, account_id, kind, document_no, issue_date, currency, amount, open_amount)
+             VALUES ('P1', 'A01', 'payment', 'P1', '{issued}', 'EUR', -{amount}, -{amount})"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn money_that_came_in_by_the_last_day_keeps_a_promise_also_when_it_is_allocated_later() {
+    let mut office = one().await;
+    promise(&office, 100, &[]).await.unwrap();
+    office.go_to(day_plus(8)).await;
+    unallocated(&office, 100, "2026-03-16").await;
+    assert_eq!(promises(&office).await, ["1 kept 100.00 EUR"]);
+    assert_eq!(office.verdicts().await, ["A01 account_in_credit"]);
+    office.go_to(day_plus(12)).await;
+    office.sql("UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-20'").await;
+    assert_eq!(promises(&office).await, ["1 kept 100.00 EUR"]);
+}
+
+#[tokio::test]
+async fn no_more_can_be_promised_than_is_open_after_credits() {
+    let office = one().await;
+    unallocated(&office, 30, "2026-03-01").await;
+    assert_eq!(promise(&office, 100, &[]).await.unwrap_err(), {
+        "100.00 EUR is more than the 70.00 EUR that is open on the promised items"
+    });
+    office.sql("UPDATE ledger.item SET kind = 'credit_note', refers_to = 'I01' WHERE item_id = 'P1'").await;
+    assert!(promise(&office, 71, &[]).await.is_err());
+    promise(&office, 70, &[]).await.unwrap();
+    assert_eq!(promises(&office).await, ["1 running 0.00 EUR"]);
+    office.sql("UPDATE ledger.item SET open_amount = 0 WHERE item_id = 'P1'").await;
+    office.sql("UPDATE ledger.item SET open_amount = 70 WHERE item_id = 'I01'").await;
+    assert_eq!(promises(&office).await, ["1 running 0.00 EUR"]);
+}
+
+#[tokio::test]
 async fn a_promise_in_the_meantime_stops_the_notice() {
     let office = queued().await;
     promise(&office, 100, &[]).await.unwrap();

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dunningd::daemon::{self, Approved, ScanError, ScanRequest};
-use dunningd::model::{AccountId, Actor, BrakeCode, Mode, RefusalCode, ReleaseState};
-use dunningd::record::{self, ApprovalError, TaskEnd, TaskEntry, Which};
+use dunningd::daemon::{self, Approved, Parts, PlanRequest, PromiseRequest, ScanError, ScanRequest};
+use dunningd::model::{
+    AccountId, Actor, BrakeCode, Cause, Currency, ItemId, Mode, Money, OnMissed, RefusalCode, ReleaseState, StageName,
+};
+use dunningd::record::{self, ApprovalError, NewCause, TaskEnd, TaskEntry, Which};
 
 use crate::support::shell::{CREDITOR, Office, Setup, day, day_plus};
 
@@ -136,6 +138,74 @@ async fn a_part_payment_before_the_approval_puts_the_smaller_letter_before_whoev
     let copy = String::from_utf8_lossy(&office.smtp.messages()[0].bytes).into_owned();
     assert!(copy.contains("40,00") && !copy.contains("Importo da pagare: 100"), "{copy}");
     office.verified().await;
+}
+
+#[tokio::test]
+async fn what_stopped_a_notice_while_it_waited_is_what_it_is_cancelled_for() {
+    let account = AccountId::parse("A01").unwrap();
+    let item = ItemId::parse("I01").unwrap();
+    let entries: [(&str, &str); 6] = [
+        ("UPDATE ledger.item SET disputed_since = '2026-03-10'", "disputed_before_send"),
+        ("UPDATE ledger.item SET written_off_on = '2026-03-10'", "written_off_before_send"),
+        ("UPDATE ledger.item SET hold_reason = 'we talk'", "held_before_send"),
+        ("UPDATE ledger.account SET hold_reason = 'we talk'", "held_before_send"),
+        ("UPDATE ledger.item SET open_amount = 1", "paid_before_send"),
+        ("UPDATE ledger.item SET due_date = '2026-03-20'", "ledger_changed"),
+    ];
+    let is_cancelled = async |mut office: Office, reason: &str| {
+        assert_eq!(approve(&mut office, &Which::All).await.unwrap(), Approved { void: 1, ..Approved::default() });
+        assert_eq!(office.notices().await, [format!("A01 friendly cancelled {reason}")]);
+        office.verified().await;
+    };
+    for (entry, reason) in entries {
+        let office = waiting().await;
+        office.sql(entry).await;
+        is_cancelled(office, reason).await;
+    }
+
+    let office = waiting().await;
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    let (cause, clerk) = (Cause::WrongDetails, &office.shell.actor);
+    record::dispute(&mut transaction, &account, &item, cause, "manca il DDT", day(), clerk).await.unwrap();
+    transaction.commit().await.unwrap();
+    is_cancelled(office, "disputed_before_send").await;
+
+    let office = waiting().await;
+    let promise = PromiseRequest {
+        amount: Money::new(100.into(), Currency::parse("EUR").unwrap()),
+        by_day: day_plus(5),
+        tolerance_days: 2,
+        items: Vec::new(),
+        reason: "ha telefonato".to_owned(),
+    };
+    daemon::promise(&office.shell, &account, &promise).await.unwrap();
+    is_cancelled(office, "promised_before_send").await;
+
+    let office = waiting().await;
+    let plan = PlanRequest {
+        currency: Currency::parse("EUR").unwrap(),
+        items: Vec::new(),
+        parts: Parts::Each(vec![(day_plus(5), 100.into())]),
+        tolerance_days: 2,
+        on_missed: OnMissed::Instalment,
+        restructure: None,
+        reason: "accordo".to_owned(),
+    };
+    daemon::agree_plan(&office.shell, &account, &plan).await.unwrap();
+    is_cancelled(office, "planned_before_send").await;
+
+    let office = waiting().await;
+    daemon::waive(&office.shell, &account, &item, &StageName::parse("friendly").unwrap(), "x").await.unwrap();
+    is_cancelled(office, "waived_before_send").await;
+
+    for item in [None, Some(&item)] {
+        let office = waiting().await;
+        let cause = NewCause { item, cause: Cause::SaysPaid, reason: "lo dice", since: day() };
+        let mut transaction = office.shell.pool.begin().await.unwrap();
+        record::record_cause(&mut transaction, &account, &cause, &office.shell.actor).await.unwrap();
+        transaction.commit().await.unwrap();
+        is_cancelled(office, "cause_before_send").await;
+    }
 }
 
 #[tokio::test]

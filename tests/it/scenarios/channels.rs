@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use dunningd::model::{
-    Calendars, Cause, Channel, Country, HoldTarget, ItemCode, MailboxUse, NoticeState, PartyKind, TakenBack, Tone,
-    Weekdays,
+    Calendars, Cause, Channel, Country, HoldTarget, ItemCode, MailboxUse, NoticeState, OnMissed, PartyKind, TakenBack,
+    Tone, Weekdays,
 };
 
 use crate::support::world::{World, check, check_items, check_tasks, completed_by, day, item_id, t, t_plus, with_code};
@@ -66,7 +66,7 @@ fn a_call_needs_a_number_and_no_mailbox() {
 
 #[test]
 fn nothing_else_happens_while_a_call_is_open() {
-    check(&call_open(1), "wait notice_pending");
+    check(&call_open(1), "wait notice_pending until T+7");
     assert_eq!(taken_back(&call_open(1)), [""; 0]);
 }
 
@@ -92,7 +92,7 @@ fn a_call_cannot_bounce_and_is_no_letter() {
 #[test]
 fn a_call_that_nobody_made_lapses_after_its_last_day_and_the_ladder_goes_on() {
     let world = call_open(6);
-    check(&world.on(1), "wait notice_pending");
+    check(&world.on(1), "wait notice_pending until T+2");
     assert_eq!(taken_back(&world.on(2)), ["lapsed T+1"]);
     check(&world.on(2), "wait too_soon until T+11");
 }
@@ -182,9 +182,9 @@ fn a_call_is_taken_back_when_its_item_is_paid_disputed_held_or_promised() {
 fn a_call_is_taken_back_when_its_item_is_no_longer_overdue() {
     let later = |days: i64| call_open(1).item("A", |item| item.due_date = Some(t_plus(days)));
     assert_eq!(taken_back(&later(0)), ["cancelled ledger_changed"]);
-    check(&later(0), "wait not_overdue until T+3");
+    check(&later(0), "wait not_overdue until T+10");
     assert_eq!(taken_back(&later(-1)), [""; 0]);
-    check(&later(-1), "wait notice_pending");
+    check(&later(-1), "wait notice_pending until T+7");
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_call_before_the_due_day_stays_with_its_person_while_the_item_is_not_due() {
     let world = courteous().owes("A", -2, "100 EUR");
     let world = world.notice(NoticeState::WithPerson, "courtesy", 1, &["A"]).by(Channel::Call, Some(4));
     assert_eq!(taken_back(&world), [""; 0]);
-    check(&world, "wait notice_pending");
+    check(&world, "wait notice_pending until T+5");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_call_about_two_items_is_made_anew_about_the_one_that_is_left() {
 fn a_part_payment_leaves_the_call_open() {
     let world = call_open(1).item("A", |item| item.open_amount /= rust_decimal::Decimal::TWO);
     assert_eq!(taken_back(&world), [""; 0]);
-    check(&world, "wait notice_pending");
+    check(&world, "wait notice_pending until T+7");
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn who_owes_something_overdue_hears_of_that_first() {
 
 #[test]
 fn a_courtesy_note_is_worth_the_minimum_and_speaks_of_nothing_that_is_out() {
-    check(&courteous().owes("A", -2, "9 EUR"), "wait not_overdue until T+5");
+    check(&courteous().owes("A", -2, "9 EUR"), "wait not_overdue");
     let disputed = courteous().owes("A", -2, "100 EUR").disputed("A", Cause::Dispute);
     check(&disputed, "wait not_overdue");
 }
@@ -324,7 +324,7 @@ fn what_credits_cover_is_not_announced_before_its_due_day() {
 fn the_minimum_before_the_due_day_is_compared_with_what_falls_due_soon() {
     let world = World::new().stage("friendly", |stage| stage.days = -3);
     let world = world.owes("A", -3, "5 EUR").owes("B", -20, "100 EUR");
-    check(&world, "wait not_overdue until T+13");
+    check(&world, "wait not_overdue until T+17");
     check(&world.owes("C", -3, "5 EUR"), "contact friendly: demands A, C");
 }
 
@@ -335,14 +335,16 @@ fn a_second_stage_before_the_due_day_lapses_when_its_gap_reaches_beyond_that_day
     check(&in_time, "wait not_overdue until T+2");
     check(&in_time.on(2), "contact firm: demands A");
     let too_late = two().owes("A", -2, "100 EUR").reminded("friendly", 4, &["A"]);
-    check(&too_late, "wait not_overdue until T+22");
-    check(&too_late.on(2), "wait not_overdue until T+22");
+    check(&too_late, "wait not_overdue until T+26");
+    check(&too_late.on(2), "wait not_overdue until T+26");
 }
 
 #[test]
 fn a_call_is_taken_back_when_its_item_is_out_for_another_reason() {
     let reason = |world: World| taken_back(&world);
-    assert_eq!(reason(call_open(1).written_off("A")), ["cancelled ledger_changed"]);
+    assert_eq!(reason(call_open(1).written_off("A")), ["cancelled written_off_before_send"]);
+    let plan = |world: World| world.planned(&[(10, "100 EUR")], 2, OnMissed::Instalment, &["A"]);
+    assert_eq!(reason(plan(call_open(1))), ["cancelled planned_before_send"]);
     assert_eq!(
         reason(call_open(1).item("A", |item| item.payee = Some("Factor".to_owned()))),
         ["cancelled ledger_changed"]
@@ -353,6 +355,35 @@ fn a_call_is_taken_back_when_its_item_is_out_for_another_reason() {
     assert_eq!(reason(gone.clone()), ["cancelled paid_before_send"]);
     gone.snapshot.history.notices.iter_mut().for_each(|notice| notice.vanished = true);
     assert_eq!(reason(gone), ["cancelled withdrawn_before_send"]);
+}
+
+#[test]
+fn a_call_that_a_cause_stops_is_taken_back_for_the_cause_and_not_for_a_hold() {
+    for item in [None, Some("A")] {
+        let told = call_open(1).cause(Cause::SaysPaid, item, 0);
+        assert_eq!(taken_back(&told), ["cancelled cause_before_send"]);
+        let target =
+            item.map_or(HoldTarget::Account(told.snapshot.account.id.clone()), |id| HoldTarget::Item(item_id(id)));
+        assert_eq!(taken_back(&told.clone().hold(target, None)), ["cancelled held_before_send"]);
+        let by_ledger =
+            told.account(|account| account.hold_until = Some(t())).item("A", |item| item.hold_until = Some(t()));
+        assert_eq!(taken_back(&by_ledger), ["cancelled held_before_send"]);
+    }
+}
+
+#[test]
+fn a_letter_about_an_instalment_is_taken_back_for_what_became_of_its_plan_and_of_the_items_behind_it() {
+    let world = calling().owes("A", 12, "100 EUR").planned(&[(-10, "100 EUR")], 2, OnMissed::Instalment, &["A"]);
+    let mut world = world.notice(NoticeState::WithPerson, "firm", 1, &[]).by(Channel::Letter, None);
+    let instalment = (item_id("plan:1:1:1"), crate::support::world::stage_name("plan_missed"));
+    world.snapshot.history.notices[0].items = vec![instalment];
+    assert_eq!(taken_back(&world), [""; 0]);
+    assert_eq!(taken_back(&world.clone().unallocated("P", "100 EUR")), ["cancelled paid_before_send"]);
+    assert_eq!(taken_back(&world.clone().cause(Cause::SaysPaid, Some("A"), 0)), ["cancelled cause_before_send"]);
+    let held = HoldTarget::Item(item_id("A"));
+    assert_eq!(taken_back(&world.clone().hold(held, None)), ["cancelled held_before_send"]);
+    world.snapshot.plans[0].ended = true;
+    assert_eq!(taken_back(&world), ["cancelled planned_before_send"]);
 }
 
 #[test]

@@ -135,5 +135,6 @@ fn a_pause_comes_before_everything_else() {
 fn an_item_due_later_says_when_the_account_is_looked_at_again() {
     check(&one().paid(&["A"]).owes("B", -10, "100 EUR"), "wait not_overdue until T+13");
     let small = World::new().owes("A", 30, "5 EUR").owes("B", -10, "100 EUR");
-    check(&small, "skip below_minimum until T+13");
+    check(&small, "skip below_minimum until T+11");
+    check(&small.on(11), "contact friendly: demands A; also open B");
 }

@@ -298,7 +298,7 @@ fn a_due_date_that_is_edited_later_counts_from_then_on_and_the_history_stays() {
     let world = World::new().owes("A", 10, "100 EUR").reminded("friendly", 7, &["A"]);
     check(&world, "contact firm: demands A");
     let later = |days: i64| world.clone().item("A", |item| item.due_date = Some(t_plus(days)));
-    check(&later(5), "wait not_overdue until T+8");
+    check(&later(5), "wait not_overdue until T+15");
     assert_eq!(later(5).decide().case, CaseChange::Close);
     check(&later(-4), "wait too_soon until T+6");
     check(&later(-4).on(6), "contact firm: demands A");

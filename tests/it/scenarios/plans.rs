@@ -1,6 +1,8 @@
 //! Instalment plans: what they stop, what a missed instalment does, and how items return to their ladder.
 
-use dunningd::model::{CaseChange, Cause, Currency, Every, HoldTarget, Money, OnMissed, equal_parts};
+use dunningd::model::{
+    Calendars, CaseChange, Cause, CreditNetting, Currency, Every, HoldTarget, Money, OnMissed, Weekdays, equal_parts,
+};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
@@ -125,6 +127,7 @@ fn what_stops_an_instalment_is_said_of_the_item_behind_it_whatever_became_of_oth
     check_items(&late, "A disputed, B in_plan, plan:1:1:2 disputed, plan:1:1:3 disputed, plan:1:1:4 disputed");
     let behind = [
         "Item A: `dunningd dispute K-1 --item A --resolved --reason …`, once it is settled.",
+        "Item A: `dunningd plan K-1 --end 1 --reason …` ends the plan it is in.",
         "Item B: `dunningd plan K-1 --end 1 --reason …` ends the plan it is in.",
     ];
     assert_eq!(told(&late), behind);
@@ -200,4 +203,69 @@ fn the_last_of_equal_parts_holds_what_cannot_be_divided() {
 fn what_stops_an_item_outside_the_plan_does_not_stop_its_instalments() {
     let late = open(planned(OnMissed::Instalment), 200, 100).owes("C", 12, "50 EUR").on(43);
     check(&late.disputed("C", Cause::Dispute), "contact plan_missed: demands plan:1:1:2");
+}
+
+/// 300 EUR, long overdue, and a plan of three instalments with two days of tolerance, the first due in ten days.
+fn three(on_missed: OnMissed) -> World {
+    let parts = [(10, "100 EUR"), (40, "100 EUR"), (70, "100 EUR")];
+    World::new().owes("A", 12, "300 EUR").reminded("friendly", 9, &["A"]).planned(&parts, 2, on_missed, &["A"])
+}
+
+#[track_caller]
+fn told(world: &World, expected: &str) {
+    let decision = world.decide();
+    let told: Vec<&str> =
+        decision.checks.iter().filter(|check| check.rule == "plan").map(|check| &*check.inputs).collect();
+    assert_eq!(told, [format!("plan 1: 3 instalments, 300.00 EUR, agreed on 2026-03-18; {expected}")]);
+}
+
+#[test]
+fn what_came_in_and_is_not_allocated_yet_pays_the_oldest_instalments() {
+    for on_missed in OnMissed::ALL {
+        let world = three(*on_missed).unallocated("P", "100 EUR").on(13);
+        check(&world, "skip account_in_credit until T+43");
+        check_items(&world, "A in_plan, P credit, plan:1:1:1 covered, plan:1:1:2 not_overdue, plan:1:1:3 not_overdue");
+        told(&world, "100.00 EUR paid since, running; instalment 2 open: 100.00 EUR by 2026-04-27");
+        let all = three(*on_missed).unallocated("P", "300 EUR");
+        for day in [0, 13, 43, 100] {
+            assert_ne!(all.on(day).decide().code(), "contact", "T+{day}");
+            told(&all.on(day), "300.00 EUR paid since, running");
+        }
+    }
+}
+
+#[test]
+fn what_the_unallocated_money_does_not_cover_is_missed_and_all_the_rest_with_it_where_the_plan_says_so() {
+    let part = three(OnMissed::Instalment).unallocated("P", "60 EUR").on(13);
+    check(&part, "contact plan_missed: demands plan:1:1:1");
+    assert_eq!(part.decide().items[2].to_pay().amount, Decimal::from(40));
+    let all = three(OnMissed::All).unallocated("P", "160 EUR");
+    told(&all.on(42), "160.00 EUR paid since, running; instalment 2 open: 40.00 EUR by 2026-04-27");
+    check(&all.on(43), "contact plan_missed: demands plan:1:1:2, plan:1:1:3");
+    told(&all.on(43), "160.00 EUR paid since, broken; instalment 2 open: 40.00 EUR by 2026-04-27");
+    let amounts: Vec<Decimal> = all.on(43).decide().items[2..].iter().map(|one| one.to_pay().amount).collect();
+    assert_eq!(amounts, [0, 40, 100].map(Decimal::from));
+}
+
+#[test]
+fn money_for_the_contract_of_the_planned_items_counts_where_credits_stay_within_their_contract() {
+    let world = three(OnMissed::All).unallocated("P", "100 EUR").on(13);
+    let world = world.policy(|policy| policy.credit_netting = CreditNetting::PerContract);
+    let of = |id: &str, world: World| world.item(id, |item| item.contract_no = Some("V-7".to_owned()));
+    check(&of("P", of("A", world.clone())), "skip account_in_credit until T+43");
+    check(&of("A", world), "contact plan_missed: demands plan:1:1:1, plan:1:1:2, plan:1:1:3");
+}
+
+#[test]
+fn an_instalment_that_falls_due_on_a_saturday_is_missed_after_the_next_working_day() {
+    // 2026-03-28 is a Saturday; in Poland that makes it due on Monday.
+    let weekdays = |world: World| world.policy(|p| p.calendars = Calendars::weekly(Weekdays::MONDAY_TO_FRIDAY));
+    let mut world = weekdays(three(OnMissed::All)).policy(|p| p.calendars.due_dates = Calendars::usual_due_dates());
+    world.snapshot.plans[0].tolerance_days = 0;
+    let open = "instalment 1 open: 100.00 EUR by 2026-03-28";
+    for day in 10..=12 {
+        told(&world.on(day), &format!("0.00 EUR paid since, running; {open}"));
+    }
+    told(&world.on(13), &format!("0.00 EUR paid since, broken; {open}"));
+    check(&world.on(13), "contact plan_missed: demands plan:1:1:1, plan:1:1:2, plan:1:1:3");
 }

@@ -24,7 +24,7 @@ fn item_of<'a>(world: &'a World, id: &ItemId) -> &'a Item {
 }
 
 /// Said in the plainest way, and not as the program says it.
-fn may_be_demanded(world: &World, item: &Item, stage_days: i32) -> bool {
+fn may_be_demanded(world: &World, decision: &Decision, item: &Item, stage_days: i32) -> bool {
     let today = world.today;
     let held = item.hold_until.map_or(item.hold_reason.is_some(), |last| last >= today)
         || world.snapshot.holds.iter().any(|hold| {
@@ -35,7 +35,7 @@ fn may_be_demanded(world: &World, item: &Item, stage_days: i32) -> bool {
             .items
             .iter()
             .filter_map(|one| world.snapshot.items.iter().find(|item| item.id == one.item).map(|item| (one, item)))
-            .map(|(one, item)| (one.open_then - item.open_amount).max(Decimal::ZERO))
+            .map(|(one, item)| (one.open_then - item_decision(decision, &item.id).to_pay().amount).max(Decimal::ZERO))
             .sum();
         !promise.withdrawn
             && promise.items.iter().any(|one| one.item == item.id)
@@ -119,7 +119,7 @@ fn check_decision(world: &World, decision: &Decision) {
     for (id, stage) in &completes {
         let item = item_of(world, id);
         let stage_days = ladder.stages[ladder.position(stage).unwrap()].days;
-        assert!(may_be_demanded(world, item, stage_days), "{id} may not be demanded");
+        assert!(may_be_demanded(world, decision, item, stage_days), "{id} may not be demanded");
         assert!(is_payable(world, item), "{id} cannot be paid");
         assert!(contacting.requisites.iter().any(|(of, _)| of == id), "{id} has no payment account in the letter");
         assert!(!has_completed(world, id, stage), "{id} has {stage} behind it");
@@ -292,9 +292,16 @@ proptest! {
         life.live(|world, decision| {
             let Some(counted) = counted(world) else { return };
             let counted = counted.decide();
-            assert_eq!(counted.verdict, decision.verdict);
+            assert_eq!(counted.code(), decision.code());
             assert_eq!((counted.case, &counted.tasks), (decision.case, &decision.tasks));
-            assert_eq!(counted.digest(), decision.digest());
+            // What is only counted has no amounts and no history: its day is the first that is possible.
+            if let (Verdict::No { next_date: at_least, .. }, Verdict::No { next_date, .. }) =
+                (&counted.verdict, &decision.verdict)
+            {
+                assert!(next_date.is_none() || at_least <= next_date, "{at_least:?} and {next_date:?}");
+            } else {
+                assert_eq!(counted.digest(), decision.digest());
+            }
         });
     }
 

@@ -64,7 +64,7 @@ fn while_a_promise_runs_its_items_are_out_up_to_and_including_the_last_day_of_to
 fn after_a_broken_promise_the_stage_comes_that_was_due_and_not_the_first() {
     let world = one().reminded("friendly", 12, &["A"]).promised("100 EUR", 5, 2, &["A"]).on(8);
     check(&world, "contact firm: demands A");
-    assert!(inputs(&world, "promise").ends_with("0.00 EUR paid since, broken"));
+    assert!(inputs(&world, "promise").ends_with("0.00 EUR paid in time, broken"));
     // Its items were out, so its case was closed: what was sent before it counts all the same.
     let mut closed = world;
     closed.snapshot.case = None;
@@ -79,9 +79,9 @@ fn a_promise_kept_in_part_is_broken_for_the_rest() {
     };
     check(&paid(40).on(7), "skip all_items_out until T+8");
     check(&paid(40).on(8), "contact firm: demands A");
-    assert!(inputs(&paid(40).on(8), "promise").ends_with("60.00 EUR paid since, partly"));
+    assert!(inputs(&paid(40).on(8), "promise").ends_with("60.00 EUR paid in time, partly"));
     // Paying more than was open, or opening it again, is no negative payment.
-    assert!(inputs(&paid(130).on(8), "promise").ends_with("0.00 EUR paid since, broken"));
+    assert!(inputs(&paid(130).on(8), "promise").ends_with("0.00 EUR paid in time, broken"));
     check(&paid(0), "skip nothing_open");
 }
 
@@ -92,6 +92,50 @@ fn a_promise_that_is_kept_early_runs_no_longer_and_the_rest_goes_on() {
     let kept = world.item("A", |item| item.open_amount = Decimal::from(40));
     check(&kept, "contact firm: demands A");
     assert!(inputs(&kept, "promise").ends_with("60.00 EUR paid since, kept"));
+}
+
+#[test]
+fn what_came_in_and_is_not_allocated_yet_keeps_a_promise_and_so_does_a_credit_note() {
+    let world = one().promised("100 EUR", 5, 2, &["A"]);
+    for paid in [world.clone().unallocated("P", "100 EUR"), world.clone().credit_note_for("N", "A", "100 EUR")] {
+        check(&paid.on(8), "skip account_in_credit");
+        assert!(inputs(&paid.on(8), "promise").ends_with("100.00 EUR paid since, kept"));
+        check_tasks(&paid.on(8), "");
+    }
+    let part = world.unallocated("P", "60 EUR");
+    assert!(inputs(&part, "promise").ends_with("60.00 EUR paid since, running"));
+    check_tasks(&part.on(8), "promise_broken promise 1");
+    assert!(inputs(&part.on(8), "promise").ends_with("60.00 EUR paid in time, partly"));
+    check(&part.on(8), "contact friendly: demands A");
+    assert_eq!(part.on(8).decide().items[0].to_pay().amount, Decimal::from(40));
+}
+
+#[test]
+fn money_that_counts_for_a_promise_does_not_pay_another_item_too() {
+    let world = one().owes("B", 10, "100 EUR").promised("100 EUR", 5, 2, &["A"]).unallocated("P", "60 EUR");
+    check(&world, "contact friendly: demands B");
+    check_items(&world, "A promise_running, B demanded, P credit");
+    assert_eq!(world.decide().items[1].to_pay().amount, Decimal::from(100));
+    // What is older than the promised item is paid first.
+    let younger = one().owes("B", 10, "100 EUR").promised("100 EUR", 5, 2, &["B"]).unallocated("P", "60 EUR");
+    assert!(inputs(&younger, "promise").ends_with("0.00 EUR paid since, running"));
+    assert_eq!(younger.decide().items[0].to_pay().amount, Decimal::from(40));
+}
+
+#[test]
+fn whoever_pays_after_the_last_day_of_a_promise_did_not_keep_it() {
+    let mut late = one().owes("B", 3, "50 EUR").promised("100 EUR", 5, 2, &["A"]).paid(&["A"]).on(8);
+    assert!(inputs(&late, "promise").ends_with("100.00 EUR paid since, kept"));
+    late.snapshot.promises[0].paid_in_time = Some(Decimal::from(30));
+    assert!(inputs(&late, "promise").ends_with("30.00 EUR paid in time, partly"));
+    // A payment that was booked after it does not count, and one that was booked on it does.
+    let credit = |day: i64| {
+        let world = one().promised("100 EUR", 5, 2, &["A"]).unallocated("P", "100 EUR");
+        world.item("P", |payment| payment.issue_date = t_plus(day)).on(10)
+    };
+    assert!(inputs(&credit(7), "promise").ends_with("100.00 EUR paid since, kept"));
+    assert!(inputs(&credit(8), "promise").ends_with("0.00 EUR paid in time, broken"));
+    check(&credit(8), "skip account_in_credit");
 }
 
 #[test]

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use dunningd::model::{
     Calendars, Cause, Channel, ContactCap, ContactRole, Dispute, HoldTarget, ItemCode, LadderName, MailboxUse, NotDue,
-    NoticeState, OnMissed, ReasonCode, Weekdays,
+    NoticeState, OnMissed, OnUnknown, ReasonCode, Weekdays,
 };
 
-use crate::support::world::{World, email, item_id, t, t_plus};
+use crate::support::world::{World, email, item_id, money, t, t_plus};
 
 fn one() -> World {
     World::new().owes("A", 4, "100 EUR")
@@ -347,6 +347,7 @@ fn credits_are_told_in_the_currencies_that_they_cover() {
     check(
         &one().credit_note("C", "120 EUR").owes("U", -10, "50 USD"),
         &[
+            "account_in_credit from T+13: Item U can first be demanded on Tuesday 2026-03-31.",
             "account_in_credit: 30.00 EUR more would have to fall overdue: what is left of the credits, and the minimum (policy.toml:minimum.EUR).",
         ],
     );
@@ -403,6 +404,7 @@ fn of_several_contacts_the_one_whose_address_is_to_be_mended_is_named() {
         &world,
         &[
             "no_address: The ledger gets one usable e-mail address for account K-1, such as contact third@debtor.example (`ledger.contact.email`).",
+            "no_address: `dunningd contact K-1 --contact third@debtor.example --email … --reason …` enters one here, where the ledger cannot be mended soon.",
         ],
     );
 }
@@ -438,7 +440,10 @@ fn an_address_is_asked_for_where_the_stage_of_what_can_be_paid_needs_it() {
     });
     check(
         &nowhere_to_pay,
-        &["no_address: The ledger gets a contact with an e-mail address for account K-1 (`ledger.contact`)."],
+        &[
+            "no_address: The ledger gets a contact with an e-mail address for account K-1 (`ledger.contact`).",
+            "no_address: `dunningd contact K-1 --add --role dunning --email … --reason …` enters one here, where the ledger cannot be mended soon.",
+        ],
     );
 }
 
@@ -472,4 +477,185 @@ fn an_item_that_falls_due_before_the_next_stage_of_another_is_named_too() {
     let sooner = world.owes("C", -1, "100 EUR");
     check(&sooner, &["too_soon from T+4: Item C can first be demanded on Sunday 2026-03-22.", stage]);
     assert_eq!(sooner.on(4).decide().code(), "contact");
+}
+
+#[test]
+fn what_lifts_the_sum_over_the_minimum_is_named_with_its_day() {
+    let small = World::new().owes("A", 30, "8 EUR");
+    let world = small.clone().owes("B", -3, "5 EUR");
+    let more = "below_minimum: 2.00 EUR more overdue would reach the minimum of 10.00 EUR (policy.toml:minimum.EUR).";
+    let lifts = "below_minimum from T+4: Item A can first be demanded on Sunday 2026-03-22.";
+    check(&world, &[lifts, more]);
+    assert_eq!(world.on(4).decide().code(), "contact");
+    assert_ne!(world.on(3).decide().code(), "contact");
+    check(&small.clone().owes("B", -3, "1 EUR"), &[more]);
+    let both = small.clone().owes("B", -3, "1 EUR").owes("C", -9, "1 EUR");
+    check(&both, &["below_minimum from T+10: Item A can first be demanded on Saturday 2026-03-28.", more]);
+    assert_eq!(both.on(10).decide().code(), "contact");
+    // A scan only counts what is not due: not before the first of it is overdue.
+    let mut counted = small;
+    counted.snapshot.not_due = NotDue { items: 1, first_due: Some(t_plus(3)) };
+    crate::support::world::check(&counted, "skip below_minimum until T+4");
+}
+
+#[test]
+fn an_item_whose_due_date_was_moved_is_announced_for_its_own_next_stage() {
+    let world = World::new().owes("A", 4, "100 EUR").reminded("friendly", 1, &["A"]);
+    let moved = world.item("A", |item| item.due_date = Some(t_plus(8)));
+    check(&moved, &["not_overdue from T+18: Item A can first be demanded on Sunday 2026-04-05."]);
+    assert_eq!(moved.on(18).decide().code(), "contact");
+    assert_ne!(moved.on(17).decide().code(), "contact");
+}
+
+#[test]
+fn what_is_covered_or_too_small_when_it_falls_due_is_not_announced() {
+    crate::support::world::check(
+        &World::new().owes("A", -5, "100 EUR").unallocated("P", "100 EUR"),
+        "wait not_overdue",
+    );
+    crate::support::world::check(&World::new().owes("A", -5, "6.31 EUR"), "wait not_overdue");
+    let two = World::new().owes("A", -5, "6.31 EUR").owes("B", -20, "6.31 EUR");
+    check(&two, &["not_overdue from T+21: Item A can first be demanded on Wednesday 2026-04-08."]);
+    assert_eq!(two.on(21).decide().code(), "contact");
+    let part = World::new().owes("A", -5, "100 EUR").owes("B", -9, "50 EUR").unallocated("P", "100 EUR");
+    check(&part, &["not_overdue from T+12: Item B can first be demanded on Monday 2026-03-30."]);
+    assert_eq!(part.on(12).decide().code(), "contact");
+}
+
+#[test]
+fn of_stops_that_overlap_each_is_named_and_the_last_one_ends_them() {
+    let world = one().hold(HoldTarget::Item(item_id("A")), Some(3)).item("A", |item| item.direct_debit_on = Some(t()));
+    let told = remedies(&world);
+    assert_eq!(
+        told,
+        [
+            "item_hold from T+4: Item A: the hold is over on Sunday 2026-03-22.",
+            "item_hold: Item A: `dunningd release K-1 --item A --reason …` lifts what people placed.",
+            "direct_debit from T+8: Item A: on Thursday 2026-03-26, 7 working days after the direct debit, if it is still open.",
+        ]
+    );
+    crate::support::world::check(&world, "skip all_items_out until T+8");
+    assert_eq!(world.on(8).decide().code(), "contact");
+    let disputed = world.disputed("A", Cause::WrongDetails);
+    crate::support::world::check(&disputed, "skip all_items_out");
+    assert_eq!(remedies(&disputed)[1..], told);
+}
+
+#[test]
+fn the_next_day_of_a_shared_mailbox_counts_the_notice_that_it_has_today() {
+    let mut world = one();
+    let usage = MailboxUse { notice_today: true, accounts: 2, ..MailboxUse::default() };
+    world.snapshot.mailboxes.insert(email("office@debtor.example").mailbox_key(), usage);
+    check(
+        &world,
+        &[
+            "shared_mailbox from T+5: On Monday 2026-03-23: the mailbox already has its notice of today, which counts for the cap (policy.toml:contact_cap).",
+        ],
+    );
+    crate::support::world::check(&world, "hold shared_mailbox until T+5");
+    let daily = world.policy(|policy| policy.contact_caps.clear());
+    crate::support::world::check(&daily, "hold shared_mailbox until T+1");
+}
+
+#[test]
+fn what_would_have_to_fall_overdue_is_told_without_what_only_covers_items_that_come_later() {
+    let coming = one().owes("B", -20, "80 EUR").unallocated("P", "150 EUR");
+    check(
+        &coming,
+        &[
+            "account_in_credit from T+23: Item B can first be demanded on Friday 2026-04-10.",
+            "account_in_credit: 60.00 EUR more would have to fall overdue: what is left of the credits, and the minimum (policy.toml:minimum.EUR).",
+        ],
+    );
+    assert_eq!(coming.clone().owes("C", 5, "59.99 EUR").decide().code(), "below_minimum");
+    assert_eq!(coming.owes("C", 5, "60 EUR").decide().code(), "contact");
+    // A credit note for an item that comes later stays with it.
+    let own = one().owes("B", -20, "80 EUR").credit_note_for("N", "B", "30 EUR").unallocated("P", "100 EUR");
+    assert_eq!(
+        remedies(&own)[1],
+        "account_in_credit: 10.00 EUR more would have to fall overdue: what is left of the credits, and the minimum (policy.toml:minimum.EUR)."
+    );
+    assert_eq!(own.owes("C", 5, "10 EUR").decide().code(), "contact");
+}
+
+#[test]
+fn a_task_that_stands_for_a_notice_is_done_or_dropped_or_lapses() {
+    let call = one().notice(NoticeState::WithPerson, "friendly", 1, &["A"]).by(Channel::Call, Some(4));
+    crate::support::world::check(&call, "wait notice_pending until T+5");
+    check(
+        &call,
+        &[
+            "notice_pending from T+5: On Monday 2026-03-23, when the task of the friendly stage has lapsed.",
+            "notice_pending: Somebody makes the call and says so, `dunningd task done TASK`, or that nobody will, `dunningd task drop TASK --reason …`; `dunningd task list --account K-1` names the task.",
+        ],
+    );
+    let letter = one().notice(NoticeState::WithPerson, "friendly", 1, &["A"]).by(Channel::Letter, None);
+    check(
+        &letter,
+        &[
+            "notice_pending: Somebody posts the letter and says so, `dunningd task done TASK`, or that nobody will, `dunningd task drop TASK --reason …`; `dunningd task list --account K-1` names the task.",
+        ],
+    );
+}
+
+#[test]
+fn a_later_stage_that_does_not_apply_is_named_with_what_it_asks_for() {
+    let world = World::new()
+        .stage("formal", |stage| stage.when.min = [money("250 EUR")].into_iter().collect())
+        .owes("A", 40, "100 EUR")
+        .reminded("friendly", 37, &["A"])
+        .reminded("firm", 30, &["A"])
+        .reminded("final", 20, &["A"]);
+    check(
+        &world,
+        &[
+            "ladder_exhausted: Stage formal (policy.toml:formal) follows once it applies: 100.00 EUR overdue, it asks for 250.00 EUR.",
+            "ladder_exhausted: A person decides what follows, such as `dunningd handover K-1 --to … --reason …`.",
+        ],
+    );
+    let decision = world.decide();
+    assert!(decision.checks.iter().any(|check| check.inputs == "no further stage applies"));
+    assert_eq!(decision.tasks[0].text, "every stage that applies is complete and the last deadline is over");
+    crate::support::world::check(&world.clone().owes("B", 2, "150 EUR"), "contact formal: demands A; also open B");
+    let coming = world.owes("B", -5, "150 EUR");
+    assert_eq!(remedies(&coming)[0], "ladder_exhausted from T+6: Item A can first be demanded on Tuesday 2026-03-24.");
+    crate::support::world::check(&coming.on(6), "contact formal: demands A; also open B");
+}
+
+#[test]
+fn a_case_that_keeps_an_older_ladder_says_so_and_how_it_is_moved() {
+    let world = World::new().owes("A", 8, "100 EUR").reminded("friendly", 4, &["A"]);
+    let changed = world.clone().stage("firm", |stage| stage.days = 12);
+    let moves = "too_soon: The case keeps the ladder default as it was when the case began on 2026-03-14; `dunningd ladder K-1 --to default --reason …` moves it to today's.";
+    assert_eq!(remedies(&changed)[1..], [moves]);
+    assert_eq!(remedies(&world).len(), 1);
+    let elsewhere = world.stage("firm", |stage| stage.location = "policy.toml:99".into());
+    assert_eq!(remedies(&elsewhere).len(), 1);
+}
+
+#[test]
+fn a_wait_that_a_cause_began_anew_is_counted_from_the_cause() {
+    let world = World::new().owes("A", 30, "100 EUR").reminded("friendly", 12, &["A"]);
+    let stage = "too_soon from T+5: Item A comes to stage firm (policy.toml:firm) on Monday 2026-03-23";
+    check(
+        &world.clone().cause(Cause::NotReceived, Some("A"), 2),
+        &[&format!("{stage}, 7 days after the wait began anew on 2026-03-16 (cause not_received).")],
+    );
+    let before = World::new().owes("A", 30, "100 EUR").reminded("friendly", 2, &["A"]);
+    check(
+        &before.cause(Cause::NotReceived, Some("A"), 9),
+        &[&format!("{stage}, 7 days after the last notice about it.")],
+    );
+}
+
+#[test]
+fn what_nobody_knows_and_is_sent_once_more_says_when() {
+    let unknown = one().stage("friendly", |stage| stage.on_unknown = OnUnknown::ResendOnce);
+    let unknown = unknown.notice(NoticeState::Unknown, "friendly", 1, &["A"]);
+    assert_eq!(
+        remedies(&unknown)[1..],
+        [
+            "previous_stage_incomplete: Where nothing becomes known, the friendly notice is sent once more by itself (policy.toml:friendly): a day after it became unknown, if it was not before."
+        ]
+    );
 }

@@ -117,7 +117,7 @@ fn a_mailbox_has_its_cap_over_all_accounts_and_creditors() {
 #[test]
 fn a_mailbox_gets_one_notice_a_day_and_a_person_hears_of_many_accounts_on_it() {
     let busy = with_mailbox(mailbox(40, true, &[]));
-    check(&busy, "hold shared_mailbox until T+1");
+    check(&busy, "hold shared_mailbox until T+5");
     check_tasks(&busy, "shared_mailbox office@debtor.example");
     check_tasks(&with_mailbox(mailbox(3, false, &[])), "");
 }

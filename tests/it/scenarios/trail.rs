@@ -38,9 +38,9 @@ fn a_failed_notice_blocks_nothing_once_its_item_is_out_or_covered() {
 #[test]
 fn a_promise_is_told_while_it_stands_and_concerns_an_item_that_is_known() {
     let running = one().promised("100 EUR", 5, 2, &["A"]);
-    let words = "100.00 EUR promised by 2026-03-23, 2 days of tolerance; 0.00 EUR paid since";
-    told(&running, "promise", &[&format!("no: promise 1: {words}, running")]);
-    told(&running.on(8), "promise", &[&format!("yes: promise 1: {words}, broken")]);
+    let words = "100.00 EUR promised by 2026-03-23, 2 days of tolerance; 0.00 EUR paid";
+    told(&running, "promise", &[&format!("no: promise 1: {words} since, running")]);
+    told(&running.on(8), "promise", &[&format!("yes: promise 1: {words} in time, broken")]);
     let mut elsewhere = running.clone();
     elsewhere.snapshot.promises[0].items[0].item = crate::support::world::item_id("Z");
     told(&elsewhere, "promise", &[]);
@@ -125,7 +125,7 @@ fn an_item_that_is_held_for_a_time_is_looked_at_again_before_its_due_day_where_a
     check(&world.clone().item("A", |item| item.hold_until = Some(t_plus(3))), "wait not_overdue until T+4");
     check(&world.item("A", |item| item.hold_until = Some(t_plus(20))), "wait not_overdue until T+21");
     let on_its_day = World::new().stage("friendly", |stage| stage.days = -3).owes("A", 0, "100 EUR");
-    check(&on_its_day.item("A", |item| item.hold_until = Some(t_plus(0))), "wait not_overdue until T+1");
+    check(&on_its_day.item("A", |item| item.hold_until = Some(t_plus(0))), "wait not_overdue until T+10");
     let late = World::new().stage("friendly", |stage| stage.days = -3).owes("A", 5, "100 EUR");
     check(&late.item("A", |item| item.hold_until = Some(t_plus(1))), "skip all_items_out until T+5");
 }
