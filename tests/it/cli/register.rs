@@ -215,10 +215,10 @@ async fn a_plan_is_agreed_listed_explained_and_ended() {
     let twice = program.run(&[&agree[..], &["--reason", "x", "--item", "I01"]].concat()).await.failed(5);
     assert_eq!(twice, "dunningd: item I01 is in plan 1 already; end or restructure that one\n");
     // A new version keeps the currency of its plan.
-    let anew = ["plan", "A01", "--restructure", "1", "--instalment", "2999-05-31=100", "--reason", "x"];
+    let anew = ["plan", "A01", "--restructure", "1", "--instalment", "2199-05-31=100", "--reason", "x"];
     let said = program.run(&anew).await.done();
-    assert_eq!(said, "Plan 1, version 2, for I01:\n    1  2999-05-31      100.00 EUR\n");
-    let other = ["plan", "A01", "--restructure", "7", "--instalment", "2999-05-31=100", "--reason", "x"];
+    assert_eq!(said, "Plan 1, version 2, for I01:\n    1  2199-05-31      100.00 EUR\n");
+    let other = ["plan", "A01", "--restructure", "7", "--instalment", "2199-05-31=100", "--reason", "x"];
     assert_eq!(program.run(&other).await.failed(4), "dunningd: account A01 has no plan 7\n");
     let json = program.run(&["plan", "A01", "--list", "--json"]).await.done();
     assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()[1]["now"]["state"], "running");
