@@ -245,6 +245,12 @@ impl Office {
         self.lines("SELECT kind FROM dunning.event ORDER BY seq").await
     }
 
+    /// The facts of the events of that kind, in order, as the log has them.
+    pub(crate) async fn facts(&self, kind: &str) -> Vec<String> {
+        let facts = "SELECT (convert_from(bytes, 'UTF8')::json -> 'event' -> 'facts')::text FROM dunning.event";
+        self.lines(format!("{facts} WHERE kind = '{kind}' ORDER BY seq")).await
+    }
+
     /// The log holds together, and no notice contradicts it. Returns the number of events.
     pub(crate) async fn verified(&self) -> u64 {
         let mut connection = self.shell.pool.acquire().await.unwrap();

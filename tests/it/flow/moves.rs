@@ -72,12 +72,7 @@ async fn a_stage_that_an_item_has_behind_it_is_not_repeated_by_its_next_account(
     check(&office, &["A01 nothing_open", "A02 too_soon"]).await;
     assert_eq!(office.notices().await, ["A01 friendly accepted"]);
     assert_eq!(
-        office
-            .lines(
-                "SELECT (convert_from(bytes, 'UTF8')::json -> 'event' -> 'facts')::text FROM dunning.event
-                 WHERE kind = 'items_moved'"
-            )
-            .await,
+        office.facts("items_moved").await,
         [r#"{"count":"1","items":[{"from":"A01","item":"I01","to":"A02"}]}"#]
     );
     // And back again.
