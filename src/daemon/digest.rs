@@ -373,8 +373,7 @@ pub async fn send_operator_mails(
                         }
                     },
                 };
-                let id = mail.mail.to_string();
-                let envelope = Envelope { from: &mail.sender, to: &mail.recipient, id: &id, bytes: &mail.bytes };
+                let envelope = Envelope { from: &mail.sender, to: &mail.recipient, id: mail.mail, bytes: &mail.bytes };
                 match connected.envelope(&envelope).await {
                     Err((kept, outcome)) => {
                         session = kept;
@@ -385,7 +384,7 @@ pub async fn send_operator_mails(
                             session = ready.reset().await;
                             continue;
                         }
-                        let (kept, outcome) = ready.data(&mail.bytes, || true).await;
+                        let (kept, outcome) = ready.data(&mail.bytes).await;
                         session = kept;
                         (true, outcome)
                     }

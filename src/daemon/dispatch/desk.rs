@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -23,6 +24,7 @@ use super::super::{Live, Shell};
 use super::Dispatched;
 
 pub(super) use checks::{CheckAsk, Checked};
+use claims::Ahead;
 pub(super) use claims::ClaimAsk;
 pub(super) use settlements::EndAsk;
 
@@ -46,6 +48,10 @@ pub(in crate::daemon) struct Desk<'a> {
     failing: AtomicBool,
     /// A pause came: who has not begun keeps his place in the queue.
     paused: AtomicBool,
+    /// Claimed for sessions that will ask soon.
+    ahead: Mutex<Ahead>,
+    /// Something of that was taken, or came back.
+    taken: Notify,
     told: Mutex<Told>,
     written: Mutex<Vec<Written>>,
 }
@@ -75,8 +81,8 @@ impl<'a> Desk<'a> {
         in_flight: Duration,
     ) -> Self {
         let (halted, failing, paused) = (CancellationToken::new(), AtomicBool::new(false), AtomicBool::new(false));
-        let (told, written) = (Mutex::default(), Mutex::default());
-        Self { shell, live, limits, breakers, journal, in_flight, halted, failing, paused, told, written }
+        let (ahead, taken, told, written) = (Mutex::default(), Notify::new(), Mutex::default(), Mutex::default());
+        Self { shell, live, limits, breakers, journal, in_flight, halted, failing, paused, ahead, taken, told, written }
     }
 
     /// What the round did, with why it ended.
