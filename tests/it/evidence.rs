@@ -17,7 +17,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::log::{busy, program};
-use crate::support::command::Program;
+use crate::support::command::{Program, write_secret};
 use crate::support::shell::{Office, Setup};
 
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
@@ -636,7 +636,7 @@ async fn each_run_leaves_a_checkpoint_and_a_quiet_day_none() {
     let key = CheckpointKey::new("example.com/dunning", [4; 32]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.key");
-    fs::write(&path, key.secret_text()).unwrap();
+    write_secret(&path, &key.secret_text());
     let office = Office::with(Setup::default().with("LOG__SIGNING_KEY_FILE", path.to_str().unwrap())).await;
     assert!(daemon::anchor_after_run(&office.shell).await.is_none());
     assert_eq!(office.count("dunning.checkpoint").await, 0);

@@ -15,6 +15,7 @@ use mail_parser::{MessageParser, MimeHeaders as _};
 use rust_decimal::Decimal;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::command::write_secret;
 use crate::support::shell::{CREDITOR, Office, Setup, day, day_plus};
 use crate::support::smtp::{Phase, Reply};
 
@@ -335,7 +336,7 @@ async fn without_a_list_nothing_is_written() {
 async fn audited() -> (Office, tempfile::TempDir) {
     let keys = tempfile::tempdir().unwrap();
     let path = keys.path().join("log.key");
-    std::fs::write(&path, key().secret_text()).unwrap();
+    write_secret(&path, &key().secret_text());
     let service = "[log]\ncheckpoint_to = [\"audit@revisori.test\", \"board@tre-aquiloni.test\"]\n";
     let setup = Setup { service, ..Setup::default() }.with("LOG__SIGNING_KEY_FILE", path.to_str().unwrap());
     let office = Office::with(setup).await;
