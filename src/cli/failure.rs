@@ -110,12 +110,8 @@ fn unreachable(error: &sqlx::Error) -> bool {
 
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
-        let mut parts: Vec<String> = Vec::new();
-        if !error.config.is_empty() {
-            parts.push(error.config.to_string());
-        }
-        parts.extend(error.templates.iter().map(|finding| format!("templates/{finding}")));
-        let count = error.config.0.len() + error.templates.len();
+        let parts: Vec<String> = error.findings().collect();
+        let count = parts.len();
         let noun = if count == 1 { "finding" } else { "findings" };
         Self::new(
             Exit::CONFIG,

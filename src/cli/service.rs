@@ -24,12 +24,7 @@ pub(super) async fn run(cli: &Cli, args: &AcceptArgs) -> Result<Exit, Failure> {
     start_log(&shell.live().config.service.log)?;
     accept(&shell, args).await?;
     let load = || connect::load(cli);
-    let on_reload = |result: Result<&daemon::Live, daemon::LoadError>| {
-        if let Err(error) = result {
-            Failure::from(error).print(false);
-        }
-    };
-    daemon::serve(shell, load, on_reload).await.map_err(|error| match error {
+    daemon::serve(shell, load).await.map_err(|error| match error {
         ServeError::Schema(SchemaState::Current) => Failure::unexpected("the schema is current"),
         ServeError::Schema(_) | ServeError::Transport(_) => Failure::new(Exit::CONFIG, error.to_string()),
         ServeError::Record(error) => error.into(),
