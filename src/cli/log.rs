@@ -21,6 +21,9 @@ use super::output::{say, say_part};
 
 /// Events read at a time.
 const BATCH: i64 = 1_000;
+/// What is said of `--checkpoint` without `--key`.
+const KEPT_UNCHECKED: &str = "The signatures of the checkpoints that you gave with --checkpoint were NOT checked: give the \
+                              public key with --key.";
 
 pub(super) async fn show(cli: &Cli, args: &LogShowArgs) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, None).await?;
@@ -207,9 +210,15 @@ pub(super) async fn verify(cli: &Cli, args: &LogVerifyArgs) -> Result<Exit, Fail
             (false, _) => Some("--key"),
         }
         .into();
+        if !args.checkpoint.is_empty() {
+            value["kept_signatures_checked"] = (!keys.is_empty()).into();
+        }
         say!("{value}");
     } else {
         say_part!("{}", human_report(&report, &keys, args.from.is_some() && kept.is_empty()));
+        if keys.is_empty() && !args.checkpoint.is_empty() {
+            say!("{KEPT_UNCHECKED}");
+        }
         if let Some(added) = growth {
             say!("The later export extends it by {added} events; nothing before them differs.");
         }
@@ -270,7 +279,7 @@ fn open(path: &Path) -> Result<Bundle, Failure> {
     })
 }
 
-/// Checkpoints that somebody kept outside.
+/// Checkpoints that somebody kept outside; their signatures are checked where a key is given.
 fn kept(paths: &[std::path::PathBuf], keys: &[VerifierKey]) -> Result<Vec<(String, Checkpoint)>, Failure> {
     paths
         .iter()
@@ -281,7 +290,6 @@ fn kept(paths: &[std::path::PathBuf], keys: &[VerifierKey]) -> Result<Vec<(Strin
             let unsigned =
                 Checkpoint::parse(&note).map_err(|error| Failure::new(Exit::LOG_BROKEN, format!("{name}: {error}")))?;
             if keys.is_empty() {
-                // Whoever kept it knows where it comes from.
                 return Ok((name, unsigned));
             }
             Ok(broken(record::read_checkpoints([(name, note)], keys))?.remove(0))
