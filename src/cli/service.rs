@@ -11,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{Log, LogFormat};
 use crate::daemon::{self, ServeError, Shell};
 use crate::model::ReleaseState;
-use crate::record::{self, RunRow, SchemaState};
+use crate::record::{RunRow, SchemaState};
 
 use super::args::{AcceptArgs, Cli};
 use super::connect;
@@ -84,10 +84,7 @@ pub(super) fn reload() -> Result<Exit, Failure> {
 
 pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, None).await?;
-    let mut connection = shell.pool.acquire().await?;
-    let policy = &shell.live().config.policy;
-    let today = policy.creditors.values().map(|c| (c.id.clone(), shell.clock.today(c.time_zone))).collect();
-    let status = record::status(&mut connection, &today, &shell.host).await?;
+    let status = daemon::status(&shell).await?;
     if cli.json {
         say!("{}", serde_json::to_value(&status).unwrap_or_default());
         return Ok(Exit::DONE);

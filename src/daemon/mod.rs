@@ -56,7 +56,7 @@ pub use register::{
 pub use replies::{StateError, accept_database, journal};
 pub use scan::{
     Page, RunReport, ScanError, ScanReport, ScanRequest, Spent, accept_clock, check_clocks, check_options, look_at,
-    scan, standing,
+    scan, standing, status,
 };
 pub use schedule::{ClockTrouble, Due, clock_trouble, payments_needed, run_due, runs_missing};
 pub use signed::{SignedError, signed_here};
