@@ -57,6 +57,14 @@ impl Failure {
         Self::new(Exit::UNEXPECTED, message)
     }
 
+    pub(super) fn is_broken_log(&self) -> bool {
+        self.exit == Exit::LOG_BROKEN
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Says it on stderr; as JSON on stdout when that was asked for.
     pub(super) fn print(&self, json: bool) {
         if json {
