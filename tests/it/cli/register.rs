@@ -1,7 +1,10 @@
 //! What people record: holds, the pause, and what the log shows of it.
 
+use dunningd::model::AccountId;
+use dunningd::record;
+
 use crate::support::command::Program;
-use crate::support::shell::Office;
+use crate::support::shell::{Office, day};
 
 async fn office() -> (Office, Program) {
     let office = Office::new().await;
@@ -140,10 +143,15 @@ async fn a_day_that_nobody_will_see_is_2_wherever_one_is_asked_for() {
 
 #[tokio::test]
 async fn what_somebody_wrote_does_not_steer_the_terminal() {
-    let (_office, program) = office().await;
+    let (office, program) = office().await;
     let reason = "x\u{1b}]0;mine\u{7}\u{9b}2J\u{7f}\r\u{202e}y\tz";
     let shown = r"x\u001b]0;mine\u0007\u009b2J\u007f\r\u202ey".to_owned() + "\tz";
-    program.run(&["hold", "A01", "--reason", reason]).await.done();
+    // Recorded before such words were refused.
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    let account = AccountId::parse("A01").unwrap();
+    let actor = &office.shell.actor;
+    record::place_hold(&mut transaction, &account, None, None, reason, day(), actor).await.unwrap();
+    transaction.commit().await.unwrap();
     let said = program.run(&[&SCAN[..], &["--dry-run", "--account", "A01"]].concat()).await.done();
     assert!(said.contains(&format!("held until it is released: {shown}")), "{said:?}");
     let log = program.run(&["log", "show"]).await.done();
