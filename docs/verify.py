@@ -8,6 +8,10 @@ try: from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519Public
 except ImportError: Ed25519 = None
 
 EXPORT = {"events.ndjson", "messages.ndjson", "notes.ndjson", "attempts.ndjson", "keys.txt"}
+# What a line must say, and what it may say besides; "erased" is true, all else is a text.
+LINES = {"events.ndjson": ("seq bytes leaf chain", ""), "messages.ndjson": ("notice", "file salt erased"),
+         "notes.ndjson": ("note", "body salt erased"),
+         "attempts.ndjson": ("attempt notice number started_at", "ended_at outcome phase reply_code reply_text detail")}
 def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
 def b64(text): return base64.b64decode(text, validate=True)
 def need(holds, what):
@@ -16,7 +20,16 @@ def once(pairs):
     need(len(dict(pairs)) == len(pairs), "a key stands twice in one object")
     return dict(pairs)
 def parse(text): return json.loads(text, object_pairs_hook=once)
-def rows(text): return [parse(line) for line in text.decode().split("\n") if line]
+def only(row, must, may=""):
+    need(set(must.split()) <= set(row) <= set((must + " " + may).split()), f"unknown or missing keys: {sorted(row)}")
+    return row
+def rows(files, name):
+    lines, (must, may) = [parse(line) for line in files[name].decode().split("\n") if line], LINES[name]
+    for row in lines:
+        for key, value in only(row, must, may).items():
+            fits = isinstance(value, bool) if key == "erased" else isinstance(value, str) or value is None and key in may.split()
+            need(fits, f"{name}: {key} is no text")
+    return lines
 
 def load(path):
     if path.is_dir(): return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
@@ -42,8 +55,8 @@ def checkpoint(note, keys):                       # C2SP tlog-checkpoint and sig
     text, _, signatures = note.rpartition("\n\n")
     origin, size, root = text.split("\n")[:3]
     need(size.isascii() and size.isdigit() and size[0] != "0", "a checkpoint without a size")
-    signed = False
-    for key in keys:
+    signed = keys is None                         # nobody gave a key for it
+    for key in keys or []:
         name, key_id, public = key.split("+", 2)
         public = b64(public)
         need(public[:1] == b"\1" and sha(name.encode(), b"\n", public)[:4].hex() == key_id, f"not a key: {key}")
@@ -89,16 +102,16 @@ def contents(events, files):                      # messages, notes, attempts an
         left[account, kind] -= 1
         need(left[account, kind] >= 0, f"event {seq}: missing, and fewer were erased: {kind} {key}")
     def salt_of(row):
-        need(not row.get("erased") or not {"salt", "file", "body"} & set(row), "a line says of one thing that it is here and erased")
+        need(not row.get("erased") or not any(map(row.get, ("salt", "file", "body"))), "a line says of one thing that it is here and erased")
         return None if row.get("erased") else bytes.fromhex(row["salt"])
-    salts = {row["notice"]: salt_of(row) for row in rows(files["messages.ndjson"])}
-    listed = {row.get("file") for row in rows(files["messages.ndjson"])}
+    salts = {row["notice"]: salt_of(row) for row in rows(files, "messages.ndjson")}
+    listed = {row.get("file") for row in rows(files, "messages.ndjson")}
     need(listed >= {name for name in files if name.startswith("messages/")}, "there is a message that messages.ndjson does not name")
-    for row in rows(files["messages.ndjson"]):
+    for row in rows(files, "messages.ndjson"):
         compare("messages", row["notice"], salt_of(row), files.get(row.get("file")), {"messages"})
-    for row in rows(files["notes.ndjson"]): compare("notes", row["note"], salt_of(row), row.get("body", "").encode(), {"notes"})
-    for row in rows(files["attempts.ndjson"]):
-        key, reply, told = row["attempt"], row["reply_text"], (row["notice"], row["outcome"], row["phase"], row["reply_code"])
+    for row in rows(files, "notes.ndjson"): compare("notes", row["note"], salt_of(row), (row.get("body") or "").encode(), {"notes"})
+    for row in rows(files, "attempts.ndjson"):
+        key, reply, told = row["attempt"], row.get("reply_text"), (row["notice"], *map(row.get, ("outcome", "phase", "reply_code")))
         open_yet = told == (row["notice"], None, None, None)
         need(tried.pop(key) == told if key in tried else open_yet or told in stopped,
              f"attempt {key}: altered, there twice, or no event knows how it ended")
@@ -109,7 +122,7 @@ def contents(events, files):                      # messages, notes, attempts an
 
 def export(files, keys, kept, own_key):
     chain, leaves, events = bytes(32), [], []
-    for number, row in enumerate(rows(files["events.ndjson"]), 1):
+    for number, row in enumerate(rows(files, "events.ndjson"), 1):
         leaf, stored = sha(b"\0", b64(row["bytes"])), parse(b64(row["bytes"]))
         chain = sha(chain, leaf)
         need(row["seq"] == stored["seq"] == str(number), f"event {number}: its number is another")
@@ -132,10 +145,11 @@ def dossier(files, keys, kept):
     listed = dict(reversed(line.split("  ", 1)) for line in files["MANIFEST.sha256"].decode().splitlines())
     need(listed == {name: sha(data).hex() for name, data in files.items() if name != "MANIFEST.sha256"},
          "MANIFEST.sha256 lists other files, or a file was altered")
-    proof, events, proved = parse(files["proof.json"]), {}, b""
+    proof, events, proved = only(parse(files["proof.json"]), "v account key checkpoint events"), {}, b""
     size, root = checkpoint(proof["checkpoint"], keys)
     need(all(one == (size, root) for one in kept), "a kept checkpoint is not the one of this dossier")
     for row in proof["events"]:
+        only(row, "seq bytes proof")
         data, number = b64(row["bytes"]), int(row["seq"])
         stored, steps = parse(data), [b64(one) for one in row["proof"]]
         need(climb(sha(b"\0", data), number - 1, size, steps) == root, f"event {number}: it is not in the signed log")
@@ -153,12 +167,14 @@ if __name__ == "__main__":
     if len(sys.argv) < 2: raise SystemExit(__doc__)
     try:
         given = load(pathlib.Path(sys.argv[1]))
-        keys = " ".join(sys.argv[2:3]).split() or given.get("keys.txt", b"").decode().split()
-        kept = [checkpoint(pathlib.Path(one).read_text(), keys) for one in sys.argv[3:]]
-        told = dossier(given, keys, kept) if "proof.json" in given else export(given, keys, kept, own_key=sys.argv[2:])
+        own = " ".join(sys.argv[2:3]).split()
+        keys = own or given.get("keys.txt", b"").decode().split()
+        kept = [checkpoint(pathlib.Path(one).read_text(), own or None) for one in sys.argv[3:]]
+        told = dossier(given, keys, kept) if "proof.json" in given else export(given, keys, kept, own)
     except Exception as error: raise SystemExit(f"REJECTED: {type(error).__name__}: {error}")
     print(f"holds together: {told}")
     if "proof.json" not in given and not kept and not any(name.startswith("checkpoints/") for name in given):
         print("there is no checkpoint, so there was no signature to check")
     elif not Ed25519: print("signatures were NOT checked: the package `cryptography` is not installed")
-    elif len(sys.argv) < 3: print("signatures were checked ONLY with the key that came along; give the public key")
+    elif not own: print("signatures were checked ONLY with the key that came along; give the public key")
+    if kept and not own: print("signatures of the checkpoints that you kept were NOT checked; give the public key")

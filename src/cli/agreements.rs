@@ -19,7 +19,7 @@ use super::scan::parsed;
 pub(super) async fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, args.by.as_deref()).await?;
     let account = account(&args.account)?;
-    let reason = args.reason.clone().unwrap_or_default();
+    let reason = args.reason.as_deref().unwrap_or_default().to_owned();
     if let Some(number) = args.end {
         let number = daemon::end_plan(&shell, &account, number, &reason).await?;
         let text = format!("Plan {number} has ended; what is open on its items goes on where it stood.");
@@ -111,7 +111,7 @@ pub(super) async fn cause(cli: &Cli, args: &CauseArgs) -> Result<Exit, Failure> 
 pub(super) async fn contact(cli: &Cli, args: &ContactArgs) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, args.by.as_deref()).await?;
     let account = account(&args.account)?;
-    let reason = args.reason.clone().unwrap_or_default();
+    let reason = args.reason.as_deref().unwrap_or_default().to_owned();
     if args.list {
         let (snapshot, _) = daemon::look_at(&shell, &account, None).await?;
         let lines: Vec<String> = snapshot
@@ -153,8 +153,8 @@ pub(super) async fn contact(cli: &Cli, args: &ContactArgs) -> Result<Exit, Failu
             no_email: if args.no_email { Some(true) } else { email.as_ref().map(|_| false) },
             email,
             language: language.map(|language| language.code().to_owned()),
-            phone: args.phone.clone(),
-            name: args.name.clone(),
+            phone: args.phone.clone().map(String::from),
+            name: args.name.clone().map(String::from),
         },
         is_new: args.add,
         reason,

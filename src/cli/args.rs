@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use chrono::{DateTime, FixedOffset, NaiveDate};
 use clap::{Args, Parser, Subcommand};
 
-use crate::model::{CallOutcome, FIRST_DAY, LAST_DAY, Mode, TaskKind, parse_day};
+use crate::model::{CallOutcome, Called, FIRST_DAY, LAST_DAY, Mode, NoteWords, Reason, TaskKind, parse_day};
 
-use register::codes;
 pub(super) use register::{
     CallArgs, CauseArgs, ContactArgs, DisputeArgs, HandoverArgs, HoldArgs, NoteArgs, OpeningArgs, PlanArgs,
     PromiseArgs, ReleaseArgs, RestoreArgs, WaiveArgs, WriteOffArgs,
 };
+use register::{codes, words};
 
 /// Chases overdue invoices, can prove every contact, and says why it made none.
 #[derive(Debug, Parser)]
@@ -148,8 +148,8 @@ pub(super) struct AcceptArgs {
     #[arg(long, requires = "reason", group = "accepted")]
     pub(super) accept_clock: bool,
     /// Why that is right; it goes into the log
-    #[arg(long, value_name = "TEXT", requires = "accepted")]
-    pub(super) reason: Option<String>,
+    #[arg(long, value_name = "TEXT", requires = "accepted", value_parser = words(Reason::parse))]
+    pub(super) reason: Option<Reason>,
 }
 
 #[derive(Debug, Args)]
@@ -285,11 +285,11 @@ pub(super) struct LadderArgs {
 #[derive(Debug, Args)]
 pub(super) struct ReasonArgs {
     /// Why; kept in the log for ever, so no names of debtors' people
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(super) reason: String,
+    #[arg(long, value_parser = words(Reason::parse))]
+    pub(super) reason: Reason,
     /// Who decided it [default: your login name]
-    #[arg(long, value_name = "PERSON")]
-    pub(super) by: Option<String>,
+    #[arg(long, value_name = "PERSON", value_parser = words(Called::parse))]
+    pub(super) by: Option<Called>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -340,17 +340,17 @@ pub(super) struct TaskDoneArgs {
     #[arg(long, value_parser = codes(CallOutcome::ALL, CallOutcome::as_str, CallOutcome::parse))]
     pub(super) outcome: Option<CallOutcome>,
     /// What was said in the call; kept apart from the log, so that it can be erased
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(super) note: Option<String>,
+    #[arg(long, value_parser = words(NoteWords::parse))]
+    pub(super) note: Option<NoteWords>,
     /// Whom the account was handed over to; kept in the log for ever
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(super) to: Option<String>,
+    #[arg(long, value_parser = words(Called::parse))]
+    pub(super) to: Option<Called>,
     /// Why; kept in the log for ever, so no names of debtors' people
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(super) reason: Option<String>,
+    #[arg(long, value_parser = words(Reason::parse))]
+    pub(super) reason: Option<Reason>,
     /// Who did it [default: your login name]
-    #[arg(long, value_name = "PERSON")]
-    pub(super) by: Option<String>,
+    #[arg(long, value_name = "PERSON", value_parser = words(Called::parse))]
+    pub(super) by: Option<Called>,
 }
 
 #[derive(Debug, Args)]
@@ -401,11 +401,11 @@ pub(super) struct ModeArgs {
     #[arg(value_parser = codes(Mode::ALL, Mode::as_str, Mode::parse), requires = "reason")]
     pub(super) to: Option<Mode>,
     /// Why; kept in the log for ever, so no names of debtors' people
-    #[arg(long, requires = "to", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(super) reason: Option<String>,
+    #[arg(long, requires = "to", value_parser = words(Reason::parse))]
+    pub(super) reason: Option<Reason>,
     /// Who decided it [default: your login name]
-    #[arg(long, value_name = "PERSON", requires = "to")]
-    pub(super) by: Option<String>,
+    #[arg(long, value_name = "PERSON", requires = "to", value_parser = words(Called::parse))]
+    pub(super) by: Option<Called>,
 }
 
 #[derive(Debug, Args)]
@@ -548,9 +548,8 @@ pub(super) struct EraseArgs {
     /// The account's id in the ledger
     pub(super) account: String,
     /// The provision that asks for it; kept in the log for ever
-    #[arg(long, value_name = "TEXT", default_value = "GDPR art. 17(1)",
-          value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(super) legal_ground: String,
+    #[arg(long, value_name = "TEXT", default_value = "GDPR art. 17(1)", value_parser = words(Reason::parse))]
+    pub(super) legal_ground: Reason,
     #[command(flatten)]
     pub(super) why: ReasonArgs,
 }

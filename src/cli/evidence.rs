@@ -148,7 +148,7 @@ pub(super) async fn legal_hold(cli: &Cli, args: &LegalHoldArgs) -> Result<Exit, 
     let shell = connect::shell(cli, args.why.by.as_deref()).await?;
     let mut connection = shell.pool.acquire().await?;
     let mut transaction = connection.begin().await?;
-    let (reason, actor) = (args.why.reason.as_str(), &shell.actor);
+    let (reason, actor) = (&*args.why.reason, &shell.actor);
     let id = if args.lift {
         record::lift_legal_hold(&mut transaction, &account, reason, actor).await?
     } else {

@@ -57,6 +57,14 @@ impl Failure {
         Self::new(Exit::UNEXPECTED, message)
     }
 
+    pub(super) fn is_broken_log(&self) -> bool {
+        self.exit == Exit::LOG_BROKEN
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Says it on stderr; as JSON on stdout when that was asked for.
     pub(super) fn print(&self, json: bool) {
         if json {
@@ -110,12 +118,8 @@ fn unreachable(error: &sqlx::Error) -> bool {
 
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
-        let mut parts: Vec<String> = Vec::new();
-        if !error.config.is_empty() {
-            parts.push(error.config.to_string());
-        }
-        parts.extend(error.templates.iter().map(|finding| format!("templates/{finding}")));
-        let count = error.config.0.len() + error.templates.len();
+        let parts: Vec<String> = error.findings().collect();
+        let count = parts.len();
         let noun = if count == 1 { "finding" } else { "findings" };
         Self::new(
             Exit::CONFIG,

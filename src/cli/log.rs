@@ -21,6 +21,9 @@ use super::output::{say, say_part};
 
 /// Events read at a time.
 const BATCH: i64 = 1_000;
+/// What is said of `--checkpoint` without `--key`.
+const KEPT_UNCHECKED: &str = "The signatures of the checkpoints that you gave with --checkpoint were NOT checked: give the \
+                              public key with --key.";
 
 pub(super) async fn show(cli: &Cli, args: &LogShowArgs) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, None).await?;
@@ -183,16 +186,19 @@ pub(super) async fn verify(cli: &Cli, args: &LogVerifyArgs) -> Result<Exit, Fail
     } else {
         let shell = connect::shell(cli, None).await?;
         let signed = daemon::signed_here(&shell).map_err(|error| Failure::new(Exit::CONFIG, error.to_string()))?;
-        kept.extend(signed);
+        kept.extend(signed.clone());
         let mut transaction = shell.pool.begin_with(crate::ledger::LOOK).await?;
-        let (report, contradictions) = verify_database(&mut transaction, &keys, &kept).await?;
-        if !contradictions.is_empty() {
-            return Err(Failure::new(
-                Exit::LOG_BROKEN,
-                format!("the log holds together, but notices contradict it:\n{}", contradictions.join("\n")),
-            ));
+        let verified = verify_stored(&mut transaction, &keys, &kept).await;
+        if verified.as_ref().is_err_and(Failure::is_broken_log) {
+            // What somebody gave may be at fault; what the log itself shows is not.
+            let signed: Vec<_> = signed.into_iter().collect();
+            if let Err(failure) = verify_stored(&mut transaction, &[], &signed).await
+                && failure.is_broken_log()
+            {
+                daemon::write_log_alarm(&shell, failure.message()).await?;
+            }
         }
-        (report, None)
+        (verified?, None)
     };
     if !keys.is_empty() && report.checkpoints == 0 && kept.is_empty() {
         let what = "the log holds together, but there is no checkpoint that the given key could have signed";
@@ -207,9 +213,15 @@ pub(super) async fn verify(cli: &Cli, args: &LogVerifyArgs) -> Result<Exit, Fail
             (false, _) => Some("--key"),
         }
         .into();
+        if !args.checkpoint.is_empty() {
+            value["kept_signatures_checked"] = (!keys.is_empty()).into();
+        }
         say!("{value}");
     } else {
         say_part!("{}", human_report(&report, &keys, args.from.is_some() && kept.is_empty()));
+        if keys.is_empty() && !args.checkpoint.is_empty() {
+            say!("{KEPT_UNCHECKED}");
+        }
         if let Some(added) = growth {
             say!("The later export extends it by {added} events; nothing before them differs.");
         }
@@ -270,7 +282,7 @@ fn open(path: &Path) -> Result<Bundle, Failure> {
     })
 }
 
-/// Checkpoints that somebody kept outside.
+/// Checkpoints that somebody kept outside; their signatures are checked where a key is given.
 fn kept(paths: &[std::path::PathBuf], keys: &[VerifierKey]) -> Result<Vec<(String, Checkpoint)>, Failure> {
     paths
         .iter()
@@ -281,7 +293,6 @@ fn kept(paths: &[std::path::PathBuf], keys: &[VerifierKey]) -> Result<Vec<(Strin
             let unsigned =
                 Checkpoint::parse(&note).map_err(|error| Failure::new(Exit::LOG_BROKEN, format!("{name}: {error}")))?;
             if keys.is_empty() {
-                // Whoever kept it knows where it comes from.
                 return Ok((name, unsigned));
             }
             Ok(broken(record::read_checkpoints([(name, note)], keys))?.remove(0))
@@ -315,6 +326,20 @@ fn verify_proof(cli: &Cli, path: &Path, keys: &[VerifierKey], kept: &[(String, C
         say!("Its signature holds under the given key.");
     }
     Ok(Exit::DONE)
+}
+
+/// [`verify_database`], where contradictions are a failure too.
+async fn verify_stored(
+    connection: &mut PgConnection,
+    keys: &[VerifierKey],
+    kept: &[(String, Checkpoint)],
+) -> Result<Report, Failure> {
+    let (report, contradictions) = verify_database(connection, keys, kept).await?;
+    if contradictions.is_empty() {
+        return Ok(report);
+    }
+    let told = format!("the log holds together, but notices contradict it:\n{}", contradictions.join("\n"));
+    Err(Failure::new(Exit::LOG_BROKEN, told))
 }
 
 /// The log as stored with its checkpoints, what it commits to, and every notice's state against its last event.

@@ -109,10 +109,10 @@ pub(super) async fn handover(cli: &Cli, args: &HandoverArgs) -> Result<Exit, Fai
     let mut transaction = shell.pool.begin().await?;
     let (reason, actor) = (&args.why.reason, &shell.actor);
     let (json, text) = if let Some(to) = &args.to {
-        let handover = Handover { to: to.clone(), reason: reason.clone(), since, number: 0, items: Vec::new() };
+        let handover = Handover { to: to.to_string(), reason: reason.to_string(), since, number: 0, items: Vec::new() };
         let id = record::hand_over(&mut transaction, &account, &handover, actor).await?;
         let text = format!("Account {account} is handed over to {to}; dunningd does not write to it any more.");
-        (json!({ "handover": id, "account": account, "to": to }), text)
+        (json!({ "handover": id, "account": account, "to": &**to }), text)
     } else {
         record::take_back(&mut transaction, &account, reason, actor).await?;
         (json!({ "account": account, "back": true }), format!("Account {account} is ours again."))
@@ -125,7 +125,7 @@ pub(super) async fn handover(cli: &Cli, args: &HandoverArgs) -> Result<Exit, Fai
 pub(super) async fn promise(cli: &Cli, args: &PromiseArgs) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, args.by.as_deref()).await?;
     let account = account(&args.account)?;
-    let reason = args.reason.clone().unwrap_or_default();
+    let reason = args.reason.as_deref().unwrap_or_default().to_owned();
     if let Some(number) = args.withdraw {
         let number = daemon::withdraw_promise(&shell, &account, number, &reason).await?;
         let json = json!({ "promise": number, "withdrawn": true });
@@ -165,7 +165,7 @@ pub(super) async fn call(cli: &Cli, args: &CallArgs) -> Result<Exit, Failure> {
     let Entry { shell, account, today } = Entry::about(cli, &args.account, args.by.as_deref()).await?;
     let request = daemon::CallRequest {
         outcome: args.outcome,
-        note: args.note.clone(),
+        note: args.note.clone().map(String::from),
         item: parsed(args.item.as_deref(), ItemId::parse)?,
         no_cause: args.no_cause,
         called_on: today,

@@ -11,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{Log, LogFormat};
 use crate::daemon::{self, ServeError, Shell};
 use crate::model::ReleaseState;
-use crate::record::{self, RunRow, SchemaState};
+use crate::record::{RunRow, SchemaState};
 
 use super::args::{AcceptArgs, Cli};
 use super::connect;
@@ -24,12 +24,7 @@ pub(super) async fn run(cli: &Cli, args: &AcceptArgs) -> Result<Exit, Failure> {
     start_log(&shell.live().config.service.log)?;
     accept(&shell, args).await?;
     let load = || connect::load(cli);
-    let on_reload = |result: Result<&daemon::Live, daemon::LoadError>| {
-        if let Err(error) = result {
-            Failure::from(error).print(false);
-        }
-    };
-    daemon::serve(shell, load, on_reload).await.map_err(|error| match error {
+    daemon::serve(shell, load).await.map_err(|error| match error {
         ServeError::Schema(SchemaState::Current) => Failure::unexpected("the schema is current"),
         ServeError::Schema(_) | ServeError::Transport(_) => Failure::new(Exit::CONFIG, error.to_string()),
         ServeError::Record(error) => error.into(),
@@ -89,10 +84,7 @@ pub(super) fn reload() -> Result<Exit, Failure> {
 
 pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, None).await?;
-    let mut connection = shell.pool.acquire().await?;
-    let policy = &shell.live().config.policy;
-    let today = policy.creditors.values().map(|c| (c.id.clone(), shell.clock.today(c.time_zone))).collect();
-    let status = record::status(&mut connection, &today, &shell.host).await?;
+    let status = daemon::status(&shell).await?;
     if cli.json {
         say!("{}", serde_json::to_value(&status).unwrap_or_default());
         return Ok(Exit::DONE);

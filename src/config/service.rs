@@ -1,5 +1,8 @@
 //! How the daemon runs: `dunningd.toml`, `conf.d/*.toml` and the environment, one struct per section.
 
+use std::fs::{File, Metadata};
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -185,6 +188,17 @@ pub enum SecretError {
         #[source]
         reason: std::io::Error,
     },
+    /// Others may look into the file of the secret, or change it.
+    #[error(
+        "the secret in {} is open to others: its mode is {mode:04o}. Take that from them: `chmod 600`; a file of root may \
+         have 640", file.display()
+    )]
+    Exposed {
+        /// The file.
+        file: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The file of the secret holds nothing.
     #[error("the secret in {} is empty", .0.display())]
     Empty(PathBuf),
@@ -197,19 +211,32 @@ impl Secret {
     /// The secret itself: the file's first line, without its line end.
     ///
     /// # Errors
-    /// When the file cannot be read or its first line is empty, or there is no credentials directory.
+    /// When the file cannot be read, is open to others, or its first line is empty, or there is no credentials directory.
     pub fn read(&self) -> Result<SecretString, SecretError> {
         let file = match self {
             Self::File(file) | Self::Credential { file: Some(file), .. } => file,
             Self::Credential { name, file: None } => return Err(SecretError::NoCredentials(name.clone())),
         };
-        let text =
-            std::fs::read_to_string(file).map_err(|reason| SecretError::Unreadable { file: file.clone(), reason })?;
+        let unreadable = |reason| SecretError::Unreadable { file: file.clone(), reason };
+        let mut opened = File::open(file).map_err(unreadable)?;
+        let metadata = opened.metadata().map_err(unreadable)?;
+        if is_exposed(&metadata) {
+            return Err(SecretError::Exposed { file: file.clone(), mode: metadata.mode() & 0o7777 });
+        }
+        let mut text = String::new();
+        opened.read_to_string(&mut text).map_err(unreadable)?;
         match text.lines().next() {
             Some(line) if !line.is_empty() => Ok(SecretString::from(line.to_owned())),
             _ => Err(SecretError::Empty(file.clone())),
         }
     }
+}
+
+/// Whether others than its owner may do anything with the file of a secret. One of root may be read by its group: so root
+/// shares it with a service, and so systemd shows a credential. The rule is that of PostgreSQL for private keys.
+fn is_exposed(file: &Metadata) -> bool {
+    let forbidden = if file.uid() == 0 { 0o037 } else { 0o077 };
+    file.is_file() && file.mode() & forbidden != 0
 }
 
 /// What the reader knows besides the text: where relative paths begin and where credentials lie.

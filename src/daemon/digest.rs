@@ -237,6 +237,40 @@ pub async fn write_alarms(shell: &Shell, creditor: &Creditor, contract: bool) ->
     Ok(())
 }
 
+/// What an alarm about the contact log says.
+#[must_use]
+pub fn log_alarm_text(day: NaiveDate, finding: &str) -> OperatorText {
+    let text = format!(
+        "The contact log does not hold together. It was found on {}:\n\n\
+         \x20 {finding}\n\n\
+         Somebody changed it, or the database was restored or damaged. No checkpoint is signed as long as that lasts.\n\
+         Change nothing in the database before somebody has looked into it. `dunningd log verify` reads all of the log;\n\
+         `dunningd log verify --checkpoint FILE`, with a checkpoint that was kept elsewhere, tells whether the log still is\n\
+         the one that was signed. `dunningd pause --reason …` stops all letters.\n\n\
+         This alarm comes once a day as long as its cause lasts.\n",
+        weekday(day)
+    );
+    OperatorText { subject: format!("[dunningd] ALARM {day}: the contact log does not hold together"), text }
+}
+
+/// Writes the alarm about what was found of the contact log, once a day for each finding.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn write_log_alarm(shell: &Shell, finding: &str) -> Result<(), RecordError> {
+    let live = shell.live();
+    let to = &live.config.service.digest.to;
+    // It is about no creditor; it comes from the first one's address.
+    let Some(creditor) = live.config.policy.creditors.values().next().filter(|_| !to.is_empty()) else { return Ok(()) };
+    let today = shell.clock.today(creditor.time_zone);
+    let cause = format!("log {finding}");
+    let told = Told { kind: "alarm", creditor, business_date: today, cause: &cause, to };
+    if is_written(&mut *shell.pool.acquire().await?, &told).await? {
+        return Ok(());
+    }
+    write(shell, &told, log_alarm_text(today, finding), Vec::new()).await
+}
+
 /// What an auditor gets with a checkpoint.
 #[must_use]
 pub fn checkpoint_text(checkpoint: &CheckpointRow, day: NaiveDate) -> OperatorText {

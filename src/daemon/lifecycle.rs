@@ -1,5 +1,6 @@
 //! The service: ready when everything was checked, reload on SIGHUP, drain on SIGTERM. Nothing else knows signals.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 
 use crate::deliver::Transport;
-use crate::model::Creditor;
+use crate::model::{Creditor, CreditorId};
 use crate::record::{self, RecordError, SchemaState};
 
 use super::digest::{send_operator_mails, write_alarms, write_checkpoint, write_digest};
@@ -68,11 +69,7 @@ const UPKEEP_EVERY: Duration = Duration::from_mins(10);
 /// # Errors
 /// When the schema is not current, the clocks cannot be believed, the transport cannot be made, the database is gone at
 /// the start, replies cannot be kept, or the contact log is not the one that this machine last saw.
-pub async fn serve(
-    shell: Arc<Shell>,
-    load: impl Fn() -> Result<Live, LoadError> + Send,
-    on_reload: impl Fn(Result<&Live, LoadError>) + Send,
-) -> Result<(), ServeError> {
+pub async fn serve(shell: Arc<Shell>, load: impl Fn() -> Result<Live, LoadError> + Send) -> Result<(), ServeError> {
     // Before anybody is told that we are ready: a SIGHUP that nobody awaits ends the process.
     let awaited = Signals::await_all()?;
     let mut connection = shell.pool.acquire().await?;
@@ -109,7 +106,7 @@ pub async fn serve(
     let scans = Box::pin(scan_loop(&shell, &bell, &queued, &told, &stop));
     let digests = Box::pin(digest_loop(&shell, &told, &stop));
     let deliveries = delivering(Arc::clone(&shell), Arc::clone(&queued), stop.clone());
-    let signals = signal_loop(&shell, &stop, awaited, load, on_reload);
+    let signals = signal_loop(&shell, &stop, awaited, load);
     let upkeep = Box::pin(upkeep_loop(&shell, &stop));
     tokio::join!(scans, deliveries, digests, signals, upkeep);
     scheduler.shutdown().await?;
@@ -135,6 +132,8 @@ async fn ring(bell: &Arc<Notify>, every: Duration) -> Result<JobScheduler, JobSc
 
 async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, told: &Notify, stop: &CancellationToken) {
     let mut led_elsewhere = false;
+    // What keeps each creditor's run from happening, as it was told.
+    let mut trouble: BTreeMap<CreditorId, String> = BTreeMap::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -168,6 +167,7 @@ async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, told: &Notify,
                     continue;
                 }
                 Ok(Some(Due::Later(_))) => {
+                    trouble.remove(&creditor.id);
                     tell(shell, creditor, told, None, false).await;
                     continue;
                 }
@@ -185,6 +185,7 @@ async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, told: &Notify,
             let (mut quarantined, mut contract) = (None, false);
             match scan(shell, &request, &mut |_| {}).await {
                 Ok(report) => {
+                    trouble.remove(&creditor.id);
                     quarantined = Some(report.quarantined);
                     for run in &report.runs {
                         tracing::info!(creditor = %run.creditor, business_date = %run.business_date,
@@ -203,7 +204,14 @@ async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, told: &Notify,
                 Err(ScanError::LockHeld(_)) => led_elsewhere = true,
                 Err(error) => {
                     contract = matches!(error, ScanError::Contract(_));
-                    tracing::error!(creditor = %creditor.id, %error, "run did not happen");
+                    let why = error.to_string();
+                    if trouble.get(&creditor.id) == Some(&why) {
+                        tracing::debug!(creditor = %creditor.id, %error, "run did not happen");
+                    } else {
+                        tracing::error!(creditor = %creditor.id, %error, "run did not happen; this is told again only \
+                            when the reason changes, or on another day");
+                        trouble.insert(creditor.id.clone(), why);
+                    }
                 }
             }
             tell(shell, creditor, told, quarantined, contract).await;
@@ -339,7 +347,6 @@ async fn signal_loop(
     stop: &CancellationToken,
     awaited: Signals,
     load: impl Fn() -> Result<Live, LoadError>,
-    on_reload: impl Fn(Result<&Live, LoadError>),
 ) {
     let Signals { mut terminate, mut interrupt, mut hang_up } = awaited;
     let started = shell.live();
@@ -352,7 +359,6 @@ async fn signal_loop(
                 reloading();
                 match load().and_then(|live| live.in_place_of(&shell.live())) {
                     Ok(live) => {
-                        on_reload(Ok(&live));
                         let kept = live.config.service.kept_until_restart(&started.config.service);
                         shell.live.store(Arc::new(live));
                         tracing::info!("configuration reloaded");
@@ -362,7 +368,9 @@ async fn signal_loop(
                         }
                     }
                     Err(error) => {
-                        on_reload(Err(error));
+                        for finding in error.findings() {
+                            tracing::error!("{}", finding.trim_end());
+                        }
                         tracing::error!("the new configuration is not valid; the old one stays in force");
                     }
                 }

@@ -22,6 +22,14 @@ pub struct LoadError {
     pub templates: Vec<TemplateFinding>,
 }
 
+impl LoadError {
+    /// Each finding, in several lines for a person.
+    pub fn findings(&self) -> impl Iterator<Item = String> {
+        let templates = self.templates.iter().map(|finding| format!("templates/{finding}"));
+        self.config.iter().map(ToString::to_string).chain(templates)
+    }
+}
+
 impl Live {
     /// Puts a configuration and its templates together.
     ///

@@ -39,8 +39,8 @@ use crate::model::Actor;
 pub use approval::{Approved, approve, drop_waiting};
 pub use compose::{letter, mail};
 pub use digest::{
-    Alarm, OperatorText, alarm_text, checkpoint_text, digest_text, send_operator_mails, write_alarms, write_checkpoint,
-    write_digest,
+    Alarm, OperatorText, alarm_text, checkpoint_text, digest_text, log_alarm_text, send_operator_mails, write_alarms,
+    write_checkpoint, write_digest, write_log_alarm,
 };
 pub use dispatch::{Dispatched, dispatch};
 pub use dossier::{DossierError, dossier};
@@ -56,7 +56,7 @@ pub use register::{
 pub use replies::{StateError, accept_database, journal};
 pub use scan::{
     Page, RunReport, ScanError, ScanReport, ScanRequest, Spent, accept_clock, check_clocks, check_options, look_at,
-    scan, standing,
+    scan, standing, status,
 };
 pub use schedule::{ClockTrouble, Due, clock_trouble, payments_needed, run_due, runs_missing};
 pub use signed::{SignedError, signed_here};
@@ -64,7 +64,7 @@ pub use simulate::{
     Difference, ReasonDays, Replay, SimulatedContact, SimulationReport, SimulationRequest, SimulationTotals,
     accounts_to_simulate, replay, simulate,
 };
-pub use upkeep::{AnchorError, anchor, anchor_after_run, end_retention, signing_key};
+pub use upkeep::{AnchorError, anchor, anchor_after_run, anchor_when_due, end_retention, signing_key};
 pub use window::{SendWindow, send_windows};
 
 /// Everything that work is done with.

@@ -77,7 +77,7 @@ pub async fn import_opening(shell: &Shell, file: &[u8], dry_run: bool) -> Result
                 stage: row.stage.clone(),
                 on: row.done_on,
                 reason: "done elsewhere".to_owned(),
-                elsewhere: Some(row.by.clone()),
+                elsewhere: Some(row.by.to_string()),
             })
             .collect();
         entries.push(Opening { creditor: creditor.clone(), account: account.clone(), stages });

@@ -474,7 +474,7 @@ impl<'a> Run<'a> {
         read: &mut PgConnection,
         account: &AccountId,
     ) -> Result<(Snapshot, Decision), ScanError> {
-        let snapshot = self.look(read, account, None).await?;
+        let snapshot = self.look_at_one(read, account, None).await?;
         let decision = decide(&self.live.config.policy, &snapshot, self.today);
         let opens_on = None;
         let mut one = [Concluded { snapshot, decision, planned: None, opens_on, may_be_written_to: true }];
@@ -484,12 +484,23 @@ impl<'a> Run<'a> {
         Ok((snapshot, decision))
     }
 
-    async fn look(
+    async fn look_at_one(
         &self,
         read: &mut PgConnection,
         account: &AccountId,
         without: Option<NoticeId>,
     ) -> Result<Snapshot, ScanError> {
+        let snapshots = self.look(read, std::slice::from_ref(account), without).await?;
+        snapshots.into_iter().next().ok_or_else(|| ScanError::UnknownAccount(account.clone()))
+    }
+
+    /// Those accounts as this run would see them, without any that the ledger does not have.
+    pub(super) async fn look(
+        &self,
+        read: &mut PgConnection,
+        accounts: &[AccountId],
+        without: Option<NoticeId>,
+    ) -> Result<Vec<Snapshot>, ScanError> {
         let (id, policy) = (&self.creditor.id, &self.live.config.policy);
         let freshness = self.freshness(read).await?;
         let known = match self.request.as_of {
@@ -508,11 +519,17 @@ impl<'a> Run<'a> {
             pasts: self.pasts(read, seen.moved).await?,
             without,
         };
-        let view =
-            View { creditor: id.clone(), as_of: self.request.as_of, account: Some(account.clone()), counted: None };
-        let page = Reader::open(read, &view, self.today).await?.page(read, 1).await?;
-        let snapshots = self.snapshots(read, page, &mut known).await?;
-        snapshots.into_iter().next().ok_or_else(|| ScanError::UnknownAccount(account.clone()))
+        let mut looked = Vec::new();
+        for account in accounts {
+            let view =
+                View { creditor: id.clone(), as_of: self.request.as_of, account: Some(account.clone()), counted: None };
+            // Its end closes the cursors.
+            let mut one = read.begin().await?;
+            let page = Reader::open(&mut one, &view, self.today).await?.page(&mut one, 1).await?;
+            looked.extend(self.snapshots(&mut one, page, &mut known).await?);
+            one.rollback().await?;
+        }
+        Ok(looked)
     }
 
     /// The same, as if that notice did not exist.
@@ -522,7 +539,7 @@ impl<'a> Run<'a> {
         account: &AccountId,
         notice: NoticeId,
     ) -> Result<(Snapshot, Decision), ScanError> {
-        let mut snapshot = self.look(read, account, Some(notice)).await?;
+        let mut snapshot = self.look_at_one(read, account, Some(notice)).await?;
         snapshot.history.notices.retain(|one| one.id != notice);
         // It has its place among what may wait already.
         snapshot.approvals = Approvals::default();

@@ -9,12 +9,13 @@ use serde_json::json;
 use sqlx::Connection as _;
 use uuid::Uuid;
 
+use crate::decide::standings;
 use crate::ledger;
 use crate::model::{
-    AccountId, Creditor, CreditorId, Decision, Event, EventKind, Mode, Policy, RefusalCode, Released, RunId, RunTotals,
-    Snapshot,
+    AccountId, Creditor, CreditorId, Decision, Event, EventKind, Mode, Policy, PromiseState, RefusalCode, Released,
+    RunId, RunTotals, Snapshot,
 };
-use crate::record::{self, RecordError, RecordedDecisions};
+use crate::record::{self, RecordError, RecordedDecisions, Status};
 
 use super::run::{Run, not_adopted};
 use super::schedule::{ClockTrouble, clock_trouble};
@@ -273,6 +274,37 @@ pub fn check_options(policy: &Policy, now: DateTime<Utc>) -> ledger::CheckOption
         own_domains: policy.creditors.values().map(|creditor| creditor.sender.domain().to_owned()).collect(),
         currencies: policy.minimums.currencies().map(|currency| currency.to_string()).collect(),
     }
+}
+
+/// The state of everything, in counts, with what the rule has to say about it.
+///
+/// # Errors
+/// As [`scan`].
+pub async fn status(shell: &Shell) -> Result<Status, ScanError> {
+    let live = shell.live();
+    let policy = &live.config.policy;
+    let today = policy.creditors.values().map(|c| (c.id.clone(), shell.clock.today(c.time_zone))).collect();
+    let mut read = shell.pool.begin_with(ledger::LOOK).await?;
+    let mut status = record::status(&mut read, &today, &shell.host).await?;
+    let promises = record::promises_beside_credits(&mut read, &today).await?;
+    for creditor in policy.creditors.values() {
+        let own: Vec<_> = promises.iter().filter(|one| one.creditor == creditor.id).collect();
+        if own.is_empty() {
+            continue;
+        }
+        let request = ScanRequest { dry_run: true, ..ScanRequest::default() };
+        let run = Run::new(shell, &live, creditor, &request);
+        let accounts: Vec<AccountId> = own.iter().map(|one| one.account.clone()).collect();
+        let numbers: Vec<i64> = own.iter().flat_map(|one| &one.numbers).copied().collect();
+        for snapshot in run.look(&mut read, &accounts, None).await? {
+            let standings = standings(policy, &snapshot, shell.clock.today(creditor.time_zone));
+            let running = standings
+                .iter()
+                .filter(|(promise, now)| now.state == PromiseState::Running && numbers.contains(&promise.number));
+            status.promises_running += i64::try_from(running.count()).unwrap_or_default();
+        }
+    }
+    Ok(status)
 }
 
 /// One account as a scan would see it now, and what it would decide: for `explain` and `preview`. Writes nothing.

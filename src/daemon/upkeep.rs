@@ -8,6 +8,7 @@ use crate::model::{AccountId, CheckpointKey, ParseError, Retention};
 use crate::record::{self, CheckpointError, CheckpointRow, EraseError, Erasure, RecordError};
 
 use super::Shell;
+use super::digest::write_log_alarm;
 use super::signed::{SignedError, last_signed, remember};
 
 /// Why there is no new checkpoint. Nothing was signed.
@@ -26,6 +27,21 @@ pub enum AnchorError {
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     Signed(#[from] SignedError),
+}
+
+impl AnchorError {
+    /// What shows that the log, or what was kept of it, is not what was written.
+    fn finding(&self) -> Option<String> {
+        match self {
+            Self::Checkpoint(
+                CheckpointError::Contradiction(_)
+                | CheckpointError::Forgotten { .. }
+                | CheckpointError::Record(RecordError::Inconsistent { .. }),
+            )
+            | Self::Signed(SignedError::Altered(_)) => Some(self.to_string()),
+            _ => None,
+        }
+    }
 }
 
 impl From<sqlx::Error> for AnchorError {
@@ -68,15 +84,30 @@ pub async fn anchor(shell: &Shell) -> Result<CheckpointRow, AnchorError> {
 /// A checkpoint after a run. The run stands, whatever comes of it; a failure is told to the operator.
 pub async fn anchor_after_run(shell: &Shell) -> Option<AnchorError> {
     shell.live().config.service.log.signing_key.as_ref()?;
-    anchor(shell).await.err().filter(|error| !matches!(error, AnchorError::Checkpoint(CheckpointError::Empty)))
+    let error = watched_anchor(shell).await.err();
+    error.filter(|error| !matches!(error, AnchorError::Checkpoint(CheckpointError::Empty)))
+}
+
+/// The same, and the operator is alarmed when the log turns out to be broken.
+async fn watched_anchor(shell: &Shell) -> Result<CheckpointRow, AnchorError> {
+    let anchored = anchor(shell).await;
+    if let Some(finding) = anchored.as_ref().err().and_then(AnchorError::finding)
+        && let Err(error) = write_log_alarm(shell, &finding).await
+    {
+        tracing::error!(%error, "the operator cannot be told that the log is broken");
+    }
+    anchored
 }
 
 /// A checkpoint when the last one is older than a day.
-pub(super) async fn anchor_when_due(shell: &Shell) -> Result<(), AnchorError> {
+///
+/// # Errors
+/// As [`anchor`].
+pub async fn anchor_when_due(shell: &Shell) -> Result<(), AnchorError> {
     if shell.live().config.service.log.signing_key.is_some()
         && record::checkpoint_is_due(&mut *shell.pool.acquire().await?).await.map_err(CheckpointError::from)?
     {
-        anchor(shell).await?;
+        watched_anchor(shell).await?;
     }
     Ok(())
 }

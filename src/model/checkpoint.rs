@@ -172,6 +172,18 @@ impl Checkpoint {
         fits.then(|| Self { origin: (*origin).to_owned(), size: count, root, text: text.to_owned(), signatures })
     }
 
+    /// Whether one of those keys signed it, and no signature that is said to be by one of them is wrong.
+    #[must_use]
+    pub fn signed_by_one_of(&self, keys: &[VerifierKey]) -> bool {
+        let is_by = |key: &&VerifierKey| {
+            let id = key.id();
+            self.origin == key.name
+                && self.signatures.iter().any(|(name, bytes)| *name == key.name && bytes.starts_with(&id))
+        };
+        let mut by = keys.iter().filter(is_by).peekable();
+        by.peek().is_some() && by.all(|key| self.signed_by(key))
+    }
+
     /// Whether that key signed it, as the log of its name. A signature by that key that does not hold spoils the note.
     #[must_use]
     pub fn signed_by(&self, key: &VerifierKey) -> bool {

@@ -26,6 +26,7 @@ mod release;
 mod run;
 mod snapshot;
 mod timeouts;
+mod words;
 
 pub use account::{Account, Contact, ContactRole, EmailKind, PartyKind};
 pub use breaker::{Breaker, BreakerKind, BreakerRule, Permit, backoff};
@@ -72,3 +73,4 @@ pub use release::{
 pub use run::{Bucket, OverdueTotals, RunTotals};
 pub use snapshot::{Approvals, Case, Freshness, History, MailboxUse, NotDue, PastNotice, Snapshot, Waiver};
 pub use timeouts::Timeouts;
+pub use words::{Called, NoteWords, Reason};

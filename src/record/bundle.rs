@@ -236,6 +236,11 @@ fn verify_dossier(
     }
     let proof = bundle.text("proof.json")?.ok_or_else(|| missing("proof.json"))?;
     let proved = verify_proof(&proof, keys)?;
+    if proved.since.is_some() {
+        return Err(Problem::general(
+            "proof.json of a dossier proves no growth of the log, and this one says that it does",
+        ));
+    }
     if let Some((name, _)) =
         kept.iter().find(|(_, kept)| (kept.size, kept.root) != (proved.checkpoint.size, proved.checkpoint.root))
     {

@@ -230,13 +230,14 @@ pub async fn last_checkpoint(connection: &mut PgConnection) -> Result<Option<Che
     }))
 }
 
-/// Whether events wait for a checkpoint and the last one is older than a day, or there is none.
+/// Whether events wait for a checkpoint, or are gone that the last one signed, and that is older than a day; or there is
+/// none.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn checkpoint_is_due(connection: &mut PgConnection) -> Result<bool, RecordError> {
     let due = sqlx::query_scalar!(
-        r#"SELECT (SELECT seq FROM dunning.event_head) > (SELECT coalesce(max(size), 0) FROM dunning.checkpoint)
+        r#"SELECT (SELECT seq FROM dunning.event_head) <> (SELECT coalesce(max(size), 0) FROM dunning.checkpoint)
                AND NOT EXISTS (SELECT FROM dunning.checkpoint WHERE made_at > clock_timestamp() - interval '1 day')
                AS "due!""#
     )

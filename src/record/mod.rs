@@ -97,7 +97,9 @@ pub use runs::{
     run, run_start, scheduled_run, start, still_running,
 };
 pub use settle::{NextTry, Settled, Settlement, settle};
-pub use status::{DecisionRow, Status, decision_in, decision_on, status};
+pub use status::{
+    DecisionRow, PromisesBesideCredits, Status, decision_in, decision_on, promises_beside_credits, status,
+};
 pub use verify::{
     Chain, Contents, ContentsCheck, Problem, Verified, Vouched, read_checkpoints, verify_against_notices,
     verify_contents, verify_decisions, verify_lines, verify_look_ups, verify_notices, verify_texts,

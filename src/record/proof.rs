@@ -155,7 +155,7 @@ pub fn verify_proof(text: &str, keys: &[VerifierKey]) -> Result<Proved, Problem>
     let keys = if keys.is_empty() { std::slice::from_ref(&along) } else { keys };
     let signed = |what: &str, note: &str| {
         let checkpoint = Checkpoint::parse(note).map_err(|error| Problem::general(format_args!("{what}: {error}")))?;
-        if keys.iter().any(|key| checkpoint.signed_by(key)) {
+        if checkpoint.signed_by_one_of(keys) {
             Ok(checkpoint)
         } else {
             Err(Problem::general(format_args!("{what}: no signature of it holds under the given key")))

@@ -28,7 +28,7 @@ pub struct Status {
     pub runs: Vec<RunRow>,
     /// Notices per state.
     pub notices: BTreeMap<String, i64>,
-    /// Promises whose day, with the tolerance, is not over and that are not paid yet.
+    /// Promises whose day, with the tolerance, is not over and that are not paid yet, of accounts without credits.
     pub promises_running: i64,
     /// Open tasks per kind.
     pub tasks: BTreeMap<String, i64>,
@@ -48,11 +48,13 @@ pub async fn status(
 ) -> Result<Status, RecordError> {
     let creditors: Vec<String> = today.keys().map(ToString::to_string).collect();
     let days: Vec<NaiveDate> = today.values().copied().collect();
-    // The same question as `Promise::standing` asks about one: what is gone without being settled was not paid.
+    // The same question as `Promise::standing` asks about one: what is gone without being settled was not paid. Where an
+    // account has credits, `promises_beside_credits` tells, and the rule has to say what they cover.
     let promises_running = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!"
            FROM dunning.promise p JOIN unnest($1::text[], $2::date[]) AS day (creditor, today) USING (creditor)
            WHERE p.withdrawn_at IS NULL AND p.by_day + p.tolerance_days >= day.today
+             AND p.account_id NOT IN (SELECT account_id::text FROM ledger.item WHERE open_amount < 0)
              AND p.amount > (SELECT coalesce(sum(greatest(i.open_then - coalesce(l.open_amount::numeric,
                                     CASE WHEN k.state IN ('open', 'withdrawn') THEN i.open_then ELSE 0 END), 0)), 0)
                              FROM dunning.promise_item i
@@ -84,6 +86,45 @@ pub async fn status(
         log_events,
         log_head: hex::encode(log_head),
     })
+}
+
+/// The promises whose day, with the tolerance, is not over, of an account with credits.
+#[derive(Debug)]
+pub struct PromisesBesideCredits {
+    pub creditor: CreditorId,
+    pub account: AccountId,
+    pub numbers: Vec<i64>,
+}
+
+/// The promises that [`status`] does not count. `today` is the business date of each creditor.
+///
+/// # Errors
+/// When the database refuses or holds something that does not parse.
+pub async fn promises_beside_credits(
+    connection: &mut PgConnection,
+    today: &BTreeMap<CreditorId, NaiveDate>,
+) -> Result<Vec<PromisesBesideCredits>, RecordError> {
+    let creditors: Vec<String> = today.keys().map(ToString::to_string).collect();
+    let days: Vec<NaiveDate> = today.values().copied().collect();
+    let rows = sqlx::query!(
+        r#"SELECT p.creditor, p.account_id, array_agg(p.promise_id) AS "numbers!"
+           FROM dunning.promise p JOIN unnest($1::text[], $2::date[]) AS day (creditor, today) USING (creditor)
+           WHERE p.withdrawn_at IS NULL AND p.by_day + p.tolerance_days >= day.today
+             AND p.account_id IN (SELECT account_id::text FROM ledger.item WHERE open_amount < 0)
+           GROUP BY 1, 2 ORDER BY 1, 2"#,
+        &creditors,
+        &days
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let wrong = |column| inconsistent("dunning.promise", column, &row.account_id);
+            let creditor = CreditorId::parse(&row.creditor).map_err(|_| wrong("creditor"))?;
+            let account = AccountId::parse(&row.account_id).map_err(|_| wrong("account_id"))?;
+            Ok(PromisesBesideCredits { creditor, account, numbers: row.numbers })
+        })
+        .collect()
 }
 
 /// A recorded decision.

@@ -289,7 +289,7 @@ pub fn read_checkpoints(
             let checkpoint = Checkpoint::parse(&note).map_err(|_| {
                 Problem::general(format_args!("{name} is not a signed checkpoint; it was altered or cut"))
             })?;
-            if !keys.iter().any(|key| checkpoint.signed_by(key)) {
+            if !checkpoint.signed_by_one_of(keys) {
                 return Err(Problem::general(format_args!("{name}: no signature of it holds under the given key")));
             }
             Ok((name, checkpoint))

@@ -1,6 +1,7 @@
 //! The configuration as a specification: what is accepted, what is refused, and the exact words of a refusal.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use dunningd::model::{
 };
 use rust_decimal::Decimal;
 use secrecy::ExposeSecret as _;
+
+use crate::support::command::write_secret;
 
 /// One change of a shipped file: the file, what is replaced, by what.
 type Edit<'a> = (&'a str, &'a str, &'a str);
@@ -851,7 +854,7 @@ error[C019 conflict]: a password without `username` is never used: add the usern
 #[test]
 fn a_secret_is_read_from_a_file_or_a_credential_when_it_is_needed() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("relay_password"), "correct horse\n").unwrap();
+    write_secret(&dir.path().join("relay_password"), "correct horse\n");
     let mail = format!("{SMTP_MAIL}\nusername = \"dunning\"\npassword_credential = \"relay_password\"");
     let sources = edited(&[("dunningd.toml", FILE_MAIL, &mail)]);
     let secret = |credentials_dir: Option<&Path>| -> Secret {
@@ -864,6 +867,33 @@ fn a_secret_is_read_from_a_file_or_a_credential_when_it_is_needed() {
         secret(None).read().unwrap_err().to_string(),
         "the credential `relay_password` is only there under systemd: add `LoadCredential=relay_password:…` to the \
          unit, or name a file"
+    );
+}
+
+#[test]
+fn a_secret_that_others_may_look_into_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("log.key");
+    write_secret(&file, "correct horse\n");
+    let places =
+        [Secret::File(file.clone()), Secret::Credential { name: "log.key".to_owned(), file: Some(file.clone()) }];
+    // Of a file of root, which is how systemd shows a credential, the group is a service that it is shared with.
+    let is_root = fs::metadata(&file).unwrap().uid() == 0;
+    let modes = [(0o600, true), (0o400, true), (0o440, is_root), (0o640, is_root), (0o644, false), (0o620, false)];
+    for (mode, is_read) in modes {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        for secret in &places {
+            assert_eq!(secret.read().is_ok(), is_read, "{mode:o}");
+        }
+    }
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(
+        places[0].read().unwrap_err().to_string(),
+        format!(
+            "the secret in {} is open to others: its mode is 0644. Take that from them: `chmod 600`; a file of root may \
+             have 640",
+            file.display()
+        )
     );
 }
 

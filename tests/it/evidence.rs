@@ -17,7 +17,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::log::{busy, program};
-use crate::support::command::Program;
+use crate::support::command::{Program, write_secret};
 use crate::support::shell::{Office, Setup};
 
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
@@ -260,6 +260,26 @@ async fn an_export_is_accepted_by_both_verifiers_and_every_mutation_is_rejected(
             "how an attempt without a reply ended altered",
             Box::new(|files| edit(files, "attempts.ndjson", |all| all.replace("\"unknown\"", "\"refused\""))),
         ),
+        (
+            "an event with a remark",
+            Box::new(|files| edit(files, "events.ndjson", |all| all.replacen('{', "{\"remark\":\"x\",", 1))),
+        ),
+        (
+            "a message with a remark",
+            Box::new(|files| edit(files, "messages.ndjson", |all| all.replacen('{', "{\"remark\":\"x\",", 1))),
+        ),
+        (
+            "a note with a remark",
+            Box::new(|files| edit(files, "notes.ndjson", |all| all.replacen('{', "{\"remark\":null,", 1))),
+        ),
+        (
+            "an attempt with a remark",
+            Box::new(|files| edit(files, "attempts.ndjson", |all| all.replacen('{', "{\"remark\":\"x\",", 1))),
+        ),
+        (
+            "the number of an attempt not as a text",
+            Box::new(|files| edit(files, "attempts.ndjson", |all| all.replacen("\"number\":\"1\"", "\"number\":1", 1))),
+        ),
         ("an attempt taken out", Box::new(|files| edit(files, "attempts.ndjson", |all| without(&all, "\"unknown\"")))),
         (
             "an attempt that no event knows",
@@ -397,6 +417,11 @@ async fn a_dossier_is_accepted_by_both_verifiers_and_every_mutation_is_rejected(
                 });
             }),
         ),
+        (
+            "an event of the proof with a remark",
+            Box::new(move |files| proof(files, &|value| value["events"][0]["remark"] = "x".into())),
+        ),
+        ("a proof with a remark", Box::new(move |files| proof(files, &|value| value["remark"] = "x".into()))),
         ("another account", Box::new(move |files| proof(files, &|value| value["account"] = "A02".into()))),
         (
             "a checkpoint signed with another key",
@@ -620,6 +645,77 @@ async fn of_an_export_without_a_checkpoint_neither_verifier_says_that_signatures
 }
 
 #[tokio::test]
+async fn a_log_whose_key_was_changed_is_checked_with_all_its_keys_and_with_no_fewer() {
+    let (_office, program, old) = signed().await;
+    let kept = program.write("kept.txt", &program.run(&["log", "anchor"]).await.done());
+    let path = program.path("new.key").to_str().unwrap().to_owned();
+    let said = program.run(&["log", "keygen", "--origin", "example.com/dunning", "--out", &path]).await.done();
+    let new = said.lines().next().unwrap().to_owned();
+    let program = program.with("LOG__SIGNING_KEY_FILE", &path);
+    program.run(&["note", "A03", "Richiamare"]).await.done();
+    let newest = program.run(&["log", "anchor"]).await.done();
+    let files = export(&program, "export").await;
+    let folder = program.path("export").to_str().unwrap().to_owned();
+    assert_eq!(text(&files, "keys.txt").lines().count(), 2);
+
+    let both = format!("{old} {new}");
+    let ours = ["log", "verify", "--from", &folder, "--key", &old, "--key", &new, "--checkpoint", &kept];
+    let said = program.run(&ours).await.done();
+    assert!(said.contains("2 checkpoints signed this very log"), "{said}");
+    program.run(&["log", "verify", "--key", &old, "--key", &new, "--checkpoint", &kept]).await.done();
+    if let Some((holds, told)) = script(&[&folder, &both, &kept]) {
+        assert!(holds && told.contains(" 2 checkpoints, ") && !told.contains("ONLY"), "{told}");
+    }
+    for one in [&old, &new] {
+        rejected("one of two keys", &files, one);
+    }
+    // The new key's line is genuine, the old key's is not: whoever has both keys sees that somebody tried.
+    let (_, line) = newest.rsplit_once("\n\n").unwrap();
+    let (head, body) = line.trim_end().rsplit_once(' ').unwrap();
+    let mut signature = BASE64_STANDARD.decode(body).unwrap();
+    let id = old.split('+').nth(1).unwrap();
+    signature[..4].copy_from_slice(&hex::decode(id).unwrap());
+    let spoilt = format!("{newest}{head} {}\n", BASE64_STANDARD.encode(signature));
+    let spoilt = program.write("spoilt.txt", &spoilt);
+    let refused = ["log", "verify", "--from", &folder, "--key", &old, "--key", &new, "--checkpoint", &spoilt];
+    let said = program.run(&refused).await.failed(6);
+    assert!(said.contains("spoilt.txt: no signature of it holds"), "{said}");
+    if let Some((holds, told)) = script(&[&folder, &both, &spoilt]) {
+        assert!(!holds && told.starts_with("REJECTED: ") || told.contains("NOT checked"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_both_verifiers_say_that_the_signature_of_a_kept_checkpoint_was_not_checked() {
+    let (_office, program, key) = signed().await;
+    let note = program.run(&["log", "anchor"]).await.done();
+    export(&program, "export").await;
+    let folder = program.path("export").to_str().unwrap().to_owned();
+    let (text, line) = note.rsplit_once("\n\n").unwrap();
+    let (head, _) = line.trim_end().rsplit_once(' ').unwrap();
+    let junk = program.write("junk.txt", &format!("{text}\n\n{head} {}\n", BASE64_STANDARD.encode([7; 68])));
+    let unchecked = "The signatures of the checkpoints that you gave with --checkpoint were NOT checked: give the public key \
+                     with --key.\n";
+    for place in [&["--from", &folder][..], &[]] {
+        let verify = [&["log", "verify", "--checkpoint", &junk][..], place].concat();
+        let said = program.run(&verify).await.done();
+        assert!(said.contains(unchecked), "{said}");
+        let json: Value =
+            serde_json::from_str(&program.run(&[&verify[..], &["--json"]].concat()).await.done()).unwrap();
+        assert_eq!(json["kept_signatures_checked"], false);
+        let said = program.run(&[&verify[..], &["--key", &key]].concat()).await.failed(6);
+        assert!(said.contains("junk.txt: no signature of it holds under the given key"), "{said}");
+    }
+    if let (Some((holds, told)), Some((holds_too, said))) =
+        (script(&[&folder, "", &junk]), script(&[&folder, &key, &junk]))
+    {
+        let unchecked = "signatures of the checkpoints that you kept were NOT checked; give the public key\n";
+        assert!(holds && told.ends_with(unchecked), "{told}");
+        assert!(!holds_too && said.starts_with("REJECTED: "), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_is_for_its_owner_alone_and_never_overwritten() {
     use std::os::unix::fs::PermissionsExt as _;
     let (_office, program, key) = signed().await;
@@ -636,7 +732,7 @@ async fn each_run_leaves_a_checkpoint_and_a_quiet_day_none() {
     let key = CheckpointKey::new("example.com/dunning", [4; 32]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.key");
-    fs::write(&path, key.secret_text()).unwrap();
+    write_secret(&path, &key.secret_text());
     let office = Office::with(Setup::default().with("LOG__SIGNING_KEY_FILE", path.to_str().unwrap())).await;
     assert!(daemon::anchor_after_run(&office.shell).await.is_none());
     assert_eq!(office.count("dunning.checkpoint").await, 0);

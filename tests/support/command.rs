@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a program that cannot be started fails its test")]
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -84,10 +85,10 @@ impl Program {
         self.folder.path().join(name)
     }
 
-    /// Writes a file beside the configuration.
+    /// Writes a file beside the configuration that nobody else may read.
     pub(crate) fn write(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
-        fs::write(&path, text).unwrap();
+        write_secret(&path, text);
         path.to_str().unwrap().to_owned()
     }
 
@@ -128,6 +129,12 @@ impl Program {
     pub(crate) fn settled(&self, text: &str) -> String {
         settled(text, self.folder.path())
     }
+}
+
+/// Writes a file that nobody else may read.
+pub(crate) fn write_secret(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
 }
 
 fn settled(text: &str, folder: &Path) -> String {

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
 use rust_decimal::Decimal;
 
-use crate::model::{CallOutcome, Cause, ContactRole, Every, OnMissed, parse_day};
+use crate::model::{
+    CallOutcome, Called, Cause, ContactRole, Every, NoteWords, OnMissed, ParseError, Reason, parse_day,
+};
 
 use super::ReasonArgs;
 
@@ -58,8 +61,8 @@ pub(in crate::cli) struct HandoverArgs {
     /// The account's id in the ledger
     pub(in crate::cli) account: String,
     /// Who pursues it now: a collector, a lawyer, a colleague; kept in the log for ever
-    #[arg(long, required_unless_present = "back", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(in crate::cli) to: Option<String>,
+    #[arg(long, required_unless_present = "back", value_parser = words(Called::parse))]
+    pub(in crate::cli) to: Option<Called>,
     /// It is ours again
     #[arg(long, conflicts_with = "to")]
     pub(in crate::cli) back: bool,
@@ -95,11 +98,11 @@ pub(in crate::cli) struct PromiseArgs {
     #[expect(clippy::option_option, reason = "clap tells a flag without its value like this")]
     pub(in crate::cli) withdraw: Option<Option<i64>>,
     /// Why; kept in the log for ever, so no names of debtors' people
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(in crate::cli) reason: Option<String>,
+    #[arg(long, value_parser = words(Reason::parse))]
+    pub(in crate::cli) reason: Option<Reason>,
     /// Who decided it [default: your login name]
-    #[arg(long, value_name = "PERSON")]
-    pub(in crate::cli) by: Option<String>,
+    #[arg(long, value_name = "PERSON", value_parser = words(Called::parse))]
+    pub(in crate::cli) by: Option<Called>,
 }
 
 /// A day with its amount: `2026-05-31=100.00`.
@@ -151,11 +154,11 @@ pub(in crate::cli) struct PlanArgs {
     #[expect(clippy::option_option, reason = "clap tells a flag without its value like this")]
     pub(in crate::cli) end: Option<Option<i64>>,
     /// Why; kept in the log for ever, so no names of debtors' people
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(in crate::cli) reason: Option<String>,
+    #[arg(long, value_parser = words(Reason::parse))]
+    pub(in crate::cli) reason: Option<Reason>,
     /// Who decided it [default: your login name]
-    #[arg(long, value_name = "PERSON")]
-    pub(in crate::cli) by: Option<String>,
+    #[arg(long, value_name = "PERSON", value_parser = words(Called::parse))]
+    pub(in crate::cli) by: Option<Called>,
 }
 
 #[derive(Debug, Args)]
@@ -207,17 +210,17 @@ pub(in crate::cli) struct ContactArgs {
     #[arg(long)]
     pub(in crate::cli) language: Option<String>,
     /// The telephone number
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(in crate::cli) phone: Option<String>,
+    #[arg(long, value_parser = words(Called::parse))]
+    pub(in crate::cli) phone: Option<Called>,
     /// The person's name
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(in crate::cli) name: Option<String>,
+    #[arg(long, value_parser = words(Called::parse))]
+    pub(in crate::cli) name: Option<Called>,
     /// Why; kept in the log for ever, so no names of debtors' people
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(in crate::cli) reason: Option<String>,
+    #[arg(long, value_parser = words(Reason::parse))]
+    pub(in crate::cli) reason: Option<Reason>,
     /// Who decided it [default: your login name]
-    #[arg(long, value_name = "PERSON")]
-    pub(in crate::cli) by: Option<String>,
+    #[arg(long, value_name = "PERSON", value_parser = words(Called::parse))]
+    pub(in crate::cli) by: Option<Called>,
 }
 
 #[derive(Debug, Args)]
@@ -253,8 +256,8 @@ pub(in crate::cli) struct OpeningArgs {
     #[arg(long)]
     pub(in crate::cli) dry_run: bool,
     /// Who imports it [default: your login name]
-    #[arg(long, value_name = "PERSON")]
-    pub(in crate::cli) by: Option<String>,
+    #[arg(long, value_name = "PERSON", value_parser = words(Called::parse))]
+    pub(in crate::cli) by: Option<Called>,
 }
 
 #[derive(Debug, Args)]
@@ -265,8 +268,8 @@ pub(in crate::cli) struct CallArgs {
     #[arg(long, value_parser = codes(CallOutcome::ALL, CallOutcome::as_str, CallOutcome::parse))]
     pub(in crate::cli) outcome: CallOutcome,
     /// What was said; kept apart from the log, so that it can be erased
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(in crate::cli) note: Option<String>,
+    #[arg(long, value_parser = words(NoteWords::parse))]
+    pub(in crate::cli) note: Option<NoteWords>,
     /// What it was about, for the cause [default: the whole account]
     #[arg(long)]
     pub(in crate::cli) item: Option<String>,
@@ -274,8 +277,8 @@ pub(in crate::cli) struct CallArgs {
     #[arg(long)]
     pub(in crate::cli) no_cause: bool,
     /// Who called [default: your login name]
-    #[arg(long, value_name = "PERSON")]
-    pub(in crate::cli) by: Option<String>,
+    #[arg(long, value_name = "PERSON", value_parser = words(Called::parse))]
+    pub(in crate::cli) by: Option<Called>,
 }
 
 #[derive(Debug, Args)]
@@ -283,11 +286,11 @@ pub(in crate::cli) struct NoteArgs {
     /// The account's id in the ledger
     pub(in crate::cli) account: String,
     /// What to write down; kept apart from the log, so that it can be erased
-    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(in crate::cli) text: String,
+    #[arg(value_parser = words(NoteWords::parse))]
+    pub(in crate::cli) text: NoteWords,
     /// Who writes it [default: your login name]
-    #[arg(long, value_name = "PERSON")]
-    pub(in crate::cli) by: Option<String>,
+    #[arg(long, value_name = "PERSON", value_parser = words(Called::parse))]
+    pub(in crate::cli) by: Option<Called>,
 }
 
 /// One of the codes of a list.
@@ -298,6 +301,32 @@ pub(super) fn codes<T: Copy + Send + Sync + 'static>(
 ) -> impl TypedValueParser<Value = T> {
     let names: Vec<&'static str> = all.iter().map(|code| text(*code)).collect();
     PossibleValuesParser::new(names).try_map(move |name| parse(&name).ok_or("not in the list"))
+}
+
+/// What a person says in words. A refusal repeats their beginning only.
+pub(super) fn words<T: Clone + Send + Sync + 'static>(
+    parse: fn(&str) -> Result<T, ParseError>,
+) -> impl TypedValueParser<Value = T> {
+    Words(parse)
+}
+
+#[derive(Clone)]
+struct Words<T>(fn(&str) -> Result<T, ParseError>);
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Words<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<T, clap::Error> {
+        (self.0)(&value.to_string_lossy()).map_err(|error| {
+            let place = argument.map_or(String::new(), |argument| format!("{argument}: "));
+            clap::Error::raw(ErrorKind::ValueValidation, format!("{place}{error}\n")).with_cmd(command)
+        })
+    }
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::NaiveDate;
 
-use crate::model::{ItemId, StageName, parse_day};
+use crate::model::{Called, ItemId, StageName, parse_day};
 
 /// The columns, by which the file is known.
 const COLUMNS: [&str; 4] = ["item_id", "stage", "done_on", "by"];
@@ -17,7 +17,7 @@ pub struct OpeningRow {
     pub item: ItemId,
     pub stage: StageName,
     pub done_on: NaiveDate,
-    pub by: String,
+    pub by: Called,
 }
 
 /// What is wrong with a row.
@@ -64,11 +64,12 @@ pub fn read_opening(text: &[u8]) -> Result<Vec<OpeningRow>, Vec<OpeningProblem>>
         let item = ItemId::parse(field(0)).map_err(|error| wrong("item_id", error.to_string())).ok();
         let stage = StageName::parse(field(1)).map_err(|error| wrong("stage", error.to_string())).ok();
         let done_on = parse_day(field(2)).map_err(|error| wrong("done_on", error.to_string())).ok();
-        if field(3).is_empty() {
-            wrong("by", "it is empty: say who did it".to_owned());
-        }
-        if let (Some(item), Some(stage), Some(done_on)) = (item, stage, done_on) {
-            rows.push(OpeningRow { line, item, stage, done_on, by: field(3).to_owned() });
+        let by = Called::parse(field(3)).map_err(|error| match field(3) {
+            "" => wrong("by", "it is empty: say who did it".to_owned()),
+            _ => wrong("by", error.to_string()),
+        });
+        if let (Some(item), Some(stage), Some(done_on), Ok(by)) = (item, stage, done_on, by) {
+            rows.push(OpeningRow { line, item, stage, done_on, by });
         }
     }
     if problems.is_empty() { Ok(rows) } else { Err(problems) }

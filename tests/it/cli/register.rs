@@ -1,7 +1,10 @@
 //! What people record: holds, the pause, and what the log shows of it.
 
+use dunningd::model::AccountId;
+use dunningd::record;
+
 use crate::support::command::Program;
-use crate::support::shell::Office;
+use crate::support::shell::{Office, day};
 
 async fn office() -> (Office, Program) {
     let office = Office::new().await;
@@ -55,6 +58,47 @@ async fn a_hold_is_placed_shown_and_released() {
 }
 
 #[tokio::test]
+async fn words_that_are_too_long_or_that_a_terminal_would_obey_are_refused() {
+    let (office, program) = office().await;
+    let events = office.events().await;
+    let long = |count: usize| "ż".repeat(count);
+    let said = program.run(&["hold", "A01", "--reason", &long(2_001)]).await.failed(2);
+    let (refusal, _) = said.split_once('\n').unwrap();
+    assert_eq!(
+        refusal,
+        format!(
+            "error: --reason <REASON>: {:?} is not a reason (one line of 1 to 2,000 characters, no control characters)",
+            long(80)
+        )
+    );
+    let (reason, name, note) = (long(2_001), long(201), long(20_001));
+    let refused: [&[&str]; 12] = [
+        &["release", "A01", "--reason", &reason],
+        &["dispute", "A01", "--item", "I01", "--cause", "dispute", "--reason", "clears\u{1b}[2Jthe screen"],
+        &["waive", "A01", "--item", "I01", "--stage", "friendly", "--reason", &reason],
+        &["promise", "A01", "--amount", "1", "--currency", "EUR", "--by-day", "2199-01-01", "--reason", &reason],
+        &["pause", "--reason", "two\nlines"],
+        &["outbox", "drop", "--all", "--reason", &reason],
+        &["task", "drop", "1", "--reason", &reason],
+        &["task", "done", "1", "--outcome", "other", "--note", &note],
+        &["note", "A01", &note],
+        &["note", "A01", "bell\u{7}"],
+        &["handover", "A01", "--to", &name, "--reason", "x"],
+        &["hold", "A01", "--reason", "x", "--by", &name],
+    ];
+    for arguments in refused {
+        let said = program.run(arguments).await.failed(2);
+        assert!(said.contains("\" is not a "), "{arguments:.40?}: {said:.300}");
+    }
+    assert_eq!(office.events().await, events);
+    let most = program.run(&["hold", "A01", "--reason", &long(2_000), "--by", &long(200)]).await;
+    assert_eq!(most.done(), "Account A01 is on hold until it is released.\n");
+    let most = program.run(&["note", "A01", &long(20_000)]).await;
+    assert_eq!(most.done(), "Note 1 about account A01 is recorded.\n");
+    program.run(&["note", "A01", "two\nlines"]).await.done();
+}
+
+#[tokio::test]
 async fn a_hold_on_what_is_not_there_is_4_and_one_that_is_over_is_2() {
     let (office, program) = office().await;
     let unknown = program.run(&["hold", "Z9", "--reason", "x"]).await.failed(4);
@@ -99,10 +143,15 @@ async fn a_day_that_nobody_will_see_is_2_wherever_one_is_asked_for() {
 
 #[tokio::test]
 async fn what_somebody_wrote_does_not_steer_the_terminal() {
-    let (_office, program) = office().await;
+    let (office, program) = office().await;
     let reason = "x\u{1b}]0;mine\u{7}\u{9b}2J\u{7f}\r\u{202e}y\tz";
     let shown = r"x\u001b]0;mine\u0007\u009b2J\u007f\r\u202ey".to_owned() + "\tz";
-    program.run(&["hold", "A01", "--reason", reason]).await.done();
+    // Recorded before such words were refused.
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    let account = AccountId::parse("A01").unwrap();
+    let actor = &office.shell.actor;
+    record::place_hold(&mut transaction, &account, None, None, reason, day(), actor).await.unwrap();
+    transaction.commit().await.unwrap();
     let said = program.run(&[&SCAN[..], &["--dry-run", "--account", "A01"]].concat()).await.done();
     assert!(said.contains(&format!("held until it is released: {shown}")), "{said:?}");
     let log = program.run(&["log", "show"]).await.done();

@@ -7,6 +7,7 @@ use dunningd::clock::Clock;
 use dunningd::model::Weekdays;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr};
 use tokio::time::timeout;
@@ -145,7 +146,6 @@ async fn the_service_scans_delivers_reloads_and_stops() {
     program.replace("dunningd.toml", &state, "elsewhere");
     service.signal(Signal::SIGHUP);
     service.says("error[C037 needs_restart]: the service keeps its journal of replies in ").await;
-    service.says("dunningd.toml:").await;
     service.says("the old one stays in force").await;
 
     service.signal(Signal::SIGTERM);
@@ -178,9 +178,45 @@ async fn a_broken_configuration_on_reload_is_told_in_full() {
     service.says("\"ready\"").await;
     program.replace("policy.toml", "rows_in_letter = 10", "rows_in_leter = 10");
     service.signal(Signal::SIGHUP);
-    service.says("the configuration is refused, 1 finding; nothing was done").await;
-    service.says("did you mean").await;
+    service.says("error[C012 unknown_key]: ").await;
+    service.says("the old one stays in force").await;
     service.signal(Signal::SIGINT);
+    let (code, said) = service.ends().await;
+    assert_eq!(code, Some(0));
+    // Whoever reads the service log as JSON can read all of it.
+    let lines: Vec<Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    let told = lines.iter().filter_map(|line| line["fields"]["message"].as_str());
+    let finding = told.filter(|text| text.starts_with("error[")).collect::<String>();
+    assert!(finding.contains("policy.toml:") && finding.contains("did you mean `rows_in_letter`?"), "{finding}");
+}
+
+#[tokio::test]
+async fn what_keeps_a_run_from_happening_is_an_error_once_until_it_changes() {
+    let (office, program) = office().await;
+    let known_up_to = async |days: u32| {
+        office.sql(format!("UPDATE ledger.freshness SET payments_as_of = now() - interval '{days} days'")).await;
+    };
+    known_up_to(30).await;
+    let program = program.with("LOG__FILTER", "info,dunningd=debug");
+    let mut service = Service::start(&program);
+    let errors = |said: &str| {
+        let told = said.lines().filter(|line| line.contains("run did not happen") && line.contains("stale_ledger"));
+        told.filter(|line| line.contains("\"ERROR\"")).count()
+    };
+    // Each look at the schedule finds both creditors refused.
+    for _ in 0..6 {
+        service.says("run did not happen").await;
+    }
+    assert_eq!(errors(&service.said), 2, "{}", service.said);
+    known_up_to(40).await;
+    for _ in 0..6 {
+        service.says("run did not happen").await;
+    }
+    assert_eq!(errors(&service.said), 4, "{}", service.said);
+    let status = program.run(&["status"]).await.done();
+    assert_eq!(status.matches(" refused (stale_ledger)").count(), 2, "{status}");
+    service.signal(Signal::SIGTERM);
     assert_eq!(service.ends().await.0, Some(0));
 }
 

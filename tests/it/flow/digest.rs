@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use dunningd::config::Schedule;
-use dunningd::daemon::{self, Alarm, Dispatched, ScanRequest, alarm_text, checkpoint_text, digest_text, runs_missing};
+use dunningd::daemon::{
+    self, Alarm, Dispatched, ScanRequest, alarm_text, checkpoint_text, digest_text, log_alarm_text, runs_missing,
+};
 use dunningd::model::{
     Amounts, Calendars, CheckpointKey, Creditor, CreditorId, Currency, Fault, Money, Outcome, OverdueTotals, RunTotals,
     Weekdays,
@@ -15,6 +17,7 @@ use mail_parser::{MessageParser, MimeHeaders as _};
 use rust_decimal::Decimal;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::command::{Program, write_secret};
 use crate::support::shell::{CREDITOR, Office, Setup, day, day_plus};
 use crate::support::smtp::{Phase, Reply};
 
@@ -99,6 +102,8 @@ fn an_alarm_says_what_happened_and_what_to_do() {
         let text = alarm_text(&creditor, day(), alarm, (n > 0).then(|| day_plus(0) - chrono::Duration::days(1)));
         writeln!(told, "{}\n\n{}", text.subject, text.text).unwrap();
     }
+    let text = log_alarm_text(day(), "the log does not hold together: event 7: its bytes are not JSON");
+    writeln!(told, "{}\n\n{}", text.subject, text.text).unwrap();
     shows("alarms", &told);
 }
 
@@ -335,7 +340,7 @@ async fn without_a_list_nothing_is_written() {
 async fn audited() -> (Office, tempfile::TempDir) {
     let keys = tempfile::tempdir().unwrap();
     let path = keys.path().join("log.key");
-    std::fs::write(&path, key().secret_text()).unwrap();
+    write_secret(&path, &key().secret_text());
     let service = "[log]\ncheckpoint_to = [\"audit@revisori.test\", \"board@tre-aquiloni.test\"]\n";
     let setup = Setup { service, ..Setup::default() }.with("LOG__SIGNING_KEY_FILE", path.to_str().unwrap());
     let office = Office::with(setup).await;
@@ -377,6 +382,80 @@ async fn auditors_get_the_newest_checkpoint_once_a_day_byte_for_byte() {
     office.go_to(day_plus(1)).await;
     daemon::write_checkpoint(&office.shell).await.unwrap();
     assert_eq!(send(&office).await.accepted, 2);
+}
+
+/// An office that signs its log and has somebody to alarm, with a log of which a checkpoint was signed.
+async fn signed() -> (Office, tempfile::TempDir) {
+    let keys = tempfile::tempdir().unwrap();
+    let path = keys.path().join("log.key");
+    write_secret(&path, &key().secret_text());
+    let setup = Setup { service: "[digest]\nto = [\"desk@tre-aquiloni.test\"]\n", ..Setup::default() };
+    let office = Office::with(setup.with("LOG__SIGNING_KEY_FILE", path.to_str().unwrap())).await;
+    office.accounts(1).await;
+    office.scan().await;
+    daemon::anchor(&office.shell).await.unwrap();
+    (office, keys)
+}
+
+/// `unasked`: also where no run asked for a checkpoint.
+async fn alarms_of_a_log(office: &Office, harm: &str, unasked: bool, told: &str) {
+    office.sql("UPDATE dunning.checkpoint SET made_at = made_at - interval '25 hours'").await;
+    assert!(daemon::anchor_when_due(&office.shell).await.is_ok(), "nothing is wrong yet");
+    assert_eq!(office.count("dunning.operator_mail").await, 0);
+    office.sql(harm).await;
+    for _ in 0..3 {
+        office.sql("UPDATE dunning.checkpoint SET made_at = made_at - interval '25 hours'").await;
+        assert_eq!(daemon::anchor_when_due(&office.shell).await.is_err(), unasked);
+        assert!(daemon::anchor_after_run(&office.shell).await.is_some());
+    }
+    let cause = office.lines("SELECT kind || ' ' || cause FROM dunning.operator_mail").await;
+    assert!(cause.len() == 1 && cause[0].starts_with("alarm log ") && cause[0].contains(told), "{cause:?}");
+    assert_eq!(send(office).await.accepted, 1);
+    let sent = office.smtp.messages().pop().unwrap();
+    let parsed = MessageParser::default().parse(&sent.bytes).unwrap();
+    assert_eq!(parsed.subject(), Some("[dunningd] ALARM 2026-03-10: the contact log does not hold together"));
+    assert!(parsed.body_text(0).unwrap().replace("\r\n", " ").contains(told));
+}
+
+#[tokio::test]
+async fn a_rewritten_log_alarms_the_operator_once_a_day_however_often_it_is_seen() {
+    let (mut office, _keys) = signed().await;
+    let harm = "UPDATE dunning.event SET chain_hash = sha256('x'), leaf_hash = sha256('y')";
+    let told = "its chain hash is not the one of the last checkpoint: the log was rewritten";
+    alarms_of_a_log(&office, harm, false, told).await;
+    office.go_to(day_plus(1)).await;
+    assert!(daemon::anchor_after_run(&office.shell).await.is_some());
+    assert_eq!(send(&office).await.accepted, 1, "it lasts");
+}
+
+#[tokio::test]
+async fn a_log_whose_tail_was_cut_off_alarms_the_operator_before_it_grows_again() {
+    let (office, _keys) = signed().await;
+    let harm = "DELETE FROM dunning.event WHERE seq = (SELECT seq FROM dunning.event_head);
+                UPDATE dunning.event_head h SET seq = e.seq, chain_hash = e.chain_hash
+                FROM dunning.event e WHERE e.seq = h.seq - 1";
+    alarms_of_a_log(&office, harm, true, "it is missing, and the last checkpoint signed it").await;
+}
+
+#[tokio::test]
+async fn a_log_that_log_verify_finds_broken_alarms_the_operator_and_a_wrong_key_does_not() {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    office.scan().await;
+    let program = Program::new(&office.database, office.smtp.address.port()).await;
+    program.replace("dunningd.toml", r#"# to = ["receivables@example.com"]"#, r#"to = ["desk@tre-aquiloni.test"]"#);
+    let key = key().verifier().to_string();
+    program.run(&["log", "verify", "--key", &key]).await.failed(6);
+    assert_eq!(office.count("dunning.operator_mail").await, 0);
+    office.sql("UPDATE dunning.event SET bytes = bytes || ' ' WHERE seq = 2").await;
+    for _ in 0..2 {
+        program.run(&["log", "verify", "--key", &key]).await.failed(6);
+        program.run(&["log", "verify"]).await.failed(6);
+    }
+    assert_eq!(
+        office.lines("SELECT cause FROM dunning.operator_mail").await,
+        ["log the log does not hold together: event 2: its bytes were altered: they do not give the leaf hash"]
+    );
 }
 
 #[tokio::test]

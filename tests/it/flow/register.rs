@@ -206,10 +206,7 @@ async fn promises(office: &Office) -> Vec<String> {
 }
 
 async fn running(office: &Office) -> i64 {
-    let today =
-        [(dunningd::model::CreditorId::parse("tre_aquiloni").unwrap(), office.shell.clock.today(chrono_tz::UTC))];
-    let mut connection = office.shell.pool.acquire().await.unwrap();
-    record::status(&mut connection, &today.into(), &office.shell.host).await.unwrap().promises_running
+    daemon::status(&office.shell).await.unwrap().promises_running
 }
 
 #[tokio::test]
@@ -235,6 +232,29 @@ async fn a_broken_promise_lets_the_stage_come_that_was_due() {
     assert_eq!(office.notices().await, ["A01 friendly accepted", "A01 firm accepted"]);
     assert_eq!(office.events().await.iter().filter(|kind| *kind == "promise_made").count(), 1);
     office.verified().await;
+}
+
+#[tokio::test]
+async fn what_came_in_and_is_not_allocated_yet_counts_for_a_promise_in_the_status_too() {
+    let mut office = one().await;
+    office.scan().await;
+    office.deliver().await;
+    promise(&office, 100, &[]).await.unwrap();
+    assert_eq!((promises(&office).await, running(&office).await), (vec!["1 running 0.00 EUR".to_owned()], 1));
+    let paid = async |amount: i64| {
+        office
+            .sql(format!(
+                "DELETE FROM ledger.item WHERE item_id = 'P1';
+                 INSERT INTO ledger.item (item_id, account_id, kind, document_no, issue_date, currency, amount, open_amount)
+                 VALUES ('P1', 'A01', 'payment', 'P1', '2026-03-11', 'EUR', -{amount}, -{amount})"
+            ))
+            .await;
+        (promises(&office).await, running(&office).await)
+    };
+    assert_eq!(paid(60).await, (vec!["1 running 60.00 EUR".to_owned()], 1));
+    assert_eq!(paid(100).await, (vec!["1 kept 100.00 EUR".to_owned()], 0));
+    office.go_to(day_plus(8)).await;
+    assert_eq!((promises(&office).await, running(&office).await), (vec!["1 kept 100.00 EUR".to_owned()], 0));
 }
 
 #[tokio::test]
