@@ -42,6 +42,13 @@ pub(super) struct Run<'a> {
     today: NaiveDate,
 }
 
+/// The view of the database that a run decides about.
+struct Looked {
+    read: Transaction<'static, Postgres>,
+    /// Its ledger against what was seen before.
+    known: record::Comparison,
+}
+
 /// One account on its way through a page.
 struct Concluded {
     snapshot: Snapshot,
@@ -72,19 +79,21 @@ impl<'a> Run<'a> {
 
     async fn perform_as_leader(&self, each: &mut (dyn FnMut(&Decision) + Send)) -> Result<RunReport, ScanError> {
         let began = Instant::now();
-        let id = &self.creditor.id;
         let dry = self.request.dry_run;
         let mut write = self.shell.pool.acquire().await?;
         let freshness = self.freshness(&mut write).await?;
         let start = self.start(&mut write, freshness).await?;
-        let guarded = match self.guard(&mut write, freshness).await {
-            // A dry run looks at the ledger once, when it reads it.
-            Ok(()) if dry => Ok(record::Comparison::default()),
-            Ok(()) => self.guard_ledger(&mut write).await,
+        let looked = match self.guard(&mut write, freshness).await {
+            Ok(()) => {
+                if !dry {
+                    self.clear_up(&mut write).await?;
+                }
+                self.look_at_ledger().await
+            }
             Err(refused) => Err(refused),
         };
-        let known = match guarded {
-            Ok(known) => known,
+        let looked = match looked {
+            Ok(looked) => looked,
             Err(ScanError::Refused { creditor, code, detail }) => {
                 if !dry {
                     let mut transaction = write.begin().await?;
@@ -95,22 +104,13 @@ impl<'a> Run<'a> {
             }
             Err(other) => return Err(other),
         };
+        let known = looked.known.clone();
         if !dry {
-            let mut transaction = write.begin().await?;
-            record::recover(&mut transaction, id, &self.shell.actor).await?;
-            transaction.commit().await?;
-            let mut transaction = write.begin().await?;
-            record::expire_waiting(&mut transaction, id, self.today, &self.shell.actor).await?;
-            transaction.commit().await?;
             let mut transaction = write.begin().await?;
             record::start(&mut transaction, &start, &self.shell.actor).await?;
             transaction.commit().await?;
-            if self.request.as_of.is_none() {
-                let mut transaction = write.begin().await?;
-                record::apply_known_items(&mut transaction, &start, &known, &self.shell.actor).await?;
-                transaction.commit().await?;
-            }
         }
+        let looked = if dry { Ok(looked) } else { self.written_down(&mut write, &start, looked).await };
         let guards = began.elapsed();
         // The pages are written over a connection of their own, while this one is still busy.
         let remembering = async {
@@ -120,10 +120,16 @@ impl<'a> Run<'a> {
             drop(write);
             Ok(())
         };
-        let (performed, remembered) = tokio::join!(self.accounts(&start, freshness, each), remembering);
+        let accounts = async {
+            match looked {
+                Ok(looked) => self.accounts(&start, freshness, looked, each).await,
+                Err(error) => Err(error),
+            }
+        };
+        let (performed, remembered) = tokio::join!(accounts, remembering);
         match performed.and_then(|report| remembered.map(|()| report)) {
             Ok(mut report) => {
-                report.spent.guards += guards;
+                report.spent.guards = guards;
                 if !dry {
                     let mut write = self.shell.pool.acquire().await?;
                     let mut transaction = write.begin().await?;
@@ -156,6 +162,45 @@ impl<'a> Run<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// Ends what is over, so that it is decided anew: runs that died, and notices that waited too long for a person.
+    async fn clear_up(&self, write: &mut PgConnection) -> Result<(), ScanError> {
+        let id = &self.creditor.id;
+        let mut transaction = write.begin().await?;
+        record::recover(&mut transaction, id, &self.shell.actor).await?;
+        transaction.commit().await?;
+        let mut transaction = write.begin().await?;
+        record::expire_waiting(&mut transaction, id, self.today, &self.shell.actor).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Takes the view of the database that is decided about, whatever an import does from now on, and compares the ledger
+    /// in it with what was seen before.
+    async fn look_at_ledger(&self) -> Result<Looked, ScanError> {
+        let mut read = self.shell.pool.begin_with(ledger::LOOK).await?;
+        let known = self.guard_ledger(&mut read).await?;
+        Ok(Looked { read, known })
+    }
+
+    /// Writes down which items vanished, came back or moved, where any did, and looks again: from then on the database says
+    /// so to everybody.
+    async fn written_down(
+        &self,
+        write: &mut PgConnection,
+        start: &RunStart,
+        looked: Looked,
+    ) -> Result<Looked, ScanError> {
+        if !looked.known.has_a_say() {
+            return Ok(looked);
+        }
+        let Looked { read, known } = looked;
+        read.rollback().await?;
+        let mut transaction = write.begin().await?;
+        record::apply_known_items(&mut transaction, start, &known, &self.shell.actor).await?;
+        transaction.commit().await?;
+        self.look_at_ledger().await
     }
 
     async fn failed(&self, start: &RunStart, reason: &str) -> Result<(), RecordError> {
@@ -228,6 +273,7 @@ impl<'a> Run<'a> {
         &self,
         start: &RunStart,
         freshness: Option<Freshness>,
+        looked: Looked,
         each: &mut (dyn FnMut(&Decision) + Send),
     ) -> Result<RunReport, ScanError> {
         let mut report = RunReport {
@@ -245,13 +291,9 @@ impl<'a> Run<'a> {
             recorded: RecordedDecisions::default(),
             spent: Spent::default(),
         };
-        let mut read = self.shell.pool.begin_with(ledger::LOOK).await?;
-        let mut spent = Spent::default();
-        let mut lap = Instant::now();
-        // The ledger that is decided about is the one that was looked at, whatever an import did since the guards.
-        let compared = self.guard_ledger(&mut read).await?;
+        let Looked { mut read, known: compared } = looked;
         let seen = &Seen::of(&compared);
-        spent.guards = end_of_lap(&mut lap);
+        let mut spent = Spent::default();
         let view = View {
             creditor: self.creditor.id.clone(),
             as_of: self.request.as_of,

@@ -56,6 +56,10 @@ pub struct Reader {
     today: NaiveDate,
 }
 
+/// A page ends early when its accounts have more items than so many each, so that a few large accounts side by side do
+/// not fill the memory.
+const ITEMS_PER_ACCOUNT: usize = 8;
+
 /// A whole ledger is read to its end, by plans that do not depend on what the server knows about tables that have just
 /// been filled: joined row by row, as is quick for few rows, it would take hours.
 const WHOLE_LEDGER: &str =
@@ -87,7 +91,7 @@ impl Reader {
         })
     }
 
-    /// The next accounts, at most `size`; empty at the end.
+    /// The next accounts, at most `size`, and fewer where they have many items; empty at the end.
     ///
     /// # Errors
     /// When the database refuses, or a column has a type that the contract does not allow.
@@ -96,8 +100,9 @@ impl Reader {
         connection: &mut PgConnection,
         size: usize,
     ) -> Result<Vec<LedgerAccount>, sqlx::Error> {
-        let mut page = Vec::new();
-        while page.len() < size {
+        let mut page: Vec<LedgerAccount> = Vec::new();
+        let mut items_read = 0;
+        while page.len() < size && items_read < size.saturating_mul(ITEMS_PER_ACCOUNT) {
             let Some(row) = self.accounts.pop(connection).await? else { break };
             let key: &str = row.try_get(0)?;
             let contacts = self.contacts.take(connection, key).await?;
@@ -108,6 +113,7 @@ impl Reader {
             for item in &mut items {
                 problem.quarantine(item);
             }
+            items_read += items.len();
             page.push(LedgerAccount { account, contacts: read_contacts(&contacts)?, items, not_due });
         }
         Ok(page)

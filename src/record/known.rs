@@ -36,6 +36,12 @@ impl Comparison {
     pub fn limit(&self) -> i64 {
         20.max(self.open_before / 50)
     }
+
+    /// Whether [`apply`] has anything to write down.
+    #[must_use]
+    pub fn has_a_say(&self) -> bool {
+        self.moved || !self.vanished.is_empty() || !self.restored.is_empty()
+    }
 }
 
 /// So many moved items are named in the log; the rest of an account that was split or merged is counted. Where each one

@@ -3,18 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
+use serde_json::json;
+use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use crate::model::{
-    Actor, ApprovalCause, CancelReason, ChangedAccount, Event, LastRamp, Mode, Release, ReleaseState, Released,
-    RunFigures,
+    Actor, ApprovalCause, CancelReason, ChangedAccount, Event, EventKind, LastRamp, Mode, Release, ReleaseState,
+    Released, RunFigures,
 };
 
-use super::RecordError;
 use super::approvals::cancel_all;
 use super::people::give_to_people;
 use super::runs::{RunStart, lock_hours_here};
+use super::{RecordError, append};
 
 /// What the brakes look at, for the notices that the run has planned. `own`: the creditor's bank account per currency.
 ///
@@ -144,8 +145,10 @@ pub struct ReleaseOrder<'a> {
     pub forecast: u64,
 }
 
-/// Lets the planned notices of a run leave it, or not. Gives what became of them and the events, which the caller
-/// appends last.
+/// Lets the planned notices of a run leave it, or not. Gives what became of them and the events, which [`finish`] appends
+/// with those of the notices that stay.
+///
+/// [`finish`]: super::runs::finish
 ///
 /// # Errors
 /// When the database refuses.
@@ -189,44 +192,49 @@ pub async fn release_run(
         .await?
         .rows_affected();
     }
+    let limit = match (state, ramp_limit) {
+        (ReleaseState::Shadow, _) => Some(0),
+        (_, ramp_limit) => ramp_limit.map(|(limit, _)| limit),
+    };
     // The oldest case first; cases opened on the same day by the oldest thing they demand.
-    let planned = sqlx::query_scalar!(
-        r#"SELECT n.notice_id FROM dunning.notice n
+    sqlx::query(
+        r#"DECLARE dunning_released NO SCROLL CURSOR FOR
+           SELECT n.notice_id FROM dunning.notice n
            LEFT JOIN dunning.debt_case c ON c.account_id = n.account_id AND c.closed_on IS NULL
            LEFT JOIN LATERAL (SELECT min(l.due_date::date) AS oldest FROM dunning.notice_item i
                               JOIN ledger.item l ON l.item_id::text = i.item_id
-                              WHERE i.notice_id = n.notice_id) due ON $2
+                              WHERE i.notice_id = n.notice_id) due ON $2::bigint IS NOT NULL
            WHERE n.run_id = $1 AND n.state = 'planned'
-           ORDER BY c.opened_on, due.oldest, n.account_id COLLATE "C""#,
-        run.run.0,
-        ramp_limit.is_some()
+           ORDER BY c.opened_on, due.oldest, n.account_id COLLATE "C" LIMIT $2"#,
     )
-    .fetch_all(&mut *connection)
+    .bind(run.run.0)
+    .bind(limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX)))
+    .execute(&mut *connection)
     .await?;
-    let limit = match (state, ramp_limit) {
-        (ReleaseState::Shadow, _) => 0,
-        (_, Some((limit, _))) => usize::try_from(limit).unwrap_or(usize::MAX),
-        _ => usize::MAX,
-    };
-    let (out, kept) = planned.split_at(limit.min(planned.len()));
-    let reason = if state == ReleaseState::Shadow { CancelReason::Shadow } else { CancelReason::Ramped };
-    let cancelled = cancel_all(connection, kept, reason, None, actor).await?;
     lock_hours_here(connection, &run.creditor).await?;
     let mut hours = Hours::of(connection, run.creditor.as_str(), order.per_hour).await?;
-    let given = let_out(connection, out, &mut hours, actor).await?;
-    if !out.is_empty() {
-        remember_bank_accounts(connection, out, order.own).await?;
+    let mut out = 0;
+    let mut given = Vec::new();
+    loop {
+        let fetch = AssertSqlSafe(format!("FETCH FORWARD {AT_ONCE} FROM dunning_released"));
+        let some: Vec<Uuid> = sqlx::query_scalar(fetch).fetch_all(&mut *connection).await?;
+        if some.is_empty() {
+            break;
+        }
+        out += some.len();
+        given.extend(let_out(connection, &some, &mut hours, actor).await?);
+        remember_bank_accounts(connection, &some, order.own).await?;
     }
+    let cancelled = if limit.is_some() { keep_back(connection, run, state).await? } else { 0 };
     let released = Released {
         state,
         braked,
-        queued: (out.len() - given.len()) as u64,
+        queued: (out - given.len()) as u64,
         tasks: given.len() as u64,
         awaiting,
-        cancelled: cancelled.len() as u64,
+        cancelled,
         not_allowed,
     };
-    events.extend(cancelled);
     events.extend(given);
     sqlx::query!(
         "UPDATE dunning.run SET release = $2, brakes = $3, ramp_limit = $4, forecast = $5 WHERE run_id = $1",
@@ -239,6 +247,69 @@ pub async fn release_run(
     .execute(connection)
     .await?;
     Ok((released, events))
+}
+
+/// So many notices leave a run at a time: what is held of them in memory does not depend on how many there are.
+const AT_ONCE: usize = 2000;
+
+/// Why notices stay in a run that is released so.
+fn reason_to_stay(state: ReleaseState) -> CancelReason {
+    if state == ReleaseState::Shadow { CancelReason::Shadow } else { CancelReason::Ramped }
+}
+
+/// Cancels the notices that are still planned. Nobody ever tried to deliver one. Gives their number; the log hears of
+/// them by [`append_kept_back`].
+async fn keep_back(connection: &mut PgConnection, run: &RunStart, state: ReleaseState) -> Result<u64, RecordError> {
+    let kept = sqlx::query!(
+        "WITH kept AS (
+             UPDATE dunning.notice SET state = 'cancelled', reason = $2, changed_at = clock_timestamp()
+             WHERE run_id = $1 AND state = 'planned' RETURNING notice_id),
+         dead AS (
+             UPDATE dunning.notice_item i SET live = false FROM kept WHERE i.notice_id = kept.notice_id)
+         SELECT count(*) AS \"kept!\" FROM kept",
+        run.run.0,
+        reason_to_stay(state).as_str()
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(kept.kept.unsigned_abs())
+}
+
+/// Appends the events of the notices that [`keep_back`] cancelled: in account order, and some at a time.
+///
+/// # Errors
+/// When the database refuses.
+pub(super) async fn append_kept_back(
+    connection: &mut PgConnection,
+    run: &RunStart,
+    state: ReleaseState,
+    actor: &Actor,
+) -> Result<(), RecordError> {
+    let reason = reason_to_stay(state).as_str();
+    sqlx::query(
+        r#"DECLARE dunning_kept_back NO SCROLL CURSOR FOR
+           SELECT notice_id, account_id FROM dunning.notice
+           WHERE run_id = $1 AND state = 'cancelled' AND reason = $2
+           ORDER BY account_id COLLATE "C", notice_id"#,
+    )
+    .bind(run.run.0)
+    .bind(reason)
+    .execute(&mut *connection)
+    .await?;
+    loop {
+        let fetch = AssertSqlSafe(format!("FETCH FORWARD {AT_ONCE} FROM dunning_kept_back"));
+        let some: Vec<(Uuid, String)> = sqlx::query_as(fetch).fetch_all(&mut *connection).await?;
+        if some.is_empty() {
+            return Ok(());
+        }
+        let events = some.into_iter().map(|(notice, account)| Event {
+            creditor: Some(run.creditor.to_string()),
+            account: Some(account),
+            notice: Some(notice.to_string()),
+            ..Event::new(EventKind::NoticeCancelled, actor.clone(), json!({ "reason": reason }))
+        });
+        append(connection, &events.collect::<Vec<_>>()).await?;
+    }
 }
 
 /// The hours from now on, with how many notices of a creditor go out in each of them.

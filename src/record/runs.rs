@@ -10,6 +10,7 @@ use crate::model::{
 };
 
 use super::approvals::cancel_all;
+use super::release::append_kept_back;
 use super::{RecordError, append, inconsistent};
 
 /// A right that one process holds at a time. A crash gives it up with its connection.
@@ -280,6 +281,9 @@ pub async fn finish(
     let facts = serde_json::json!({
         "totals": json, "digest": end.digest, "decisions": end.decisions, "unrecorded": end.unrecorded, "released": end.released,
     });
+    if end.released.cancelled > 0 {
+        append_kept_back(connection, run, end.released.state, actor).await?;
+    }
     let mut events = end.events;
     events.push(run_event(EventKind::RunCompleted, run, actor, facts));
     append(connection, &events).await?;
