@@ -6,8 +6,8 @@ use chrono::NaiveDate;
 use serde_json::json;
 
 use crate::daemon;
-use crate::decide::{plan_standings, standings};
-use crate::model::{AccountId, Channel, Decision, Money, Policy, Promise, Snapshot, Standing, Verdict};
+use crate::decide::{needs_approval, plan_standings, standings};
+use crate::model::{AccountId, ApprovalCause, Channel, Decision, Money, Policy, Promise, Snapshot, Standing, Verdict};
 use crate::record::{self, DecisionRow, JournalRow, NoticeRow};
 
 use super::args::{Cli, ExplainArgs};
@@ -40,7 +40,7 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
         } else {
             say!("{said}");
             match &recorded.decision {
-                Some(decision) => say_part!("{}", human(name, decision, &promises, &notices)),
+                Some(decision) => say_part!("{}", human(name, decision, None, &promises, &notices)),
                 None => say!("What it was based on was erased; `dunningd log show` has the event that says so."),
             }
         }
@@ -59,7 +59,9 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainArgs) -> Result<Exit, Failu
             })
         );
     } else {
-        say_part!("{}", human(&snapshot.account.name, &decision, &promises, &notices));
+        let by_mode = snapshot.approvals.all.then_some(ApprovalCause::ApproveAll);
+        let approval = needs_approval(policy, &snapshot, &decision).or(by_mode);
+        say_part!("{}", human(&snapshot.account.name, &decision, approval, &promises, &notices));
         say_part!("{}", recorded_by_people(policy, &snapshot, &decision));
         say_part!("{}", calls_and_notes(&journal));
     }
@@ -109,7 +111,14 @@ async fn recorded(
     Ok(Some((row, said, run.business_date)))
 }
 
-fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], notices: &[NoticeRow]) -> String {
+/// `approval`: why a notice of this decision would wait for a person, where it would and that is known.
+fn human(
+    name: &str,
+    decision: &Decision,
+    approval: Option<ApprovalCause>,
+    promises: &[(&Promise, Standing)],
+    notices: &[NoticeRow],
+) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "Account {} ({name}), creditor {}", decision.account, decision.creditor);
     let _ = write!(out, "On {}: ", decision.business_date.format("%A %Y-%m-%d"));
@@ -129,6 +138,9 @@ fn human(name: &str, decision: &Decision, promises: &[(&Promise, Standing)], not
                 writeln!(out, "a notice is due: stage {}, in {}, {how}.", contacting.stage, contacting.language.name());
             if let Some(deadline) = contacting.respond_by {
                 let _ = writeln!(out, "It names a deadline: {deadline}.");
+            }
+            if let Some(cause) = approval {
+                let _ = writeln!(out, "It waits until a person approves it. {}", cause.meaning());
             }
         }
         Verdict::No { code, next_date } => {
@@ -274,6 +286,8 @@ fn about(rule: &str) -> &str {
         "in_grace" => "grace",
         "account_min_arrears" => "arrears",
         "stage_due" => "stage",
+        "effective_due_date" => "due date moved",
+        "approval_limit" => "waiting for approval",
         "contact_cap" => "contact cap",
         "shared_mailbox" => "mailbox",
         "outside_send_days" | "calendar_missing" => "sending day",

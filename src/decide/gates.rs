@@ -8,9 +8,9 @@ use chrono::{Datelike as _, NaiveDate};
 use rust_decimal::Decimal;
 
 use crate::model::{
-    CalendarMissing, Channel, ContactCap, ContactLaw, Contacting, Country, Creditor, EmailAddress, ItemCode, ItemId,
-    Ladder, MailboxUse, Money, PastNotice, Plan, PlanStanding, PlanState, Policy, Promise, PromiseState, ReasonCode,
-    Snapshot, Stage, Standing, Tone, days_after, is_plan_stage,
+    CalendarMissing, Channel, Contact, ContactCap, ContactLaw, Contacting, Country, Creditor, EmailAddress, ItemCode,
+    ItemId, Ladder, MailboxUse, Money, PastNotice, Plan, PlanStanding, PlanState, Policy, Promise, PromiseState,
+    ReasonCode, Snapshot, Stage, Standing, Tone, days_after, is_plan_stage,
 };
 
 use super::brake::{self, Claimed};
@@ -185,12 +185,12 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
     let overdue: Vec<&Assessed<'_>> = in_play.iter().copied().filter(|one| one.is_overdue()).collect();
     let others = coming(q, assessed).map(|coming| coming.on);
 
-    let inputs = format!(
-        "{} of {} open items overdue, {} more are overdue but out",
-        overdue.len(),
-        in_play.len() + not_due,
-        out.len()
-    );
+    let more = match out.len() {
+        0 => String::new(),
+        1 => ", 1 more is overdue but out".to_owned(),
+        more => format!(", {more} more are overdue but out"),
+    };
+    let inputs = format!("{} of {}{more}", overdue.len(), counted(in_play.len() + not_due, "open item") + " overdue");
     gate(trail, ReasonCode::NotOverdue, !(overdue.is_empty() && out.is_empty()), inputs, others)?;
     gate(trail, ReasonCode::AllItemsOut, !overdue.is_empty(), out_summary(&out), others)?;
 
@@ -414,7 +414,12 @@ fn approval_limit(q: &Question<'_>, by_itself: bool, trail: &mut Trail<'_>) -> R
         return Ok(());
     }
     let limit = q.policy.approval.waiting_limit;
-    let inputs = format!("{} notices wait for approval, at most {limit} may", approvals.waiting);
+    let waiting = if approvals.waiting == 1 {
+        "1 notice waits".to_owned()
+    } else {
+        format!("{} notices wait", approvals.waiting)
+    };
+    let inputs = format!("{waiting} for approval, at most {limit} may");
     let passed = approvals.waiting < limit;
     trail.note(ReasonCode::ApprovalLimit.as_str(), passed, inputs, Some("approval.waiting_limit"));
     if passed { Ok(()) } else { Err(No { code: ReasonCode::ApprovalLimit, next_date: None }) }
@@ -451,8 +456,8 @@ fn contact_cap(q: &Question<'_>, email: Option<&EmailAddress>, trail: &mut Trail
         .map(|law| format!("; to a natural person never more than {} ({})", told(law.caps), law.source))
         .collect();
     let inputs = format!(
-        "last counted contact {}, at most {}{}",
-        last.map_or("never".to_owned(), NaiveDate::to_string),
+        "{}, at most {}{}",
+        last.map_or("no contact counted yet".to_owned(), |day| format!("last counted contact {day}")),
         told(&q.policy.contact_caps),
         person.concat()
     );
@@ -558,16 +563,24 @@ fn address(q: &Question<'_>, stage: &Stage, reach: &Reach<'_>, trail: &mut Trail
         _ if channel == Channel::Letter && posted => "the account's postal address".to_owned(),
         _ if channel == Channel::Letter => "the account has no postal address".to_owned(),
         Some(contact) => format!("contact {} ({})", contact.id, contact.role.as_str()),
-        None if channel == Channel::Call => format!("none of {} contacts has a telephone number", contacts.len()),
         None if contacts.is_empty() => "the account has no contact at all".to_owned(),
-        None => format!(
-            "{}: {} want no e-mail, {} hold something that is not one usable address",
-            counted(contacts.len(), "contact"),
-            contacts.iter().filter(|c| c.no_email).count(),
-            contacts.iter().filter(|c| c.unusable_email).count()
-        ),
+        None if channel == Channel::Call => format!("{}: no telephone number", counted(contacts.len(), "contact")),
+        None => unreachable_by_mail(contacts),
     };
     gate(trail, ReasonCode::NoAddress, found, inputs, None)
+}
+
+/// `2 contacts: 1 wants no e-mail, 1 holds something that is not one usable address`.
+fn unreachable_by_mail(contacts: &[Contact]) -> String {
+    let unwilling = contacts.iter().filter(|contact| contact.no_email).count();
+    let unusable = contacts.iter().filter(|contact| contact.unusable_email).count();
+    let verb = |count: usize, verb: &str| if count == 1 { format!("1 {verb}s") } else { format!("{count} {verb}") };
+    format!(
+        "{}: {} no e-mail, {} something that is not one usable address",
+        counted(contacts.len(), "contact"),
+        verb(unwilling, "want"),
+        verb(unusable, "hold")
+    )
 }
 
 /// A currency without a bank account drops out; the letter goes on with the others.

@@ -8,7 +8,8 @@ use rust_decimal::Decimal;
 
 use crate::model::{
     CalendarMissing, Channel, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, ItemId,
-    Money, NoticeState, OnUnknown, Plan, ReasonCode, RecordedCause, Remedy, Tone, Verdict, days_after,
+    Money, NoticeState, OnUnknown, Plan, ReasonCode, RecordedCause, Remedy, Stage, Tone, Verdict, as_argument,
+    days_after,
 };
 
 use super::gates::{self, Question};
@@ -79,12 +80,14 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
     match code {
         ReasonCode::Paused => vec![(None, "`dunningd resume --reason …` ends the pause for everybody.".to_owned())],
         ReasonCode::HandedOver => {
-            vec![(None, format!("`dunningd handover {} --back --reason …`, once it is ours again.", account.id))]
+            let id = as_argument(account.id.as_str());
+            vec![(None, format!("`dunningd handover {id} --back --reason …`, once it is ours again."))]
         }
         ReasonCode::AccountHold => {
             let on_account = |hold: &Hold| matches!(&hold.target, HoldTarget::Account(id) if *id == account.id);
             let by_ledger = (account.hold_until, account.hold_reason.as_deref());
-            of_hold(q, on_account, by_ledger, next_date, &format!("dunningd release {}", account.id), "account")
+            let release = format!("dunningd release {}", as_argument(account.id.as_str()));
+            of_hold(q, on_account, by_ledger, next_date, &release, "account")
         }
         ReasonCode::NoticePending => pending(q),
         ReasonCode::PreviousStageIncomplete => unresolved(q, assessed),
@@ -133,7 +136,7 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
         ReasonCode::LadderExhausted => {
             coming(q, assessed).into_iter().chain(exhausted(q)).chain(older_ladder(q)).collect()
         }
-        ReasonCode::ContactCap => contact_cap(q, assessed),
+        ReasonCode::ContactCap => contact_cap(q, notice::stage(q, assessed)).into_iter().collect(),
         ReasonCode::SharedMailbox => next_date
             .map(|day| {
                 let capped = day > days_after(q.today, 1_u32);
@@ -168,14 +171,15 @@ fn of_item(
     code: ItemCode,
     over_on: Option<NaiveDate>,
 ) -> Vec<Way> {
-    let (account, item) = (&q.snapshot.account.id, one.item);
+    let item = one.item;
+    let (account, id) = (as_argument(q.snapshot.account.id.as_str()), as_argument(item.id.as_str()));
     let general = || code.remedy().map(|text| (None, lower(text))).into_iter().collect();
     match code {
         ItemCode::WrittenOff if item.written_off_on.is_some_and(|day| day <= q.today) => {
             vec![(None, "the ledger takes the write-off back (`ledger.item.written_off_on`).".to_owned())]
         }
         ItemCode::WrittenOff => {
-            vec![(None, format!("`dunningd write-off {account} --item {} --undo --reason …` takes it back.", item.id))]
+            vec![(None, format!("`dunningd write-off {account} --item {id} --undo --reason …` takes it back."))]
         }
         ItemCode::Disputed => match (&item.dispute, items::dispute(q.snapshot, item)) {
             (Some(_), _) => vec![(None, "the ledger ends the dispute (`ledger.item.disputed_since`).".to_owned())],
@@ -183,10 +187,7 @@ fn of_item(
                 Some(cause) => vec![(None, format!("{}, once it is settled.", clear(q, cause)))],
                 None => vec![(
                     None,
-                    format!(
-                        "`dunningd dispute {account} --item {} --resolved --reason …`, once it is settled.",
-                        item.id
-                    ),
+                    format!("`dunningd dispute {account} --item {id} --resolved --reason …`, once it is settled."),
                 )],
             },
             (None, None) => general(),
@@ -195,7 +196,7 @@ fn of_item(
             let on_item =
                 |hold: &Hold| matches!(&hold.target, HoldTarget::Item(id) if *id == item.id) && hold.cause.is_none();
             let by_ledger = (item.hold_until, item.hold_reason.as_deref());
-            let release = format!("dunningd release {account} --item {}", item.id);
+            let release = format!("dunningd release {account} --item {id}");
             let ways = of_hold(q, on_item, by_ledger, over_on, &release, "item");
             ways.into_iter().map(|(on, text)| (on, lower(&text))).collect()
         }
@@ -225,7 +226,7 @@ fn of_item(
                 });
                 let number = numbers.map(|(promise, _)| promise.number).max().unwrap_or_default();
                 let withdraw = format!("`dunningd promise {account} --withdraw {number} --reason …` takes it back");
-                (Some(day), format!("on {}, if the promise was not kept by then; {withdraw}.", weekday(day)))
+                (Some(day), format!("on {}, if the promise was not kept by then; {withdraw}.", day_of_letter(q, day)))
             })
             .into_iter()
             .collect(),
@@ -259,7 +260,7 @@ fn of_hold(
     table: &str,
 ) -> Vec<Way> {
     let mut ways: Vec<Way> =
-        ends.map(|day| (Some(day), format!("The hold is over on {}.", weekday(day)))).into_iter().collect();
+        ends.map(|day| (Some(day), format!("The hold is over on {}.", day_of_letter(q, day)))).into_iter().collect();
     let ours: Vec<&Hold> = q.snapshot.holds.iter().filter(|hold| is_on_target(hold) && hold.covers(q.today)).collect();
     if ours.iter().any(|hold| told_by(q, hold).is_none()) {
         ways.push((None, format!("`{release} --reason …` lifts what people placed.")));
@@ -281,8 +282,8 @@ fn told_by<'a>(q: &Question<'a>, hold: &Hold) -> Option<&'a RecordedCause> {
 }
 
 fn clear(q: &Question<'_>, cause: &RecordedCause) -> String {
-    let item = cause.item.as_ref().map_or(String::new(), |item| format!(" --item {item}"));
-    let (account, name) = (&q.snapshot.account.id, cause.cause.as_str());
+    let item = cause.item.as_ref().map_or(String::new(), |item| format!(" --item {}", as_argument(item.as_str())));
+    let (account, name) = (as_argument(q.snapshot.account.id.as_str()), cause.cause.as_str());
     format!("`dunningd cause {account}{item} --cause {name} --clear --reason …`")
 }
 
@@ -297,7 +298,7 @@ fn add_calendar(missing: &CalendarMissing) -> String {
 fn pending(q: &Question<'_>) -> Vec<Way> {
     let pending = q.snapshot.history.notices.iter().filter(|notice| notice.state.is_pending());
     let text = |notice: &crate::model::PastNotice| {
-        let (id, stage, account) = (notice.id, &notice.stage, &q.snapshot.account.id);
+        let (id, stage, account) = (notice.id, &notice.stage, as_argument(q.snapshot.account.id.as_str()));
         match notice.state {
             NoticeState::AwaitingApproval => {
                 let what = format!("Somebody decides about the {stage} notice, which waits for approval");
@@ -333,18 +334,26 @@ fn pending(q: &Question<'_>) -> Vec<Way> {
 fn unresolved(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
     let text = |notice: &crate::model::PastNotice| {
         let resolve = format!("`dunningd outbox resolve {}", notice.id);
-        let text = if notice.state == NoticeState::Refused {
-            format!("{resolve} --not-sent --reason …`, once the address is mended: the stage is then sent again.")
-        } else {
-            format!("{resolve} --accepted --reason …` if it arrived, or `--not-sent` to have it sent again.")
-        };
         let stage = q.ladder.stages.iter().find(|stage| stage.name == notice.stage);
+        // What may have reached the debtor counts for the caps, whatever became of it.
+        let capped = stage.filter(|stage| stage.channel() != Channel::Handover);
+        let capped = capped.and_then(|stage| contact_cap(q, stage)?.0).filter(|day| *day > q.today);
+        let when = capped
+            .map_or(String::new(), |day| format!(" as soon as the contact cap allows, on {}", day_of_letter(q, day)));
+        let text = if notice.state == NoticeState::Refused {
+            format!("{resolve} --not-sent --reason …`, once the address is mended: the stage is then sent again{when}.")
+        } else {
+            format!("{resolve} --accepted --reason …` if it arrived, or `--not-sent` to have it sent again{when}.")
+        };
         let again =
             stage.filter(|stage| notice.state == NoticeState::Unknown && stage.on_unknown == OnUnknown::ResendOnce);
         let again = again.map(|stage| {
             let (name, at) = (&stage.name, in_brackets(&stage.location));
-            let when = "a day after it became unknown, if it was not before";
-            (None, format!("Where nothing becomes known, the {name} notice is sent once more by itself{at}: {when}."))
+            let text = format!(
+                "Where nothing becomes known within a day, the {name} notice is sent once more by itself{at}, if it was \
+                 not already."
+            );
+            (None, text)
         });
         [(None, text)].into_iter().chain(again)
     };
@@ -373,7 +382,7 @@ fn deadline(q: &Question<'_>, assessed: &[Assessed<'_>], next_date: Option<Naive
             Some(day),
             format!(
                 "On {}: the {} notice of {} gave time up to and including {deadline}{at}.",
-                weekday(day),
+                day_of_letter(q, day),
                 notice.stage,
                 notice.accepted_on.unwrap_or(notice.decided_on)
             ),
@@ -395,9 +404,13 @@ fn in_credit(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
         .into_iter()
         .map(|currency| {
             let minimum = q.policy.minimums.of(currency).unwrap_or_default();
-            let more = Money::new(left(currency).max(Decimal::ZERO) + minimum, currency);
+            let left = left(currency).max(Decimal::ZERO);
+            let more = Money::new(left + minimum, currency);
             let at = at(q, &items::minimum_key(q.policy, currency));
-            (None, format!("{more} more would have to fall overdue: what is left of the credits, and the minimum{at}."))
+            let what =
+                if left.is_zero() { "which is the minimum" } else { "what is left of the credits, and the minimum" };
+            let comma = if left.is_zero() { "," } else { ":" };
+            (None, format!("{more} more would have to fall overdue{comma} {what}{at}."))
         })
         .collect()
 }
@@ -455,14 +468,14 @@ fn stage_due(q: &Question<'_>, one: &Assessed<'_>) -> Option<Way> {
 /// Where the open case keeps a ladder that reads otherwise in the policy by now.
 fn older_ladder(q: &Question<'_>) -> Option<Way> {
     let case = q.snapshot.case.as_ref()?;
-    let (account, name) = (&q.snapshot.account.id, &case.ladder.name);
+    let (account, name) = (as_argument(q.snapshot.account.id.as_str()), &case.ladder.name);
     let today = q.policy.ladders.get(name).filter(|today| !today.is_same_as(&case.ladder))?;
     let what = format!("The case keeps the ladder {name} as it was when the case began on {}", case.opened_on);
     Some((None, format!("{what}; `dunningd ladder {account} --to {} --reason …` moves it to today's.", today.name)))
 }
 
 fn exhausted(q: &Question<'_>) -> Vec<Way> {
-    let account = &q.snapshot.account.id;
+    let account = as_argument(q.snapshot.account.id.as_str());
     let mut ways: Vec<Way> = Vec::new();
     for passed in q.passed_over {
         let Some(stage) = q.ladder.stages.get(passed.position) else { continue };
@@ -487,8 +500,8 @@ fn exhausted(q: &Question<'_>) -> Vec<Way> {
 }
 
 /// The cap that holds longest, of the account or of its mailbox.
-fn contact_cap(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
-    let email = recipient::reach(q.snapshot, q.creditor(), notice::stage(q, assessed)).email;
+fn contact_cap(q: &Question<'_>, stage: &Stage) -> Option<Way> {
+    let email = recipient::reach(q.snapshot, q.creditor(), stage).email;
     let history = &q.snapshot.history;
     let of_account: Vec<NaiveDate> =
         history.notices.iter().filter_map(|n| n.counted_on).chain(history.other_contacts.iter().copied()).collect();
@@ -513,14 +526,14 @@ fn contact_cap(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
                 let within = plural(i64::from(cap.days), "day");
                 let text = format!(
                     "The next contact{whom} is allowed on {}: {} in {within}{from}, the last was on {last}.",
-                    weekday(day),
+                    day_of_letter(q, day),
                     cap.contacts
                 );
                 longest = Some((day, text));
             }
         }
     }
-    longest.map(|(day, text)| (Some(day), text)).into_iter().collect()
+    longest.map(|(day, text)| (Some(day), text))
 }
 
 fn cap_at(q: &Question<'_>, number: usize) -> String {
@@ -540,7 +553,7 @@ fn no_template(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<String> {
 
 /// By the ledger, and by an entry of ours where there can be one.
 fn no_address(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<String> {
-    let account = &q.snapshot.account.id;
+    let account = as_argument(q.snapshot.account.id.as_str());
     let contacts = &q.snapshot.contacts;
     let option = match notice::stage(q, assessed).channel() {
         Channel::Email => "--email",
@@ -551,7 +564,7 @@ fn no_address(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<String> {
     let reached = || contacts.iter().filter(|contact| option == "--phone" || !contact.no_email);
     let mended = reached().find(|contact| contact.unusable_email).or(reached().next());
     let which = match mended {
-        Some(contact) => format!("--contact {} {option} …", contact.id),
+        Some(contact) => format!("--contact {} {option} …", as_argument(contact.id.as_str())),
         None if option == "--phone" => "--add --role dunning --email … --phone …".to_owned(),
         None => "--add --role dunning --email …".to_owned(),
     };

@@ -21,7 +21,7 @@ codes! {
         Paused = "paused", "Everything is paused.";
         HandedOver = "handed_over", "The account was handed over; there is no automatic contact any more.";
         AccountHold = "account_hold", "A hold stops the whole account.";
-        NoticePending = "notice_pending", "An earlier notice is still on its way.";
+        NoticePending = "notice_pending", "An earlier notice is still waiting or on its way.";
         PreviousStageIncomplete = "previous_stage_incomplete", "The last notice was refused, bounced or has an unknown outcome, and nobody has resolved it.";
         DeadlineRunning = "deadline_running", "The deadline that the last notice named is not over.";
         NothingOpen = "nothing_open", "No item is open.";

@@ -1,5 +1,6 @@
 //! Text from elsewhere, for a terminal.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// The text with control characters and the marks that turn a line around spelled out, as `\u001b`: a terminal would
@@ -19,6 +20,17 @@ pub fn printable(text: impl IntoIterator<Item = char>, kept: &[char]) -> String 
         }
     }
     shown
+}
+
+/// The text as one argument of a command that is to be copied: in quotes where a shell would read more into it.
+#[must_use]
+pub fn as_argument(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:,+@%=".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")))
+    }
 }
 
 /// Unicode's property `Bidi_Control` (UAX #9).

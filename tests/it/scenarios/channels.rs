@@ -56,7 +56,7 @@ fn a_call_needs_a_number_and_no_mailbox() {
     let without = to_call().contact(0, |contact| contact.phone = None);
     check(&without, "hold no_address");
     check_tasks(&without, "find_address");
-    assert_eq!(without.decide().tasks[0].text, "none of 1 contacts has a telephone number");
+    assert_eq!(without.decide().tasks[0].text, "1 contact: no telephone number");
     assert_eq!(
         without.decide().remedies[0].text,
         "The ledger gets a telephone number for a contact of account K-1 (`ledger.contact.phone`)."

@@ -573,7 +573,7 @@ fn what_would_have_to_fall_overdue_is_told_without_what_only_covers_items_that_c
     let own = one().owes("B", -20, "80 EUR").credit_note_for("N", "B", "30 EUR").unallocated("P", "100 EUR");
     assert_eq!(
         remedies(&own)[1],
-        "account_in_credit: 10.00 EUR more would have to fall overdue: what is left of the credits, and the minimum (policy.toml:minimum.EUR)."
+        "account_in_credit: 10.00 EUR more would have to fall overdue, which is the minimum (policy.toml:minimum.EUR)."
     );
     assert_eq!(own.owes("C", 5, "10 EUR").decide().code(), "contact");
 }
@@ -655,7 +655,33 @@ fn what_nobody_knows_and_is_sent_once_more_says_when() {
     assert_eq!(
         remedies(&unknown)[1..],
         [
-            "previous_stage_incomplete: Where nothing becomes known, the friendly notice is sent once more by itself (policy.toml:friendly): a day after it became unknown, if it was not before."
+            "previous_stage_incomplete: Where nothing becomes known within a day, the friendly notice is sent once more by itself (policy.toml:friendly), if it was not already."
         ]
+    );
+}
+
+#[test]
+fn a_command_to_copy_says_the_same_to_a_shell() {
+    let name = "FT 2026/1 <O'Neill>";
+    let world = World::new().owes(name, 4, "100 EUR").disputed(name, Cause::Dispute);
+    check(
+        &world,
+        &["disputed: Item FT 2026/1 <O'Neill>: `dunningd dispute K-1 --item 'FT 2026/1 <O'\\''Neill>' --resolved \
+           --reason …`, once it is settled."],
+    );
+}
+
+#[test]
+fn what_is_not_sent_is_sent_again_when_the_caps_allow() {
+    let unknown = one().notice(NoticeState::Unknown, "friendly", 1, &["A"]);
+    let number = unknown.snapshot.history.notices[0].id;
+    let counted = unknown.called(1);
+    let said = remedies(&counted).remove(0);
+    assert_eq!(
+        said,
+        format!(
+            "previous_stage_incomplete: `dunningd outbox resolve {number} --accepted --reason …` if it arrived, or \
+             `--not-sent` to have it sent again as soon as the contact cap allows, on Sunday 2026-03-22."
+        )
     );
 }

@@ -167,7 +167,7 @@ fn nothing_that_waits_for_a_person_is_made_while_too_much_waits_already() {
 
 #[test]
 fn the_cap_is_told_with_the_last_contact_wherever_it_was() {
-    told(&one(), "contact_cap", &["yes: last counted contact never, at most 1 per 5 days"]);
+    told(&one(), "contact_cap", &["yes: no contact counted yet, at most 1 per 5 days"]);
     let world = one().policy(|policy| policy.contact_caps.push(ContactCap { contacts: 2, days: 1 })).called(9);
     told(&world, "contact_cap", &["yes: last counted contact 2026-03-09, at most 1 per 5 days, 2 a day"]);
     let mut shared = world;
@@ -211,19 +211,19 @@ fn the_question_for_an_address_says_what_the_channel_needs_and_what_there_is() {
     told(&one(), "no_address", &["yes: contact office@debtor.example (dunning)"]);
     told(&one().contacts(&[]), "no_address", &["no: the account has no contact at all"]);
     let unwilling = one().contact(0, |contact| contact.no_email = true);
-    let words = "no: 1 contact: 1 want no e-mail, 0 hold something that is not one usable address";
+    let words = "no: 1 contact: 1 wants no e-mail, 0 hold something that is not one usable address";
     told(&unwilling, "no_address", &[words]);
     let unusable = one().contact(0, |contact| {
         contact.email = None;
         contact.unusable_email = true;
         contact.email_kind = EmailKind::Email;
     });
-    let words = "no: 1 contact: 0 want no e-mail, 1 hold something that is not one usable address";
+    let words = "no: 1 contact: 0 want no e-mail, 1 holds something that is not one usable address";
     told(&unusable, "no_address", &[words]);
     let by = |channel: Channel| World::new().stage("friendly", |s| s.channels = vec![channel]).owes("A", 3, "100 EUR");
     told(&by(Channel::Handover), "no_address", &["yes: a hand-over reaches nobody"]);
-    told(&by(Channel::Call), "no_address", &["no: none of 1 contacts has a telephone number"]);
-    told(&by(Channel::Call).contacts(&[]), "no_address", &["no: none of 0 contacts has a telephone number"]);
+    told(&by(Channel::Call), "no_address", &["no: 1 contact: no telephone number"]);
+    told(&by(Channel::Call).contacts(&[]), "no_address", &["no: the account has no contact at all"]);
     let phone = by(Channel::Call).contact(0, |contact| contact.phone = Some("+48 22 100 20 30".to_owned()));
     told(&phone, "no_address", &["yes: contact office@debtor.example (dunning)"]);
     told(&by(Channel::Letter), "no_address", &["no: the account has no postal address"]);
@@ -250,7 +250,7 @@ fn a_currency_without_bank_account_is_named_and_what_cannot_be_paid_is_not_deman
 fn a_cap_of_the_law_is_told_with_its_source() {
     let person = one().account(|account| account.party_kind = PartyKind::Consumer);
     let answers = checks(&person, "contact_cap");
-    assert!(answers[0].inputs.starts_with("last counted contact never, at most 1 per 5 days; to a natural person"));
+    assert!(answers[0].inputs.starts_with("no contact counted yet, at most 1 per 5 days; to a natural person"));
     let weekdays = person.policy(|policy| policy.calendars = Calendars::weekly(Weekdays::MONDAY_TO_FRIDAY));
     told(&weekdays, "outside_send_days", &["yes: 2026-03-18 is a Wednesday"]);
 }
