@@ -585,9 +585,9 @@ async fn bare(relay: &Relay, connections: usize, notices: usize, letter: &[u8]) 
                 session.quit().await;
                 session = relay.connect().await.unwrap();
             }
-            let envelope = Envelope { from: &from, to: &to, id: uuid::Uuid::from_u128(1), bytes: letter };
+            let envelope = Envelope { from: &from, to: &to, id: "0190b3a2-0000-7000-8000-000000000000", bytes: letter };
             let Ok(ready) = session.envelope(&envelope).await else { panic!("the sink takes everything") };
-            let (kept, outcome) = ready.data(letter).await;
+            let (kept, outcome) = ready.data(letter, || true).await;
             assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
             session = kept.unwrap();
         }

@@ -407,7 +407,8 @@ pub async fn send_operator_mails(
                         }
                     },
                 };
-                let envelope = Envelope { from: &mail.sender, to: &mail.recipient, id: mail.mail, bytes: &mail.bytes };
+                let id = mail.mail.to_string();
+                let envelope = Envelope { from: &mail.sender, to: &mail.recipient, id: &id, bytes: &mail.bytes };
                 match connected.envelope(&envelope).await {
                     Err((kept, outcome)) => {
                         session = kept;
@@ -418,7 +419,7 @@ pub async fn send_operator_mails(
                             session = ready.reset().await;
                             continue;
                         }
-                        let (kept, outcome) = ready.data(&mail.bytes).await;
+                        let (kept, outcome) = ready.data(&mail.bytes, || true).await;
                         session = kept;
                         (true, outcome)
                     }

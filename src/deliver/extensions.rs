@@ -82,7 +82,7 @@ impl Extensions {
                 value: Some(value.to_owned()),
             };
             parameters.push(other("RET", "HDRS"));
-            parameters.push(other("ENVID", &envelope.id.to_string()));
+            parameters.push(other("ENVID", envelope.id));
         }
         parameters
     }

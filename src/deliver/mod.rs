@@ -28,7 +28,7 @@ pub use outcome::{DeliveryError, classify};
 pub use pace::{Limits, Pace};
 pub use relay_log::relay_log;
 pub use settings::{Credentials, Security, SettingsError, SmtpSettings};
-pub use smtp::{Envelope, ReadyForData, ReadyForText, Relay, Session, Then};
+pub use smtp::{Envelope, ReadyForData, Relay, Session};
 
 /// Where messages go.
 #[derive(Debug)]

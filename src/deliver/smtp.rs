@@ -22,7 +22,6 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
-use uuid::Uuid;
 
 use super::extensions::Extensions;
 use super::message::verify;
@@ -259,8 +258,8 @@ impl Line {
 pub struct Envelope<'a> {
     pub from: &'a EmailAddress,
     pub to: &'a EmailAddress,
-    /// What a later message about this one refers to (ENVID, RFC 3461 §4.4).
-    pub id: Uuid,
+    /// What a later message about this one refers to (ENVID, RFC 3461 §4.4): at most 100 characters of ASCII.
+    pub id: &'a str,
     /// The message, as [`ReadyForData::data`] will send it.
     pub bytes: &'a [u8],
 }
@@ -285,23 +284,7 @@ impl Session {
     /// The outcome, and the session if it is still good. What the relay is known not to take (a message above its size
     /// limit, an address that needs SMTPUTF8 or bytes that need 8BITMIME where it offers neither) is `Refused` without
     /// a word said, and without a reply: no words of the relay are invented.
-    pub async fn envelope(mut self, envelope: &Envelope<'_>) -> Result<ReadyForData, (Option<Self>, Outcome)> {
-        let (mail, rcpt) = match self.commands(envelope) {
-            Ok(commands) => commands,
-            Err(outcome) => return Err((Some(self), outcome)),
-        };
-        let limits = self.line.limits;
-        if self.line.offered.pipelining {
-            // DATA never goes along: the last check stands before it.
-            let to_mail = in_time(limits.mail_from, self.line.exchange(format!("{mail}{rcpt}"))).await;
-            return self.both_answered(to_mail).await;
-        }
-        let session = self.step(Phase::MailFrom, limits.mail_from, mail).await?;
-        let session = session.step(Phase::RcptTo, limits.rcpt_to, rcpt).await?;
-        Ok(ReadyForData { session })
-    }
-
-    fn commands(&self, envelope: &Envelope<'_>) -> Result<(Mail, Rcpt), Outcome> {
+    pub async fn envelope(self, envelope: &Envelope<'_>) -> Result<ReadyForData, (Option<Self>, Outcome)> {
         let offered = &self.line.offered;
         let unfit = |fault, detail: &str| Outcome::Refused {
             phase: Phase::MailFrom,
@@ -320,15 +303,23 @@ impl Session {
             None
         };
         if let Some(outcome) = refused {
-            return Err(outcome);
+            return Err((Some(self), outcome));
         }
         let (Ok(sender), Ok(recipient)) =
             (envelope.from.as_str().parse::<Address>(), envelope.to.as_str().parse::<Address>())
         else {
-            return Err(unfit(Fault::Recipient, "an address cannot be written in SMTP"));
+            return Err((Some(self), unfit(Fault::Recipient, "an address cannot be written in SMTP")));
         };
         let mail = Mail::new(Some(sender), offered.mail_parameters(envelope));
-        Ok((mail, Rcpt::new(recipient, offered.rcpt_parameters(envelope, self.line.notify_success))))
+        let rcpt = Rcpt::new(recipient, offered.rcpt_parameters(envelope, self.line.notify_success));
+        let session = if offered.pipelining {
+            self.both(mail, rcpt).await?
+        } else {
+            let limits = self.line.limits;
+            let session = self.step(Phase::MailFrom, limits.mail_from, mail).await?;
+            session.step(Phase::RcptTo, limits.rcpt_to, rcpt).await?
+        };
+        Ok(ReadyForData { session })
     }
 
     /// What the relay offered.
@@ -354,21 +345,22 @@ impl Session {
         let _ = timeout(self.line.limits.reset, self.line.exchange(Quit)).await;
     }
 
-    /// Sender and recipient were named at once (RFC 2920), and this was said to MAIL.
-    async fn both_answered(mut self, to_mail: Result<Reply, String>) -> Result<ReadyForData, End> {
+    /// Sender and recipient at once (RFC 2920), where the relay offers that. DATA never goes along: the last check stands
+    /// before it.
+    async fn both(mut self, mail: Mail, rcpt: Rcpt) -> Result<Self, End> {
+        let limits = self.line.limits;
+        let to_mail = in_time(limits.mail_from, self.line.exchange(format!("{mail}{rcpt}"))).await;
         if !to_mail.as_ref().is_ok_and(goes_on_after) {
-            let session = self.answered(Phase::MailFrom, to_mail).await?;
-            return Ok(ReadyForData { session });
+            return self.answered(Phase::MailFrom, to_mail).await;
         }
         // RCPT is answered whatever became of MAIL.
-        let to_rcpt = in_time(self.line.limits.rcpt_to, self.line.next_reply()).await;
+        let to_rcpt = in_time(limits.rcpt_to, self.line.next_reply()).await;
         let refused = to_mail.as_ref().ok().and_then(|reply| classify(Phase::MailFrom, reply));
-        let session = match refused {
-            Some(outcome) if to_rcpt.is_err() => return Err((None, outcome)),
-            Some(_) => self.answered(Phase::MailFrom, to_mail).await?,
-            None => self.answered(Phase::RcptTo, to_rcpt).await?,
-        };
-        Ok(ReadyForData { session })
+        match refused {
+            Some(outcome) if to_rcpt.is_err() => Err((None, outcome)),
+            Some(_) => self.answered(Phase::MailFrom, to_mail).await,
+            None => self.answered(Phase::RcptTo, to_rcpt).await,
+        }
     }
 
     /// One command that either lets the conversation go on or ends the attempt.
@@ -394,57 +386,41 @@ impl Session {
         matches!(said, Ok(Ok(Reply { code: 250, .. }))).then_some(self)
     }
 
-    /// The message and the final dot, and with them the next envelope where the relay takes commands in groups: a message
-    /// may be the first of one (RFC 2920 §3.1).
-    async fn text(mut self, bytes: &[u8], next: Option<&Envelope<'_>>) -> (Then, Outcome) {
-        let along = next.filter(|_| self.line.offered.pipelining).and_then(|next| self.commands(next).ok());
-        let mut text = dot_stuffed(bytes);
-        if let Some((mail, rcpt)) = &along {
-            text.extend_from_slice(format!("{mail}{rcpt}").as_bytes());
-        }
-        let Line { wire, limits, .. } = &mut *self.line;
-        let (phase, heard) = match timeout(limits.body, wire.say(&text)).await {
-            Ok(Ok(())) => (Phase::Dot, timeout(limits.dot, wire.hear_out()).await.map_err(|_| limits.dot)),
-            // It may have said why.
-            Ok(Err(error)) => match timeout(LAST_WORD, wire.hear_out()).await {
-                Ok(Ok(Some(reply))) => (Phase::Body, Ok(Ok(Some(reply)))),
-                _ => (Phase::Body, Ok(Err(error))),
-            },
-            Err(_) => (Phase::Body, Err(limits.body)),
+    /// The message and the final dot.
+    async fn body(mut self, bytes: &[u8]) -> End {
+        // lettre stuffs dots, and ends the last line itself.
+        let content = bytes.strip_suffix(b"\r\n").unwrap_or(bytes);
+        let Line { connection, wire, limits, .. } = &mut *self.line;
+        let mut dot_written = wire.listening();
+        let (phase, sent) = {
+            let mut sending = std::pin::pin!(connection.message(content));
+            let early = tokio::select! {
+                biased;
+                result = &mut sending => Some(result),
+                _ = &mut dot_written => None,
+                () = tokio::time::sleep(limits.body) => {
+                    return (None, no_reply(Phase::Body, took_too_long(limits.body)));
+                }
+            };
+            match early {
+                Some(result) if dot_written.try_recv().is_ok() => (Phase::Dot, result),
+                Some(result) => (Phase::Body, result),
+                None => match timeout(limits.dot, sending).await {
+                    Ok(result) => (Phase::Dot, result),
+                    Err(_) => return (None, no_reply(Phase::Dot, took_too_long(limits.dot))),
+                },
+            }
         };
-        let reply = match heard {
-            Ok(Ok(Some(reply))) => reply,
-            Ok(Ok(None)) => return (Then::Free(None), no_reply(phase, why_mute(wire))),
-            Ok(Err(error)) => return (Then::Free(None), no_reply(phase, why_io(&error))),
-            Err(limit) => return (Then::Free(None), no_reply(phase, took_too_long(limit))),
+        let reply = match timeout(LAST_WORD, heard(wire, sent)).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(detail)) => return (None, no_reply(phase, detail)),
+            Err(_) => return (None, no_reply(phase, "the connection broke".into())),
         };
         let outcome = classify(phase, &reply).unwrap_or_else(|| no_reply(phase, "the reply has no meaning".into()));
         self.line.accepted += u32::from(matches!(outcome, Outcome::Accepted { .. }));
-        if phase != Phase::Dot || !goes_on_after(&reply) {
-            return (Then::Free(None), outcome);
-        }
-        if along.is_none() {
-            return (Then::Free(Some(self)), outcome);
-        }
-        let to_mail = in_time(self.line.limits.mail_from, self.line.next_reply()).await;
-        (Then::Next(self.both_answered(to_mail).await), outcome)
+        let usable = phase == Phase::Dot && goes_on_after(&reply);
+        (usable.then_some(self), outcome)
     }
-}
-
-/// As it goes over the wire (RFC 5321 §4.5.2): a dot before each that begins a line, and the final one.
-fn dot_stuffed(bytes: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(bytes.len() + bytes.len() / 32 + 512);
-    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-        if line.starts_with(b".") {
-            text.push(b'.');
-        }
-        text.extend_from_slice(line);
-    }
-    if !text.ends_with(b"\r\n") {
-        text.extend_from_slice(b"\r\n");
-    }
-    text.extend_from_slice(b".\r\n");
-    text
 }
 
 impl fmt::Debug for Session {
@@ -465,80 +441,31 @@ impl ReadyForData {
     /// Sends the message: DATA, its 354, the bytes with dots stuffed (RFC 5321 §4.5.2), the final dot, the reply.
     /// Gives the session back if the relay will go on.
     ///
+    /// While the 354 is awaited the last check grows older: `still_true` is asked when it has come, and at a no the
+    /// connection closes before the first byte of the message, which so was not sent.
+    ///
     /// Must not be dropped before it is done: it takes no longer than [`Timeouts::content`], and a future that was
     /// dropped half-way leaves a message of which nobody knows, to be recorded as `unknown`. The connection closes
     /// with it. Bytes that no relay may be given (see [`build`](super::build)) are `Refused` without a word said.
-    pub async fn data(self, bytes: &[u8]) -> (Option<Session>, Outcome) {
-        let ready = match self.announce(bytes).await {
-            Ok(ready) => ready,
-            Err(end) => return end,
-        };
-        match ready.send(None).await {
-            (Then::Free(session), outcome) => (session, outcome),
-            // Nothing was said along that could be answered.
-            (Then::Next(_), outcome) => (None, outcome),
-        }
-    }
-
-    /// DATA and its 354: while that is awaited the last check grows older.
-    ///
-    /// # Errors
-    /// The outcome, and the session if it is still good. Bytes that no relay may be given (see
-    /// [`build`](super::build)) are `Refused` without a word said.
-    pub async fn announce(self, bytes: &[u8]) -> Result<ReadyForText<'_>, (Option<Session>, Outcome)> {
+    pub async fn data(self, bytes: &[u8], still_true: impl FnOnce() -> bool + Send) -> (Option<Session>, Outcome) {
         if let Err(fault) = verify(bytes) {
             let (phase, detail) = (Phase::Data, fault.to_string());
             let outcome = Outcome::Refused { phase, reply: None, detail, fault: Fault::Content };
-            return Err((self.reset().await, outcome));
+            return (self.reset().await, outcome);
         }
         let limit = self.session.line.limits.data;
-        let session = self.session.step(Phase::Data, limit, Data).await?;
-        Ok(ReadyForText { session, bytes })
+        match self.session.step(Phase::Data, limit, Data).await {
+            Ok(session) if still_true() => session.body(bytes).await,
+            // There is no other way to take back DATA.
+            Ok(_) => (None, no_reply(Phase::Data, "the last check was too old when the relay answered DATA".into())),
+            Err(end) => end,
+        }
     }
 
     /// Takes it back, because the last check said no.
     pub async fn reset(self) -> Option<Session> {
         self.session.reset().await
     }
-
-    /// The session behind it.
-    #[must_use]
-    pub fn session(&self) -> &Session {
-        &self.session
-    }
-}
-
-/// The relay waits for the text. Dropped, it hangs up, and nothing was sent.
-#[derive(Debug)]
-pub struct ReadyForText<'a> {
-    session: Session,
-    bytes: &'a [u8],
-}
-
-impl ReadyForText<'_> {
-    /// Sends the text and the final dot, and hears the reply. A relay that takes commands in groups (RFC 2920) is told
-    /// the next envelope with them; one that closes after this reply was not told it.
-    ///
-    /// Must not be dropped before it is done, as [`ReadyForData::data`].
-    pub async fn send(self, next: Option<&Envelope<'_>>) -> (Then, Outcome) {
-        self.session.text(self.bytes, next).await
-    }
-
-    /// Hangs up before the first byte of the message, because what the last check said is too old: there is no other way
-    /// to take back DATA.
-    #[must_use]
-    pub fn hang_up(self) -> Outcome {
-        no_reply(Phase::Data, "the last check was too old when the relay answered DATA".into())
-    }
-}
-
-/// Where the conversation stands after a message.
-#[derive(Debug)]
-pub enum Then {
-    /// No envelope is open; none when the connection is closed.
-    Free(Option<Session>),
-    /// The next envelope was said along, and this is what it came to.
-    Next(Result<ReadyForData, (Option<Session>, Outcome)>),
 }
 
 async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {

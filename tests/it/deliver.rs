@@ -16,11 +16,8 @@ use dunningd::deliver::{
 use dunningd::model::{Attachment, EmailAddress, Fault, Language, Mail, Mailbox, Outcome, Rendered, Reply as Answer};
 use dunningd::model::{NoticeState, Phase as At, Timeouts};
 use mail_parser::{MessageParser, MimeHeaders as _};
-use uuid::{Uuid, uuid};
 
 use crate::support::smtp::{Options, Phase, Reply, SmtpServer};
-
-const ENVELOPE_ID: Uuid = uuid!("0190a1b2-0000-7000-8000-00000000000c");
 
 fn address(text: &str) -> EmailAddress {
     EmailAddress::parse(text).unwrap()
@@ -194,12 +191,12 @@ async fn session(server: &SmtpServer) -> Session {
 
 async fn envelope(session: Session, to: &str, bytes: &[u8]) -> Result<ReadyForData, (Option<Session>, Outcome)> {
     let (from, to) = (address("crediti@rossi.example"), address(to));
-    session.envelope(&Envelope { from: &from, to: &to, id: ENVELOPE_ID, bytes }).await
+    session.envelope(&Envelope { from: &from, to: &to, id: "0190a1b2-0000-7000-8000-00000000000c", bytes }).await
 }
 
 async fn send(session: Session, to: &str, bytes: &[u8]) -> (Option<Session>, Outcome) {
     match envelope(session, to, bytes).await {
-        Ok(ready) => ready.data(bytes).await,
+        Ok(ready) => ready.data(bytes, || true).await,
         Err(end) => end,
     }
 }
@@ -511,7 +508,7 @@ async fn what_is_dropped_hangs_up() {
     server.once(Phase::Dot, Reply::code(250, "late").after(Duration::from_millis(300)));
     let ready = envelope(session(&server).await, "office@dluznik.example", &simple(1)).await.unwrap();
     let bytes = simple(1);
-    let cut = tokio::time::timeout(Duration::from_millis(100), ready.data(&bytes)).await;
+    let cut = tokio::time::timeout(Duration::from_millis(100), ready.data(&bytes, || true)).await;
     assert!(cut.is_err());
     tokio::time::sleep(Duration::from_millis(500)).await;
     // The relay has it, nobody here knows, and no later message can get its reply.
@@ -606,7 +603,7 @@ async fn sender_and_recipient_go_together_where_the_relay_takes_that_and_the_mes
     let ready = envelope(session(&server).await, "office@dluznik.example", &simple(1)).await.unwrap();
     assert_eq!(server.commands().last().unwrap(), "RCPT TO:<office@dluznik.example>");
     server.on(Phase::Data, Reply::code(354, "go ahead"));
-    assert_eq!(ready.data(&simple(1)).await.1, accepted());
+    assert_eq!(ready.data(&simple(1), || true).await.1, accepted());
     assert_eq!(server.messages()[0].bytes, simple(1));
 }
 
@@ -668,7 +665,7 @@ async fn dot_after(seconds: Option<u64>, then: u64) -> Outcome {
         tokio::time::advance(Duration::from_secs(then)).await;
         tokio::time::resume();
     };
-    tokio::join!(ready.data(&bytes), time_passes).0.1
+    tokio::join!(ready.data(&bytes, || true), time_passes).0.1
 }
 
 #[tokio::test]

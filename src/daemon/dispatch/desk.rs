@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -24,7 +23,6 @@ use super::super::{Live, Shell};
 use super::Dispatched;
 
 pub(super) use checks::{CheckAsk, Checked};
-use claims::Ahead;
 pub(super) use claims::ClaimAsk;
 pub(super) use settlements::EndAsk;
 
@@ -48,10 +46,6 @@ pub(in crate::daemon) struct Desk<'a> {
     failing: AtomicBool,
     /// A pause came: who has not begun keeps his place in the queue.
     paused: AtomicBool,
-    /// Claimed for sessions that will ask soon.
-    ahead: Mutex<Ahead>,
-    /// Something of that was taken, or came back.
-    taken: Notify,
     told: Mutex<Told>,
     written: Mutex<Vec<Written>>,
 }
@@ -81,8 +75,8 @@ impl<'a> Desk<'a> {
         in_flight: Duration,
     ) -> Self {
         let (halted, failing, paused) = (CancellationToken::new(), AtomicBool::new(false), AtomicBool::new(false));
-        let (ahead, taken, told, written) = (Mutex::default(), Notify::new(), Mutex::default(), Mutex::default());
-        Self { shell, live, limits, breakers, journal, in_flight, halted, failing, paused, ahead, taken, told, written }
+        let (told, written) = (Mutex::default(), Mutex::default());
+        Self { shell, live, limits, breakers, journal, in_flight, halted, failing, paused, told, written }
     }
 
     /// What the round did, with why it ended.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::since_boot;
 use crate::config::Mail;
-use crate::deliver::{DeliveryError, Ending, Envelope, FileTransport, ReadyForData, Relay, Session, Then, Transport};
+use crate::deliver::{DeliveryError, Ending, Envelope, FileTransport, ReadyForData, Relay, Session, Transport};
 use crate::model::{CancelReason, Fault, Outcome, Permit, Phase, Reply};
 use crate::record::{self, ClaimedNotice, RecordError};
 
@@ -32,14 +32,6 @@ enum Word {
     Send(Duration),
     /// It does not; the outcome, if that is left to be settled.
     Not(Option<Outcome>),
-}
-
-/// What a message leaves behind.
-enum Left {
-    /// No envelope is open. The session, if it is still good, and a notice that was taken and has not begun.
-    Free(Option<Session>, Option<Arc<ClaimedNotice>>),
-    /// The envelope of the next one was said along.
-    Begun(Arc<ClaimedNotice>, Result<ReadyForData, (Option<Session>, Outcome)>),
 }
 
 pub(super) struct Worker<'a> {
@@ -87,7 +79,6 @@ impl Worker<'_> {
     /// Delivers over one connection after another, with at most so many attempts.
     async fn over(&self, relay: &Relay, mut kept: Option<Session>, at_most: u64) -> Result<Dispatched, RecordError> {
         let mut done = Dispatched::default();
-        let mut next = None;
         while done.attempts() < at_most && !self.stop.is_cancelled() && !self.desk.halted.is_cancelled() {
             let session = tokio::select! {
                 session = self.session(relay, kept.take()) => session,
@@ -101,11 +92,7 @@ impl Worker<'_> {
                     break;
                 }
             };
-            let claimed = match next.take() {
-                Some(next) => Some(next),
-                None => self.claim().await,
-            };
-            let Some(mut claimed) = claimed else {
+            let Some(claimed) = self.claim().await else {
                 session.quit().await;
                 break;
             };
@@ -113,26 +100,16 @@ impl Worker<'_> {
                 kept = Some(session);
                 continue;
             }
-            let mut begun = session.envelope(&envelope(&claimed)).await;
-            loop {
-                let (left, outcome) = match begun {
-                    Ok(ready) => self.with_envelope(&claimed, ready, at_most == 1, &mut done).await,
-                    Err((session, outcome)) => (Left::Free(session, None), Some(outcome)),
-                };
-                if let Some(outcome) = outcome {
-                    self.ended(&claimed, outcome, at_most == 1, &mut done).await;
-                }
-                match left {
-                    Left::Begun(said, answer) => (claimed, begun) = (said, answer),
-                    Left::Free(session, taken) => {
-                        (kept, next) = (session, taken);
-                        break;
-                    }
-                }
+            let id = claimed.attempt.to_string();
+            let envelope = Envelope { from: &claimed.sender, to: &claimed.recipient, id: &id, bytes: &claimed.bytes };
+            let (session, outcome) = match session.envelope(&envelope).await {
+                Ok(ready) => self.with_envelope(&claimed, ready, &mut done).await,
+                Err((session, outcome)) => (session, Some(outcome)),
+            };
+            kept = session;
+            if let Some(outcome) = outcome {
+                self.ended(&claimed, outcome, at_most == 1, &mut done).await;
             }
-        }
-        if let Some(next) = next {
-            self.desk.give_back(Arc::unwrap_or_clone(next));
         }
         if let Some(session) = kept {
             session.quit().await;
@@ -146,14 +123,10 @@ impl Worker<'_> {
         claimed.await.ok().map(Arc::new)
     }
 
-    fn is_used_up(&self, claimed: &ClaimedNotice) -> bool {
-        claimed.tries >= self.desk.live.config.service.dispatch.max_tries
-    }
-
     /// A notice that is claimed with all its tries used is given up before one more: their workers ended before they
     /// could say so, or `max_tries` was lowered since.
     async fn crashed_too_often(&self, claimed: &Arc<ClaimedNotice>, done: &mut Dispatched) -> bool {
-        if !self.is_used_up(claimed) {
+        if claimed.tries < self.desk.live.config.service.dispatch.max_tries {
             return false;
         }
         let outcome = Outcome::Deferred {
@@ -166,27 +139,18 @@ impl Worker<'_> {
         true
     }
 
-    /// Why a notice may not go to its recipient from here.
-    fn refused(&self, claimed: &ClaimedNotice) -> Option<CancelReason> {
-        if self.desk.creditor(claimed).is_none() {
-            return Some(CancelReason::CreditorRemoved);
-        }
-        match &self.desk.live.config.service.mail {
-            Mail::Smtp(smtp) if !smtp.recipients.allow(&claimed.recipient) => Some(CancelReason::RecipientNotAllowed),
-            _ => None,
-        }
-    }
-
-    /// What is sent again is what was approved then: if it does not hold any more, the last check says so.
-    fn is_to_be_looked_at(claimed: &ClaimedNotice) -> bool {
-        claimed.approved && claimed.resend_of.is_none()
-    }
-
     /// Whether a notice may go to its recipient from here, its creditor is still served and, where a person approved it, it
     /// is still what he approved. Otherwise it is cancelled, or another one that demands less is in its place.
     async fn as_approved(&self, claimed: &ClaimedNotice, done: &mut Dispatched) -> Result<bool, RecordError> {
         let Desk { shell, live, .. } = self.desk;
-        if let Some(reason) = self.refused(claimed) {
+        let refused = if self.desk.creditor(claimed).is_none() {
+            Some(CancelReason::CreditorRemoved)
+        } else if let Mail::Smtp(smtp) = &live.config.service.mail {
+            (!smtp.recipients.allow(&claimed.recipient)).then_some(CancelReason::RecipientNotAllowed)
+        } else {
+            None
+        };
+        if let Some(reason) = refused {
             let mut connection = shell.pool.acquire().await?;
             let mut transaction = connection.begin().await?;
             record::cancel_notice(&mut transaction, claimed.notice, reason, &shell.actor).await?;
@@ -194,7 +158,8 @@ impl Worker<'_> {
             done.cancelled += 1;
             return Ok(false);
         }
-        if !Self::is_to_be_looked_at(claimed) {
+        // What is sent again is what was approved then: if it does not hold any more, the last check says so.
+        if !claimed.approved || claimed.resend_of.is_some() {
             return Ok(true);
         }
         let why = "less is owed than was approved";
@@ -211,42 +176,30 @@ impl Worker<'_> {
     /// The session in hand as long as it is young enough, else a new one.
     async fn session(&self, relay: &Relay, kept: Option<Session>) -> Result<Session, DeliveryError> {
         match kept {
-            Some(session) if has_room(&session, 0) => return Ok(session),
+            Some(session) if session.accepted() < MESSAGES_PER_SESSION && session.age() < SESSION_AGE => {
+                return Ok(session);
+            }
             Some(old) => old.quit().await,
             None => {}
         }
         relay.connect().await
     }
 
-    /// RCPT is accepted: last check, then the message, unless it is `alone` together with the envelope of the next one.
-    /// Without an outcome it was not sent, and is not to be settled.
+    /// RCPT is accepted: last check, then the message. Without an outcome it was not sent, and is not to be settled.
     async fn with_envelope(
         &self,
         claimed: &Arc<ClaimedNotice>,
         ready: ReadyForData,
-        alone: bool,
         done: &mut Dispatched,
-    ) -> (Left, Option<Outcome>) {
-        let at = match self.last_check(claimed, done).await {
-            Some(Word::Send(at)) => at,
-            Some(Word::Not(outcome)) => return (Left::Free(ready.reset().await, None), outcome),
+    ) -> (Option<Session>, Option<Outcome>) {
+        match self.last_check(claimed, done).await {
+            Some(Word::Send(at)) => {
+                let (session, outcome) = ready.data(&claimed.bytes, || is_fresh(at)).await;
+                (session, Some(outcome))
+            }
+            Some(Word::Not(outcome)) => (ready.reset().await, outcome),
             // Dropped, the session hangs up.
-            None => return (Left::Free(None, None), None),
-        };
-        let groups = !alone && ready.session().extensions().pipelining && has_room(ready.session(), 1);
-        let text = match ready.announce(&claimed.bytes).await {
-            Ok(text) if is_fresh(at) => text,
-            Ok(text) => return (Left::Free(None, None), Some(text.hang_up())),
-            Err((session, outcome)) => return (Left::Free(session, None), Some(outcome)),
-        };
-        let next = if groups { self.desk.take_ahead(self.stop).map(Arc::new) } else { None };
-        let goes_along = next
-            .as_deref()
-            .filter(|next| !self.is_used_up(next) && self.refused(next).is_none() && !Self::is_to_be_looked_at(next));
-        match (text.send(goes_along.map(envelope).as_ref()).await, next) {
-            ((Then::Next(answer), outcome), Some(said)) => (Left::Begun(said, answer), Some(outcome)),
-            ((Then::Next(_), outcome), None) => (Left::Free(None, None), Some(outcome)),
-            ((Then::Free(session), outcome), next) => (Left::Free(session, next), Some(outcome)),
+            None => (None, None),
         }
     }
 
@@ -339,15 +292,6 @@ impl Worker<'_> {
         self.desk.changed(&changes);
         Ok(())
     }
-}
-
-fn envelope(claimed: &ClaimedNotice) -> Envelope<'_> {
-    Envelope { from: &claimed.sender, to: &claimed.recipient, id: claimed.attempt, bytes: &claimed.bytes }
-}
-
-/// Whether another message may go over this session, after so many that are on their way.
-fn has_room(session: &Session, on_their_way: u32) -> bool {
-    session.accepted() + on_their_way < MESSAGES_PER_SESSION && session.age() < SESSION_AGE
 }
 
 /// Whether what was true then may still be acted upon.

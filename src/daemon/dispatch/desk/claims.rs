@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::iter::repeat_with;
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -41,7 +40,7 @@ struct Claim {
 
 /// Claimed for sessions that will ask soon, each with when its lease began at the earliest.
 #[derive(Default)]
-pub(super) struct Ahead(VecDeque<(Duration, ClaimedNotice)>);
+struct Ahead(VecDeque<(Duration, ClaimedNotice)>);
 
 impl Ahead {
     /// For as many sessions as there are notices, and the other way round.
@@ -61,31 +60,6 @@ impl Ahead {
 }
 
 impl Desk<'_> {
-    /// One that was claimed ahead, for a session that says its envelope together with the text of another; none where
-    /// each one is asked for by itself.
-    pub(in crate::daemon::dispatch) fn take_ahead(&self, stop: &CancellationToken) -> Option<ClaimedNotice> {
-        if stop.is_cancelled() || self.halted.is_cancelled() || self.one_by_one() {
-            return None;
-        }
-        let (_, claimed) = self.ahead().0.pop_front()?;
-        self.taken.notify_one();
-        Some(claimed)
-    }
-
-    /// It was not begun after all.
-    pub(in crate::daemon::dispatch) fn give_back(&self, claimed: ClaimedNotice) {
-        self.ahead().0.push_front((Duration::ZERO, claimed));
-        self.taken.notify_one();
-    }
-
-    fn ahead(&self) -> MutexGuard<'_, Ahead> {
-        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn one_by_one(&self) -> bool {
-        self.failing.load(Ordering::Relaxed) || self.paused.load(Ordering::Relaxed)
-    }
-
     /// How many notices are claimed ahead when there are so many sessions. Where letters are counted, each one changes who
     /// may go next.
     fn room_ahead(&self, sessions: usize) -> usize {
@@ -104,27 +78,27 @@ impl Desk<'_> {
         let stays = AHEAD_STAYS.min(self.live.config.service.dispatch.lease / 3);
         let mut lane = Some(Lane::of(&self.shell.pool, true));
         let mut claiming: Option<Claiming<'_>> = None;
-        let (mut free, mut unwanted) = (Vec::new(), Vec::new());
+        let (mut free, mut ahead, mut unwanted) = (Vec::new(), Ahead::default(), Vec::new());
         let (mut more, mut closed) = (false, false);
         loop {
             if let Some(Err(error)) = self.journal.map(|journal| journal.ready()) {
                 self.stop(&error);
             }
             let ends = closed || stop.is_cancelled() || self.halted.is_cancelled();
-            let one_by_one = self.one_by_one();
-            let given_up = self.ahead().older_than(if ends || one_by_one { Duration::ZERO } else { stays });
+            let one_by_one = self.failing.load(Ordering::Relaxed) || self.paused.load(Ordering::Relaxed);
+            let given_up = ahead.older_than(if ends || one_by_one { Duration::ZERO } else { stays });
             // Until a session asks.
             more &= given_up.is_empty();
             unwanted.extend(given_up);
             if ends {
                 free.clear();
             }
-            self.ahead().hand_out(&mut free);
+            ahead.hand_out(&mut free);
             if let Some(mut idle) = lane.take() {
                 if !unwanted.is_empty() {
                     self.release(&mut idle, &std::mem::take(&mut unwanted)).await;
                 }
-                let wanted = room.saturating_sub(self.ahead().0.len());
+                let wanted = room.saturating_sub(ahead.0.len());
                 if !free.is_empty() {
                     claiming = Some(self.claim(idle, std::mem::take(&mut free), 0).boxed());
                 } else if more && !ends && !one_by_one && wanted > 0 && wanted >= room / 2 {
@@ -136,7 +110,7 @@ impl Desk<'_> {
             if closed && claiming.is_none() {
                 return;
             }
-            let oldest = self.ahead().0.front().map(|(at, _)| (*at + stays).saturating_sub(since_boot()));
+            let oldest = ahead.0.front().map(|(at, _)| (*at + stays).saturating_sub(since_boot()));
             tokio::select! {
                 (idle, claim) = finished(&mut claiming) => {
                     claiming = None;
@@ -145,7 +119,7 @@ impl Desk<'_> {
                         Ok(claim) => {
                             more = claim.more;
                             if claim.sessions.is_empty() {
-                                self.ahead().0.extend(claim.found.into_iter().map(|one| (claim.at, one)));
+                                ahead.0.extend(claim.found.into_iter().map(|one| (claim.at, one)));
                             } else {
                                 for (session, claimed) in claim.sessions.into_iter().zip(claim.found) {
                                     let _ = session.send(claimed);
@@ -156,7 +130,6 @@ impl Desk<'_> {
                     }
                 }
                 count = asks.recv_many(&mut free, AT_ONCE), if !closed => closed = count == 0,
-                () = self.taken.notified() => {}
                 () = stop.cancelled(), if !ends => {}
                 () = self.halted.cancelled(), if !ends => {}
                 () = tokio::time::sleep(oldest.unwrap_or_default()), if oldest.is_some() => {}
