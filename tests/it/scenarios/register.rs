@@ -316,3 +316,12 @@ fn a_broken_promise_about_what_vanished_is_no_task() {
     world.snapshot.promises[0].items[0].vanished = true;
     check_tasks(&world, "");
 }
+
+#[test]
+fn a_cause_about_the_debtor_holds_the_whole_account_also_when_it_was_recorded_on_an_item() {
+    let two = || World::new().owes("A", 5, "100 EUR").owes("B", 5, "100 EUR");
+    for cause in [Cause::Insolvency, Cause::Represented, Cause::WrongParty, Cause::Deceased] {
+        check(&two().cause(cause, Some("A"), 1), "hold account_hold");
+    }
+    check(&two().cause(Cause::WrongDetails, Some("A"), 1), "contact friendly: demands B");
+}
