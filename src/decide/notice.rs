@@ -83,7 +83,11 @@ pub(super) fn write_to(
     let accepted = || q.snapshot.history.notices.iter().filter(|notice| notice.state.completes_stage());
     let opened_on = q.snapshot.case.as_ref().map(|case| case.opened_on);
     let written = || accepted().filter(|notice| notice.was_written());
-    let escalated = written().any(|n| n.tone > stage.tone && opened_on.is_some_and(|day| n.accepted_on >= Some(day)));
+    let by_us = written().any(|n| n.tone > stage.tone && opened_on.is_some_and(|day| n.accepted_on >= Some(day)));
+    let is_sharper = |name| q.ladder.position(name).is_some_and(|n| q.ladder.stages[n].tone > stage.tone);
+    let mut elsewhere = q.snapshot.history.waivers.iter().filter(|waiver| waiver.elsewhere.is_some());
+    let escalated =
+        by_us || elsewhere.any(|waiver| is_sharper(&waiver.stage) && gates::still_owed(assessed, &waiver.item));
     let mut earlier: Vec<&PastNotice> = accepted()
         .filter(|notice| !notice.message_id.is_empty())
         .filter(|notice| notice.items.iter().any(|(item, _)| demanded.iter().any(|one| &one.item.id == item)))

@@ -284,7 +284,8 @@ impl Minimums {
 pub enum CreditNetting {
     /// The oldest items of that currency first.
     OldestFirst,
-    /// The oldest items of the same contract number and currency first.
+    /// The oldest items of the same contract number and currency first; what names no contract then goes to the oldest
+    /// items of its currency.
     PerContract,
 }
 
@@ -352,7 +353,10 @@ impl CauseRule {
             Cause::SaysPaid => Self { hold_working_days: Some(5), ..held(TaskKind::FindPayment) },
             Cause::Dissatisfied => Self { hold_working_days: Some(10), ..held(TaskKind::LookInto) },
             Cause::Withholding => task(TaskKind::LookInto),
-            Cause::Insolvency | Cause::Represented | Cause::WrongParty | Cause::Deceased => held(TaskKind::LookInto),
+            // What is about the debtor is about everything that he owes.
+            Cause::Insolvency | Cause::Represented | Cause::WrongParty | Cause::Deceased => {
+                Self { hold: CauseHold::Account, ..task(TaskKind::LookInto) }
+            }
             Cause::Unwilling => Self { gap_percent: 50, ..Self::NOTHING },
             Cause::Unknown => Self::NOTHING,
         }

@@ -215,7 +215,7 @@ fn a_cause_whose_last_day_no_calendar_tells_goes_on_and_asks_for_the_calendar() 
 #[test]
 fn a_cause_holds_what_it_was_recorded_on() {
     let two = || one().owes("B", 3, "50 EUR");
-    for cause in [Cause::WrongDetails, Cause::Dispute, Cause::Insolvency, Cause::Represented, Cause::WrongParty] {
+    for cause in [Cause::WrongDetails, Cause::Dispute] {
         check(&two().cause(cause, Some("A"), 0), "contact friendly: demands B");
         check(&two().cause(cause, None, 0), "hold account_hold");
         check(&two().cause(cause, None, 0).on(400), "hold account_hold");
@@ -315,4 +315,13 @@ fn a_broken_promise_about_what_vanished_is_no_task() {
     world.snapshot.items.retain(|item| item.id.as_str() != "A");
     world.snapshot.promises[0].items[0].vanished = true;
     check_tasks(&world, "");
+}
+
+#[test]
+fn a_cause_about_the_debtor_holds_the_whole_account_also_when_it_was_recorded_on_an_item() {
+    let two = || World::new().owes("A", 5, "100 EUR").owes("B", 5, "100 EUR");
+    for cause in [Cause::Insolvency, Cause::Represented, Cause::WrongParty, Cause::Deceased] {
+        check(&two().cause(cause, Some("A"), 1), "hold account_hold");
+    }
+    check(&two().cause(Cause::WrongDetails, Some("A"), 1), "contact friendly: demands B");
 }

@@ -399,3 +399,17 @@ fn a_cause_that_hurries_nothing_leaves_the_stage_on_its_own_day() {
     check(&world.clone().cause(Cause::CashProblem, None, 0), "wait too_soon until T+5");
     check(&world.cause(Cause::Unwilling, None, 0), "contact firm: demands A");
 }
+
+#[test]
+fn an_account_that_was_escalated_elsewhere_gets_neutral_words_as_long_as_that_is_owed() {
+    let mut world = World::new().owes("A", 5, "100 EUR").owes("B", 40, "100 EUR");
+    for stage in ["friendly", "firm", "final"] {
+        world = world.waived(stage, 5, "B");
+    }
+    check(&world, "contact friendly: demands A; also open B");
+    for waiver in &mut world.snapshot.history.waivers {
+        waiver.elsewhere = Some("former software".to_owned());
+    }
+    check(&world, "contact friendly in neutral words: demands A; also open B");
+    check(&world.paid(&["B"]), "contact friendly: demands A");
+}
