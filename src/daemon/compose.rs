@@ -21,14 +21,14 @@ pub fn letter(
     let snapshot = &*decide::seen(policy, snapshot, decision.business_date);
     let account = &snapshot.account;
     let contact = snapshot.contacts.iter().find(|contact| contacting.contact.as_ref() == Some(&contact.id));
-    // The operator's words are used only where they are in the letter's language.
+    // The operator's words are used only where they are known to be in the letter's language.
     let salutation = contact
         .filter(|contact| {
             contact
                 .language
                 .as_deref()
                 .or(account.language.as_deref())
-                .is_none_or(|tag| Language::parse(tag).is_ok_and(|language| language == contacting.language))
+                .is_some_and(|tag| Language::parse(tag).is_ok_and(|language| language == contacting.language))
         })
         .and_then(|contact| contact.salutation.clone());
     Letter {

@@ -231,12 +231,13 @@ fn out(policy: &Policy, snapshot: &Snapshot, item: &Item, agreed: Agreed<'_>, to
         Ok(last) => (last.filter(|last| today <= *last), None),
         Err(missing) => (None, Some(missing)),
     };
-    let code = if item.open_amount.is_zero() {
+    let code = if item.bad_data.is_some() && !item.withdrawn {
+        // What is open may be what cannot be read.
+        ItemCode::BadData
+    } else if item.open_amount.is_zero() {
         ItemCode::Settled
     } else if item.withdrawn {
         ItemCode::Withdrawn
-    } else if item.bad_data.is_some() {
-        ItemCode::BadData
     } else if item.due_date.is_none() && !item.kind.is_credit() {
         ItemCode::DataDueDateMissing
     } else if item.payee.is_some() {
@@ -381,19 +382,15 @@ fn net(policy: &Policy, assessed: &mut [Assessed<'_>]) -> Vec<Netted> {
     let mut oldest_first: Vec<usize> = (0..assessed.len()).filter(|n| takes_part(&assessed[*n])).collect();
     // Stable: equal due dates stay in the order of their ids.
     oldest_first.sort_by_key(|n| assessed[*n].effective_due);
-    // What names no contract is for the oldest items, whatever theirs, once every contract has its own.
-    for within_contract in [policy.credit_netting == CreditNetting::PerContract, false] {
-        for credit in &credits {
-            for target in &oldest_first {
-                if left.get(credit).is_none_or(|amount| *amount <= Decimal::ZERO) {
-                    break;
-                }
-                let contract = &assessed[*credit].item.contract_no;
-                let fits = contract == &assessed[*target].item.contract_no
-                    || !within_contract && (contract.is_none() || policy.credit_netting == CreditNetting::OldestFirst);
-                if fits && same_currency(assessed, *target, *credit) {
-                    apply(assessed, &mut left, *credit, *target, &mut netted);
-                }
+    for credit in &credits {
+        for target in &oldest_first {
+            if left.get(credit).is_none_or(|amount| *amount <= Decimal::ZERO) {
+                break;
+            }
+            let same_contract = policy.credit_netting == CreditNetting::OldestFirst
+                || assessed[*credit].item.contract_no == assessed[*target].item.contract_no;
+            if same_contract && same_currency(assessed, *target, *credit) {
+                apply(assessed, &mut left, *credit, *target, &mut netted);
             }
         }
     }

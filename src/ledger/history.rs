@@ -12,7 +12,7 @@ use crate::model::{Account, Contact, CreditorId, Item};
 
 use super::contract::{RawItem, amount_sql, date_sql, row_problem};
 use super::snapshots::{
-    Cursor, ReadAccount, accounts_sql, contacts_sql, item, item_columns, read_account, read_contacts,
+    Cursor, ReadAccount, ReadItem, accounts_sql, contacts_sql, item, item_columns, read_account, read_contacts,
 };
 
 /// One account over a span of days.
@@ -188,10 +188,14 @@ impl HistoryReader {
                 Some(cursor) => cursor.take(connection, key).await?,
                 None => Vec::new(),
             };
-            let Some(ReadAccount { account, problem, .. }) = read_account(&row)? else { continue };
+            let Some(ReadAccount { account, mut problem, .. }) = read_account(&row)? else { continue };
             let mut histories = Vec::with_capacity(items.len());
             for row in &items {
-                histories.extend(self.history(row)?);
+                let read = item(row, self.last)?;
+                problem.look_at(&read);
+                if let ReadItem::Open(item) = read {
+                    histories.push(Self::history(row, item)?);
+                }
             }
             for one in &mut histories {
                 problem.quarantine(&mut one.item);
@@ -202,8 +206,7 @@ impl HistoryReader {
         Ok(None)
     }
 
-    fn history(&self, row: &PgRow) -> Result<Option<ItemHistory>, sqlx::Error> {
-        let Some(item) = item(row, self.last)? else { return Ok(None) };
+    fn history(row: &PgRow, item: Item) -> Result<ItemHistory, sqlx::Error> {
         let settled_on = row.try_get("settled_on")?;
         let open_now: Option<Decimal> = row.try_get("open_now")?;
         let mut history =
@@ -211,7 +214,7 @@ impl HistoryReader {
         if open_now.is_none() && history.item.bad_data.is_none() {
             history.item.bad_data = Some("open_amount is missing".to_owned());
         }
-        Ok(Some(history))
+        Ok(history)
     }
 }
 

@@ -13,7 +13,7 @@ use sqlx::{PgConnection, Row as _};
 use crate::model::{Account, AccountId, Contact, CreditorId, Currency, Item, NotDue};
 
 pub(super) use cursor::Cursor;
-pub(super) use row::{ReadAccount, item, read_account, read_contacts};
+pub(super) use row::{ReadAccount, ReadItem, item, read_account, read_contacts};
 use sql::{ONE_ACCOUNT, counted_sql, items_sql, listed_sql};
 pub(super) use sql::{accounts_sql, contacts_sql, item_columns};
 
@@ -107,12 +107,19 @@ impl Reader {
             let key: &str = row.try_get(0)?;
             let contacts = self.contacts.take(connection, key).await?;
             let items = self.items.take(connection, key).await?;
-            let Some(ReadAccount { account, problem, not_due }) = read_account(&row)? else { continue };
-            let items: Result<Vec<Option<Item>>, sqlx::Error> = items.iter().map(|row| item(row, self.today)).collect();
-            let mut items: Vec<Item> = items?.into_iter().flatten().collect();
-            for item in &mut items {
+            let Some(ReadAccount { account, mut problem, not_due }) = read_account(&row)? else { continue };
+            let mut open = Vec::with_capacity(items.len());
+            for row in &items {
+                let read = item(row, self.today)?;
+                problem.look_at(&read);
+                if let ReadItem::Open(item) = read {
+                    open.push(item);
+                }
+            }
+            for item in &mut open {
                 problem.quarantine(item);
             }
+            let items = open;
             items_read += items.len();
             page.push(LedgerAccount { account, contacts: read_contacts(&contacts)?, items, not_due });
         }

@@ -274,7 +274,7 @@ impl Minimums {
     }
 
     fn or_converted(&self, currency: Currency, row: Option<Decimal>, base: Option<Decimal>) -> Option<Decimal> {
-        row.or_else(|| Some(base? * *self.rates.get(&currency)?))
+        row.or_else(|| base?.checked_mul(*self.rates.get(&currency)?))
     }
 }
 

@@ -8,6 +8,9 @@ use super::labels::{Labels, upper_first};
 use super::locale;
 use crate::model::{Attachment, Currency, Language, Letter, LetterRow};
 
+/// Of an account number: what is around it in the name of the file fits beside it.
+const ACCOUNT_MAX: usize = 45;
+
 /// The name of the file, when the letter needs one: ASCII only, made from the account number.
 pub(super) fn file_name(letter: &Letter) -> Option<String> {
     let printed = letter.rows_in_letter as usize;
@@ -16,7 +19,7 @@ pub(super) fn file_name(letter: &Letter) -> Option<String> {
             .account_id
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' })
-            .take(60)
+            .take(ACCOUNT_MAX)
             .collect();
         let account = account.trim_matches('-');
         format!("open-items-{}.csv", if account.is_empty() { "account" } else { account })

@@ -41,7 +41,8 @@ pub(in crate::ledger) fn date_sql(column: &str) -> String {
 #[must_use]
 pub(in crate::ledger) fn hold_reason_sql(relation: &str) -> String {
     format!(
-        "CASE WHEN {relation}.hold_until::date > date '{LAST_DAY}' THEN coalesce({relation}.hold_reason::text, 'no reason given') \
+        "CASE WHEN {relation}.hold_until::date > date '{LAST_DAY}' \
+         THEN coalesce(nullif(trim({relation}.hold_reason::text), ''), 'no reason given') \
          ELSE {relation}.hold_reason::text END"
     )
 }

@@ -148,6 +148,11 @@ impl SeldomOfItem {
     }
 }
 
+/// Blanks say nothing: views often have them in place of NULL.
+fn said(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.trim().is_empty())
+}
+
 fn record(row: &PgRow, column: usize) -> Result<Option<PgRecordDecoder<'_>>, sqlx::Error> {
     let value = row.try_get_raw(column)?;
     if value.is_null() {
@@ -171,15 +176,41 @@ pub(in crate::ledger) struct AccountProblem {
     hold: Option<String>,
     /// Nobody knows where the money should go, except for items that say it themselves.
     requisites: Option<String>,
+    /// Nobody knows what is owed: money that came in, or was credited, cannot be read.
+    credit: Option<String>,
 }
 
 impl AccountProblem {
+    /// Before [`quarantine`](Self::quarantine), of each item.
+    pub(in crate::ledger) fn look_at(&mut self, item: &ReadItem) {
+        let unreadable = match item {
+            ReadItem::Open(item) if item.kind.is_credit() => {
+                item.bad_data.as_ref().map(|problem| format!("{} ({problem})", item.id))
+            }
+            ReadItem::Nameless => Some("an item without an id that can be read".to_owned()),
+            ReadItem::Open(_) | ReadItem::Settled => None,
+        };
+        if let Some(item) = unreadable {
+            self.credit.get_or_insert(format!("its account may owe less: a credit cannot be read, {item}"));
+        }
+    }
+
     pub(in crate::ledger) fn quarantine(&self, item: &mut Item) {
         let unpayable = || self.requisites.clone().filter(|_| item.requisites.is_none());
         if item.bad_data.is_none() {
-            item.bad_data = self.hold.clone().or_else(unpayable);
+            item.bad_data = self.hold.clone().or_else(unpayable).or_else(|| self.credit.clone());
         }
     }
+}
+
+/// What the row of an item says.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
+pub(in crate::ledger) enum ReadItem {
+    Open(Item),
+    /// Nothing is open.
+    Settled,
+    /// Something is open, and no word can be said of it: its id is none, or none that we can hold. It may be a credit.
+    Nameless,
 }
 
 /// `None` when a required column is empty: the contract check has named the row.
@@ -194,6 +225,7 @@ pub(in crate::ledger) fn read_account(row: &PgRow) -> Result<Option<ReadAccount>
     let problem = AccountProblem {
         hold: seldom.unreadable_hold.then(|| of_account(&unreadable_date("hold_until"))),
         requisites: requisites.as_ref().err().map(|problem| of_account(problem)),
+        credit: None,
     };
     let account = Account {
         id,
@@ -214,7 +246,7 @@ pub(in crate::ledger) fn read_account(row: &PgRow) -> Result<Option<ReadAccount>
         ladder: seldom.ladder.and_then(|name| LadderName::parse(&name).ok()),
         requisites: requisites.ok().flatten(),
         hold_until: seldom.hold_until,
-        hold_reason: seldom.hold_reason,
+        hold_reason: said(seldom.hold_reason),
     };
     let not_due = NotDue {
         items: row.try_get_unchecked::<i64, _>(account_at::NOT_DUE_ITEMS)?.unsigned_abs(),
@@ -232,7 +264,7 @@ fn contact(row: &PgRow) -> Result<Option<Contact>, sqlx::Error> {
     let id = text(contact_at::CONTACT_ID)?.and_then(|id| ContactId::parse(&id).ok());
     let role = text(contact_at::ROLE)?.and_then(|role| ContactRole::parse(&role));
     let (Some(id), Some(role)) = (id, role) else { return Ok(None) };
-    let email = text(contact_at::EMAIL)?.filter(|email| !email.trim().is_empty());
+    let email = said(text(contact_at::EMAIL)?);
     let usable = email.as_deref().and_then(|email| EmailAddress::parse(email).ok());
     Ok(Some(Contact {
         id,
@@ -254,18 +286,20 @@ fn contact(row: &PgRow) -> Result<Option<Contact>, sqlx::Error> {
     }))
 }
 
-pub(in crate::ledger) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<Item>, sqlx::Error> {
+pub(in crate::ledger) fn item(row: &PgRow, today: NaiveDate) -> Result<ReadItem, sqlx::Error> {
     let text = |column: usize| row.try_get_unchecked::<Option<String>, _>(column);
     let date = |column: usize| row.try_get_unchecked::<Option<NaiveDate>, _>(column);
-    let Some(id) = text(item_at::ITEM_ID)?.and_then(|id| ItemId::parse(&id).ok()) else { return Ok(None) };
     let kind = text(item_at::KIND)?;
     let currency = text(item_at::CURRENCY)?;
     let amount: Option<Decimal> = row.try_get_unchecked(item_at::AMOUNT)?;
     let open: Option<Decimal> = row.try_get_unchecked(item_at::OPEN_AMOUNT)?;
     let issue_date = date(item_at::ISSUE_DATE)?;
     if open.is_some_and(|open| open.is_zero()) {
-        return Ok(None);
+        return Ok(ReadItem::Settled);
     }
+    let Some(id) = text(item_at::ITEM_ID)?.and_then(|id| ItemId::parse(&id).ok()) else {
+        return Ok(ReadItem::Nameless);
+    };
     let seldom = SeldomOfItem::read(row)?;
     let instalment = seldom.instalment();
     let requisites = requisites(seldom.requisites);
@@ -286,8 +320,8 @@ pub(in crate::ledger) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<It
     let bad_data = row_problem(&raw).or_else(|| requisites.as_ref().err().cloned());
     let currency = currency.and_then(|code| Currency::parse(&code).ok());
     // Quarantined items still need a currency to be counted in; XXX is ISO 4217's "no currency".
-    let Some(currency) = currency.or_else(|| Currency::parse("XXX").ok()) else { return Ok(None) };
-    Ok(Some(Item {
+    let Some(currency) = currency.or_else(|| Currency::parse("XXX").ok()) else { return Ok(ReadItem::Nameless) };
+    Ok(ReadItem::Open(Item {
         id,
         kind: kind.and_then(|kind| ItemKind::parse(&kind)).unwrap_or(ItemKind::Invoice),
         document_no: document_no.unwrap_or_default(),
@@ -303,12 +337,12 @@ pub(in crate::ledger) fn item(row: &PgRow, today: NaiveDate) -> Result<Option<It
             .filter(|since| *since <= today)
             .map(|since| Dispute { since, reason: seldom.dispute_reason }),
         hold_until: seldom.hold_until,
-        hold_reason: seldom.hold_reason,
-        payment_reference: text(item_at::PAYMENT_REFERENCE)?,
-        customer_reference: seldom.customer_reference,
-        contract_no: seldom.contract_no,
+        hold_reason: said(seldom.hold_reason),
+        payment_reference: said(text(item_at::PAYMENT_REFERENCE)?),
+        customer_reference: said(seldom.customer_reference),
+        contract_no: said(seldom.contract_no),
         refers_to: seldom.refers_to.and_then(|id| ItemId::parse(&id).ok()),
-        payee: seldom.payee,
+        payee: said(seldom.payee),
         document_url: seldom.document_url,
         pay_url: seldom.pay_url,
         direct_debit_on: seldom.direct_debit_on,

@@ -206,6 +206,48 @@ async fn a_hold_until_infinity_holds_until_it_is_cleared_and_any_other_endless_d
 }
 
 #[tokio::test]
+async fn nothing_is_demanded_while_a_credit_of_the_account_cannot_be_read() {
+    let office = in_a_crowd(4).await;
+    office
+        .sql(
+            r"INSERT INTO ledger.item (item_id, account_id, kind, document_no, issue_date, currency, amount, open_amount)
+              VALUES ('P1', 'A01', 'payment', 'P1', '2026-03-01', 'EUR', 90, 90),
+                     (E'P\t2', 'A02', 'payment', 'P2', '2026-03-01', 'EUR', -90, -90),
+                     ('P3', 'A03', 'credit_note', 'P3', '2026-03-01', 'EUR', -90.123456789, -90.123456789)",
+        )
+        .await;
+    let decisions = office.scan_as(&Office::request()).await.unwrap().1;
+    let told: Vec<String> = decisions.iter().map(|one| format!("{} {}", one.account, one.code())).collect();
+    assert_eq!(told, ["A01 all_items_out", "A02 all_items_out", "A03 all_items_out", "A04 contact", "B00 contact"]);
+    let because = "its account may owe less: a credit cannot be read";
+    assert_eq!(
+        office.lines("SELECT subject || ': ' || text FROM dunning.task WHERE kind = 'fix_data' ORDER BY 1").await,
+        [
+            format!("I01: {because}, P1 (amount 90 of a payment must be negative)"),
+            format!("I02: {because}, an item without an id that can be read"),
+            format!("I03: {because}, P3 (amount is missing or out of range)"),
+            "P1: amount 90 of a payment must be negative".to_owned(),
+            "P3: amount is missing or out of range".to_owned(),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn blanks_in_a_view_say_nothing() {
+    let office = in_a_crowd(3).await;
+    office
+        .sql(
+            "UPDATE ledger.item SET hold_reason = '', payee = ' ', payment_reference = '' WHERE item_id = 'I01';
+             UPDATE ledger.account SET hold_reason = ' ' WHERE account_id = 'A02';
+             UPDATE ledger.item SET hold_reason = '', hold_until = 'infinity' WHERE item_id = 'I03'",
+        )
+        .await;
+    let decisions = office.scan_as(&Office::request()).await.unwrap().1;
+    let told: Vec<String> = decisions.iter().map(|one| format!("{} {}", one.account, one.code())).collect();
+    assert_eq!(told, ["A01 contact", "A02 contact", "A03 all_items_out", "B00 contact"]);
+}
+
+#[tokio::test]
 async fn money_is_never_asked_for_to_an_account_that_was_not_understood() {
     let office = in_a_crowd(2).await;
     office

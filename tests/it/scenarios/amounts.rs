@@ -92,19 +92,3 @@ fn after_a_part_payment_the_rest_is_demanded_and_the_history_stays() {
     check(&world, "contact firm: demands A");
     assert_eq!(world.decide().items[0].to_pay().to_string(), "60.00 EUR");
 }
-
-#[test]
-fn under_netting_per_contract_a_payment_without_a_contract_goes_to_the_oldest_items_after_the_others() {
-    let world = World::new()
-        .owes("A", 6, "100 EUR")
-        .owes("B", 8, "100 EUR")
-        .unallocated("P1", "50 EUR")
-        .unallocated("P2", "80 EUR")
-        .item("A", |item| item.contract_no = Some("C-1".to_owned()))
-        .item("B", |item| item.contract_no = Some("C-2".to_owned()))
-        .item("P2", |item| item.contract_no = Some("C-2".to_owned()))
-        .policy(|policy| policy.credit_netting = dunningd::model::CreditNetting::PerContract);
-    let told: Vec<String> =
-        world.decide().netted.iter().map(|one| format!("{} {} {}", one.credit, one.item, one.amount)).collect();
-    assert_eq!(told, ["P2 B 80", "P1 B 20", "P1 A 30"]);
-}
