@@ -184,7 +184,7 @@ fn causes(root: &mut Section<'_>) -> BTreeMap<Cause, CauseRule> {
 
 fn contact_caps(root: &mut Section<'_>) -> Vec<ContactCap> {
     let Some(field) = root.get("contact_cap") else {
-        return vec![ContactCap { contacts: 1, days: 7 }, ContactCap { contacts: 4, days: 31 }];
+        return vec![ContactCap { contacts: 1, days: 7 }, ContactCap { contacts: 4, days: 30 }];
     };
     let cap = |mut section: Section<'_>| {
         let contacts = section.need("contacts", "1").and_then(|field| field.number(1..=1000));

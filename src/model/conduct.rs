@@ -40,18 +40,18 @@ const fn cap(contacts: u32, days: u32) -> ContactCap {
     ContactCap { contacts, days }
 }
 
-/// Valid as of 2026. A month is any 31 days in a row, so that no calendar month holds more.
+/// Valid as of 2026.
 const CONTACT_LAWS: [ContactLaw; 3] = [
     ContactLaw {
         country: None,
-        caps: &[cap(1, 1), cap(2, 7), cap(8, 31)],
+        caps: &[cap(1, 1), cap(2, 7), cap(8, 30)],
         hours: None,
         source: "our own rule for natural persons, the strictest of the countries' laws",
     },
     ContactLaw {
         country: Some(Country::RU),
         // Messages; of calls 1 a day, 2 a week and 8 a month, which the rule above keeps for every contact.
-        caps: &[cap(2, 1), cap(4, 7), cap(16, 31)],
+        caps: &[cap(2, 1), cap(4, 7), cap(16, 30)],
         hours: Some(((8, 0), (22, 0))),
         source: "Federal Law 230-FZ, article 7",
     },

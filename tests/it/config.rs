@@ -275,7 +275,7 @@ fn doubtful_policies_are_used_and_doubted() {
         &[
             (
                 "policy.toml",
-                "[[contact_cap]]\ncontacts = 1\ndays = 7\n\n[[contact_cap]]\ncontacts = 4\ndays = 31\n",
+                "[[contact_cap]]\ncontacts = 1\ndays = 7\n\n[[contact_cap]]\ncontacts = 4\ndays = 30\n",
                 "",
             ),
             ("policy.toml", "valid_days = 2", "valid_days = 2\ncontact_cap = []"),
