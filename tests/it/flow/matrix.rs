@@ -14,7 +14,7 @@ use dunningd::record::{self, ClaimedNotice, LastCheck, Resolution};
 use dunningd::render::TemplateSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::command::Program;
+use crate::support::command::{Program, write_secret};
 use crate::support::shell::{Office, Setup, day, day_plus, deliver};
 use crate::support::smtp::{Options, Phase, Reply, SmtpServer};
 
@@ -136,7 +136,7 @@ async fn p03_a_relay_whose_certificate_does_not_convince_gets_no_letter() {
 async fn p04_a_relay_that_cannot_check_the_password_now_is_asked_later() {
     let folder = tempfile::tempdir().unwrap();
     let password = folder.path().join("password");
-    std::fs::write(&password, "right-2957\n").unwrap();
+    write_secret(&password, "right-2957\n");
     let relay = Options {
         mechanisms: vec!["PLAIN"],
         login: Some(("dunning".into(), "right-2957".into())),

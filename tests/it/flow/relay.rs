@@ -2,6 +2,7 @@
 
 use dunningd::daemon::Dispatched;
 
+use crate::support::command::write_secret;
 use crate::support::shell::{Office, Setup, day_plus, deliver};
 use crate::support::smtp::{Options, Phase, Reply};
 
@@ -58,7 +59,7 @@ async fn while_the_relay_is_down_nothing_is_lost_and_no_try_is_burnt() {
 async fn a_refused_login_costs_no_notice_a_try() {
     let folder = tempfile::tempdir().unwrap();
     let password = folder.path().join("password");
-    std::fs::write(&password, "wrong-9184\n").unwrap();
+    write_secret(&password, "wrong-9184\n");
     let relay = Options {
         mechanisms: vec!["PLAIN"],
         login: Some(("dunning".into(), "right-2957".into())),
