@@ -54,7 +54,8 @@ pub async fn status(
         r#"SELECT count(*) AS "count!"
            FROM dunning.promise p JOIN unnest($1::text[], $2::date[]) AS day (creditor, today) USING (creditor)
            WHERE p.withdrawn_at IS NULL AND p.by_day + p.tolerance_days >= day.today
-             AND p.account_id NOT IN (SELECT account_id::text FROM ledger.item WHERE open_amount < 0)
+             AND p.account_id NOT IN (SELECT account_id::text FROM ledger.item
+                                      WHERE open_amount < 0 AND account_id IS NOT NULL)
              AND p.amount > (SELECT coalesce(sum(greatest(i.open_then - coalesce(l.open_amount::numeric,
                                     CASE WHEN k.state IN ('open', 'withdrawn') THEN i.open_then ELSE 0 END), 0)), 0)
                              FROM dunning.promise_item i
