@@ -7,6 +7,7 @@
 //! `model` is the vocabulary, `decide` the pure core, `daemon` the one shell; `ARCHITECTURE.md` has the map.
 
 pub mod clock;
+pub mod files;
 pub mod model;
 pub mod decide;
 pub mod claim;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use crate::model::{
@@ -17,7 +18,9 @@ pub fn demands(snapshot: &Snapshot, decision: &Decision, contacting: &Contacting
     let payees: BTreeMap<&ItemId, &Payee> = contacting.requisites.iter().map(|(item, payee)| (item, payee)).collect();
     let mut tables: BTreeMap<(String, &Payee), Demand> = BTreeMap::new();
     for (item, decided) in with_code(snapshot, decision, ItemCode::Demanded) {
-        let (Some(payee), Some(row)) = (payees.get(&item.id), row(item, decided)) else { continue };
+        let (Some(payee), Some(row)) = (payees.get(&item.id), row(item, decided, decision.business_date)) else {
+            continue;
+        };
         let table = tables.entry((item.currency.to_string(), payee)).or_insert_with(|| Demand {
             currency: item.currency,
             payee: (*payee).clone(),
@@ -42,7 +45,7 @@ pub fn demands(snapshot: &Snapshot, decision: &Decision, contacting: &Contacting
 #[must_use]
 pub fn information(snapshot: &Snapshot, decision: &Decision) -> Vec<InformationRow> {
     let mut rows: Vec<InformationRow> = with_code(snapshot, decision, ItemCode::Information)
-        .filter_map(|(item, decided)| Some((item.currency, row(item, decided)?)))
+        .filter_map(|(item, decided)| Some((item.currency, row(item, decided, decision.business_date)?)))
         .collect();
     rows.sort_by(|(_, a), (_, b)| (a.due_date, &a.document_no).cmp(&(b.due_date, &b.document_no)));
     rows
@@ -61,8 +64,13 @@ fn with_code<'a>(
         .filter_map(move |decided| Some((*items.get(&decided.item)?, decided)))
 }
 
-fn row(item: &Item, decided: &ItemDecision) -> Option<LetterRow> {
-    let due_date = item.due_date?;
+fn row(item: &Item, decided: &ItemDecision, today: NaiveDate) -> Option<LetterRow> {
+    let due_early = item.part_of_plan.as_ref().and_then(|part| part.due_early);
+    let due_date = due_early.map(|early| early.agreed_due).or(item.due_date)?;
+    let days_past_due = match due_early {
+        Some(early) => (today - early.agreed_due).num_days().max(0),
+        None => decided.days_past_due.unwrap_or_default(),
+    };
     Some(LetterRow {
         kind: item.kind,
         document_no: item.document_no.clone(),
@@ -70,7 +78,7 @@ fn row(item: &Item, decided: &ItemDecision) -> Option<LetterRow> {
         instalment_count: item.instalment.map(|part| part.count),
         issue_date: item.issue_date,
         due_date,
-        days_past_due: decided.days_past_due.unwrap_or_default(),
+        days_past_due,
         amount: item.amount,
         open: item.open_amount,
         credited: decided.credited,
@@ -81,6 +89,7 @@ fn row(item: &Item, decided: &ItemDecision) -> Option<LetterRow> {
         pay_url: item.pay_url.clone(),
         document_url: item.document_url.clone(),
         plan_agreed_on: item.part_of_plan.as_ref().map(|part| part.agreed_on),
+        due_early,
         reminded_on: decided.reminded_on,
     })
 }

@@ -1,5 +1,7 @@
 //! What can be said on the command line.
 
+mod log;
+mod queue;
 mod register;
 
 use std::path::PathBuf;
@@ -7,13 +9,21 @@ use std::path::PathBuf;
 use chrono::{DateTime, FixedOffset, NaiveDate};
 use clap::{Args, Parser, Subcommand};
 
-use crate::model::{CallOutcome, Called, FIRST_DAY, LAST_DAY, Mode, NoteWords, Reason, TaskKind, parse_day};
+use crate::model::{Called, FIRST_DAY, LAST_DAY, Reason, parse_day};
 
+pub(super) use log::{
+    DossierArgs, EraseArgs, LegalHoldArgs, LogAnchorArgs, LogCommand, LogExportArgs, LogKeygenArgs, LogProveArgs,
+    LogShowArgs, LogVerifyArgs,
+};
+pub(super) use queue::{
+    ModeArgs, OutboxCommand, ResolveArgs, TaskCommand, TaskDoneArgs, TaskDropArgs, TaskListArgs, TaskShowArgs,
+    WhichArgs,
+};
+use register::words;
 pub(super) use register::{
     CallArgs, CauseArgs, ContactArgs, DisputeArgs, HandoverArgs, HoldArgs, NoteArgs, OpeningArgs, PlanArgs,
     PromiseArgs, ReleaseArgs, RestoreArgs, WaiveArgs, WriteOffArgs,
 };
-use register::{codes, words};
 
 /// Chases overdue invoices, can prove every contact, and says why it made none.
 #[derive(Debug, Parser)]
@@ -166,6 +176,7 @@ pub(super) struct DemoArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct ScanArgs {
     /// Decide and show, write nothing
     #[arg(long)]
@@ -175,6 +186,9 @@ pub(super) struct ScanArgs {
     pub(super) deliver: bool,
     #[command(flatten)]
     pub(super) accept: AcceptArgs,
+    /// Go on with the ledger as it is although too many items are gone from it or open again: it is right, this once
+    #[arg(long, requires = "reason", group = "accepted", conflicts_with_all = ["dry_run", "as_of"])]
+    pub(super) accept_ledger: bool,
     /// See the ledger as it stood on that day, and be that day; in production only with --dry-run
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day)]
     pub(super) as_of: Option<NaiveDate>,
@@ -255,7 +269,7 @@ pub(super) struct PreviewArgs {
     /// A sample situation; `dunningd template list` names them
     #[arg(long, conflicts_with = "account")]
     pub(super) fixture: Option<String>,
-    /// Write the HTML part into this file
+    /// Write the HTML part into this new file, which only you can read
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
 }
@@ -293,143 +307,6 @@ pub(super) struct ReasonArgs {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum TaskCommand {
-    /// List open tasks, oldest first
-    List(TaskListArgs),
-    /// Show a task: what to do, what to say, and how the account stands now
-    Show(TaskShowArgs),
-    /// Say that a task is done; a call says what came of it, a hand-over whom it went to
-    Done(TaskDoneArgs),
-    /// Drop a call, a letter or a hand-over: its stage is not done, and the next scan decides again
-    Drop(TaskDropArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct TaskListArgs {
-    /// Only tasks of this kind, such as `make_call`
-    #[arg(long, value_parser = codes(TaskKind::ALL, TaskKind::as_str, TaskKind::parse))]
-    pub(super) kind: Option<TaskKind>,
-    /// Only this account
-    #[arg(long)]
-    pub(super) account: Option<String>,
-    /// Only tasks that have been open for so many days
-    #[arg(long, value_name = "DAYS", default_value_t = 0)]
-    pub(super) open_for: i64,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct TaskShowArgs {
-    /// The task's number, as `dunningd task list` names it
-    #[arg(value_name = "NUMBER")]
-    pub(super) task: i64,
-    /// See the ledger as it stood on that day
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day)]
-    pub(super) as_of: Option<NaiveDate>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct TaskDoneArgs {
-    /// The task's number, as `dunningd task list` names it
-    #[arg(value_name = "NUMBER")]
-    pub(super) task: i64,
-    /// The day on which it was done [default: today]
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day)]
-    pub(super) on: Option<NaiveDate>,
-    /// What came of the call; a promise or a cause (a dispute is one) is recorded by
-    /// its own command as well
-    #[arg(long, value_parser = codes(CallOutcome::ALL, CallOutcome::as_str, CallOutcome::parse))]
-    pub(super) outcome: Option<CallOutcome>,
-    /// What was said in the call; kept apart from the log, so that it can be erased
-    #[arg(long, value_parser = words(NoteWords::parse))]
-    pub(super) note: Option<NoteWords>,
-    /// Whom the account was handed over to; kept in the log for ever
-    #[arg(long, value_parser = words(Called::parse))]
-    pub(super) to: Option<Called>,
-    /// Why; kept in the log for ever, so no names of debtors' people
-    #[arg(long, value_parser = words(Reason::parse))]
-    pub(super) reason: Option<Reason>,
-    /// Who did it [default: your login name]
-    #[arg(long, value_name = "PERSON", value_parser = words(Called::parse))]
-    pub(super) by: Option<Called>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct TaskDropArgs {
-    /// The task's number, as `dunningd task list` names it
-    #[arg(value_name = "NUMBER")]
-    pub(super) task: i64,
-    #[command(flatten)]
-    pub(super) why: ReasonArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum OutboxCommand {
-    /// List every notice that is not at its end
-    List,
-    /// Show a notice: its text, what it demands of whom, each attempt, and what the relay answered
-    Show {
-        /// The notice's id, as `dunningd outbox list` names it
-        notice: uuid::Uuid,
-    },
-    /// Let notices go out that wait for a person: these items, this stage, up to this amount
-    Approve(WhichArgs),
-    /// Keep notices from going out; the next scan decides again
-    Drop(WhichArgs),
-    /// Say what became of a notice that is unknown, refused or bounced
-    Resolve(ResolveArgs),
-}
-
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("which").required(true).args(["notices", "run", "all"]))]
-pub(super) struct WhichArgs {
-    /// These notices
-    #[arg(value_name = "NOTICE")]
-    pub(super) notices: Vec<uuid::Uuid>,
-    /// Every one of that run
-    #[arg(long, value_name = "RUN")]
-    pub(super) run: Option<uuid::Uuid>,
-    /// Every one that waits
-    #[arg(long)]
-    pub(super) all: bool,
-    #[command(flatten)]
-    pub(super) why: ReasonArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ModeArgs {
-    /// Change it to this one
-    #[arg(value_parser = codes(Mode::ALL, Mode::as_str, Mode::parse), requires = "reason")]
-    pub(super) to: Option<Mode>,
-    /// Why; kept in the log for ever, so no names of debtors' people
-    #[arg(long, requires = "to", value_parser = words(Reason::parse))]
-    pub(super) reason: Option<Reason>,
-    /// Who decided it [default: your login name]
-    #[arg(long, value_name = "PERSON", requires = "to", value_parser = words(Called::parse))]
-    pub(super) by: Option<Called>,
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(super) struct ResolveWhat {
-    /// It did go out: the stage counts as of the day of the attempt
-    #[arg(long)]
-    pub(super) accepted: bool,
-    /// It did not go out: the stage may be sent again
-    #[arg(long)]
-    pub(super) not_sent: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ResolveArgs {
-    /// The notice's id, as `dunningd outbox list` names it
-    pub(super) notice: uuid::Uuid,
-    #[command(flatten)]
-    pub(super) what: ResolveWhat,
-    #[command(flatten)]
-    pub(super) why: ReasonArgs,
-}
-
-#[derive(Debug, Subcommand)]
 pub(super) enum ImportCommand {
     /// From a CSV file, by a profile
     Csv(ImportArgs),
@@ -457,6 +334,9 @@ pub(super) struct ImportArgs {
     /// Import the good rows although others are rejected
     #[arg(long)]
     pub(super) allow_rejects: bool,
+    /// Close what the file lacks although it lacks more than half of the open items: it is not cut off
+    #[arg(long)]
+    pub(super) allow_shrunk: bool,
     /// Write rejected rows here, into a new file [default: the file's name with .rejects.csv, or .rejects-2.csv …]
     #[arg(long, value_name = "FILE")]
     pub(super) reject_file: Option<PathBuf>,
@@ -487,118 +367,4 @@ pub(super) enum LedgerCommand {
     Check,
     /// Print the columns that the ledger has to provide
     Contract,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum LogCommand {
-    /// Print events
-    Show(LogShowArgs),
-    /// Write the log, and every message exactly as sent, into a folder
-    Export(LogExportArgs),
-    /// Verify the log, or an export, a dossier or a proof alone
-    Verify(LogVerifyArgs),
-    /// Make the key that signs checkpoints, and print the public one
-    Keygen(LogKeygenArgs),
-    /// Sign the log as it is now: a checkpoint for whoever keeps it outside
-    Anchor(LogAnchorArgs),
-    /// Prove that the events of one account stand in the signed log, without showing others
-    Prove(LogProveArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct LogKeygenArgs {
-    /// The name of this log, such as example.com/dunning; it stands in every checkpoint
-    #[arg(long, value_name = "NAME")]
-    pub(super) origin: String,
-    /// A new file for the secret key, which only you can read
-    #[arg(long, value_name = "FILE")]
-    pub(super) out: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct LogAnchorArgs {
-    /// Write the checkpoint into a new file instead of printing it
-    #[arg(long, value_name = "FILE")]
-    pub(super) out: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct LogProveArgs {
-    /// The account's id in the ledger
-    pub(super) account: String,
-    /// A new file for the proof
-    #[arg(long, value_name = "FILE")]
-    pub(super) out: PathBuf,
-    /// Prove as well that the log only grew since this checkpoint
-    #[arg(long, value_name = "FILE")]
-    pub(super) since: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct DossierArgs {
-    /// The account's id in the ledger
-    pub(super) account: String,
-    /// A new zip file
-    #[arg(long, value_name = "FILE")]
-    pub(super) out: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct EraseArgs {
-    /// The account's id in the ledger
-    pub(super) account: String,
-    /// The provision that asks for it; kept in the log for ever
-    #[arg(long, value_name = "TEXT", default_value = "GDPR art. 17(1)", value_parser = words(Reason::parse))]
-    pub(super) legal_ground: Reason,
-    #[command(flatten)]
-    pub(super) why: ReasonArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct LegalHoldArgs {
-    /// The account's id in the ledger
-    pub(super) account: String,
-    /// It ends
-    #[arg(long)]
-    pub(super) lift: bool,
-    #[command(flatten)]
-    pub(super) why: ReasonArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct LogShowArgs {
-    /// Only events about this account
-    #[arg(long)]
-    pub(super) account: Option<String>,
-    /// Only events after this number
-    #[arg(long, default_value_t = 0)]
-    pub(super) after: i64,
-    /// At most so many
-    #[arg(long, default_value_t = 1000)]
-    pub(super) limit: i64,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct LogExportArgs {
-    /// A new or empty folder; docs/verify.md tells what comes into it
-    pub(super) directory: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct LogVerifyArgs {
-    /// An export's folder, its events.ndjson alone, or a dossier; then no database is needed
-    #[arg(long, value_name = "PATH")]
-    pub(super) from: Option<PathBuf>,
-    /// A later export, which must extend the one given with --from
-    #[arg(long, value_name = "PATH", requires = "from")]
-    pub(super) against: Option<PathBuf>,
-    /// A proof instead, as `log prove` writes it
-    #[arg(long, value_name = "FILE", conflicts_with = "from")]
-    pub(super) proof: Option<PathBuf>,
-    /// The log's public key, from elsewhere; may be given several times, for a log whose key was changed
-    #[arg(long, value_name = "KEY")]
-    pub(super) key: Vec<String>,
-    /// A checkpoint that you kept: the log must hold what it signed; may be given several times
-    #[arg(long, value_name = "FILE")]
-    pub(super) checkpoint: Vec<PathBuf>,
 }

@@ -93,8 +93,25 @@ pub(super) async fn admin(live: &Live) -> Result<PgConnection, Failure> {
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Failure> {
     tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
         .await
-        .map_err(|_| Failure::new(Exit::UNAVAILABLE, "the database does not answer"))?
-        .map_err(|error| unavailable(&error))
+        .map_err(|_| {
+            let (place, seconds) = (place(options), CONNECT_TIMEOUT.as_secs());
+            let said = format!(
+                "{place} did not answer within {seconds} seconds: see whether it runs there and lets this machine in, and \
+                 [database] in dunningd.toml. Nothing was done."
+            );
+            Failure::new(Exit::UNAVAILABLE, said)
+        })?
+        .map_err(|error| unavailable(options, &error))
+}
+
+/// Which database it is and where, as a person looks for it; never with a password.
+fn place(options: &PgConnectOptions) -> String {
+    let name = options.get_database().map_or(String::new(), |name| format!(" {name}"));
+    let host = match options.get_socket() {
+        Some(folder) => folder.display().to_string(),
+        None => options.get_host().to_owned(),
+    };
+    format!("the database{name} at {host}, port {},", options.get_port())
 }
 
 fn options(url: &str, password: Option<&Secret>) -> Result<PgConnectOptions, Failure> {
@@ -109,11 +126,11 @@ fn options(url: &str, password: Option<&Secret>) -> Result<PgConnectOptions, Fai
     Ok(options)
 }
 
-fn unavailable(error: &sqlx::Error) -> Failure {
+fn unavailable(options: &PgConnectOptions, error: &sqlx::Error) -> Failure {
     let reason = error.as_database_error().map_or_else(|| error.to_string(), |db| db.message().to_owned());
     Failure::new(
         Exit::UNAVAILABLE,
-        format!("the database cannot be reached: {reason}; see [database] in dunningd.toml. Nothing was done."),
+        format!("{} cannot be reached: {reason}; see [database] in dunningd.toml. Nothing was done.", place(options)),
     )
 }
 

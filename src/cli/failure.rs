@@ -169,9 +169,10 @@ impl From<TaskError> for Failure {
             TaskError::Needs { .. } | TaskError::NotFor { .. } | TaskError::Outside { .. } => {
                 Self::new(Exit::USAGE, error.to_string())
             }
-            TaskError::Closed(_) | TaskError::NotWithPerson { .. } | TaskError::TooLate { .. } => {
-                Self::new(Exit::REFUSED, error.to_string())
-            }
+            TaskError::Closed(_)
+            | TaskError::NotWithPerson { .. }
+            | TaskError::TooLate { .. }
+            | TaskError::NotRight { .. } => Self::new(Exit::REFUSED, error.to_string()),
         }
     }
 }
@@ -181,6 +182,7 @@ impl From<EntryError> for Failure {
         match error {
             EntryError::Look(error) => error.into(),
             EntryError::Record(error) => error.into(),
+            EntryError::Task(error) => error.into(),
         }
     }
 }

@@ -41,6 +41,7 @@ pub(super) async fn import(cli: &Cli, args: &ImportArgs) -> Result<Exit, Failure
         payments_as_of: args.payments_as_of.map(|as_of| end_of(as_of, &live)),
         dry_run: args.dry_run,
         allow_rejects: args.allow_rejects,
+        allow_shrunk: args.allow_shrunk,
         reject_file: Some(reject_file),
     };
     let unreadable = |why: String| {
@@ -100,7 +101,7 @@ fn import_failure(error: ImportError) -> Failure {
     let exit = match &error {
         ImportError::PaymentsAsOfUnknown => Exit::USAGE,
         ImportError::Profile(_) => Exit::CONFIG,
-        ImportError::NotBuiltIn(_) => Exit::REFUSED,
+        ImportError::NotBuiltIn(_) | ImportError::Shrunk { .. } => Exit::REFUSED,
         ImportError::Busy => Exit::LOCKED,
         ImportError::Io { .. } => Exit::NO_SUCH_THING,
         ImportError::Rejected(_) | ImportError::Structure(_) => Exit::FINDINGS,

@@ -94,12 +94,15 @@ pub(super) struct Exported {
 
 /// Makes a file that nobody else may read.
 pub(super) fn create(path: &Path) -> Result<File, Failure> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| Failure::new(Exit::REFUSED, format!("{}: {error}", path.display())))
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
+        let said = match error.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                format!("{} exists already: delete it or name another; nothing was written", path.display())
+            }
+            _ => format!("{}: {error}", path.display()),
+        };
+        Failure::new(Exit::REFUSED, said)
+    })
 }
 
 /// Writes an export into a new folder; docs/verify.md tells what is in it.

@@ -22,7 +22,8 @@ pub(super) fn write(text: Arguments<'_>) {
 
 /// A line on stderr, for what a command could not do.
 pub(super) fn complain(text: Arguments<'_>) {
-    eprintln!("dunningd: {}", shown(text));
+    // Nobody can be told that nobody listens.
+    drop(writeln!(io::stderr(), "dunningd: {}", shown(text)));
 }
 
 /// A line on stdout.

@@ -1,6 +1,6 @@
 //! `preview` and `template`: letters without sending them.
 
-use std::fs;
+use std::io::Write as _;
 
 use crate::daemon;
 use crate::model::{AccountId, Language, Letter, Rendered, Verdict};
@@ -9,6 +9,7 @@ use crate::render::{TemplateSet, reference};
 use super::args::{Cli, PreviewArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
+use super::log::create;
 use super::output::say;
 
 pub(super) async fn preview(cli: &Cli, args: &PreviewArgs) -> Result<Exit, Failure> {
@@ -17,7 +18,10 @@ pub(super) async fn preview(cli: &Cli, args: &PreviewArgs) -> Result<Exit, Failu
         None => of_fixture(cli, args)?,
     };
     if let Some(file) = &args.html {
-        fs::write(file, &rendered.html).map_err(|error| Failure::unexpected(format!("{}: {error}", file.display())))?;
+        let mut written = create(file)?;
+        written
+            .write_all(rendered.html.as_bytes())
+            .map_err(|error| Failure::unexpected(format!("{}: {error}", file.display())))?;
     }
     if cli.json {
         say!("{}", serde_json::json!({ "letter": letter, "rendered": rendered }));

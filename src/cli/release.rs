@@ -2,7 +2,7 @@
 
 use sqlx::Connection as _;
 
-use crate::daemon;
+use crate::daemon::{self, PutOff};
 use crate::model::Mode;
 use crate::record::{self, ApprovalError, Which};
 
@@ -101,7 +101,16 @@ pub(super) async fn approve(cli: &Cli, args: &WhichArgs) -> Result<Exit, Failure
     if done.expired > 0 {
         say!("{} not approved: the text is no longer true; the next scan decides again.", notices(done.expired));
     }
-    Ok(Exit::DONE)
+    for PutOff { notice, account, because, until, valid_until } in &done.put_off {
+        let when = match until {
+            None => "It waits on.".to_owned(),
+            Some(day) if day <= valid_until => format!("It waits on, and can be approved from {day} on."),
+            Some(day) => format!("Its text is true until {valid_until} only; a scan from {day} on decides again."),
+        };
+        say!("Notice {notice} (account {account}) not approved: {because}. {when}");
+    }
+    let nothing_approved = done.approved == 0 && done.renewed == 0;
+    Ok(if nothing_approved && !done.put_off.is_empty() { Exit::REFUSED } else { Exit::DONE })
 }
 
 pub(super) async fn drop_waiting(cli: &Cli, args: &WhichArgs) -> Result<Exit, Failure> {

@@ -23,6 +23,7 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
         account: parsed(args.account.as_deref(), AccountId::parse)?,
         as_of: args.as_of,
         dry_run: args.dry_run,
+        accept_ledger: args.accept.reason.as_ref().filter(|_| args.accept_ledger).map(ToString::to_string),
         ..ScanRequest::default()
     };
     let shell = connect::shell(cli, None).await?;
@@ -80,7 +81,7 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
     let relay_down = dispatched.as_ref().is_some_and(|done| done.relay_error.is_some());
     let failed = !waiting.is_empty()
         || report.quarantined > 0
-        || report.runs.iter().any(|run| !run.failures.is_empty())
+        || report.runs.iter().any(|run| !run.failures.is_empty() || !run.unreadable.is_empty())
         || dispatched.as_ref().is_some_and(|done| !done.all_accepted());
     let may_not = dispatched.as_ref().is_some_and(|done| done.not_adopted.is_some() || done.stopped.is_some());
     Ok(if interrupted {
@@ -228,6 +229,12 @@ fn notes(out: &mut String, run: &RunReport) {
     }
     for (account, error) in &run.failures {
         let _ = writeln!(out, "  warning    account {account} could not be recorded: {error}");
+    }
+    for id in &run.unreadable {
+        let _ = writeln!(
+            out,
+            "  warning    account {id} was not looked at: an id has 1 to 200 printable characters; mend it in the ledger"
+        );
     }
 }
 

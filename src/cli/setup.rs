@@ -14,7 +14,7 @@ use crate::{config, ledger, record};
 use super::args::Cli;
 use super::connect;
 use super::failure::{Exit, Failure};
-use super::output::say;
+use super::output::{say, say_part};
 
 pub(super) fn init(directory: &Path) -> Result<Exit, Failure> {
     let io = |error: std::io::Error| Failure::unexpected(format!("{}: {error}", directory.display()));
@@ -125,13 +125,15 @@ fn names<T: ToString>(names: impl Iterator<Item = T>) -> String {
 }
 
 pub(super) fn completions(shell: clap_complete::Shell) -> Exit {
-    clap_complete::generate(shell, &mut Cli::command(), "dunningd", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "dunningd", &mut script);
+    say_part!("{}", String::from_utf8_lossy(&script));
     Exit::DONE
 }
 
 pub(super) fn man() -> Result<Exit, Failure> {
-    clap_mangen::Man::new(Cli::command())
-        .render(&mut std::io::stdout())
-        .map_err(|error| Failure::unexpected(error.to_string()))?;
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(|error| Failure::unexpected(error.to_string()))?;
+    say_part!("{}", String::from_utf8_lossy(&page));
     Ok(Exit::DONE)
 }

@@ -9,7 +9,10 @@ use uuid::Uuid;
 
 use crate::daemon::{self, Shell};
 use crate::decide::standings;
-use crate::model::{AccountId, Channel, CreditorId, Decision, Money, Promise, Snapshot, Standing, TakenBack, TaskKind};
+use crate::model::{
+    AccountId, Amounts, Channel, CreditorId, Decision, ItemDecision, Money, Promise, Snapshot, Standing, TakenBack,
+    TaskKind,
+};
 use crate::record::{self, JournalRow, NoteText, NoticeRow, TaskDetail, TaskEnd, TaskEntry, TaskNotice};
 
 use super::args::{Cli, TaskDoneArgs, TaskDropArgs, TaskListArgs, TaskShowArgs};
@@ -56,6 +59,9 @@ pub(super) async fn list(cli: &Cli, args: &TaskListArgs) -> Result<Exit, Failure
             let answer = task.reply_code.map_or("no answer".to_owned(), |code| code.to_string());
             let phase = task.phase.as_deref().unwrap_or("an unknown point");
             let _ = write!(about, "; {answer} at {phase}, {}", tried.format("%Y-%m-%d %H:%M UTC"));
+        }
+        if task.changed {
+            about.push_str("; the ledger or the register changed since, see `dunningd task show`");
         }
         say!(
             "{:>6}  {}  {:>4}  {:<16} {:<24} {}{about}",
@@ -187,9 +193,7 @@ fn human(task: &TaskDetail, now: Option<&Now>, warnings: &[String]) -> String {
         }
         _ => {}
     }
-    let amounts: Vec<String> =
-        notice.demanded.iter().map(|(currency, amount)| format!("{amount} {currency}")).collect();
-    let _ = writeln!(out, "Amount   {}", amounts.join(", "));
+    let _ = writeln!(out, "Amount   {}", amount(task, notice, now));
     if let Some(day) = notice.respond_by {
         let _ = writeln!(out, "Deadline {day}");
     }
@@ -198,6 +202,18 @@ fn human(task: &TaskDetail, now: Option<&Now>, warnings: &[String]) -> String {
     }
     let _ = writeln!(out, "\n{}\n{}", "-".repeat(72), notice.script.trim_end());
     out
+}
+
+/// What is to pay on the demanded items, and what was when the words below were written, where that is something else.
+fn amount(task: &TaskDetail, notice: &TaskNotice, now: Option<&Now>) -> String {
+    let written: Vec<String> =
+        notice.demanded.iter().map(|(currency, amount)| format!("{amount} {currency}")).collect();
+    let written = written.join(", ");
+    let Some(now) = now.filter(|_| task.open) else { return written };
+    let demanded = now.decision.items.iter().filter(|one| notice.items.iter().any(|(id, _)| id == one.item.as_str()));
+    let today: Amounts = demanded.filter(|one| !one.code.is_out()).map(ItemDecision::to_pay).collect();
+    let today = today.to_string();
+    if today == written { written } else { format!("{today} today; {written} when the words below were written") }
 }
 
 /// One line, however the ledger writes an address.
@@ -258,9 +274,8 @@ pub(super) async fn done(cli: &Cli, args: &TaskDoneArgs) -> Result<Exit, Failure
         reason: args.reason.as_deref(),
         note: args.note.as_deref().map(|body| NoteText { body, salt: rand::random() }),
     };
-    let mut transaction = connection.begin().await?;
-    let end = record::task_done(&mut transaction, args.task, &entry, &shell.actor).await?;
-    transaction.commit().await?;
+    drop(connection);
+    let end = daemon::task_done(&shell, args.task, &entry).await?;
     let number = args.task;
     let stage = task.and_then(|task| task.notice).map(|notice| notice.stage);
     let text = match (end, stage) {

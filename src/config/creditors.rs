@@ -10,7 +10,12 @@ use super::section::{Field, Section};
 use super::service::Environment;
 use super::source::SHIPPED_CREDITORS;
 use super::suggest::closest;
-use crate::model::{BankAccount, Country, Creditor, CreditorId, Currency, EmailAddress, Policy, Requisites};
+use crate::model::{
+    BankAccount, Country, Creditor, CreditorId, Currency, DisplayName, EmailAddress, Policy, Requisites,
+};
+
+/// Of our own domain: it stands in each Message-ID beside a name of ours.
+const DOMAIN_MAX: usize = 200;
 
 /// Reads every creditor. What the policy must know about them is checked when there is a policy; addresses of the
 /// sample are refused in production.
@@ -50,9 +55,20 @@ fn read_creditor(
     environment: Option<Environment>,
     policy: Option<&Policy>,
 ) -> Option<Creditor> {
-    let name = section.need("name", "\"My Company Ltd\"").and_then(|field| field.text()).map(str::to_owned);
+    let name = section.need("name", "\"My Company Ltd\"").and_then(|field| field.parsed(DisplayName::parse));
     let address = section.need("address", "[\"1 High Street\", \"London EC1A 1AA\"]").map(|field| lines(&field));
-    let country = section.need("country", "\"IT\"").and_then(|field| field.parsed(Country::parse));
+    let country_field = section.need("country", "\"IT\"");
+    let country = country_field.as_ref().and_then(|field| field.parsed(Country::parse));
+    if let (Some(field), Some(country), Some(policy)) = (&country_field, country, policy)
+        && !policy.calendars.by_country.contains_key(&country)
+        && !policy.locations.contains_key(&format!("calendars.{country}"))
+    {
+        let message = format!(
+            "the policy has no calendar for {country}, so nothing would ever be sent for this creditor: add `{country} = \
+             \"…\"` to `[calendars]` in policy.toml"
+        );
+        field.note(FindingCode::Doubtful, message);
+    }
     let time_zone = section.need("time_zone", "\"Europe/Rome\"").and_then(|field| time_zone(&field));
     let language_field = section.need("language", "\"en\"");
     let language = language_field.as_ref().and_then(language);
@@ -63,7 +79,7 @@ fn read_creditor(
         field.note(FindingCode::Conflict, message);
     }
     let tax_ids = section.get("tax_ids").map(|field| labelled(&field)).unwrap_or_default();
-    let sender_name = section.text("sender_name");
+    let sender_name = section.get("sender_name").and_then(|field| field.parsed(DisplayName::parse));
     let sender = section.need("sender", "\"accounts@example.com\"").and_then(|field| mailbox(&field, environment));
     let reply_to = section.get("reply_to").and_then(|field| mailbox(&field, environment));
     let phone = section.text("phone");
@@ -72,7 +88,7 @@ fn read_creditor(
     let mut bank_accounts = BTreeMap::new();
     for field in bank.map(Section::rest).unwrap_or_default() {
         let currency = field.currency_key();
-        let requisites = requisites(&field, name.as_deref());
+        let requisites = requisites(&field, name.as_ref().map(DisplayName::as_str));
         if let Some(account) = requisites.as_ref().map(|requisites| &requisites.account)
             && environment == Some(Environment::Production)
             && is_of_the_sample(account)
@@ -100,9 +116,9 @@ fn read_creditor(
         time_zone: time_zone?,
         language: language?,
         tax_ids,
-        sender_name: sender_name.unwrap_or_else(|| name.clone()),
+        name: name.as_str().to_owned(),
+        sender_name: sender_name.unwrap_or(name),
         reply_to: reply_to.unwrap_or_else(|| sender.clone()),
-        name,
         sender,
         phone,
         contact_person,
@@ -158,6 +174,19 @@ fn mailbox(field: &Field<'_>, environment: Option<Environment>) -> Option<EmailA
             address.domain()
         );
         field.note(FindingCode::Placeholder, message);
+    }
+    if address.needs_smtputf8() {
+        let message = format!(
+            "`{}` has letters outside ASCII before the `@`, and few relays take those from a sender: write an address of \
+             yours without them",
+            field.path
+        );
+        field.note(FindingCode::InvalidValue, message);
+    }
+    if address.domain().len() > DOMAIN_MAX {
+        let message =
+            format!("`{}`: a Message-ID has no room for a domain of more than {DOMAIN_MAX} characters", field.path);
+        field.note(FindingCode::InvalidValue, message);
     }
     Some(address)
 }

@@ -27,6 +27,7 @@ pub use service::{
 };
 pub use source::{Part, Source};
 
+use crate::files;
 use crate::model::Policy;
 use section::{Notes, Section};
 use service::Surroundings;
@@ -131,7 +132,7 @@ fn read_files(dir: &Path, policy: Option<&Path>) -> (Vec<Source>, Vec<Unread>) {
 
     let mut sources = Vec::new();
     for (part, file) in files {
-        match std::fs::read_to_string(&file) {
+        match files::text(&file) {
             Ok(text) => sources.push(Source::new(part, file.display().to_string(), text)),
             Err(error) => unread.push(Unread { part, finding: unreadable(&file, &error) }),
         }

@@ -12,9 +12,9 @@ use super::section::{Field, Section};
 use super::service;
 use super::suggest::closest;
 use crate::model::{
-    ApprovalPolicy, BrakePolicy, Calendar, Calendars, Cause, CauseHold, CauseRule, ContactCap, Country, CreditNetting,
-    Currency, DueDateRule, Hours, Language, Minimums, ParseError, Policy, QuietPeriod, Retention, TaskKind,
-    TemplateCatalog, Weekdays,
+    ApprovalPolicy, BrakePolicy, Calendar, Calendars, Cause, CauseHold, CauseRule, ContactCap, ContactLaw, Country,
+    CreditNetting, Currency, DueDateRule, Hours, Ladder, LadderName, Language, Minimums, ParseError, PartyKind, Policy,
+    QuietPeriod, Retention, TaskKind, TemplateCatalog, Weekdays,
 };
 
 /// Reads the policy document, without creditors and templates. Whatever could not be read has its default, and a
@@ -30,7 +30,10 @@ pub(super) fn read(mut root: Section<'_>, known: &BTreeMap<String, Calendar>) ->
     let contact_caps = contact_caps(&mut root);
     let retention = retention(&mut root);
     let calendars = calendars(&mut root, known);
-    let (send_window, review_window_minutes) = send_window(&mut root);
+    let valid_days = root.number("valid_days", 0..=14, 2);
+    let (send_window, review_window_minutes) = send_window(&mut root, &calendars, valid_days);
+    too_late(&mut root, "account_min_arrears_days", 1, &ladders);
+    too_late(&mut root, "item_grace_days", 0, &ladders);
     let brake = root.section("brake").map_or_else(shipped_brake, brake_policy);
     let approval = root.section("approval").map_or_else(shipped_approval, approval_policy);
     let netting = [("oldest_first", CreditNetting::OldestFirst), ("per_contract", CreditNetting::PerContract)];
@@ -52,7 +55,7 @@ pub(super) fn read(mut root: Section<'_>, known: &BTreeMap<String, Calendar>) ->
         credit_netting: root.choice("credit_netting", &netting, CreditNetting::OldestFirst),
         accounts_per_mailbox: root.number("accounts_per_mailbox", 1..=1000, 3),
         rows_in_letter: root.number("rows_in_letter", 1..=200, 10),
-        valid_days: root.number("valid_days", 0..=14, 2),
+        valid_days,
         send_window,
         review_window_minutes,
         restore_days: root.number("restore_days", 0..=90, 7),
@@ -280,14 +283,35 @@ fn quiet_periods(root: &mut Section<'_>) -> Vec<QuietPeriod> {
     if root.get("quiet_period").is_none() {
         return Calendars::usual_quiet_periods();
     }
-    let period = |mut section: Section<'_>| {
-        let country = section.need("country", "\"IT\"").and_then(|field| field.parsed(Country::parse));
-        let from = section.need("from", "\"08-05\"").and_then(|field| field.parsed(day_of_year));
-        let to = section.need("to", "\"08-25\"").and_then(|field| field.parsed(day_of_year));
-        section.close();
-        Some(QuietPeriod { country: country?, from: from?, to: to? })
-    };
-    root.sections("quiet_period").into_iter().filter_map(period).collect()
+    let notes = root.notes;
+    let periods: Vec<_> = root.sections("quiet_period").into_iter().filter_map(quiet_period).collect();
+    let mut countries = BTreeSet::new();
+    for (field, QuietPeriod { country, .. }) in &periods {
+        let is_quiet = |day| periods.iter().any(|(_, one)| one.country == *country && one.covers(day));
+        if countries.insert(*country) && leap_year().all(is_quiet) {
+            let message = format!(
+                "every day of the year is in a quiet period of {country}: nothing in the tone final or later would ever be \
+                 sent there"
+            );
+            notes.add(FindingCode::Doubtful, field.origin(), message);
+        }
+    }
+    periods.into_iter().map(|(_, period)| period).collect()
+}
+
+/// A period, with where its country stands.
+fn quiet_period(mut section: Section<'_>) -> Option<(Field<'_>, QuietPeriod)> {
+    let country_field = section.need("country", "\"IT\"");
+    let country = country_field.as_ref().and_then(|field| field.parsed(Country::parse));
+    let from = section.need("from", "\"08-05\"").and_then(|field| field.parsed(day_of_year));
+    let to = section.need("to", "\"08-25\"").and_then(|field| field.parsed(day_of_year));
+    section.close();
+    Some((country_field?, QuietPeriod { country: country?, from: from?, to: to? }))
+}
+
+/// Every day that a year may have.
+fn leap_year() -> impl Iterator<Item = NaiveDate> {
+    NaiveDate::from_ymd_opt(2024, 1, 1).into_iter().flat_map(|first| first.iter_days().take(366))
 }
 
 /// `08-05`: a month and a day of every year.
@@ -300,7 +324,7 @@ fn day_of_year(text: &str) -> Result<(u32, u32), ParseError> {
 }
 
 /// The hours in which letters go out, none when it is the whole day; and the minutes for a review before.
-fn send_window(root: &mut Section<'_>) -> (Option<Hours>, u32) {
+fn send_window(root: &mut Section<'_>, calendars: &Calendars, valid_days: u32) -> (Option<Hours>, u32) {
     let nine_to_six = (service::hour(9), service::hour(18));
     let Some(mut section) = root.section("send_window") else {
         return (Some(Hours { from: nine_to_six.0, to: nine_to_six.1 }), REVIEW_MINUTES);
@@ -308,13 +332,38 @@ fn send_window(root: &mut Section<'_>) -> (Option<Hours>, u32) {
     let (from_field, to_field) = (section.get("from"), section.get("to"));
     let from = from_field.as_ref().and_then(|field| field.parsed(service::time)).unwrap_or(nine_to_six.0);
     let to = to_field.as_ref().and_then(|field| field.parsed(end_of_hours)).unwrap_or(nine_to_six.1);
-    if let Some(field) = to_field.or(from_field).filter(|_| from >= to) {
+    let hours_field = to_field.or(from_field);
+    if let Some(field) = hours_field.as_ref().filter(|_| from >= to) {
         field.note(FindingCode::Conflict, "`send_window.to` must be after `send_window.from`");
     }
-    let review = section.number("review_window_minutes", 0..=1440, REVIEW_MINUTES);
+    let review_field = section.get("review_window_minutes");
+    let review = review_field.as_ref().and_then(|field| field.number(0..=1440)).unwrap_or(REVIEW_MINUTES);
     section.close();
+    let hours = Hours { from, to };
+    for (field, country) in hours_field.iter().flat_map(|field| calendars.by_country.keys().map(move |c| (field, *c))) {
+        let legal = ContactLaw::of(PartyKind::Consumer, Some(country)).filter_map(ContactLaw::hours);
+        for legal in legal.filter(|legal| from < to && hours.within(*legal).is_empty()) {
+            let message = format!(
+                "in {country} natural persons are written to from {} to {} only, and `send_window` is closed then: no \
+                 consumer, and no debtor of unknown kind, would ever be written to there",
+                legal.from.format("%H:%M"),
+                legal.to.format("%H:%M")
+            );
+            field.note(FindingCode::Doubtful, message);
+        }
+    }
+    // Also what is planned at midnight would only be let go when the hours of its day are over.
+    let open_until = (to - NaiveTime::MIN).num_minutes();
+    if let Some(field) = review_field.filter(|_| valid_days == 0 && i64::from(review) >= open_until) {
+        let message = format!(
+            "`{}`: the review ends after the send window of the day, and with `valid_days = 0` a letter is true on that day \
+             only: none would ever go out without approval; shorten the review, or raise `valid_days`",
+            field.path
+        );
+        field.note(FindingCode::Doubtful, message);
+    }
     let whole_day = from == NaiveTime::MIN && to == LAST_MOMENT;
-    ((!whole_day).then_some(Hours { from, to }), review)
+    ((!whole_day).then_some(hours), review)
 }
 
 const REVIEW_MINUTES: u32 = 120;
@@ -344,7 +393,31 @@ fn send_days(root: &mut Section<'_>) -> Weekdays {
     if fields.is_empty() {
         field.note(FindingCode::InvalidValue, "at least one day is needed: nobody would ever be contacted");
     }
-    fields.iter().filter_map(|field| field.choice(&WORDS)).collect()
+    let days: Vec<Weekday> = fields.iter().filter_map(|field| field.choice(&WORDS)).collect();
+    let is_worked = |day: &Weekday| Weekdays::MONDAY_TO_FRIDAY.contains(*day);
+    if !days.is_empty() && days.len() == fields.len() && !days.iter().any(is_worked) {
+        let message = "letters go out on working days only, and none of these days is one: nobody would ever be \
+                       contacted; add one from Monday to Friday";
+        field.note(FindingCode::InvalidValue, message);
+    }
+    days.into_iter().collect()
+}
+
+/// A wait that outlasts a whole ladder, by so many days, is one that nobody meant.
+fn too_late(root: &mut Section<'_>, key: &'static str, beyond: i64, ladders: &BTreeMap<LadderName, Arc<Ladder>>) {
+    let Some(field) = root.get(key) else { return };
+    let wait = root.number::<u32>(key, 0..=365, 0);
+    for ladder in ladders.values() {
+        let last = ladder.stages.iter().filter(|stage| stage.enabled).map(|stage| stage.days).max();
+        if let Some(last) = last.filter(|last| *last > 0 && i64::from(wait) >= i64::from(*last) + beyond) {
+            let message = format!(
+                "`{key}` outlasts ladder `{}`, whose last stage is due at {last} days: none of its stages would come on \
+                 its day; shorten the wait, or move the stages",
+                ladder.name
+            );
+            field.note(FindingCode::Doubtful, message);
+        }
+    }
 }
 
 fn shipped_brake() -> BrakePolicy {

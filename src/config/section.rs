@@ -14,6 +14,9 @@ use super::suggest::closest;
 use super::tree::{Entry, Node, Origin, Table, VARIABLE_PREFIX, Value};
 use crate::model::{Currency, ParseError};
 
+/// More than any amount or rate; one times the other can still be written.
+const MOST: i64 = 1_000_000_000_000;
+
 /// Everything noted while reading, with the texts it is about.
 pub(super) struct Notes<'a> {
     pub(super) sources: &'a [Source],
@@ -386,7 +389,11 @@ impl<'a> Field<'a> {
             );
             self.note(FindingCode::InvalidValue, message);
         }
-        number
+        let within = number.filter(|number| *number <= Decimal::from(MOST));
+        if number.is_some() && within.is_none() {
+            self.note(FindingCode::OutOfRange, format!("`{}` must be at most {MOST}", self.path));
+        }
+        within
     }
 
     /// An amount with no more decimals than its currency has.

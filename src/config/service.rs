@@ -1,6 +1,6 @@
 //! How the daemon runs: `dunningd.toml`, `conf.d/*.toml` and the environment, one struct per section.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use super::findings::{Finding, FindingCode, Place};
 use super::mail::{self, Mail};
 use super::section::{Field, Notes, Section};
 use super::tree::Origin;
+use crate::files;
 use crate::model::{EmailAddress, ParseError, Timeouts};
 
 /// Whether letters may reach debtors at all.
@@ -218,7 +219,7 @@ impl Secret {
             Self::Credential { name, file: None } => return Err(SecretError::NoCredentials(name.clone())),
         };
         let unreadable = |reason| SecretError::Unreadable { file: file.clone(), reason };
-        let mut opened = File::open(file).map_err(unreadable)?;
+        let mut opened = files::open(file).map_err(unreadable)?;
         let metadata = opened.metadata().map_err(unreadable)?;
         if is_exposed(&metadata) {
             return Err(SecretError::Exposed { file: file.clone(), mode: metadata.mode() & 0o7777 });
@@ -236,7 +237,7 @@ impl Secret {
 /// shares it with a service, and so systemd shows a credential. The rule is that of PostgreSQL for private keys.
 fn is_exposed(file: &Metadata) -> bool {
     let forbidden = if file.uid() == 0 { 0o037 } else { 0o077 };
-    file.is_file() && file.mode() & forbidden != 0
+    file.mode() & forbidden != 0
 }
 
 /// What the reader knows besides the text: where relative paths begin and where credentials lie.

@@ -31,6 +31,21 @@ pub struct Approved {
     pub void: u64,
     /// Their text was no longer true; the next scan decides again.
     pub expired: u64,
+    /// The debtor was contacted meanwhile, or is about to be: they wait on.
+    pub put_off: Vec<PutOff>,
+}
+
+/// A notice that the caps on contacts leave no room for today.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PutOff {
+    pub notice: Uuid,
+    pub account: String,
+    /// `last counted contact 2026-03-10, at most 1 per 7 days`.
+    pub because: String,
+    /// The first day with room for it, where one is known.
+    pub until: Option<NaiveDate>,
+    /// The last day on which its text is true.
+    pub valid_until: NaiveDate,
 }
 
 /// Approves what waits for a person.
@@ -59,12 +74,21 @@ pub async fn approve(shell: &Shell, which: &Which, reason: &str) -> Result<Appro
         let own = own_accounts(creditor);
         let per_hour = policy.brake.notices_per_hour;
         let mut hours = Hours::of(&mut connection, creditor.id.as_str(), per_hour).await?;
-        let of_creditor: Vec<(Uuid, NaiveDate)> = notices
-            .iter()
-            .filter(|notice| notice.creditor == creditor.id.as_str())
+        let of_creditor = || notices.iter().filter(|notice| notice.creditor == creditor.id.as_str());
+        let ids: Vec<Uuid> = of_creditor().map(|notice| notice.notice).collect();
+        let beside = record::beside_contacts(&mut connection, &ids).await?;
+        let (one_by_one, together): (Vec<_>, Vec<_>) = of_creditor()
             .map(|notice| (notice.notice, today(shell, creditor, notice.as_of)))
-            .collect();
-        for batch in of_creditor.chunks(BATCH) {
+            .partition(|(notice, _)| beside.contains_key(notice));
+        // One of them may leave no room for the next.
+        for batch in together.chunks(BATCH).chain(one_by_one.chunks(1)) {
+            let alone = of_creditor().find(|one| batch.iter().all(|(notice, _)| *notice == one.notice));
+            if let Some((notice, valid_until)) = alone.and_then(|one| Some((one, *beside.get(&one.notice)?)))
+                && let Some(put_off) = put_off(shell, &live, creditor, notice, valid_until).await?
+            {
+                done.put_off.push(put_off);
+                continue;
+            }
             let mut transaction = connection.begin().await?;
             let approved = record::approve(&mut transaction, batch, &mut hours, &own, reason, &shell.actor).await?;
             transaction.commit().await?;
@@ -87,6 +111,40 @@ pub async fn approve(shell: &Shell, which: &Which, reason: &str) -> Result<Appro
         transaction.commit().await?;
     }
     Ok(done)
+}
+
+/// Whether the account of a notice that waits for a person may be contacted today, as if that notice did not exist; if not,
+/// why.
+async fn put_off(
+    shell: &Shell,
+    live: &Live,
+    creditor: &Creditor,
+    waiting: &WaitingNotice,
+    valid_until: NaiveDate,
+) -> Result<Option<PutOff>, RecordError> {
+    let Ok(account) = AccountId::parse(&waiting.account) else { return Ok(None) };
+    let request =
+        ScanRequest { account: Some(account.clone()), as_of: waiting.as_of, dry_run: true, ..ScanRequest::default() };
+    let mut read = shell.pool.begin_with(ledger::LOOK).await?;
+    let run = Run::new(shell, live, creditor, &request);
+    let decision = match run.look_at_without(&mut read, &account, NoticeId(waiting.notice)).await {
+        Ok((_, decision)) => decision,
+        Err(ScanError::Record(error)) => return Err(error),
+        // What is gone from the ledger is stopped by its fingerprint.
+        Err(_) => return Ok(None),
+    };
+    let Verdict::No { code: code @ (ReasonCode::ContactCap | ReasonCode::SharedMailbox), next_date } = decision.verdict
+    else {
+        return Ok(None);
+    };
+    let because = decision.checks.iter().rfind(|check| check.rule == code.as_str());
+    Ok(Some(PutOff {
+        notice: waiting.notice,
+        account: waiting.account.clone(),
+        because: because.map(|check| check.inputs.to_string()).unwrap_or_default(),
+        until: next_date,
+        valid_until,
+    }))
 }
 
 /// Drops what waits for a person or in the queue; gives how many notices that were.

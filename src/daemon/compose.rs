@@ -3,8 +3,8 @@
 use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::model::{
-    ContactRole, Contacting, Creditor, Decision, EmailAddress, ItemCode, Language, Letter, Mail, Mailbox, Policy,
-    Snapshot,
+    ContactRole, Contacting, Creditor, Decision, DisplayName, EmailAddress, ItemCode, Language, Letter, Mail, Mailbox,
+    Policy, Snapshot, is_protocol_claim,
 };
 use crate::{claim, decide};
 
@@ -47,6 +47,11 @@ pub fn letter(
         account_address: account.postal_address.clone(),
         account_tax_id: account.tax_id.clone(),
         party_kind: account.party_kind,
+        protocol_claim: is_protocol_claim(
+            contacting.tone,
+            account.country.or(Some(creditor.country)),
+            account.party_kind,
+        ),
         salutation,
         date: decision.business_date,
         // The last day that the payments cover: midnight is the end of the day before it.
@@ -86,12 +91,14 @@ pub fn mail(
 ) -> Mail {
     let contact = snapshot.contacts.iter().find(|contact| contacting.contact.as_ref() == Some(&contact.id));
     // A person's name stands beside the address; a mailbox without one is called by the account's.
-    let name = contact
-        .and_then(|contact| contact.name.clone())
-        .or_else(|| contact.filter(|c| c.role != ContactRole::Legal).map(|_| snapshot.account.name.clone()));
+    let of_account = |_| DisplayName::of(&snapshot.account.name);
+    let name = contact.and_then(|contact| {
+        let own = contact.name.as_deref().and_then(DisplayName::of);
+        own.or_else(|| Some(contact).filter(|c| c.role != ContactRole::Legal).and_then(of_account))
+    });
     Mail {
         from: Mailbox { name: Some(creditor.sender_name.clone()), address: creditor.sender.clone() },
-        reply_to: Mailbox { name: Some(creditor.name.clone()), address: creditor.reply_to.clone() },
+        reply_to: Mailbox { name: DisplayName::of(&creditor.name), address: creditor.reply_to.clone() },
         to: Mailbox { name, address: recipient },
         message_id,
         references: contacting.references.clone(),

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deliver::{self, Envelope, Session, Transport};
 use crate::model::{
-    Attachment, Creditor, CreditorId, EmailAddress, Fault, Language, Mail, Mailbox, Outcome, ReasonCode, RefusalCode,
-    Rendered, backoff,
+    Attachment, Creditor, CreditorId, DisplayName, EmailAddress, Fault, Language, Mail, Mailbox, Outcome, ReasonCode,
+    RefusalCode, Rendered, backoff,
 };
 use crate::record::{self, CheckpointRow, DigestFacts, OperatorMail, OperatorMailKey, RecordError, WaitingSince};
 
@@ -350,7 +350,7 @@ async fn write(
     for recipient in to {
         let mail = shell.clock.new_id();
         let message_id = format!("<o.{mail}@{}>", creditor.sender.domain());
-        let from = Mailbox { name: Some("dunningd".to_owned()), address: creditor.sender.clone() };
+        let from = Mailbox { name: DisplayName::of("dunningd"), address: creditor.sender.clone() };
         let envelope = Mail {
             reply_to: from.clone(),
             from,

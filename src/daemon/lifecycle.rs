@@ -190,7 +190,7 @@ async fn scan_loop(shell: &Shell, bell: &Notify, queued: &Notify, told: &Notify,
                     for run in &report.runs {
                         tracing::info!(creditor = %run.creditor, business_date = %run.business_date,
                             considered = run.totals.considered, contacted = run.totals.contacted,
-                            failures = run.failures.len(), "run completed");
+                            failures = run.failures.len() + run.unreadable.len(), "run completed");
                         for braked in run.released.iter().flat_map(|released| &released.braked) {
                             tracing::warn!(creditor = %run.creditor, brake = braked.brake.as_str(), why = braked.why,
                                 "braked; see `dunningd status`");

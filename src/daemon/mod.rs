@@ -36,7 +36,7 @@ use crate::clock::Clock;
 use crate::deliver::{Journal, Pace};
 use crate::model::Actor;
 
-pub use approval::{Approved, approve, drop_waiting};
+pub use approval::{Approved, PutOff, approve, drop_waiting};
 pub use compose::{letter, mail};
 pub use digest::{
     Alarm, OperatorText, alarm_text, checkpoint_text, digest_text, log_alarm_text, send_operator_mails, write_alarms,
@@ -51,7 +51,7 @@ pub use live::{Live, LoadError, TransportError, destination, load_live, transpor
 pub use opening::{OpeningError, import_opening};
 pub use register::{
     CallRequest, ContactRequest, EntryError, LadderMove, Parts, PlanRequest, PromiseRequest, agree_plan, call,
-    end_plan, enter_contact, ladder_move, move_ladder, plans, promise, promises, waive, withdraw_promise,
+    end_plan, enter_contact, ladder_move, move_ladder, plans, promise, promises, task_done, waive, withdraw_promise,
 };
 pub use replies::{StateError, accept_database, journal};
 pub use scan::{

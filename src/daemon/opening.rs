@@ -101,8 +101,10 @@ fn problem(row: &OpeningRow, column: &'static str, text: String) -> OpeningProbl
 
 /// The stages that items have behind them.
 fn done(past: &Past) -> BTreeSet<(ItemId, StageName)> {
-    let sent = past.history.notices.iter().filter(|notice| notice.state.completes_stage() || notice.state.is_pending());
-    let sent = sent.flat_map(|notice| notice.items.iter().cloned());
+    let sent = past.history.notices.iter().flat_map(|notice| {
+        let done = |stage| notice.state.is_pending() || notice.completes(stage);
+        notice.items.iter().filter(move |(_, stage)| done(stage)).cloned()
+    });
     sent.chain(past.history.waivers.iter().map(|one| (one.item.clone(), one.stage.clone()))).collect()
 }
 

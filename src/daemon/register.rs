@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use chrono::NaiveDate;
+use chrono::{Months, NaiveDate};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::Connection as _;
 
 use crate::decide::{decide, plan_standings, standings};
 use crate::model::{
-    AccountId, CallOutcome, Cause, ContactEntry, ContactId, Currency, Decision, Every, ItemCode, ItemDecision, ItemId,
-    Ladder, LadderName, Money, OnMissed, PLAN_ITEM_PREFIX, Plan, PlanInstalment, PlanStanding, PlanState, Policy,
-    Promise, PromiseState, PromisedItem, Snapshot, StageName, Standing, Waiver, equal_parts, open_after_credit_notes,
+    AccountId, CallOutcome, CancelReason, Cause, ContactEntry, ContactId, Currency, Decision, Every, ItemCode,
+    ItemDecision, ItemId, LAST_DAY, Ladder, LadderName, Money, NoticeId, OnMissed, PLAN_ITEM_PREFIX, Plan,
+    PlanInstalment, PlanStanding, PlanState, Policy, Promise, PromiseState, PromisedItem, Snapshot, StageName,
+    Standing, TakenBack, Waiver, equal_parts, open_after_credit_notes,
 };
-use crate::record::{self, Call, NoteText, PastReader, RecordError, RegisterError};
+use crate::record::{self, Call, NoteText, PastReader, RecordError, RegisterError, TaskEnd, TaskEntry, TaskError};
 
 use super::Shell;
 use super::scan::{ScanError, look_at};
@@ -25,6 +26,8 @@ pub enum EntryError {
     Look(#[from] ScanError),
     #[error(transparent)]
     Record(#[from] RegisterError),
+    #[error(transparent)]
+    Task(#[from] TaskError),
 }
 
 impl From<RecordError> for EntryError {
@@ -70,6 +73,43 @@ pub async fn waive(
     record::waive(&mut transaction, account, &waiver, decision.business_date, &shell.actor).await?;
     transaction.commit().await?;
     Ok(waiver)
+}
+
+/// Records that a task of a person is done. Whether a paper was still right on the day on which it left the house, the
+/// rule says, once nobody can take it back any more.
+///
+/// # Errors
+/// When the paper demands what was not owed any more, as [`record::task_done`], or as [`look_at`].
+pub async fn task_done(shell: &Shell, task: i64, entry: &TaskEntry<'_>) -> Result<TaskEnd, EntryError> {
+    let mut transaction = shell.pool.begin().await?;
+    if let Some(paper) = record::lock_paper(&mut transaction, task).await? {
+        let as_of = Some(entry.on).filter(|on| *on < entry.today);
+        let (snapshot, decision) = look_at(shell, &paper.account, as_of).await?;
+        let reason = decision.taken_back.iter().find_map(|(notice, became)| match became {
+            TakenBack::Cancelled(reason) if *notice == paper.notice => Some(*reason),
+            _ => None,
+        });
+        // Whether its time was over, the record knows.
+        if let Some(reason) = reason.filter(|reason| *reason != CancelReason::Expired) {
+            let amounts = changed_amounts(&snapshot, &decision, paper.notice);
+            return Err(TaskError::NotRight { task, kind: paper.kind, reason, amounts }.into());
+        }
+    }
+    let end = record::task_done(&mut transaction, task, entry, &shell.actor).await?;
+    transaction.commit().await?;
+    Ok(end)
+}
+
+/// `Item A: 100.00 EUR was demanded, 40.00 EUR is to pay. `
+fn changed_amounts(snapshot: &Snapshot, decision: &Decision, notice: NoticeId) -> String {
+    let notice = snapshot.history.notices.iter().find(|one| one.id == notice);
+    let demanded = notice.into_iter().flat_map(|notice| &notice.to_pay);
+    let changed = demanded.filter_map(|(item, then)| {
+        let now = decision.items.iter().find(|one| one.item == *item)?.to_pay();
+        let then = Money::new(*then, now.currency);
+        (now != then).then(|| format!("Item {item}: {then} was demanded, {now} is to pay. "))
+    });
+    changed.collect()
 }
 
 /// What moving an open case to another ladder changes.
@@ -388,6 +428,11 @@ fn planned_items(
     Ok(items)
 }
 
+/// Of a plan: monthly over ten years, or quarterly over thirty.
+const INSTALMENTS_MAX: usize = 120;
+/// From the first instalment of a plan to its last one: more is a slip of the pen.
+const PLAN_YEARS_MAX: u32 = 30;
+
 fn instalments(parts: &Parts, open: Money, today: NaiveDate) -> Result<Vec<PlanInstalment>, RegisterError> {
     let unfit = |text: String| Err(RegisterError::UnfitPlan(text));
     let instalments = match parts {
@@ -398,6 +443,24 @@ fn instalments(parts: &Parts, open: Money, today: NaiveDate) -> Result<Vec<PlanI
             (1..).zip(each).map(|(number, (due_on, amount))| PlanInstalment { number, due_on, amount }).collect()
         }
     };
+    if instalments.len() > INSTALMENTS_MAX {
+        let count = instalments.len();
+        return unfit(format!(
+            "a plan has at most {INSTALMENTS_MAX} instalments, and these are {count}; make them fewer"
+        ));
+    }
+    if let Some(late) = instalments.iter().find(|one| one.due_on > LAST_DAY) {
+        let (number, day) = (late.number, late.due_on);
+        return unfit(format!("instalment {number} would be due on {day}; no day after {LAST_DAY} can be agreed"));
+    }
+    if let (Some(first), Some(last)) = (instalments.first(), instalments.last())
+        && first.due_on.checked_add_months(Months::new(12 * PLAN_YEARS_MAX)).is_some_and(|end| last.due_on > end)
+    {
+        return unfit(format!(
+            "the last instalment, of {}, lies more than {PLAN_YEARS_MAX} years after the first, of {}; correct the days",
+            last.due_on, first.due_on
+        ));
+    }
     if let Some(early) = instalments.iter().find(|one| one.due_on < today) {
         return unfit(format!("the day {} of instalment {} lies before today, {today}", early.due_on, early.number));
     }

@@ -3,10 +3,10 @@
 
 mod guards;
 mod letters;
+mod turns;
 mod writer;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::config::{Mail, Recipients};
 use crate::decide::{brake, decide, expected_by, ladder_of, needs_approval};
-use crate::ledger::{self, Counted, LedgerAccount, Reader, View};
+use crate::ledger::{self, Counted, LedgerAccount, MailboxAccounts, Reader, View};
 use crate::model::{
     AccountId, Approvals, CaseChange, Creditor, Decision, EmailAddress, Event, Freshness, ItemCode, ItemId, Ladder,
     MailboxUse, Mode, NoticeId, Released, RunId, RunTotals, Snapshot, Verdict,
@@ -29,6 +29,7 @@ use crate::record::{
 
 use super::scan::{Page, RunReport, ScanError, ScanRequest, Spent};
 use super::{Live, Shell};
+use turns::short_hash;
 use writer::Writer;
 
 /// One creditor, one business date.
@@ -109,6 +110,11 @@ impl<'a> Run<'a> {
             let mut transaction = write.begin().await?;
             record::start(&mut transaction, &start, &self.shell.actor).await?;
             transaction.commit().await?;
+            if let Some(reason) = self.request.accept_ledger.as_deref().filter(|_| known.is_doubtful()) {
+                let mut transaction = write.begin().await?;
+                record::accept_ledger(&mut transaction, &start, &known, reason, &self.shell.actor).await?;
+                transaction.commit().await?;
+            }
         }
         let looked = if dry { Ok(looked) } else { self.written_down(&mut write, &start, looked).await };
         let guards = began.elapsed();
@@ -287,6 +293,7 @@ impl<'a> Run<'a> {
             forecast: 0,
             not_allowed: Vec::new(),
             failures: Vec::new(),
+            unreadable: Vec::new(),
             digest: String::new(),
             recorded: RecordedDecisions::default(),
             spent: Spent::default(),
@@ -308,13 +315,15 @@ impl<'a> Run<'a> {
         let calendars = &self.live.config.policy.calendars;
         let next_working_day = calendars.add_working_days(self.creditor.country, self.today, 1);
         let next_working_day = next_working_day.unwrap_or(self.today + Days::new(1));
+        let entered = record::entered_mailboxes(&mut read).await?;
         let mut known = Known {
             freshness,
             seen,
             waiting: stops.approvals.waiting,
             stops,
-            shared: ledger::shared_mailboxes(&mut read, &self.creditor.id).await?.into_iter().collect(),
-            entered: record::entered_mailboxes(&mut read).await?,
+            shared: self.shared_mailboxes(&mut read, &entered).await?,
+            entered,
+            turns: HashMap::new(),
             pasts: self.pasts(&mut read, seen.moved).await?,
             without: None,
         };
@@ -365,7 +374,8 @@ impl<'a> Run<'a> {
         drop(written_pages);
         writer.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
         concluded?;
-        spent.ledger = reader.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
+        (spent.ledger, report.unreadable) = reader.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
+        report.totals.count_unreadable(report.unreadable.len());
         report.spent = Spent { writes, freezing, ..spent };
         report.digest = hex::encode(digest.finalize());
         Ok(report)
@@ -386,15 +396,16 @@ impl<'a> Run<'a> {
         spent.history += end_of_lap(&mut lap);
         let mut concluded = Vec::with_capacity(snapshots.len());
         for mut snapshot in snapshots {
-            for (key, usage) in &mut snapshot.mailboxes {
-                usage.notice_today |= taken.contains(&short_hash(key));
+            known.in_this_run(&mut snapshot, taken);
+            let mut decision = decide(policy, &snapshot, self.today);
+            if let Some(key) = known.shared_key(&decision)
+                && !self.has_its_turn(read, &key, &snapshot, &decision, known, taken).await?
+            {
+                snapshot.mailboxes.entry(key).or_default().notice_today = true;
+                decision = decide(policy, &snapshot, self.today);
             }
-            snapshot.approvals.waiting = known.waiting;
-            let decision = decide(policy, &snapshot, self.today);
-            if let Verdict::Contact(contacting) = &decision.verdict {
-                let key = contacting.recipient.as_ref().map(EmailAddress::mailbox_key);
-                let key = key.filter(|key| known.shared.contains_key(key) || known.entered.contains(key));
-                taken.extend(key.as_deref().map(short_hash));
+            if matches!(decision.verdict, Verdict::Contact(_)) {
+                taken.extend(known.shared_key(&decision).as_deref().map(short_hash));
                 let waits = snapshot.approvals.all || needs_approval(policy, &snapshot, &decision).is_some();
                 known.waiting = known.waiting.saturating_add(u32::from(waits));
             }
@@ -546,7 +557,7 @@ impl<'a> Run<'a> {
         let (id, policy) = (&self.creditor.id, &self.live.config.policy);
         let freshness = self.freshness(read).await?;
         let known = match self.request.as_of {
-            None => record::compare_known_items(read, id, self.today, policy.restore_days).await?,
+            None => record::compare_known_items(read, id, self.today, policy.restore_days, false).await?,
             Some(_) => record::Comparison::default(),
         };
         let seen = Seen::of(&known);
@@ -556,19 +567,29 @@ impl<'a> Run<'a> {
             seen: &seen,
             waiting: stops.approvals.waiting,
             stops,
-            shared: ledger::shared_mailboxes(read, id).await?.into_iter().collect(),
-            entered: HashSet::new(),
+            shared: self.shared_mailboxes(read, &HashMap::new()).await?,
+            entered: HashMap::new(),
+            turns: HashMap::new(),
             pasts: self.pasts(read, seen.moved).await?,
             without,
         };
+        self.look_one_by_one(read, accounts, &mut known).await
+    }
+
+    async fn look_one_by_one(
+        &self,
+        read: &mut PgConnection,
+        accounts: &[AccountId],
+        known: &mut Known<'_>,
+    ) -> Result<Vec<Snapshot>, ScanError> {
+        let (creditor, as_of) = (&self.creditor.id, self.request.as_of);
         let mut looked = Vec::new();
         for account in accounts {
-            let view =
-                View { creditor: id.clone(), as_of: self.request.as_of, account: Some(account.clone()), counted: None };
+            let view = View { creditor: creditor.clone(), as_of, account: Some(account.clone()), counted: None };
             // Its end closes the cursors.
             let mut one = read.begin().await?;
             let page = Reader::open(&mut one, &view, self.today).await?.page(&mut one, 1).await?;
-            looked.extend(self.snapshots(&mut one, page, &mut known).await?);
+            looked.extend(self.snapshots(&mut one, page, known).await?);
             one.rollback().await?;
         }
         Ok(looked)
@@ -632,20 +653,14 @@ struct Known<'a> {
     /// Notices that wait for approval, with those of this run.
     waiting: u32,
     /// Mailboxes that several accounts use.
-    shared: HashMap<String, u32>,
-    /// Those that a person entered for an account: any other may use them too.
-    entered: HashSet<String>,
+    shared: HashMap<String, MailboxAccounts>,
+    /// Those that a person entered for accounts: any other may use them too.
+    entered: HashMap<String, BTreeSet<String>>,
+    /// By the hash of a mailbox: the account whose turn it is there today.
+    turns: HashMap<u64, AccountId>,
     pasts: PastReader,
     /// A notice that is looked at as if it did not exist.
     without: Option<NoticeId>,
-}
-
-/// Of a mailbox, so that a run remembers all it wrote to in little memory. Two mailboxes with one hash would cost one of
-/// them a day: with 100,000 letters in a run the odds of that are below one in a thousand million.
-fn short_hash(key: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Reads the ledger page by page, as long as somebody takes the pages. Returns how long the reading alone took.
@@ -655,7 +670,7 @@ async fn read_ledger(
     today: NaiveDate,
     page: Page,
     pages: mpsc::Sender<Vec<LedgerAccount>>,
-) -> Result<Duration, sqlx::Error> {
+) -> Result<(Duration, Vec<String>), sqlx::Error> {
     let mut spent = Duration::ZERO;
     let mut lap = Instant::now();
     let mut reader = Reader::open(&mut transaction, &view, today).await?;
@@ -663,7 +678,7 @@ async fn read_ledger(
         let accounts = reader.page(&mut transaction, page.0).await?;
         spent += end_of_lap(&mut lap);
         if accounts.is_empty() || pages.send(accounts).await.is_err() {
-            return Ok(spent);
+            return Ok((spent, reader.unreadable()));
         }
         lap = Instant::now();
     }
@@ -695,7 +710,7 @@ fn snapshot(one: LedgerAccount, mut past: Past, uses: &BTreeMap<String, MailboxU
         .map(|email| {
             let key = email.mailbox_key();
             let mut usage = uses.get(&key).cloned().unwrap_or_default();
-            usage.accounts = shared.get(&key).copied().unwrap_or(1);
+            usage.accounts = shared.get(&key).map_or(1, |used| used.owing.max(1));
             (key, usage)
         })
         .collect();

@@ -31,6 +31,8 @@ pub struct ScanRequest {
     /// Sees the ledger as it stood on that day, and is that day.
     pub as_of: Option<NaiveDate>,
     pub dry_run: bool,
+    /// Why the ledger is right although too many items are gone or open again: goes on with it, and the log says so.
+    pub accept_ledger: Option<String>,
     /// Begun by the schedule: once per creditor and date.
     pub scheduled: bool,
     /// Accounts read, decided and written at a time. What is concluded does not depend on it.
@@ -69,6 +71,8 @@ pub struct RunReport {
     pub(super) not_allowed: Vec<Uuid>,
     /// Accounts whose conclusion could not be recorded, with the error.
     pub failures: Vec<(AccountId, String)>,
+    /// Accounts whose ids are none that we can hold, as they can be shown.
+    pub unreadable: Vec<String>,
     pub digest: String,
     #[serde(skip)]
     pub(super) recorded: RecordedDecisions,
@@ -273,6 +277,7 @@ pub fn check_options(policy: &Policy, now: DateTime<Utc>) -> ledger::CheckOption
         creditors: policy.creditors.keys().map(ToString::to_string).collect(),
         own_domains: policy.creditors.values().map(|creditor| creditor.sender.domain().to_owned()).collect(),
         currencies: policy.minimums.currencies().map(|currency| currency.to_string()).collect(),
+        ladders: policy.ladders.keys().map(ToString::to_string).collect(),
     }
 }
 

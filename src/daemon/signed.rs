@@ -1,10 +1,11 @@
 //! The checkpoint that this machine signed last, on its own disk: whoever rewrites the database does not rewrite that.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::files;
 use crate::model::Checkpoint;
 
 use super::Shell;
@@ -33,7 +34,12 @@ pub enum SignedError {
 /// When the file cannot be read, or holds something else.
 pub(super) fn last_signed(directory: &Path) -> Result<Option<Checkpoint>, SignedError> {
     let path = directory.join(FILE);
-    match fs::read_to_string(&path) {
+    let read = || -> io::Result<String> {
+        let mut note = String::new();
+        files::open_own(&path)?.read_to_string(&mut note)?;
+        Ok(note)
+    };
+    match read() {
         Ok(note) => Checkpoint::parse(&note).map(Some).map_err(|_| SignedError::Altered(path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(SignedError::Unusable { path, source }),
@@ -63,7 +69,7 @@ pub(super) fn remember(directory: &Path, note: &str) -> Result<(), SignedError> 
     let write = || {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let draft = directory.join(format!("{FILE}.new"));
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
+        let mut file = files::create_own(&draft)?;
         file.write_all(note.as_bytes())?;
         file.sync_all()?;
         fs::rename(&draft, &path)?;
@@ -79,4 +85,27 @@ pub(super) fn remember(directory: &Path, note: &str) -> Result<(), SignedError> 
 pub(super) fn forget(directory: &Path) -> Result<(), SignedError> {
     let path = directory.join(FILE);
     fs::remove_file(&path).map_err(|source| SignedError::Unusable { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_in_the_place_of_its_files_lead_nowhere() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let kept = outside.path().join("kept");
+        fs::write(&kept, "kept").unwrap();
+        symlink(&kept, folder.path().join("checkpoint.new")).unwrap();
+        remember(folder.path(), "signed").unwrap();
+        assert_eq!(fs::read_to_string(&kept).unwrap(), "kept");
+        let path = folder.path().join("checkpoint");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "signed");
+        fs::remove_file(&path).unwrap();
+        symlink(&kept, &path).unwrap();
+        let error = last_signed(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("it is a symbolic link"), "{error}");
+    }
 }

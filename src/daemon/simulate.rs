@@ -294,6 +294,8 @@ fn accept(snapshot: &mut Snapshot, contacting: &Contacting, items: &[(ItemId, St
         post_by: None,
         respond_by: contacting.respond_by,
         items: items.to_vec(),
+        to_pay: BTreeMap::new(),
+        unanswered: false,
         vanished: false,
         mailbox,
         message_id: if by_email { format!("<simulated.{number}@localhost>") } else { String::new() },

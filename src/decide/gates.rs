@@ -111,7 +111,7 @@ fn stops(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'_>) -> 
 
     let deadline = notices
         .iter()
-        .filter(|notice| notice.tone >= Tone::Final && notice.state.completes_stage())
+        .filter(|notice| notice.tone >= Tone::Final && notice.was_heard())
         .filter(|notice| notice.items.iter().any(|(item, _)| still_owed(assessed, item)))
         .filter_map(|notice| notice.respond_by)
         .filter(|deadline| *deadline >= q.today)
@@ -196,7 +196,7 @@ fn anything_due(q: &Question<'_>, assessed: &[Assessed<'_>], trail: &mut Trail<'
 
     let covered = overdue.iter().all(|one| one.code == ItemCode::Covered);
     let remainder = items::overdue_remainder(assessed);
-    gate(trail, ReasonCode::AccountInCredit, !covered, format!("{remainder} left after credits"), others)?;
+    gate(trail, ReasonCode::AccountInCredit, !covered, format!("{remainder} left after credits{more}"), others)?;
 
     let worth: Vec<&Assessed<'_>> =
         overdue.into_iter().filter(|one| !matches!(one.code, ItemCode::Covered | ItemCode::BelowMinimum)).collect();
@@ -286,7 +286,7 @@ pub(super) fn coming(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<Comi
             one.stops.iter().filter_map(|stop| stop.over_on).chain(one.released_on).chain(overdue)
         });
         let changes: BTreeSet<NaiveDate> = days.collect();
-        for day in changes.into_iter().filter(|day| *day > q.today).take(LOOK_AHEAD_CHANGES) {
+        for day in changes.range(next_day(q.today)..).copied().take(LOOK_AHEAD_CHANGES) {
             if first.as_ref().is_some_and(|(known, _)| *known <= day) {
                 break;
             }
@@ -310,7 +310,7 @@ fn first_announcement(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate>
     let own = q.ladder.stages.iter().filter(|stage| is_plan_stage(&stage.name) == one.item.part_of_plan.is_some());
     let stages = own.filter(|stage| stage.enabled && stage.is_before_due());
     let day = stages.map(|stage| items::add_days(due, stage.days).max(released_on)).min();
-    day.filter(|day| *day <= due && one.remaining() > Decimal::ZERO)
+    day.filter(|day| one.item.due_date >= Some(*day) && one.remaining() > Decimal::ZERO)
 }
 
 /// The first demand from that day on, if nothing else falls due: the account as it stands then, with what credits cover
@@ -375,14 +375,12 @@ fn stage_due(
         let before = reminded_on.map_or(String::new(), |day| format!("last written about on {day}, "));
         format!("item {id}: {before}next stage {stage} due on {due}")
     });
-    let has = |code: ItemCode| worth.iter().any(|one| one.code == code);
-    let due = has(ItemCode::Reached);
-    let code = if has(ItemCode::TooSoon) || has(ItemCode::FormalTooSoon) {
-        ReasonCode::TooSoon
-    } else if earliest.is_some() {
-        ReasonCode::BeforeFirstStage
-    } else {
-        ReasonCode::LadderExhausted
+    let due = worth.iter().any(|one| one.code == ItemCode::Reached);
+    // The reason is that of the item whose day is told.
+    let code = match earliest.and_then(|(_, id, ..)| worth.iter().find(|one| one.item.id == *id)).map(|one| one.code) {
+        Some(ItemCode::TooSoon | ItemCode::FormalTooSoon) => ReasonCode::TooSoon,
+        Some(_) => ReasonCode::BeforeFirstStage,
+        None => ReasonCode::LadderExhausted,
     };
     let rule = if due { "stage_due" } else { code.as_str() };
     trail.note_at(rule, due, inputs, earliest.and_then(|(_, _, (position, _), _)| location(*position)));

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 
 use crate::model::{
     Amounts, CalendarMissing, Cause, CreditNetting, Currency, Hold, HoldTarget, Item, ItemCode, ItemDecision, ItemId,
-    Money, Netted, Plan, PlanStanding, Policy, Promise, Snapshot, StageName, Standing, days_after,
+    LadderName, Money, Netted, Plan, PlanStanding, Policy, Promise, Snapshot, StageName, Standing, days_after,
 };
 
 use super::{promises, register};
@@ -54,9 +54,11 @@ impl Assessed<'_> {
         self.days.is_some_and(|days| days > 0)
     }
 
-    /// A debit that nothing takes out and that is not overdue, at most due today.
+    /// A debit that nothing takes out and that is not overdue, at most due today. Whatever day the law moved it to, nobody
+    /// is told of what is coming due on a day that is over.
     pub(super) fn is_coming_due(&self) -> bool {
-        self.code == ItemCode::NotOverdue && self.is_debit() && self.remaining() > Decimal::ZERO
+        let in_time = self.code == ItemCode::NotOverdue && !self.past_contractual_due;
+        in_time && self.is_debit() && self.remaining() > Decimal::ZERO
     }
 
     /// An overdue debit that nothing takes out: disputed or settled items do not keep a case open.
@@ -127,7 +129,7 @@ pub(super) fn assess<'a>(
                 reminded_on: None,
                 ladder_over: false,
                 formal_waits: false,
-                disputed: item.dispute.is_some() || dispute(snapshot, item).is_some(),
+                disputed: item.dispute.is_some() || dispute(snapshot, item).is_some() || told_disputed(snapshot, item),
                 released_on: out.released_on,
                 stops: out.stops,
                 because: out.because,
@@ -147,6 +149,9 @@ pub(super) fn assess<'a>(
             one.code = ItemCode::NotOverdue;
         } else if one.remaining() <= Decimal::ZERO {
             one.code = ItemCode::Covered;
+        } else if let Some(named) = unknown_ladder(policy, snapshot) {
+            // Whoever climbs no ladder has no case either.
+            (one.code, one.because) = (ItemCode::BadData, Some(named));
         }
     }
     let remainder = overdue_remainder(&assessed);
@@ -166,6 +171,15 @@ pub(super) fn assess<'a>(
         };
     }
     (assessed, netted)
+}
+
+/// What is wrong with the ladder that the ledger names for the account, unless a case pins another.
+pub(super) fn unknown_ladder(policy: &Policy, snapshot: &Snapshot) -> Option<String> {
+    let named = snapshot.account.ladder.as_deref().filter(|named| policy.ladder(Some(named)).is_none());
+    named.filter(|_| snapshot.case.is_none()).map(|named| {
+        let known: Vec<&str> = policy.ladders.keys().map(LadderName::as_str).collect();
+        format!("the ledger names the ladder {named:?}, which policy.toml does not have (it has {})", known.join(", "))
+    })
 }
 
 /// Whatever stops an item of a plan, other than the plan itself, stops its instalments too: nobody can say which part of
@@ -290,7 +304,8 @@ fn stops(
     let disputed = match (&item.dispute, dispute(snapshot, item)) {
         (Some(by_ledger), _) => {
             let reason = by_ledger.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
-            Some(format!("since {}, says the ledger{reason}", by_ledger.since))
+            let since = by_ledger.since.map_or(String::new(), |day| format!("since {day}, "));
+            Some(format!("{since}says the ledger{reason}"))
         }
         (None, by_person) => {
             by_person.map(|(cause, hold)| format!("since {}, {}: {}", hold.since, cause.as_str(), hold.reason))
@@ -338,6 +353,11 @@ pub(super) fn account_hold(snapshot: &Snapshot, today: NaiveDate) -> Option<(Opt
     let by_person =
         snapshot.holds.iter().filter(|hold| matches!(&hold.target, HoldTarget::Account(id) if *id == account.id));
     held(today, (account.hold_until, account.hold_reason.as_deref()), by_person)
+}
+
+/// Whether a dispute was recorded as the cause why it is unpaid, of it or of all that the account owes.
+fn told_disputed(snapshot: &Snapshot, item: &Item) -> bool {
+    snapshot.causes.iter().any(|cause| cause.cause == Cause::Dispute && cause.concerns(&item.id))
 }
 
 /// The dispute that a person of ours recorded. There is one at a time; of several the first counts.
@@ -449,6 +469,8 @@ pub(super) fn after_grace(policy: &Policy, effective_due: NaiveDate) -> NaiveDat
 
 /// The day so many days after another, or before it.
 pub(super) fn add_days(day: NaiveDate, days: i32) -> NaiveDate {
-    let moved = day.checked_add_signed(chrono::TimeDelta::days(i64::from(days)));
-    moved.unwrap_or(if days < 0 { NaiveDate::MIN } else { NaiveDate::MAX })
+    match u32::try_from(days) {
+        Ok(later) => days_after(day, later),
+        Err(_) => day.checked_sub_days(chrono::Days::new(days.unsigned_abs().into())).unwrap_or(NaiveDate::MIN),
+    }
 }

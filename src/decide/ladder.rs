@@ -23,7 +23,7 @@ struct PastOfItem<'a> {
 }
 
 /// A stage that an item has behind it.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Completed {
     on: NaiveDate,
     respond_by: Option<NaiveDate>,
@@ -32,22 +32,19 @@ struct Completed {
 }
 
 impl<'a> Past<'a> {
-    /// An item completes a stage by a notice that demanded it for that stage and was accepted without bouncing, was done
-    /// by a person or lapsed; or by a person's waiver.
+    /// An item completes a stage by a notice that demanded it for that stage and was accepted without bouncing, or was done
+    /// by a person; by one of that very stage that lapsed by policy; or by a person's waiver.
     pub(super) fn of(snapshot: &'a Snapshot) -> Self {
         let mut items: BTreeMap<&ItemId, PastOfItem<'_>> = BTreeMap::new();
-        for notice in snapshot.history.notices.iter().filter(|notice| notice.state.completes_stage()) {
+        for notice in &snapshot.history.notices {
             let Some(on) = notice.accepted_on else { continue };
-            for (item, stage) in &notice.items {
+            let respond_by = notice.respond_by.filter(|_| notice.was_heard());
+            for (item, stage) in notice.items.iter().filter(|(_, stage)| notice.completes(stage)) {
                 let past = items.entry(item).or_default();
                 past.reminded_on = past.reminded_on.max(Some(on).filter(|_| notice.was_written()));
                 let may_bounce = notice.channel == Channel::Email;
-                let done = Completed { on, respond_by: notice.respond_by, may_bounce };
-                match past.completed.get_mut(stage) {
-                    Some(known) if *known < done => *known = done,
-                    Some(_) => {}
-                    None => drop(past.completed.insert(stage, done)),
-                }
+                let done = Completed { on, respond_by, may_bounce };
+                past.completed.entry(stage).and_modify(|known| *known = done.max(*known)).or_insert(done);
             }
         }
         // A notice that went out tells more than a waiver of the same stage; of two waivers the earlier one counts.
@@ -176,7 +173,7 @@ fn due_on(
     (due_on, previous.is_none())
 }
 
-/// Stages before the due day. They lapse once it has passed, count nothing as overdue, and wait while anything is: the
+/// Stages before the due day. They lapse once the one that letters print has passed, count nothing as overdue, and wait while anything is: the
 /// account hears of that first.
 pub(super) fn announce(
     policy: &Policy,
@@ -203,7 +200,7 @@ pub(super) fn announce(
             ladder.stages.iter().map(|stage| past.completed(&one.item.id, &stage.name)).collect();
         let Some((position, stage)) = stages().find(|(n, _)| completed[*n].is_none()) else { continue };
         let (day, _) = due_on(policy, ladder, &completed, position, one, &[], due);
-        if day > due {
+        if one.item.due_date.is_none_or(|printed| day > printed) {
             continue;
         }
         let currency = one.item.currency;
@@ -222,9 +219,8 @@ pub(super) fn announce(
 
 /// The days past due from which a stage is due for an item: an instalment waits for as long as its plan says.
 pub(super) fn days_of(stage: &Stage, one: &Assessed<'_>) -> i32 {
-    let tolerance =
-        one.item.part_of_plan.as_ref().map(|part| i32::try_from(part.tolerance_days).unwrap_or(i32::MAX - 1));
-    tolerance.map_or(stage.days, |days| days + 1)
+    let tolerance = one.item.part_of_plan.as_ref().map(|part| i32::try_from(part.tolerance_days).unwrap_or(i32::MAX));
+    tolerance.map_or(stage.days, |days| days.saturating_add(1))
 }
 
 /// The causes about an item, each with its day and what follows from it. An instalment has its own pace.
@@ -274,10 +270,10 @@ fn unmet(policy: &Policy, stage: &Stage, snapshot: &Snapshot, overdue: &Amounts,
     }
 }
 
-/// One that failed for good does not count: the debtor has no formal notice yet. One that somebody else sent does.
+/// One that failed for good or that nobody performed does not count: the debtor has no formal notice yet. One that somebody else sent does.
 fn last_formal(snapshot: &Snapshot, ladder: &Ladder) -> Option<NaiveDate> {
     let notices = snapshot.history.notices.iter();
-    let ours = notices.filter(|n| n.tone == Tone::Formal && n.state.completes_stage()).filter_map(|n| n.accepted_on);
+    let ours = notices.filter(|n| n.tone == Tone::Formal && n.was_heard()).filter_map(|n| n.accepted_on);
     let is_formal =
         |name: &StageName| ladder.stages.iter().any(|stage| stage.name == *name && stage.tone == Tone::Formal);
     let waivers = snapshot.history.waivers.iter();

@@ -27,7 +27,9 @@ use std::sync::Arc;
 
 use chrono::NaiveDate;
 
-use crate::model::{CancelReason, CaseChange, Decision, ItemId, Ladder, Policy, Snapshot, StageName, Verdict};
+use crate::model::{
+    CancelReason, CaseChange, Decision, ItemId, Ladder, LadderName, Policy, Snapshot, Stage, StageName, Verdict,
+};
 
 use explain::Trail;
 use items::Assessed;
@@ -98,6 +100,25 @@ pub fn decide(policy: &Policy, snapshot: &Snapshot, today: NaiveDate) -> Decisio
     }
 }
 
+fn as_of_today(policy: &Policy, pinned: &Arc<Ladder>) -> Arc<Ladder> {
+    let Some(current) = policy.ladders.get(&pinned.name) else { return Arc::clone(pinned) };
+    let of_today = |stage: &Stage| current.stages.iter().find(|one| one.name == stage.name);
+    let differs = |stage: &Stage, today: &Stage| {
+        (&stage.when, stage.approval, stage.on_unknown, &stage.location)
+            != (&today.when, today.approval, today.on_unknown, &today.location)
+    };
+    let mut ladder = Arc::clone(pinned);
+    if pinned.stages.iter().any(|stage| of_today(stage).is_some_and(|today| differs(stage, today))) {
+        for stage in &mut Arc::make_mut(&mut ladder).stages {
+            let Some(today) = of_today(stage) else { continue };
+            stage.when.clone_from(&today.when);
+            (stage.approval, stage.on_unknown) = (today.approval, today.on_unknown);
+            stage.location = Arc::clone(&today.location);
+        }
+    }
+    ladder
+}
+
 /// Why a notice that demands those items, each for a stage, is right no longer, if what is known of them says so.
 #[must_use]
 pub fn no_longer_right(
@@ -111,15 +132,20 @@ pub fn no_longer_right(
     let promises = promises::standings(policy, snapshot, today);
     let seen = register::with_entries(policy, snapshot, &plans, today);
     let (assessed, _) = items::assess(policy, &seen, &promises, &plans, today);
-    people::no_longer_right(policy, &seen, &ladder, &assessed, &people::Demand { items, vanished: false }, today)
+    let demand = people::Demand { items, frozen: None, vanished: false };
+    people::no_longer_right(policy, &seen, &ladder, &assessed, &demand, today)
 }
 
-/// The ladder an account climbs: the one its open case started with, else the one the policy has for it today.
+/// The ladder an account climbs: the one its open case started with, else the one the policy has for it today. One
+/// without stages where the ledger names a ladder that the policy does not have. A case keeps stages, days and gaps; who
+/// has to agree, from which amount on and for whom a stage applies, and what follows from an unknown outcome, is as the
+/// policy has it today.
 #[must_use]
 pub fn ladder_of(policy: &Policy, snapshot: &Snapshot) -> Arc<Ladder> {
-    let pinned = snapshot.case.as_ref().map(|case| &case.ladder);
-    let ladder = pinned.or_else(|| policy.ladder(snapshot.account.ladder.as_ref()));
-    ladder.cloned().unwrap_or_else(|| {
-        Arc::new(Ladder { name: snapshot.account.ladder.clone().unwrap_or_default(), stages: Vec::new() })
+    let pinned = snapshot.case.as_ref().map(|case| as_of_today(policy, &case.ladder));
+    let ladder = pinned.or_else(|| policy.ladder(snapshot.account.ladder.as_deref()).cloned());
+    ladder.unwrap_or_else(|| {
+        let name = snapshot.account.ladder.as_deref().and_then(|name| LadderName::parse(name).ok());
+        Arc::new(Ladder { name: name.unwrap_or_default(), stages: Vec::new() })
     })
 }

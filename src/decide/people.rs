@@ -1,13 +1,15 @@
 //! Notices that people perform: which are right no longer, and which nobody did in time.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
+use rust_decimal::Decimal;
 
 use crate::model::{
-    CancelReason, HoldTarget, Item, ItemCode, ItemId, Ladder, NoticeId, NoticeState, PLAN_ITEM_PREFIX, PastNotice,
-    Policy, Snapshot, StageName, TakenBack,
+    CancelReason, Channel, HoldTarget, Item, ItemCode, ItemId, Ladder, NoticeId, NoticeState, PLAN_ITEM_PREFIX,
+    PastNotice, Policy, Snapshot, StageName, TakenBack,
 };
 
 use super::items::{self, Assessed};
@@ -26,7 +28,8 @@ pub(super) fn taken_back(
     open.filter_map(|notice| {
         let lapsed = || notice.lapses_on.filter(|last| *last < today).map(TakenBack::Lapsed);
         let expired = || is_expired(policy, snapshot, notice, today).then_some(CancelReason::Expired);
-        let demand = Demand { items: &notice.items, vanished: notice.vanished };
+        let frozen = (notice.channel != Channel::Call).then_some(&notice.to_pay);
+        let demand = Demand { items: &notice.items, frozen, vanished: notice.vanished };
         let cancelled = no_longer_right(policy, snapshot, ladder, assessed, &demand, today).or_else(expired);
         let cancelled = cancelled.map(TakenBack::Cancelled);
         Some((notice.id, cancelled.or_else(lapsed)?))
@@ -46,12 +49,13 @@ fn is_expired(policy: &Policy, snapshot: &Snapshot, notice: &PastNotice, today: 
 /// What a notice demands.
 pub(super) struct Demand<'a> {
     pub(super) items: &'a [(ItemId, StageName)],
+    /// What stands on its paper for each item. None where nothing does: a caller sees today's balance with the task.
+    pub(super) frozen: Option<&'a BTreeMap<ItemId, Decimal>>,
     /// Something of it is gone from the ledger without being settled.
     pub(super) vanished: bool,
 }
 
-/// The first reason, in the order of their codes, for which nobody should act on a notice any more. A part payment is
-/// none: the person sees today's balance with the task.
+/// The first reason, in the order of their codes, for which nobody should act on a notice any more.
 pub(super) fn no_longer_right(
     policy: &Policy,
     snapshot: &Snapshot,
@@ -83,7 +87,11 @@ pub(super) fn no_longer_right(
             code if code.is_out() => Some(CancelReason::LedgerChanged),
             ItemCode::NotOverdue if !is_before_due(stage) => Some(CancelReason::LedgerChanged),
             _ if waived => Some(CancelReason::WaivedBeforeSend),
-            _ => None,
+            _ => match one.remaining().cmp(notice.frozen?.get(item)?) {
+                Ordering::Less => Some(CancelReason::PaidBeforeSend),
+                Ordering::Equal => None,
+                Ordering::Greater => Some(CancelReason::LedgerChanged),
+            },
         }
     });
     let handed_over = snapshot.handover.is_some().then_some(CancelReason::HandedOverBeforeSend);
@@ -110,11 +118,12 @@ fn behind<'a>(snapshot: &'a Snapshot, item: &'a Item) -> Vec<&'a Item> {
 /// Whether the hold on those items, or on the account when none is named, was placed as one or follows from a cause.
 fn held(policy: &Policy, snapshot: &Snapshot, items: &[&Item], today: NaiveDate) -> CancelReason {
     let account = &snapshot.account;
-    let is_target = |hold: &crate::model::Hold| match &hold.target {
-        HoldTarget::Account(id) => items.is_empty() && *id == account.id,
-        HoldTarget::Item(id) => items.iter().any(|item| item.id == *id),
+    let targets: Vec<HoldTarget> = match items {
+        [] => vec![HoldTarget::Account(account.id.clone())],
+        items => items.iter().map(|item| HoldTarget::Item(item.id.clone())).collect(),
     };
-    let ours = snapshot.holds.iter().filter(|hold| is_target(hold) && hold.cause.is_none() && hold.covers(today));
+    let on_target = snapshot.holds.iter().filter(|hold| targets.contains(&hold.target));
+    let ours = on_target.filter(|hold| hold.cause.is_none() && hold.covers(today));
     let placed = ours.into_iter().any(|hold| register::told_by(policy, snapshot, hold, today).is_none());
     let in_force =
         |until: Option<NaiveDate>, reason: &Option<String>| until.map_or(reason.is_some(), |last| today <= last);

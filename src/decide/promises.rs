@@ -11,13 +11,13 @@ use crate::model::{ItemId, Policy, Promise, PromiseState, Snapshot, Standing};
 use super::register;
 
 /// Every promise of an account with how it stands on that day, in the order of their numbers. What came in and is not
-/// allocated yet counts, and so does a credit note.
+/// allocated yet counts, and so does a credit note; what is dated after its last day never does.
 #[must_use]
 pub fn standings<'a>(policy: &Policy, snapshot: &'a Snapshot, today: NaiveDate) -> Vec<(&'a Promise, Standing)> {
-    let mut open: BTreeMap<Option<NaiveDate>, BTreeMap<&ItemId, Decimal>> = BTreeMap::new();
+    let mut open: BTreeMap<NaiveDate, BTreeMap<&ItemId, Decimal>> = BTreeMap::new();
     let standing = |promise: &'a Promise| {
-        let over = Some(promise.last_day()).filter(|last| *last < today);
-        let open = open.entry(over).or_insert_with(|| open_after_credits(policy, snapshot, over, today));
+        let last = promise.last_day();
+        let open = open.entry(last).or_insert_with(|| open_after_credits(policy, snapshot, last, today));
         (promise, promise.standing(open, today))
     };
     let mut all: Vec<_> = snapshot.promises.iter().map(standing).collect();
@@ -25,15 +25,14 @@ pub fn standings<'a>(policy: &Policy, snapshot: &'a Snapshot, today: NaiveDate) 
     all
 }
 
-/// What is open on each item after credits; with a last day, after those that were issued by then.
+/// What is open on each item after the credits that were issued by that day.
 fn open_after_credits<'a>(
     policy: &Policy,
     snapshot: &'a Snapshot,
-    issued_by: Option<NaiveDate>,
+    issued_by: NaiveDate,
     today: NaiveDate,
 ) -> BTreeMap<&'a ItemId, Decimal> {
-    let is_late =
-        |item: &crate::model::Item| item.kind.is_credit() && issued_by.is_some_and(|last| item.issue_date > last);
+    let is_late = |item: &crate::model::Item| item.kind.is_credit() && item.issue_date > issued_by;
     let mut known = Cow::Borrowed(snapshot);
     if snapshot.items.iter().any(is_late) {
         known.to_mut().items.retain(|item| !is_late(item));

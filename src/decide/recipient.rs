@@ -2,6 +2,7 @@
 
 use crate::model::{
     Channel, Contact, ContactRole, Creditor, EmailAddress, Item, Language, Policy, Requisites, Snapshot, Stage, Tone,
+    is_protocol_claim,
 };
 
 use super::gates::Question;
@@ -19,7 +20,10 @@ pub(super) struct Reach<'a> {
 /// How that stage reaches the debtor, by the channel that completes it.
 pub(super) fn reach<'a>(snapshot: &'a Snapshot, creditor: Option<&Creditor>, stage: &Stage) -> Reach<'a> {
     let mailbox = || recipient(snapshot, creditor, stage.tone);
-    let copied = || mailbox().filter(|_| stage.copies_by_email());
+    let account = &snapshot.account;
+    let country = account.country.or_else(|| creditor.map(|creditor| creditor.country));
+    let by_post_only = is_protocol_claim(stage.tone, country, account.party_kind);
+    let copied = || mailbox().filter(|_| stage.copies_by_email() && !by_post_only);
     let mail = |contact: Option<&'a Contact>| contact.and_then(|contact| contact.email.as_ref());
     match stage.channel() {
         Channel::Email => Reach { contact: mailbox(), email: mail(mailbox()), phone: None },

@@ -182,7 +182,10 @@ fn of_item(
             vec![(None, format!("`dunningd write-off {account} --item {id} --undo --reason …` takes it back."))]
         }
         ItemCode::Disputed => match (&item.dispute, items::dispute(q.snapshot, item)) {
-            (Some(_), _) => vec![(None, "the ledger ends the dispute (`ledger.item.disputed_since`).".to_owned())],
+            (Some(by_ledger), _) => {
+                let column = if by_ledger.since.is_some() { "disputed_since" } else { "dispute_reason" };
+                vec![(None, format!("the ledger ends the dispute (`ledger.item.{column}`)."))]
+            }
             (None, Some((_, dispute))) => match told_by(q, dispute) {
                 Some(cause) => vec![(None, format!("{}, once it is settled.", clear(q, cause)))],
                 None => vec![(
@@ -230,7 +233,14 @@ fn of_item(
             })
             .into_iter()
             .collect(),
-        ItemCode::BadData => vec![(None, bad_data(item.bad_data.as_deref(), item.currency))],
+        ItemCode::BadData => {
+            let ladder = items::unknown_ladder(q.policy, q.snapshot).filter(|_| item.bad_data.is_none());
+            let way = ladder.map_or_else(
+                || bad_data(item.bad_data.as_deref(), item.currency),
+                |named| format!("`ledger.account.ladder` is corrected, or the policy gets that ladder: {named}."),
+            );
+            vec![(None, way)]
+        }
         ItemCode::BelowMinimum => {
             let have = items::overdue_remainder(assessed).get(item.currency);
             below_minimum(q, Money::new(have, item.currency)).map(|text| (None, text)).into_iter().collect()
@@ -365,7 +375,7 @@ fn unresolved(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<Way> {
 fn deadline(q: &Question<'_>, assessed: &[Assessed<'_>], next_date: Option<NaiveDate>) -> Vec<Way> {
     let named = q.snapshot.history.notices.iter().filter(|notice| {
         notice.tone >= Tone::Final
-            && notice.state.completes_stage()
+            && notice.was_heard()
             && notice.items.iter().any(|(item, _)| gates::still_owed(assessed, item))
     });
     let Some(notice) = named.filter(|notice| notice.respond_by.is_some()).max_by_key(|notice| notice.respond_by) else {

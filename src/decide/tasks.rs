@@ -1,6 +1,6 @@
 //! What a person has to look at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
 
@@ -8,10 +8,13 @@ use crate::model::{
     CalendarMissing, EmailAddress, ItemCode, PromiseState, ReasonCode, TaskKind, TaskRequest, Tone, Verdict,
 };
 
-use super::explain::Trail;
+use super::explain::{Trail, counted};
 use super::gates::{self, Question};
 use super::items::{self, Assessed};
 use super::{recipient, register};
+
+/// So many items, or ways in which they are broken, does a task name.
+const LISTED: usize = 20;
 
 /// The tasks that should exist after this decision; recording them twice makes one.
 pub(super) fn tasks(
@@ -66,18 +69,17 @@ pub(super) fn tasks(
             text: format!("the policy has neither a minimum nor a rate for {currency}"),
         });
     }
+    // Told once, and only where it keeps something from being demanded.
+    let no_ladder = |one: &Assessed<'_>| one.code == ItemCode::BadData && one.item.bad_data.is_none();
+    if let Some(named) = items::unknown_ladder(q.policy, q.snapshot).filter(|_| assessed.iter().any(no_ladder)) {
+        tasks.push(TaskRequest {
+            kind: TaskKind::FixData,
+            subject: "ladder".to_owned(),
+            text: format!("{named}: correct ledger.account.ladder, or add that ladder to the policy"),
+        });
+    }
+    tasks.extend(to_mend(assessed));
     for one in assessed {
-        let fix = match one.code {
-            // What stops an instalment is told of the item behind it.
-            _ if one.item.part_of_plan.is_some() => None,
-            ItemCode::BadData => one.item.bad_data.clone(),
-            ItemCode::DataDueDateMissing => Some("the item has no due date".to_owned()),
-            ItemCode::Withdrawn => Some("the item vanished while open and came back changed or late".to_owned()),
-            _ => None,
-        };
-        if let Some(text) = fix {
-            tasks.push(TaskRequest { kind: TaskKind::FixData, subject: one.item.id.to_string(), text });
-        }
         if one.formal_waits && !tasks.iter().any(|task| task.kind == TaskKind::FormalTooSoon) {
             tasks.push(TaskRequest {
                 kind: TaskKind::FormalTooSoon,
@@ -111,6 +113,44 @@ pub(super) fn tasks(
         });
     }
     tasks
+}
+
+/// Items that a person has to mend in the ledger: one task for each way in which they are broken.
+fn to_mend(assessed: &[Assessed<'_>]) -> impl Iterator<Item = TaskRequest> {
+    let mut causes: BTreeMap<&'static str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
+    // What stops an instalment is told of the item behind it.
+    for one in assessed.iter().filter(|one| one.item.part_of_plan.is_none()) {
+        let what = match one.code {
+            ItemCode::BadData => one.item.bad_data.as_deref(),
+            ItemCode::DataDueDateMissing => Some("the item has no due date"),
+            ItemCode::Withdrawn => Some("the item vanished while open and came back changed or late"),
+            _ => None,
+        };
+        if let Some(what) = what {
+            causes.entry(one.code.as_str()).or_default().entry(what).or_default().push(one.item.id.as_str());
+        }
+    }
+    causes.into_iter().map(|(cause, broken)| {
+        let mut broken: Vec<(&str, Vec<&str>)> = broken.into_iter().collect();
+        for (_, items) in &mut broken {
+            items.sort_unstable();
+        }
+        broken.sort_by(|(_, a), (_, b)| a.cmp(b));
+        let told: Vec<String> =
+            broken.iter().take(LISTED).map(|(what, items)| format!("{}: {what}", listed(items))).collect();
+        let untold: usize = broken.iter().skip(LISTED).map(|(_, items)| items.len()).sum();
+        let rest = if untold > 0 { format!("; and {} more", counted(untold, "item")) } else { String::new() };
+        let text = format!("{}{rest}", told.join("; "));
+        TaskRequest { kind: TaskKind::FixData, subject: cause.to_owned(), text }
+    })
+}
+
+/// The first items by their ids, and how many there are besides.
+fn listed(items: &[&str]) -> String {
+    let first: Vec<&str> = items.iter().take(LISTED).copied().collect();
+    let more = items.len().saturating_sub(LISTED);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{rest}", first.join(", "))
 }
 
 /// E-mail copies of posted letters that failed without being resolved: they demand nothing by themselves and stop nothing.

@@ -1,10 +1,11 @@
 //! Messages into a folder.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::files;
 use crate::model::{Fault, Outcome, Phase, Reply};
 
 /// Writes each message to `<directory>/<message-id>.eml`.
@@ -87,10 +88,9 @@ fn write(directory: &Path, name: &str, bytes: &[u8]) -> Outcome {
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Of an earlier process that had the same number.
-    let _ = fs::remove_file(path);
-    // Letters hold names and debts: for their owner alone, also in a folder that others may look into.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    // Letters hold names and debts: for their owner alone, also in a folder that others may look into. What stands there
+    // is of an earlier process that had the same number.
+    let mut file = files::create_own(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -7,9 +7,9 @@
 //! relays said, addresses included: once everything in a file is settled, the file begins anew.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::files;
 use crate::model::Outcome;
 
 /// Processes on one directory at a time.
@@ -106,8 +107,11 @@ impl Journal {
     /// # Errors
     /// When the directory cannot be written, has no room, or serves too many processes.
     pub fn open(directory: &Path) -> Result<Self, JournalError> {
-        let unusable = |source| JournalError::Unusable { path: directory.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
+        let unusable = |path: &Path| {
+            let path = path.to_owned();
+            |source| JournalError::Unusable { path, source }
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable(directory))?;
         let mut own = None;
         let mut all = Found::default();
         let mut left = Vec::new();
@@ -116,8 +120,9 @@ impl Journal {
             if own.is_some() && !path.exists() {
                 continue;
             }
-            let Some(lock) = locked(&beside(&path, "lock")).map_err(unusable)? else { continue };
-            let found = read(&path).map_err(unusable)?;
+            let lock_path = beside(&path, "lock");
+            let Some(lock) = locked(&lock_path).map_err(unusable(&lock_path))? else { continue };
+            let found = read(&path).map_err(unusable(&path))?;
             for line in &found.corrupt {
                 tracing::error!(file = %path.display(), line, "a line of the journal of replies does not add up");
             }
@@ -130,9 +135,9 @@ impl Journal {
         }
         let Some((path, lock)) = own else { return Err(JournalError::Crowded(directory.to_owned())) };
         let unsettled: BTreeMap<Uuid, Ending> = all.endings.into_iter().map(|one| (one.attempt, one)).collect();
-        let (file, end) = rewritten(&path, all.head.as_ref(), unsettled.values()).map_err(unusable)?;
+        let (file, end) = rewritten(&path, all.head.as_ref(), unsettled.values()).map_err(unusable(&path))?;
         for (path, _lock) in left {
-            fs::remove_file(&path).map_err(unusable)?;
+            fs::remove_file(&path).map_err(unusable(&path))?;
         }
         let used = !unsettled.is_empty();
         let inner =
@@ -285,7 +290,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 
 /// The lock file, held; `None` when another process holds it.
 fn locked(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    let file = files::open_lock(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(fs::TryLockError::WouldBlock) => Ok(None),
@@ -316,7 +321,7 @@ fn parsed(line: &[u8]) -> Option<Line> {
 /// What does not add up at the very end was being written when its process died.
 fn read(path: &Path) -> io::Result<Found> {
     let mut bytes = Vec::new();
-    match File::open(path) {
+    match files::open_own(path) {
         Ok(mut file) => file.read_to_end(&mut bytes)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::default()),
         Err(error) => return Err(error),
@@ -348,7 +353,7 @@ fn rewritten<'a>(
     endings: impl IntoIterator<Item = &'a Ending>,
 ) -> io::Result<(File, u64)> {
     let draft = beside(path, "new");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
+    let mut file = files::create_own(&draft)?;
     let mut text = head.map_or_else(String::new, |head| written(&Line::Head(head.clone())));
     for ending in endings {
         text += &written(&Line::Ending(ending.clone()));
@@ -394,6 +399,8 @@ fn shortened(mut ending: Ending) -> Ending {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
     use crate::model::Reply;
 
@@ -473,6 +480,23 @@ mod tests {
         assert_eq!(next.unsettled(), [ending(1), ending(2)]);
         assert_eq!(next.head(), Some(head(9)));
         assert!(!folder.path().join("journal.1").exists());
+    }
+
+    #[test]
+    fn links_in_the_place_of_its_files_lead_nowhere() {
+        let outside = tempfile::tempdir().unwrap();
+        let kept = outside.path().join("kept");
+        fs::write(&kept, "kept").unwrap();
+        for (name, opens) in [("journal.0.new", true), ("journal.0", false), ("journal.0.lock", false)] {
+            let folder = tempfile::tempdir().unwrap();
+            symlink(&kept, folder.path().join(name)).unwrap();
+            let opened = Journal::open(folder.path());
+            assert_eq!(opened.is_ok(), opens, "{name}");
+            if let Err(error) = opened {
+                assert!(error.to_string().contains("it is a symbolic link"), "{error}");
+            }
+            assert_eq!(fs::read_to_string(&kept).unwrap(), "kept", "{name}");
+        }
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::time::SystemTime;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Attachment as LettreAttachment, Body, Mailbox as LettreMailbox, MultiPart, SinglePart};
 use lettre::{Address, Message};
+use memchr::memchr2;
 use sha2::{Digest, Sha256};
 
-use crate::model::{Attachment, Mail, Mailbox, Rendered};
+use crate::model::{Attachment, Mail, Mailbox, Rendered, misleads, without_encoded_words};
 
 /// Of a line without its CRLF: RFC 5322 §2.1.1.
 const LINE_MAX: usize = 998;
@@ -63,7 +64,12 @@ pub fn build(mail: &Mail, rendered: &Rendered) -> Result<Vec<u8>, BuildError> {
     if rendered.subject.trim().is_empty() {
         return Err(BuildError::Empty("the subject"));
     }
-    check_value(&rendered.subject, "the subject")?;
+    if rendered.subject.chars().any(misleads) {
+        return Err(BuildError::Hostile("the subject"));
+    }
+    if without_encoded_words(&rendered.subject) != rendered.subject {
+        return Err(BuildError::EncodedWord("the subject"));
+    }
     if mail.from.address.needs_smtputf8() || mail.reply_to.address.needs_smtputf8() {
         return Err(BuildError::Address("the sender"));
     }
@@ -143,7 +149,7 @@ pub(super) fn verify(bytes: &[u8]) -> Result<(), BuildError> {
     }
     let mut rest = bytes;
     while !rest.is_empty() {
-        let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).ok_or(BuildError::LineEnd)?;
+        let end = memchr2(b'\r', b'\n', rest).ok_or(BuildError::LineEnd)?;
         if end > LINE_MAX {
             return Err(BuildError::LongLine);
         }
@@ -160,30 +166,8 @@ fn verbatim(name: &'static str, value: &str) -> HeaderValue {
 }
 
 fn mailbox(mailbox: &Mailbox, place: &'static str) -> Result<LettreMailbox, BuildError> {
-    let name = match mailbox.name.as_deref().map(str::trim) {
-        None | Some("") => None,
-        Some(name) => {
-            check_value(name, place)?;
-            Some(name.to_owned())
-        }
-    };
     let address: Address = mailbox.address.as_str().parse().map_err(|_| BuildError::Address(place))?;
-    Ok(LettreMailbox::new(name, address))
-}
-
-/// Nothing in a header may act on whoever reads it.
-fn check_value(value: &str, place: &'static str) -> Result<(), BuildError> {
-    let is_hostile = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
-    };
-    if value.chars().any(is_hostile) {
-        return Err(BuildError::Hostile(place));
-    }
-    if value.contains("=?") {
-        return Err(BuildError::EncodedWord(place));
-    }
-    Ok(())
+    Ok(LettreMailbox::new(mailbox.name.as_ref().map(|name| name.as_str().to_owned()), address))
 }
 
 fn check_message_id(id: &str, place: &'static str) -> Result<(), BuildError> {

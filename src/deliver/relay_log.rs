@@ -1,9 +1,10 @@
 //! What the relay's own log says about a message, when it lies on this machine.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::Path;
+
+use crate::files;
 
 /// Of the end of the log. A relay that writes more than this a day keeps its log elsewhere.
 const LOOKED_AT: u64 = 64 * 1024 * 1024;
@@ -16,7 +17,7 @@ const AT_MOST: usize = 40;
 /// # Errors
 /// When the log cannot be read.
 pub fn relay_log(path: &Path, message_id: &str) -> io::Result<Vec<String>> {
-    let mut file = File::open(path)?;
+    let mut file = files::open(path)?;
     let skipped = file.metadata()?.len().saturating_sub(LOOKED_AT);
     file.seek(SeekFrom::Start(skipped))?;
     let id = message_id.trim_matches(['<', '>']);

@@ -1,8 +1,9 @@
 //! A conversation with the relay, one type per place it can stand at.
 //!
-//! lettre's connection speaks; each step gets its own time, and its reply its meaning from [`classify`]. Every method
-//! takes the value it is called on, so a future that is dropped half-way takes the connection with it: there is no
-//! way to go on using one whose last reply was never read.
+//! lettre's connection speaks the commands, and the text we say ourselves, in one go with its final dot; each step gets
+//! its own time, and its reply its meaning from [`classify`]. Every method takes the value it is called on, so a future
+//! that is dropped half-way takes the connection with it: there is no way to go on using one whose last reply was never
+//! read.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -17,6 +18,7 @@ use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Auth, Data, Ehlo, Mail, Quit, Rcpt, Rset, Starttls};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{Error as SmtpError, response::Response};
+use memchr::memmem;
 use secrecy::ExposeSecret as _;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
@@ -179,7 +181,7 @@ impl Relay {
             let share = limit.saturating_sub(begun.elapsed()) / waiting;
             match timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
-                    // Else body and dot, two writes, wait 40 ms for each other's acknowledgement.
+                    // Else what takes two writes waits 40 ms for an acknowledgement in between.
                     stream.set_nodelay(true).map_err(|error| failed(why_io(&error)))?;
                     return Ok((stream, address));
                 }
@@ -386,41 +388,46 @@ impl Session {
         matches!(said, Ok(Ok(Reply { code: 250, .. }))).then_some(self)
     }
 
-    /// The message and the final dot.
+    /// The message and the final dot, said in one go.
     async fn body(mut self, bytes: &[u8]) -> End {
-        // lettre stuffs dots, and ends the last line itself.
-        let content = bytes.strip_suffix(b"\r\n").unwrap_or(bytes);
-        let Line { connection, wire, limits, .. } = &mut *self.line;
-        let mut dot_written = wire.listening();
-        let (phase, sent) = {
-            let mut sending = std::pin::pin!(connection.message(content));
-            let early = tokio::select! {
-                biased;
-                result = &mut sending => Some(result),
-                _ = &mut dot_written => None,
-                () = tokio::time::sleep(limits.body) => {
-                    return (None, no_reply(Phase::Body, took_too_long(limits.body)));
-                }
-            };
-            match early {
-                Some(result) if dot_written.try_recv().is_ok() => (Phase::Dot, result),
-                Some(result) => (Phase::Body, result),
-                None => match timeout(limits.dot, sending).await {
-                    Ok(result) => (Phase::Dot, result),
-                    Err(_) => return (None, no_reply(Phase::Dot, took_too_long(limits.dot))),
-                },
-            }
+        let text = dot_stuffed(bytes);
+        let Line { wire, limits, .. } = &mut *self.line;
+        let (phase, heard) = match timeout(limits.body, wire.say(&text)).await {
+            Ok(Ok(())) => (Phase::Dot, timeout(limits.dot, wire.hear_out()).await.map_err(|_| limits.dot)),
+            // It may have said why.
+            Ok(Err(error)) => match timeout(LAST_WORD, wire.hear_out()).await {
+                Ok(Ok(Some(reply))) => (Phase::Body, Ok(Ok(Some(reply)))),
+                _ => (Phase::Body, Ok(Err(error))),
+            },
+            Err(_) => (Phase::Body, Err(limits.body)),
         };
-        let reply = match timeout(LAST_WORD, heard(wire, sent)).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(detail)) => return (None, no_reply(phase, detail)),
-            Err(_) => return (None, no_reply(phase, "the connection broke".into())),
+        let reply = match heard {
+            Ok(Ok(Some(reply))) => reply,
+            Ok(Ok(None)) => return (None, no_reply(phase, why_mute(wire))),
+            Ok(Err(error)) => return (None, no_reply(phase, why_io(&error))),
+            Err(limit) => return (None, no_reply(phase, took_too_long(limit))),
         };
         let outcome = classify(phase, &reply).unwrap_or_else(|| no_reply(phase, "the reply has no meaning".into()));
         self.line.accepted += u32::from(matches!(outcome, Outcome::Accepted { .. }));
         let usable = phase == Phase::Dot && goes_on_after(&reply);
         (usable.then_some(self), outcome)
     }
+}
+
+/// A message as DATA wants it: a line that begins with a dot gets another (RFC 5321 §4.5.2), and the final dot ends it.
+/// Its lines end in CRLF, also the last ([`verify`]).
+fn dot_stuffed(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(bytes.len() + bytes.len() / 32 + 4);
+    let mut said = 0;
+    let dots = memmem::find_iter(bytes, b"\n.").map(|at| at + 1);
+    for dot in bytes.starts_with(b".").then_some(0).into_iter().chain(dots) {
+        text.extend_from_slice(&bytes[said..dot]);
+        text.push(b'.');
+        said = dot;
+    }
+    text.extend_from_slice(&bytes[said..]);
+    text.extend_from_slice(b".\r\n");
+    text
 }
 
 impl fmt::Debug for Session {

@@ -1,5 +1,6 @@
 //! Whom the relay's certificate has to convince.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::SettingsError;
+use crate::files;
 
 /// TLS 1.2 or 1.3 that trusts the system's authorities and those of `ca_file`.
 pub(super) fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, SettingsError> {
@@ -18,7 +20,8 @@ pub(super) fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, Settings
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_file {
         let broken = |detail: String| SettingsError::CaFile { path: path.to_owned(), detail };
-        let pem = std::fs::read(path).map_err(|error| broken(error.kind().to_string()))?;
+        let mut pem = Vec::new();
+        files::open(path).and_then(|mut file| file.read_to_end(&mut pem)).map_err(|error| broken(error.to_string()))?;
         let mut found = false;
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|error| broken(error.to_string()))?;

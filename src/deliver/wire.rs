@@ -13,9 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use lettre::transport::smtp::client::AsyncTokioStream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -52,8 +51,6 @@ struct Shared {
     in_text: bool,
     /// The relay spoke out of turn: no reply can be told from another any more.
     out_of_step: bool,
-    /// Told when lettre waits for a reply.
-    listening: Option<oneshot::Sender<()>>,
 }
 
 /// How far a reply has come.
@@ -74,7 +71,6 @@ impl Wire {
             closed: false,
             in_text: false,
             out_of_step: false,
-            listening: None,
         };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
@@ -141,11 +137,10 @@ impl Wire {
         self.lock().closed
     }
 
-    /// Resolves when lettre has written everything and waits for a reply.
-    pub(super) fn listening(&self) -> oneshot::Receiver<()> {
-        let (tell, told) = oneshot::channel();
-        self.lock().listening = Some(tell);
-        told
+    /// Says something that lettre does not say for us.
+    pub(super) async fn say(&mut self, text: &[u8]) -> io::Result<()> {
+        self.write_all(text).await?;
+        self.flush().await
     }
 }
 
@@ -251,10 +246,6 @@ fn not_smtp() -> io::Error {
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut shared = self.lock();
-        if let Some(tell) = shared.listening.take() {
-            // Nobody may be waiting to be told.
-            let _ = tell.send(());
-        }
         if shared.given.is_empty() {
             let Some(line) = ready!(shared.poll_line(context))? else { return Poll::Ready(Ok(())) };
             shared.given.extend_from_slice(line.as_bytes());

@@ -7,8 +7,8 @@ mod rows;
 mod shape;
 
 pub use check::{CheckOptions, ContractFinding, ContractReport, Depth, Severity, check};
-pub(super) use item::problem;
 pub use item::{RawItem, row_problem};
+pub(super) use item::{Rule, problem};
 pub(in crate::ledger) use item::{
     amount_sql, date_sql, hold_reason_sql, plain_debit_sql, requisites, unreadable_date, unreadable_date_sql,
     unreadable_freshness_sql, unreadable_hold_sql,

@@ -1,6 +1,6 @@
 //! What is asked of a ledger as a whole, and about single claims in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
@@ -46,21 +46,32 @@ pub async fn freshness(connection: &mut PgConnection, creditor: &CreditorId) -> 
     Ok(invoices.zip(payments).map(|(invoices_as_of, payments_as_of)| Freshness { invoices_as_of, payments_as_of }))
 }
 
-/// Mailboxes that several accounts of a creditor use, with the number of accounts; keys as
-/// `EmailAddress::mailbox_key` makes them from a usable address.
+/// The accounts of a creditor that use one mailbox.
+#[derive(Debug, Clone, Default)]
+pub struct MailboxAccounts {
+    /// In the order of their ids.
+    pub accounts: Vec<String>,
+    /// How many of them owe anything.
+    pub owing: u32,
+}
+
+/// Mailboxes that several accounts of a creditor use, and those of `also` that any does; keys as
+/// `EmailAddress::mailbox_key` makes them from a usable address. `as_of` sees what was owed on that day, and what is.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn shared_mailboxes(
     connection: &mut PgConnection,
     creditor: &CreditorId,
-) -> Result<Vec<(String, u32)>, sqlx::Error> {
+    also: impl IntoIterator<Item = String>,
+    as_of: Option<NaiveDate>,
+) -> Result<HashMap<String, MailboxAccounts>, sqlx::Error> {
     // The server groups what it can tell a key of. What it cannot stands behind a line feed, which begins no key.
-    let rows: Vec<(String, i64)> = sqlx::query_as(
-        r#"SELECT mailbox, count(*)
+    let rows: Vec<(String, Vec<String>)> = sqlx::query_as(
+        r#"SELECT mailbox, array_agg(account)
            FROM (SELECT DISTINCT
                      coalesce(dunning.mailbox_key(c.email::text), E'\n' || c.email::text) COLLATE "C" AS mailbox,
-                     c.account_id::text COLLATE "C"
+                     c.account_id::text COLLATE "C" AS account
                  FROM ledger.contact c JOIN ledger.account a ON a.account_id::text = c.account_id::text
                  WHERE a.creditor::text = $1 AND c.email IS NOT NULL AND NOT c.no_email::boolean) used
            GROUP BY mailbox HAVING count(*) > 1 OR starts_with(mailbox, E'\n')"#,
@@ -68,30 +79,48 @@ pub async fn shared_mailboxes(
     .bind(creditor.as_str())
     .fetch_all(&mut *connection)
     .await?;
-    let mut shared = BTreeMap::new();
-    let mut told_here = BTreeSet::new();
-    for (mailbox, count) in rows {
+    let mut shared: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut told_here: BTreeSet<String> = also.into_iter().collect();
+    for (mailbox, accounts) in rows {
         match mailbox.strip_prefix('\n') {
-            None => drop(shared.insert(mailbox, u32::try_from(count).unwrap_or(u32::MAX))),
+            None => drop(shared.insert(mailbox, accounts.into_iter().collect())),
             Some(text) => told_here.extend(key_of(text)),
         }
     }
     if !told_here.is_empty() {
         shared.extend(accounts_of_mailboxes(connection, creditor, &told_here).await?);
     }
-    Ok(shared.into_iter().collect())
+    if shared.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let all: Vec<&str> = shared.values().flatten().map(String::as_str).collect();
+    let owing: BTreeSet<String> = sqlx::query_scalar(
+        r#"SELECT DISTINCT i.account_id::text FROM ledger.item i
+           WHERE i.account_id::text COLLATE "C" = ANY ($1) AND (i.open_amount::numeric > 0 OR i.settled_on::date > $2)"#,
+    )
+    .bind(all)
+    .bind(as_of)
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .collect();
+    let counted = shared.into_iter().map(|(key, accounts)| {
+        let owing = u32::try_from(accounts.intersection(&owing).count()).unwrap_or(u32::MAX);
+        (key, MailboxAccounts { accounts: accounts.into_iter().collect(), owing })
+    });
+    Ok(counted.collect())
 }
 
 fn key_of(text: &str) -> Option<String> {
     EmailAddress::parse(text).ok().map(|address| address.mailbox_key())
 }
 
-/// How many accounts use each of those mailboxes, however it is written; only those of several.
+/// The accounts that use each of those mailboxes, however it is written.
 async fn accounts_of_mailboxes(
     connection: &mut PgConnection,
     creditor: &CreditorId,
     keys: &BTreeSet<String>,
-) -> Result<Vec<(String, u32)>, sqlx::Error> {
+) -> Result<BTreeMap<String, BTreeSet<String>>, sqlx::Error> {
     let wanted: Vec<&str> = keys.iter().map(String::as_str).collect();
     let rows: Vec<(String, String)> = sqlx::query_as(
         "SELECT c.email::text, c.account_id::text
@@ -110,8 +139,7 @@ async fn accounts_of_mailboxes(
             accounts.entry(key).or_default().insert(account);
         }
     }
-    let counted = accounts.into_iter().map(|(key, accounts)| (key, u32::try_from(accounts.len()).unwrap_or(u32::MAX)));
-    Ok(counted.filter(|(_, accounts)| *accounts > 1).collect())
+    Ok(accounts)
 }
 
 /// What the ledger says about each claim now, in one hash per account: compared again just before DATA.

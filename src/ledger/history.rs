@@ -50,7 +50,7 @@ impl AccountHistory {
         for one in &self.items {
             days.insert(one.item.issue_date);
             days.extend(one.settled_on);
-            days.extend(one.item.dispute.as_ref().map(|dispute| dispute.since));
+            days.extend(one.item.dispute.as_ref().and_then(|dispute| dispute.since));
             days.extend(one.bookings.iter().map(|(day, _)| *day));
         }
         days
@@ -76,7 +76,7 @@ impl ItemHistory {
     /// Whether it was in dispute at the end of that day.
     #[must_use]
     pub fn disputed_on(&self, day: NaiveDate) -> bool {
-        self.item.dispute.as_ref().is_some_and(|dispute| dispute.since <= day)
+        self.item.dispute.as_ref().is_some_and(|dispute| dispute.stands_on(day))
     }
 
     fn on(&self, day: NaiveDate) -> Option<Item> {
@@ -86,7 +86,7 @@ impl ItemHistory {
         }
         let mut item = self.item.clone();
         item.open_amount = open;
-        item.dispute = item.dispute.filter(|dispute| dispute.since <= day);
+        item.dispute = item.dispute.filter(|dispute| dispute.stands_on(day));
         if item.bad_data.is_none() && open != item.amount {
             item.bad_data = row_problem(&RawItem {
                 item_id: item.id.as_str(),
@@ -94,7 +94,7 @@ impl ItemHistory {
                 document_no: Some(&item.document_no),
                 currency: Some(&item.currency.to_string()),
                 amount: Some(item.amount),
-                open_amount: Some(open),
+                open_amount: Some(open.normalize()),
                 issue_date: Some(item.issue_date),
                 due_date: item.due_date.or(Some(item.issue_date)),
                 unreadable_date: None,

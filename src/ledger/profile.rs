@@ -12,6 +12,7 @@ use serde::Serialize;
 pub(super) use source::{Lookup, Source, Template};
 
 use super::contract::Column;
+use crate::files;
 
 /// A valid profile.
 #[derive(Debug, Clone)]
@@ -155,7 +156,7 @@ impl Profile {
     /// When the file cannot be read (a finding at 1:1), or is not a valid profile: all findings at once.
     pub fn load(path: &Path) -> Result<Self, ProfileError> {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| ProfileError {
+        let text = files::text(path).map_err(|error| ProfileError {
             findings: vec![Finding {
                 file: file.clone(),
                 line: 1,

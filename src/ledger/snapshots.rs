@@ -10,7 +10,7 @@ mod sql;
 use chrono::NaiveDate;
 use sqlx::{PgConnection, Row as _};
 
-use crate::model::{Account, AccountId, Contact, CreditorId, Currency, Item, NotDue};
+use crate::model::{Account, AccountId, Contact, CreditorId, Currency, Item, NotDue, printable};
 
 pub(super) use cursor::Cursor;
 pub(super) use row::{ReadAccount, ReadItem, item, read_account, read_contacts};
@@ -54,6 +54,7 @@ pub struct Reader {
     contacts: Cursor,
     items: Cursor,
     today: NaiveDate,
+    unreadable: Vec<String>,
 }
 
 /// A page ends early when its accounts have more items than so many each, so that a few large accounts side by side do
@@ -80,7 +81,7 @@ impl Reader {
                 let alone = is_alone(connection, &view.creditor).await?;
                 (Some(counted_sql(counted, alone, today)), listed_sql(counted, alone, today))
             }
-            None => (None, items_sql(view.as_of.is_some())),
+            None => (None, items_sql(view.as_of.is_some(), today)),
         };
         let accounts = accounts_sql(ONE_ACCOUNT, not_due.as_deref());
         Ok(Self {
@@ -88,7 +89,14 @@ impl Reader {
             contacts: Cursor::declare(connection, "dunning_contacts", 1, contacts_sql(ONE_ACCOUNT), view).await?,
             items: Cursor::declare(connection, "dunning_items", 1, items, view).await?,
             today,
+            unreadable: Vec::new(),
         })
+    }
+
+    /// The accounts passed over so far because their ids are none that we can hold, as they can be shown.
+    #[must_use]
+    pub fn unreadable(self) -> Vec<String> {
+        self.unreadable
     }
 
     /// The next accounts, at most `size`, and fewer where they have many items; empty at the end.
@@ -107,7 +115,10 @@ impl Reader {
             let key: &str = row.try_get(0)?;
             let contacts = self.contacts.take(connection, key).await?;
             let items = self.items.take(connection, key).await?;
-            let Some(ReadAccount { account, mut problem, not_due }) = read_account(&row)? else { continue };
+            let Some(ReadAccount { account, mut problem, not_due }) = read_account(&row)? else {
+                self.unreadable.push(shown_id(key));
+                continue;
+            };
             let mut open = Vec::with_capacity(items.len());
             for row in &items {
                 let read = item(row, self.today)?;
@@ -125,6 +136,13 @@ impl Reader {
         }
         Ok(page)
     }
+}
+
+/// An id that is none that we can hold, on one line that cannot disturb a terminal, cut.
+pub(super) fn shown_id(id: &str) -> String {
+    const SHOWN: usize = 60;
+    let more = if id.chars().nth(SHOWN).is_some() { "…" } else { "" };
+    format!("\"{}{more}\"", printable(id.chars().take(SHOWN), &[]))
 }
 
 /// Whether every account of the ledger is the creditor's.

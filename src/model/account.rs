@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, ContactId, Country, CreditorId, EmailAddress, LadderName, Requisites};
+use super::{AccountId, ContactId, Country, CreditorId, EmailAddress, Requisites};
 
 /// What sort of debtor it is. Decides caps, interest and whether a formal step may be automatic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,8 +71,9 @@ pub struct Account {
     pub owner: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment: Option<String>,
+    /// As the ledger names it: the policy may have none of that name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ladder: Option<LadderName>,
+    pub ladder: Option<String>,
     /// Where this account pays to (a virtual account), instead of the creditor's account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requisites: Option<Requisites>,

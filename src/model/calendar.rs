@@ -153,7 +153,9 @@ pub struct QuietPeriod {
 }
 
 impl QuietPeriod {
-    fn covers(&self, day: NaiveDate) -> bool {
+    /// Whether that day lies in it, in whichever year.
+    #[must_use]
+    pub fn covers(&self, day: NaiveDate) -> bool {
         let at = (day.month(), day.day());
         if self.from <= self.to { self.from <= at && at <= self.to } else { self.from <= at || at <= self.to }
     }

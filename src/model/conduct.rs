@@ -5,7 +5,7 @@ use chrono::NaiveTime;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::{ContactCap, Country, PartyKind};
+use super::{ContactCap, Country, PartyKind, Tone};
 
 /// A stretch of the day, in local time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,12 @@ impl Hours {
     #[must_use]
     pub fn within(self, other: Self) -> Self {
         Self { from: self.from.max(other.from), to: self.to.min(other.to) }
+    }
+
+    /// Whether there is no moment in it.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.from >= self.to
     }
 }
 
@@ -88,6 +94,56 @@ impl ContactLaw {
         let ((from, from_minute), (to, to_minute)) = self.hours?;
         let from = NaiveTime::from_hms_opt(from, from_minute, 0)?;
         Some(Hours { from, to: NaiveTime::from_hms_opt(to, to_minute, 0)? })
+    }
+}
+
+/// Whether a letter is a claim under the Pre-Action Protocol for Debt Claims (England and Wales, in force since 1 October
+/// 2017): a formal one to a natural person or a sole trader in Great Britain, of which the ledger does not tell the
+/// parts. A debtor of unknown kind may be a natural person.
+#[must_use]
+pub fn is_protocol_claim(tone: Tone, country: Option<Country>, kind: PartyKind) -> bool {
+    tone == Tone::Formal
+        && country == Some(Country::GB)
+        && matches!(kind, PartyKind::Consumer | PartyKind::SoleTrader | PartyKind::Unknown)
+}
+
+/// Days from its date in which a claim under that Protocol may be answered (paragraph 4.1), and after which it may still
+/// be posted (paragraph 3.2).
+pub const PROTOCOL_DAYS_TO_REPLY: u64 = 30;
+pub const PROTOCOL_DAYS_TO_POST: u32 = 1;
+
+/// What whoever posts a letter in that tone has to do, so that it counts as what it is and can be proved.
+#[must_use]
+pub fn how_to_post(tone: Tone, country: Option<Country>, protocol_claim: bool) -> &'static str {
+    if tone < Tone::Formal {
+        return "print and post the letter";
+    }
+    if protocol_claim {
+        return "print, sign and post it first class on the day that it bears or the next, with the Information Sheet, the \
+                Reply Form and the Financial Statement of the Pre-Action Protocol for Debt Claims; keep a copy and the \
+                certificate of posting";
+    }
+    match country {
+        // Civil Code, articles 1219 and 1335.
+        Some(Country::IT) => {
+            "print, sign and send it by PEC, from your PEC mailbox to the debtor's, or by raccomandata A/R; keep the \
+             ricevuta di accettazione and that of avvenuta consegna, or the receipt and the avviso di ricevimento"
+        }
+        // Civil Code, article 61.
+        Some(Country::PL) => {
+            "print, sign and post it as list polecony za potwierdzeniem odbioru; keep a copy, the proof of posting and \
+             the confirmation of receipt"
+        }
+        // Code of Arbitration Procedure, article 4, part 5.
+        Some(Country::RU) => {
+            "print, sign and post it as заказное письмо с уведомлением о вручении and with опись вложения, with copies of \
+             the documents and of the authority of whoever signs; keep a copy, the receipt with its track number, the \
+             опись and the уведомление"
+        }
+        Some(Country::GB) => "print, sign and post it first class; keep a copy and the certificate of posting",
+        _ => {
+            "print, sign and post it by registered mail with advice of delivery; keep a copy, the receipt and the advice"
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::{Country, CreditorId, Currency, EmailAddress, Language, ParseError};
+use super::{Country, CreditorId, Currency, DisplayName, EmailAddress, Language, ParseError};
 
 /// Where to pay: what a debtor types into his bank's form.
 ///
@@ -189,7 +189,8 @@ pub struct Creditor {
     pub language: Language,
     /// Printed as they are: `("P. IVA", "07643520567")`.
     pub tax_ids: Vec<(String, String)>,
-    pub sender_name: String,
+    /// What a recipient sees as the sender.
+    pub sender_name: DisplayName,
     pub sender: EmailAddress,
     pub reply_to: EmailAddress,
     pub phone: Option<String>,

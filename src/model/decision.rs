@@ -27,7 +27,7 @@ codes! {
         NothingOpen = "nothing_open", "No item is open.";
         NotOverdue = "not_overdue", "No open item is past its due date.";
         AllItemsOut = "all_items_out", "Every overdue item is out, each for its own reason.";
-        AccountInCredit = "account_in_credit", "Credits and unallocated payments cover everything that is overdue.";
+        AccountInCredit = "account_in_credit", "Credits and unallocated payments cover everything that is overdue and not out.";
         BelowMinimum = "below_minimum", "What is overdue is less than the least amount worth a letter.";
         InGrace = "in_grace", "Every overdue item is within its days of grace.";
         AccountMinArrears = "account_min_arrears", "The oldest item is not late enough for the account to be contacted.";

@@ -73,6 +73,8 @@ pub enum EventKind {
     DatabaseAccepted,
     /// The database's clock went back behind the last event; a person said that it is right now.
     ClockAccepted,
+    /// Too many items vanished from the ledger at once, or were open again; a person said that it is right.
+    LedgerAccepted,
     TaskOpened,
     TaskClosed,
     ItemWithdrawn,
@@ -141,6 +143,7 @@ impl EventKind {
             Self::DatabaseAdopted => "database_adopted",
             Self::DatabaseAccepted => "database_accepted",
             Self::ClockAccepted => "clock_accepted",
+            Self::LedgerAccepted => "ledger_accepted",
             Self::TaskOpened => "task_opened",
             Self::TaskClosed => "task_closed",
             Self::ItemWithdrawn => "item_withdrawn",

@@ -4,6 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::codes::codes;
 
+/// How many of so many open items may be gone, or open again, at once: 2 %, and never so few that a normal day is refused
+/// (design of the ledger contract).
+#[must_use]
+pub fn changes_at_once(open_before: i64) -> i64 {
+    20.max(open_before / 50)
+}
+
 codes! {
     /// Why a whole run was refused. Nothing was decided and nothing marked.
     RefusalCode {

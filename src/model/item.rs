@@ -57,9 +57,19 @@ pub struct Instalment {
 /// A dispute: a hold on an item with a cause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dispute {
-    pub since: NaiveDate,
+    /// None when only the reason is known: then it stood on every day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<NaiveDate>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl Dispute {
+    /// Whether it stood at the end of that day.
+    #[must_use]
+    pub fn stands_on(&self, day: NaiveDate) -> bool {
+        self.since.is_none_or(|since| since <= day)
+    }
 }
 
 /// One due date of one document, as the ledger describes it on the day of the run.

@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::{Currency, ItemKind, Language, PartyKind, Requisites, StageName, Tone};
+use super::{Currency, DueEarly, ItemKind, Language, PartyKind, Requisites, StageName, Tone};
 
 /// One printed line: an item with what is open, what credits cover, and what is left to pay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct LetterRow {
     pub instalment_no: Option<u32>,
     pub instalment_count: Option<u32>,
     pub issue_date: NaiveDate,
-    /// The contractual due date, not the effective one.
+    /// The contractual due date, not the effective one; of an instalment the day that was agreed for it.
     pub due_date: NaiveDate,
     pub days_past_due: i64,
     /// The amount of the document.
@@ -33,6 +33,9 @@ pub struct LetterRow {
     pub document_url: Option<String>,
     /// It is an instalment of a plan that was agreed on that day.
     pub plan_agreed_on: Option<NaiveDate>,
+    /// It is demanded before that day, because an earlier instalment was missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_early: Option<DueEarly>,
     /// The day of the last accepted notice that named this very item.
     pub reminded_on: Option<NaiveDate>,
 }
@@ -73,6 +76,9 @@ pub struct Letter {
     pub account_address: Option<String>,
     pub account_tax_id: Option<String>,
     pub party_kind: PartyKind,
+    /// A claim under the Pre-Action Protocol for Debt Claims ([`super::is_protocol_claim`]).
+    #[serde(default)]
+    pub protocol_claim: bool,
     /// The operator's own words for this contact, complete with its comma; else the template's default is used.
     pub salutation: Option<String>,
 

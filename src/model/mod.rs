@@ -35,26 +35,28 @@ pub use calendar::{
     parse_day,
 };
 pub use checkpoint::{Checkpoint, CheckpointKey, VerifierKey};
-pub use conduct::{ContactLaw, Hours, zone_of};
+pub use conduct::{
+    ContactLaw, Hours, PROTOCOL_DAYS_TO_POST, PROTOCOL_DAYS_TO_REPLY, how_to_post, is_protocol_claim, zone_of,
+};
 pub use creditor::{BankAccount, Creditor, Requisites};
 pub use decision::{
     CaseChange, Check, Contacting, Decision, DecisionKind, ItemCode, ItemDecision, Netted, ReasonCode, Remedy,
     TakenBack, TaskKind, TaskRequest, Verdict,
 };
 pub use event::{Actor, Event, EventKind, GENESIS, Users, canonical, chain_hash, leaf_hash};
-pub use guard::{CancelReason, RefusalCode};
+pub use guard::{CancelReason, RefusalCode, changes_at_once};
 pub use ids::{
     AccountId, ContactId, Country, CreditorId, EmailAddress, ItemId, LadderName, Language, NoticeId, ParseError, RunId,
     StageName,
 };
 pub use item::{Dispute, Instalment, Item, ItemKind};
 pub use letter::{Demand, InformationRow, Letter, LetterRow, Payee};
-pub use mail::{Attachment, Mail, Mailbox, Rendered};
+pub use mail::{Attachment, DisplayName, Mail, Mailbox, Rendered, misleads, without_encoded_words};
 pub use merkle::{Edge, Hash, Prover, extends, includes, node_hash};
 pub use money::{Amounts, Currency, Money};
 pub use notice::{EnhancedStatus, Fault, NoticeState, Outcome, Phase, Reply};
 pub use plan::{
-    Every, OnMissed, PLAN_ITEM_PREFIX, PLAN_STAGE, PartOfPlan, Plan, PlanInstalment, PlanStanding, PlanState,
+    DueEarly, Every, OnMissed, PLAN_ITEM_PREFIX, PLAN_STAGE, PartOfPlan, Plan, PlanInstalment, PlanStanding, PlanState,
     equal_parts, is_plan_stage, open_after_credit_notes,
 };
 pub use policy::{

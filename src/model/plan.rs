@@ -76,6 +76,18 @@ pub struct PartOfPlan {
     pub agreed_on: NaiveDate,
     /// Days past due up to which we wait.
     pub tolerance_days: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_early: Option<DueEarly>,
+}
+
+/// Why an instalment is due before its day: the plan is broken, so all the rest fell due with the one that was missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DueEarly {
+    /// The day that was agreed for it.
+    pub agreed_due: NaiveDate,
+    /// The number of the missed instalment, and its day.
+    pub missed: u32,
+    pub missed_due: NaiveDate,
 }
 
 /// A plan as it stands on a day.
@@ -172,8 +184,13 @@ impl Plan {
     pub fn item(&self, left: &PlanInstalment, standing: &PlanStanding) -> Option<Item> {
         let agreed = self.instalments.iter().find(|one| one.number == left.number)?;
         // When a missed instalment makes all the rest due, the rest is due since that instalment was.
-        let missed = standing.next.as_ref().filter(|_| standing.state == PlanState::Broken).map(|one| one.due_on);
-        let due_on = missed.map_or(left.due_on, |missed| left.due_on.min(missed));
+        let missed = standing.next.as_ref().filter(|_| standing.state == PlanState::Broken);
+        let due_early = missed.filter(|missed| missed.due_on < left.due_on).map(|missed| DueEarly {
+            agreed_due: left.due_on,
+            missed: missed.number,
+            missed_due: missed.due_on,
+        });
+        let due_on = due_early.map_or(left.due_on, |early| early.missed_due);
         Some(Item {
             id: self.item_id(left)?,
             kind: ItemKind::Invoice,
@@ -206,6 +223,7 @@ impl Plan {
                 plan: self.number,
                 agreed_on: self.agreed_on,
                 tolerance_days: self.tolerance_days,
+                due_early,
             }),
         })
     }

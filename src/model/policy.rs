@@ -413,10 +413,11 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The ladder of that name, else `default`.
+    /// The ladder that the ledger names for an account; `default` where it names none.
     #[must_use]
-    pub fn ladder(&self, name: Option<&LadderName>) -> Option<&Arc<Ladder>> {
-        name.and_then(|name| self.ladders.get(name)).or_else(|| self.ladders.get(&LadderName::default()))
+    pub fn ladder(&self, name: Option<&str>) -> Option<&Arc<Ladder>> {
+        let name = name.map_or_else(|| Some(LadderName::default()), |name| LadderName::parse(name).ok());
+        self.ladders.get(&name?)
     }
 
     /// What follows from a cause.

@@ -34,6 +34,6 @@ pub fn as_argument(text: &str) -> Cow<'_, str> {
 }
 
 /// Unicode's property `Bidi_Control` (UAX #9).
-fn is_bidi_control(c: char) -> bool {
+pub(super) fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -92,6 +92,15 @@ impl RunTotals {
         }
     }
 
+    /// Counts accounts about which nothing can be concluded or written down: nobody can name them.
+    pub fn count_unreadable(&mut self, accounts: usize) {
+        let accounts = accounts as u64;
+        if accounts > 0 {
+            self.considered += accounts;
+            *self.reasons.entry(ReasonCode::NotRecorded.as_str().to_owned()).or_default() += accounts;
+        }
+    }
+
     /// The totals of two runs together.
     pub fn add(&mut self, other: &Self) {
         self.considered += other.considered;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -57,6 +58,12 @@ pub struct PastNotice {
     /// The items it demanded; only these complete a stage, each its own: item and stage. None for a copy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<(ItemId, StageName)>,
+    /// With a person: what it demands on each item.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub to_pay: BTreeMap<ItemId, Decimal>,
+    /// A call that was tried as often as its stage asks for, and that nobody answered.
+    #[serde(default)]
+    pub unanswered: bool,
     /// Something it demanded is gone from the ledger without being settled.
     #[serde(default)]
     pub vanished: bool,
@@ -67,11 +74,23 @@ pub struct PastNotice {
 }
 
 impl PastNotice {
+    /// It completed its stage, and the debtor heard of it.
+    #[must_use]
+    pub fn was_heard(&self) -> bool {
+        self.state.completes_stage() && self.state != NoticeState::Lapsed && !self.unanswered
+    }
+
     /// The debtor has it in writing.
     #[must_use]
     pub fn was_written(&self) -> bool {
-        let written = matches!(self.channel, Channel::Email | Channel::Letter);
-        written && self.state.completes_stage() && self.state != NoticeState::Lapsed
+        matches!(self.channel, Channel::Email | Channel::Letter) && self.was_heard()
+    }
+
+    /// It completes that stage of the items that it demanded for it. What the debtor never heard completes its own stage
+    /// alone, by policy: nothing was said about what it took along at an earlier one.
+    #[must_use]
+    pub fn completes(&self, stage: &StageName) -> bool {
+        self.state.completes_stage() && (*stage == self.stage || self.was_heard())
     }
 }
 
@@ -105,9 +124,9 @@ pub struct History {
 pub struct MailboxUse {
     /// Business dates of counted contacts by any account of any creditor.
     pub contacts: Vec<NaiveDate>,
-    /// Whether this creditor already has a notice for it today.
+    /// Whether this creditor already has a notice for it today, or makes one for an account that has waited longer.
     pub notice_today: bool,
-    /// Accounts that would use it.
+    /// Accounts that owe something and use it.
     pub accounts: u32,
     /// Letters that a person is still to post and whose e-mail copy then goes there: each is one contact of today in
     /// `contacts`.

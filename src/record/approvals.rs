@@ -1,5 +1,7 @@
 //! What waits for a person: approved, dropped, or cancelled once its text is no longer true.
 
+use std::collections::BTreeMap;
+
 use chrono::NaiveDate;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -118,6 +120,40 @@ pub async fn waiting_notices(
     .fetch_all(connection)
     .await?;
     if rows.is_empty() { Err(ApprovalError::NothingWaits) } else { Ok(rows) }
+}
+
+/// Those of the notices beside which the debtor was, is or may be contacted otherwise since they were made, each with the
+/// last day on which its text is true: a call, or another notice to the account or its mailbox. Whether the caps still
+/// leave room for them, the rule has to say.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn beside_contacts(
+    connection: &mut PgConnection,
+    notices: &[Uuid],
+) -> Result<BTreeMap<Uuid, NaiveDate>, RecordError> {
+    let rows = sqlx::query!(
+        r#"SELECT n.notice_id, n.valid_until
+           FROM dunning.notice n LEFT JOIN dunning.letter_copy c USING (notice_id)
+           CROSS JOIN LATERAL (SELECT coalesce(c.recipient_key, n.recipient_key)) mailbox (key)
+           WHERE n.notice_id = ANY ($1) AND (
+               EXISTS (SELECT FROM dunning.call k WHERE k.account_id COLLATE "C" = n.account_id
+                         AND (k.called_at > n.created_at OR k.called_on >= n.business_date))
+               OR EXISTS (SELECT FROM dunning.notice o WHERE o.account_id COLLATE "C" = n.account_id
+                            AND o.notice_id <> n.notice_id AND o.counted_on >= n.business_date)
+               OR mailbox.key <> '' AND (
+                   EXISTS (SELECT FROM dunning.notice o WHERE o.recipient_key = mailbox.key
+                             AND o.notice_id <> n.notice_id
+                             AND (o.counted_on >= n.business_date OR o.state IN ('planned', 'awaiting_approval', 'queued',
+                                  'deferred', 'claimed', 'in_flight')))
+                   OR EXISTS (SELECT FROM dunning.letter_copy d JOIN dunning.notice o USING (notice_id)
+                              WHERE d.recipient_key = mailbox.key AND o.notice_id <> n.notice_id
+                                AND o.state IN ('planned', 'awaiting_approval', 'with_person'))))"#,
+        notices
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.notice_id, row.valid_until)).collect())
 }
 
 /// Approves notices about which nothing changed since they were made, and whose text is still true; gives those that it

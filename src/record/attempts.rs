@@ -131,7 +131,7 @@ async fn claim_as(
     let rows = sqlx::query_as!(
         Row,
         r#"WITH due AS (
-             SELECT n.notice_id, n.state, n.created_at, m.sender, m.recipient, m.bytes, m.salt
+             SELECT n.notice_id, n.state, n.created_at, m.sender, m.recipient, m.salt
              FROM dunning.notice n JOIN dunning.message m USING (notice_id)
              WHERE n.waits_for = 'delivery'
                AND (n.state IN ('queued', 'deferred') AND coalesce(n.next_try_at, '-infinity') <= clock_timestamp()
@@ -163,7 +163,7 @@ async fn claim_as(
              FROM next WHERE n.notice_id = next.notice_id
              RETURNING n.notice_id, n.lease_token, n.creditor, n.account_id, n.stage, n.language, n.message_id, n.as_of,
                  n.business_date, n.valid_until, n.tries, n.redirected, n.resend_of, n.approved_at, n.created_at,
-                 next.attempt_id, next.sender, next.recipient, next.bytes, next.salt),
+                 next.attempt_id, next.sender, next.recipient, next.salt),
          attempted AS (
              INSERT INTO dunning.attempt (attempt_id, notice_id, number, started_at)
              SELECT next.attempt_id, next.notice_id,
@@ -177,7 +177,9 @@ async fn claim_as(
                     OR b.kind = 'content' AND b.subject = concat_ws('/', c.creditor, c.stage, c.language)))
          SELECT c.notice_id, c.attempt_id AS "attempt_id!", c.lease_token AS "token!", c.creditor, c.account_id, c.stage,
              c.language, c.message_id, c.as_of, c.business_date, c.valid_until, c.tries, c.redirected,
-             c.resend_of, c.approved_at IS NOT NULL AS "approved!", c.sender, c.recipient, c.bytes, c.salt,
+             c.resend_of, c.approved_at IS NOT NULL AS "approved!", c.sender, c.recipient, c.salt,
+             -- Last of all: whatever is carried through an update is copied on its way.
+             (SELECT m.bytes FROM dunning.message m WHERE m.notice_id = c.notice_id) AS "bytes!",
              ARRAY(SELECT i.item_id FROM dunning.notice_item i WHERE i.notice_id = c.notice_id)::text AS "demanded!"
          FROM claimed c
          ORDER BY c.created_at, c.notice_id"#,

@@ -1,7 +1,7 @@
 //! What people know better about contacts than the ledger. Addresses, numbers and names stand in a side table, and the
 //! log holds a commitment.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::NaiveDate;
 use serde_json::json;
@@ -23,20 +23,28 @@ fn contact_data(email: Option<&str>, phone: Option<&str>, name: Option<&str>) ->
     json!({ "email": email, "phone": phone, "name": name }).to_string()
 }
 
-/// The mailboxes of contacts that a person entered or changed.
+/// The mailboxes of contacts that a person entered or changed, each with the accounts for which he did.
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn entered_mailboxes(connection: &mut PgConnection) -> Result<HashSet<String>, RecordError> {
-    let rows = sqlx::query_scalar!(
-        r#"SELECT coalesce(d.email, c.email::text) AS "email!"
+pub async fn entered_mailboxes(
+    connection: &mut PgConnection,
+) -> Result<HashMap<String, BTreeSet<String>>, RecordError> {
+    let rows = sqlx::query!(
+        r#"SELECT e.account_id, coalesce(d.email, c.email::text) AS "email!"
            FROM dunning.contact_entry e LEFT JOIN dunning.contact_data d USING (entry_id)
            LEFT JOIN ledger.contact c ON c.account_id::text = e.account_id AND c.contact_id::text = e.contact_id
            WHERE e.ended_at IS NULL AND coalesce(d.email, c.email::text) IS NOT NULL"#
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.iter().filter_map(|email| EmailAddress::parse(email).ok()).map(|email| email.mailbox_key()).collect())
+    let mut entered: HashMap<String, BTreeSet<String>> = HashMap::new();
+    for row in rows {
+        if let Ok(email) = EmailAddress::parse(&row.email) {
+            entered.entry(email.mailbox_key()).or_default().insert(row.account_id);
+        }
+    }
+    Ok(entered)
 }
 
 /// The data of every contact that was entered and not erased, with its salt, by entry.

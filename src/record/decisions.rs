@@ -179,17 +179,24 @@ pub async fn write_tasks(
     if events.is_empty() { Ok(()) } else { append(connection, &events).await.map(|_| ()) }
 }
 
-/// What the log says about the tasks of a decision that are new, which it takes out of `tasks`: whoever asked first
-/// opened one.
-fn tasks_opened(decision: &Decision, tasks: &mut BTreeMap<TaskKey, i64>) -> Vec<(EventKind, serde_json::Value)> {
-    let opened = decision.tasks.iter().filter_map(|task| {
-        let id = tasks.remove(&task_key(decision, task))?;
-        // The subject of a shared mailbox is an address: it stays out of the log.
-        let subject = if task.kind == TaskKind::SharedMailbox { "" } else { task.subject.as_str() };
-        let facts = json!({ "task": id.to_string(), "task_kind": task.kind.as_str(), "subject": subject });
-        Some((task.kind.event(), facts))
-    });
-    opened.collect()
+/// What the log says about the tasks of a decision that are new, which it takes out of `tasks`, and about those whose
+/// place they take: whoever asked first opened one.
+fn tasks_opened(decision: &Decision, tasks: &mut OpenedTasks) -> Vec<(EventKind, serde_json::Value)> {
+    let mut told = Vec::new();
+    for task in &decision.tasks {
+        let key = task_key(decision, task);
+        if let Some(id) = tasks.replaced.remove(&key) {
+            let facts = json!({ "task": id.to_string(), "task_kind": task.kind.as_str(), "reason": "listed_anew" });
+            told.push((EventKind::TaskClosed, facts));
+        }
+        if let Some(id) = tasks.opened.remove(&key) {
+            // The subject of a shared mailbox is an address: it stays out of the log.
+            let subject = if task.kind == TaskKind::SharedMailbox { "" } else { task.subject.as_str() };
+            let facts = json!({ "task": id.to_string(), "task_kind": task.kind.as_str(), "subject": subject });
+            told.push((task.kind.event(), facts));
+        }
+    }
+    told
 }
 
 async fn write_decisions(
@@ -336,12 +343,20 @@ fn task_key(decision: &Decision, task: &TaskRequest) -> TaskKey {
     (account.to_owned(), task.kind.as_str(), task.subject.clone())
 }
 
-/// Opens tasks unless one with the same cause is open; some are opened once and never again. Returns the numbers of those that are new.
+/// The numbers of tasks that are new, and of those whose place they take.
+#[derive(Default)]
+struct OpenedTasks {
+    opened: BTreeMap<TaskKey, i64>,
+    replaced: BTreeMap<TaskKey, i64>,
+}
+
+/// Opens tasks unless one with the same cause is open; some are opened once and never again. The words of a task never
+/// change: one that lists what is broken is closed when today's list is another, and a new one is opened.
 async fn open_tasks(
     connection: &mut PgConnection,
     run: &RunStart,
     page: &[PageWrite<'_>],
-) -> Result<BTreeMap<TaskKey, i64>, RecordError> {
+) -> Result<OpenedTasks, RecordError> {
     let mut accounts = Vec::new();
     let mut kinds = Vec::new();
     let mut subjects = Vec::new();
@@ -358,8 +373,29 @@ async fn open_tasks(
         once.push(task.kind.is_opened_once());
     }
     if accounts.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(OpenedTasks::default());
     }
+    let key = |account, kind: &str, subject, id| Some(((account, *names.get(kind)?, subject), id));
+    let replaced = if kinds.contains(&TaskKind::FixData.as_str()) {
+        let closed = sqlx::query!(
+            "UPDATE dunning.task t SET closed_at = clock_timestamp()
+             FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS row (account_id, kind, subject, text)
+             WHERE t.closed_at IS NULL AND t.creditor = $1 AND t.kind = $6 AND t.text <> row.text
+               AND (t.account_id, t.kind, t.subject) = (row.account_id, row.kind, row.subject)
+             RETURNING t.task_id, t.account_id, t.kind, t.subject",
+            run.creditor.as_str(),
+            &accounts,
+            &kinds as _,
+            &subjects,
+            &texts as _,
+            TaskKind::FixData.as_str()
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        closed.into_iter().filter_map(|row| key(row.account_id, &row.kind, row.subject, row.task_id)).collect()
+    } else {
+        BTreeMap::new()
+    };
     let opened = sqlx::query!(
         "INSERT INTO dunning.task (creditor, account_id, kind, subject, text, opened_on)
          SELECT $1, row.account_id, row.kind, row.subject, row.text, $2
@@ -380,10 +416,9 @@ async fn open_tasks(
     )
     .fetch_all(connection)
     .await?;
-    Ok(opened
-        .into_iter()
-        .filter_map(|row| Some(((row.account_id, *names.get(row.kind.as_str())?, row.subject), row.task_id)))
-        .collect())
+    let opened =
+        opened.into_iter().filter_map(|row| key(row.account_id, &row.kind, row.subject, row.task_id)).collect();
+    Ok(OpenedTasks { opened, replaced })
 }
 
 /// The demanded items with their own stage and what is to pay on each.

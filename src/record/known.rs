@@ -4,10 +4,10 @@ use chrono::NaiveDate;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::model::{AccountId, Actor, CreditorId, Event, EventKind, ItemId, TaskKind};
+use crate::model::{AccountId, Actor, CreditorId, Event, EventKind, ItemCode, ItemId, TaskKind, changes_at_once};
 
 use super::register::{RegisterError, account_event, known};
-use super::runs::RunStart;
+use super::runs::{RunStart, run_event};
 use super::{RecordError, append};
 
 /// The ledger of today against what was seen before. Computing it changes nothing.
@@ -17,7 +17,7 @@ pub struct Comparison {
     pub open_before: i64,
     /// How many of them are gone.
     pub vanished_count: i64,
-    /// Those that are gone: (account, item); none when they are more than [`Self::limit`].
+    /// Those that are gone: (account, item); none when they are more than [`Self::limit`] and nobody accepted that.
     pub vanished: Vec<(String, String)>,
     /// Settled items that are open again.
     pub reopened: i64,
@@ -30,11 +30,16 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// How many items may vanish or open again at once: 2 % of what was open, and never so few that a normal day is
-    /// refused (design of the ledger contract).
+    /// How many items may vanish or open again at once.
     #[must_use]
     pub fn limit(&self) -> i64 {
-        20.max(self.open_before / 50)
+        changes_at_once(self.open_before)
+    }
+
+    /// Whether the ledger is believed only when a person says that it is right.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.vanished_count.max(self.reopened) > self.limit()
     }
 
     /// Whether [`apply`] has anything to write down.
@@ -49,7 +54,8 @@ impl Comparison {
 const MOVES_NAMED: usize = 100;
 
 /// Compares the creditor's ledger with what was seen before. `restore_days`: a withdrawn item that comes back
-/// unchanged within so many days is taken up again.
+/// unchanged within so many days is taken up again. `accepted`: a person says that the ledger is right, however many
+/// items are gone.
 ///
 /// # Errors
 /// When the database refuses.
@@ -58,23 +64,27 @@ pub async fn compare(
     creditor: &CreditorId,
     today: NaiveDate,
     restore_days: u32,
+    accepted: bool,
 ) -> Result<Comparison, RecordError> {
     // Seen from the ledger's side: one pass that the server may share among its processes.
     let seen = sqlx::query!(
         r#"SELECT count(*) FILTER (WHERE k.state = 'open' AND k.creditor = $1) AS "open!",
-               count(*) FILTER (WHERE k.state = 'settled' AND k.creditor = $1 AND l.open_amount::numeric <> 0)
+               count(*) FILTER (WHERE k.state = 'settled' AND k.creditor = $1
+                   AND NOT dunning.is_settled(l.open_amount::numeric, l.settled_on::date, $2))
                    AS "reopened!",
                count(*) FILTER (WHERE k.item_id IS NULL
                    OR k.state <> 'withdrawn'
                    AND (k.state, k.fingerprint, k.creditor, k.account_id) IS DISTINCT FROM
-                       (CASE WHEN l.open_amount::numeric = 0 THEN 'settled' ELSE 'open' END,
+                       (CASE WHEN dunning.is_settled(l.open_amount::numeric, l.settled_on::date, $2)
+                             THEN 'settled' ELSE 'open' END,
                         concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric), l.currency,
                                   l.due_date), a.creditor::text, l.account_id::text)) AS "changed!",
                count(*) FILTER (WHERE k.account_id <> l.account_id::text) AS "moved!"
            FROM ledger.item l JOIN ledger.account a ON a.account_id::text = l.account_id::text
            LEFT JOIN dunning.known_item k ON k.item_id = l.item_id::text
            WHERE a.creditor::text = $1"#,
-        creditor.as_str()
+        creditor.as_str(),
+        today
     )
     .fetch_one(&mut *connection)
     .await?;
@@ -94,7 +104,7 @@ pub async fn compare(
         ..Comparison::default()
     };
     if seen.open != before.open {
-        let limit = comparison.limit();
+        let limit = if accepted { i64::MAX } else { comparison.limit() };
         let vanished = sqlx::query!(
             r#"SELECT k.account_id, k.item_id, count(*) OVER () AS "all!" FROM dunning.known_item k
                WHERE k.creditor = $1 AND k.state = 'open'
@@ -128,6 +138,25 @@ pub async fn compare(
         comparison.restored = restored.into_iter().map(|row| (row.account_id, row.item_id)).collect();
     }
     Ok(comparison)
+}
+
+/// Records that a person believes this ledger, for one run.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn accept(
+    connection: &mut PgConnection,
+    run: &RunStart,
+    comparison: &Comparison,
+    reason: &str,
+    actor: &Actor,
+) -> Result<(), RecordError> {
+    let facts = json!({
+        "reason": reason, "open_before": comparison.open_before, "vanished": comparison.vanished_count,
+        "reopened": comparison.reopened, "limit": comparison.limit(),
+    });
+    append(connection, &[run_event(EventKind::LedgerAccepted, run, actor, facts)]).await?;
+    Ok(())
 }
 
 /// Remembers what has a say in the decisions of today's run: marks the vanished withdrawn, the restored open, and notes
@@ -226,12 +255,13 @@ pub async fn restore(
     if restored.is_none() {
         return Err(RegisterError::NotWithdrawn(item.clone()));
     }
+    // It may name other items too: for these the next scan opens it anew.
     sqlx::query!(
         "UPDATE dunning.task SET closed_at = clock_timestamp()
          WHERE kind = $1 AND account_id = $2 AND subject = $3 AND closed_at IS NULL",
         TaskKind::FixData.as_str(),
         account.as_str(),
-        item.as_str()
+        ItemCode::Withdrawn.as_str()
     )
     .execute(&mut *connection)
     .await?;
@@ -258,7 +288,8 @@ pub async fn remember(
         "INSERT INTO dunning.known_item AS k (item_id, creditor, account_id, state, fingerprint, seen_on)
          SELECT now.item_id, now.creditor, now.account_id, now.state, now.fingerprint, $2
          FROM (SELECT l.item_id::text AS item_id, a.creditor::text AS creditor, l.account_id::text AS account_id,
-                      CASE WHEN l.open_amount::numeric = 0 THEN 'settled' ELSE 'open' END AS state,
+                      CASE WHEN dunning.is_settled(l.open_amount::numeric, l.settled_on::date, $2)
+                           THEN 'settled' ELSE 'open' END AS state,
                       concat_ws('|', trim_scale(l.amount::numeric), trim_scale(l.open_amount::numeric),
                                 l.currency, l.due_date) AS fingerprint
                FROM ledger.item l JOIN ledger.account a ON a.account_id::text = l.account_id::text

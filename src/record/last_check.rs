@@ -66,6 +66,11 @@ pub async fn in_flight_check(
                                AND bool_and(isfinite(f.payments_as_of::timestamptz))
                         FROM ledger.freshness f WHERE f.creditor IS NULL OR f.creditor::text = n.creditor))
                AND n.fingerprint = l.fingerprint
+               -- On its own day the fingerprint says so.
+               AND (c.today <= n.business_date
+                    OR NOT EXISTS (SELECT FROM dunning.notice_item i JOIN ledger.item s ON s.item_id::text = i.item_id
+                                   WHERE i.notice_id = n.notice_id
+                                     AND dunning.is_settled(s.open_amount::numeric, s.settled_on::date, c.today)))
                AND (n.redirected
                     -- What the function says too, where nobody recorded anything: it costs more to call than to answer.
                     OR NOT EXISTS (SELECT FROM dunning.account_in_register r WHERE r.account_id = n.account_id)
@@ -139,7 +144,8 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                        CROSS JOIN LATERAL json_array_elements(m.snapshot -> 'items') AS s (item)
                        JOIN ledger.item l ON l.item_id::text = s.item ->> 'id'
                        WHERE m.notice_id = n.notice_id AND l.item_id::text = ANY (c.items)
-                         AND l.open_amount::numeric < (s.item ->> 'open_amount')::numeric)
+                         AND (l.open_amount::numeric < (s.item ->> 'open_amount')::numeric
+                              OR dunning.is_settled(l.open_amount::numeric, l.settled_on::date, $3)))
                    AS "paid!",
                EXISTS (SELECT FROM dunning.handover o WHERE o.account_id = n.account_id AND o.back_at IS NULL)
                    AS "handed_over!",
@@ -153,7 +159,8 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                            AND (l.hold_until >= $3 OR l.hold_until IS NULL AND l.hold_reason IS NOT NULL))
                    AS "held!",
                EXISTS (SELECT FROM ledger.item l
-                       WHERE l.item_id::text = ANY (c.items) AND l.disputed_since IS NOT NULL)
+                       WHERE l.item_id::text = ANY (c.items)
+                         AND (l.disputed_since IS NOT NULL OR l.dispute_reason::text ~ '\S'))
                OR EXISTS (SELECT FROM dunning.hold h WHERE h.item_id = ANY (c.items) AND h.cause IS NOT NULL
                          AND h.released_at IS NULL)
                    AS "disputed!",

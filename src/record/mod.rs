@@ -39,8 +39,8 @@ mod status;
 mod verify;
 
 pub use approvals::{
-    ApprovalError, WaitingNotice, Which, approve, cancel_notice, close_run, drop_notices, expire_waiting,
-    waiting_for_approval, waiting_notices,
+    ApprovalError, WaitingNotice, Which, approve, beside_contacts, cancel_notice, close_run, drop_notices,
+    expire_waiting, waiting_for_approval, waiting_notices,
 };
 pub use attempts::{
     BEGIN, BEGIN_FORGETTABLE, ClaimedNotice, anything_due, claim, claim_ahead, knows_attempt, open_attempt,
@@ -69,8 +69,8 @@ pub use export::{
 };
 pub use journal::{Call, JournalRow, NoteText, add_note, journal, log_call};
 pub use known::{
-    Comparison, apply as apply_known_items, compare as compare_known_items, remember as remember_known_items,
-    restore as restore_item,
+    Comparison, accept as accept_ledger, apply as apply_known_items, compare as compare_known_items,
+    remember as remember_known_items, restore as restore_item,
 };
 pub use last_check::{LastCheck, in_flight_check, stopped};
 pub use migrate::{SchemaState, migrate, schema_state};
@@ -82,7 +82,9 @@ pub use outbox::{
     open_tasks, outbox, resolve, unresolved, waiting, windowed,
 };
 pub use past::{Past, PastReader, mailboxes, pinned_ladders};
-pub use people::{TaskDetail, TaskEnd, TaskEntry, TaskError, TaskNotice, task_detail, task_done, task_drop};
+pub use people::{
+    Paper, TaskDetail, TaskEnd, TaskEntry, TaskError, TaskNotice, lock_paper, task_detail, task_done, task_drop,
+};
 pub use plans::{agree_plan, end_plan, lock_register};
 pub use promises::{promise, withdraw_promise};
 pub use proof::{Proof, Proved, ProvedEvent, prove, verify_proof};

@@ -281,6 +281,8 @@ pub struct TaskRow {
     pub tried_at: Option<chrono::DateTime<chrono::Utc>>,
     pub phase: Option<String>,
     pub reply_code: Option<i32>,
+    /// Of a call, letter or hand-over: something about what it demands changed since it was made.
+    pub changed: bool,
 }
 
 /// Every open task, oldest first; of one kind and of one account when named.
@@ -295,8 +297,13 @@ pub async fn open_tasks(
     let rows = sqlx::query_as!(
         TaskRow,
         r#"SELECT t.task_id, t.creditor, t.account_id, t.kind, t.subject, t.text, t.opened_on,
-               a.started_at AS "tried_at?", a.phase AS "phase?", a.reply_code AS "reply_code?"
+               a.started_at AS "tried_at?", a.phase AS "phase?", a.reply_code AS "reply_code?",
+               coalesce(n.fingerprint <> dunning.ledger_fingerprint(n.account_id,
+                   ARRAY(SELECT item_id FROM dunning.notice_item i WHERE i.notice_id = n.notice_id), n.as_of,
+                   n.business_date), false) AS "changed!"
            FROM dunning.task t
+           LEFT JOIN dunning.notice n
+               ON n.notice_id = CASE WHEN t.kind IN ('make_call', 'post_letter', 'hand_over') THEN t.subject::uuid END
            LEFT JOIN LATERAL (SELECT started_at, phase, reply_code FROM dunning.attempt a
                               WHERE a.notice_id = CASE WHEN t.kind = $3 THEN t.subject::uuid END
                               ORDER BY number DESC LIMIT 1) a ON true

@@ -205,8 +205,7 @@ impl PastReader {
         Ok(())
     }
 
-    /// The past of those accounts, as far as it lies on or before `today`; holds and hand-overs as they stand now,
-    /// whatever the day: what stops a contact is never looked past.
+    /// The past of those accounts, as far as it lies on or before `today`. What a person ended since is not brought back.
     ///
     /// # Errors
     /// When the database refuses or holds something that does not parse.

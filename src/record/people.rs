@@ -10,8 +10,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::model::{
-    AccountId, Actor, CallOutcome, CancelReason, Channel, Decision, Event, EventKind, Handover, NoticeState, RunId,
-    TakenBack, TaskKind,
+    AccountId, Actor, CallOutcome, CancelReason, Channel, Country, Decision, Event, EventKind, Handover, NoticeId,
+    NoticeState, RunId, TakenBack, TaskKind, Tone, how_to_post,
 };
 
 use super::decisions::Planned;
@@ -39,10 +39,30 @@ pub enum TaskError {
          one is due"
     )]
     TooLate { task: i64, last: NaiveDate },
+    #[error(
+        "task {task}: do not {} any more. {} {amounts}The next scan takes the task back and decides anew; if it was {} \
+         before that, say when with --on",
+        acts(*kind).0, reason.meaning(), acts(*kind).1
+    )]
+    NotRight {
+        task: i64,
+        kind: TaskKind,
+        reason: CancelReason,
+        /// What was demanded and what is to pay, in sentences; empty where the amounts are the same.
+        amounts: String,
+    },
     #[error("--on: the day must lie between {first}, when the task was opened, and today, {last}")]
     Outside { first: NaiveDate, last: NaiveDate },
     #[error(transparent)]
     Register(#[from] RegisterError),
+}
+
+/// `post it`, and `posted`.
+fn acts(kind: TaskKind) -> (&'static str, &'static str) {
+    match kind {
+        TaskKind::HandOver => ("hand it over", "handed over"),
+        _ => ("post it", "posted"),
+    }
 }
 
 impl From<RecordError> for TaskError {
@@ -123,9 +143,13 @@ pub(super) async fn give_to_people(
     actor: &Actor,
 ) -> Result<Vec<Event>, RecordError> {
     let notices = sqlx::query!(
-        "UPDATE dunning.notice SET state = 'with_person', changed_at = clock_timestamp()
-         WHERE notice_id = ANY ($1) AND state IN ('planned', 'awaiting_approval') AND channel <> 'email'
-         RETURNING notice_id, run_id, creditor, account_id, stage, channel, business_date, lapses_on",
+        r#"WITH given AS (
+               UPDATE dunning.notice SET state = 'with_person', changed_at = clock_timestamp()
+               WHERE notice_id = ANY ($1) AND state IN ('planned', 'awaiting_approval') AND channel <> 'email'
+               RETURNING notice_id, run_id, creditor, account_id, stage, tone, channel, business_date, lapses_on)
+           SELECT given.*, m.snapshot -> 'account' ->> 'country' AS country,
+               coalesce((m.letter ->> 'protocol_claim')::boolean, false) AS "protocol_claim!"
+           FROM given LEFT JOIN dunning.message m USING (notice_id)"#,
         notices
     )
     .fetch_all(&mut *connection)
@@ -135,9 +159,11 @@ pub(super) async fn give_to_people(
         let kind = Channel::parse(&notice.channel)
             .and_then(Channel::task)
             .ok_or_else(|| inconsistent("dunning.notice", "channel", &notice.channel))?;
+        let tone = Tone::parse(&notice.tone).ok_or_else(|| inconsistent("dunning.notice", "tone", &notice.tone))?;
+        let country = notice.country.and_then(|country| Country::parse(&country).ok());
         let what = match kind {
             TaskKind::MakeCall => "call the debtor",
-            TaskKind::PostLetter => "print and post the letter",
+            TaskKind::PostLetter => how_to_post(tone, country, notice.protocol_claim),
             _ => "hand the account over",
         };
         let until = notice.lapses_on.map_or(String::new(), |last| format!(", by {last} at the latest"));
@@ -193,8 +219,9 @@ pub(super) async fn take_back(
         if ended.rows_affected() == 0 {
             continue;
         }
-        if state == NoticeState::Cancelled {
-            not_live(connection, notice.0).await?;
+        match state {
+            NoticeState::Cancelled => not_live(connection, notice.0).await?,
+            _ => only_its_own_stage(connection, notice.0).await?,
         }
         let about = |kind, facts| Event {
             creditor: Some(decision.creditor.to_string()),
@@ -218,6 +245,18 @@ async fn not_live(connection: &mut PgConnection, notice: Uuid) -> Result<(), Rec
     sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = $1", notice)
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+/// What nobody heard completes its own stage alone: items that it took along at an earlier one may be written to about it.
+async fn only_its_own_stage(connection: &mut PgConnection, notice: Uuid) -> Result<(), RecordError> {
+    sqlx::query!(
+        "UPDATE dunning.notice_item i SET live = false FROM dunning.notice n
+         WHERE n.notice_id = $1 AND i.notice_id = n.notice_id AND i.stage <> n.stage",
+        notice
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -312,6 +351,27 @@ async fn locked(connection: &mut PgConnection, task: i64) -> Result<Locked, Task
     })
 }
 
+/// A letter or a hand-over that a person performs.
+#[derive(Debug, Clone)]
+pub struct Paper {
+    pub kind: TaskKind,
+    pub account: AccountId,
+    pub notice: NoticeId,
+}
+
+/// The paper that a task is about, locked: nobody takes it back before this transaction ends. None for any other task.
+///
+/// # Errors
+/// When there is no such open task, its notice is with nobody any more, or the database refuses.
+pub async fn lock_paper(connection: &mut PgConnection, task: i64) -> Result<Option<Paper>, TaskError> {
+    let locked = locked(connection, task).await?;
+    if !matches!(locked.kind, TaskKind::PostLetter | TaskKind::HandOver) {
+        return Ok(None);
+    }
+    let Some(notice) = locked.notice(connection).await? else { return Ok(None) };
+    Ok(Some(Paper { kind: locked.kind, account: locked.account()?, notice: NoticeId(notice.id) }))
+}
+
 /// A person says that a task is done. A call is recorded with its outcome; the stage of a notice is complete as of that
 /// day, except that nobody answered and more calls are to be made.
 ///
@@ -349,6 +409,7 @@ pub async fn task_done(
                 append(connection, &events).await?;
                 return Ok(TaskEnd::StaysOpen { tried, attempts: notice.attempts });
             }
+            only_its_own_stage(connection, notice.id).await?;
         }
     }
     if let (Some(to), Some(reason)) = (entry.to, entry.reason) {
@@ -409,7 +470,8 @@ fn check_entry(task: &Locked, entry: &TaskEntry<'_>) -> Result<(), TaskError> {
 }
 
 /// The e-mail copy of a letter that was posted: a notice of its own that completes nothing. The last check lets it go
-/// only as long as what it says is still true, and that is as long as the letter. Returns its event.
+/// only as long as what it says is still true, and that is as long as the letter, and in the hours of the letter. Returns
+/// its event.
 async fn queue_copy(
     connection: &mut PgConnection,
     task: &Locked,
@@ -420,10 +482,10 @@ async fn queue_copy(
         r#"WITH copy AS (
                INSERT INTO dunning.notice (notice_id, run_id, creditor, account_id, stage, tone, language, state,
                    business_date, as_of, valid_until, respond_by, recipient_key, message_id, fingerprint,
-                   demanded, on_unknown, redirected, copy_of)
+                   demanded, on_unknown, send_windows, not_before, redirected, copy_of)
                SELECT c.copy_id, n.run_id, n.creditor, n.account_id, n.stage, n.tone, n.language, 'queued',
                    n.business_date, n.as_of, least(n.valid_until, n.respond_by), n.respond_by, c.recipient_key, c.message_id,
-                   n.fingerprint, n.demanded, n.on_unknown, n.redirected, n.notice_id
+                   n.fingerprint, n.demanded, n.on_unknown, n.send_windows, n.not_before, n.redirected, n.notice_id
                FROM dunning.notice n JOIN dunning.letter_copy c USING (notice_id) WHERE n.notice_id = $1
                RETURNING notice_id, message_id),
            items AS (

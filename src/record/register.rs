@@ -365,9 +365,10 @@ pub(super) async fn record_handover(
     sqlx::query!(
         "INSERT INTO dunning.handover_item (handover_id, item_id, currency, open_then)
          SELECT $1, item_id::text, currency::text, open_amount::numeric FROM ledger.item
-         WHERE account_id::text = $2 AND open_amount::numeric <> 0",
+         WHERE account_id::text = $2 AND NOT dunning.is_settled(open_amount::numeric, settled_on::date, $3)",
         id,
-        account.as_str()
+        account.as_str(),
+        handover.since
     )
     .execute(&mut *connection)
     .await?;

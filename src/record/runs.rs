@@ -210,7 +210,7 @@ async fn insert(
     Ok(())
 }
 
-fn run_event(kind: EventKind, run: &RunStart, actor: &Actor, mut facts: serde_json::Value) -> Event {
+pub(super) fn run_event(kind: EventKind, run: &RunStart, actor: &Actor, mut facts: serde_json::Value) -> Event {
     if let Some(object) = facts.as_object_mut() {
         object.insert("business_date".into(), run.business_date.to_string().into());
         object.insert("policy_sha256".into(), run.policy_sha256.clone().into());

@@ -56,8 +56,11 @@ pub async fn status(
            WHERE p.withdrawn_at IS NULL AND p.by_day + p.tolerance_days >= day.today
              AND p.account_id NOT IN (SELECT account_id::text FROM ledger.item
                                       WHERE open_amount < 0 AND account_id IS NOT NULL)
-             AND p.amount > (SELECT coalesce(sum(greatest(i.open_then - coalesce(l.open_amount::numeric,
-                                    CASE WHEN k.state IN ('open', 'withdrawn') THEN i.open_then ELSE 0 END), 0)), 0)
+             AND p.amount > (SELECT coalesce(sum(greatest(i.open_then - CASE
+                                    WHEN dunning.is_settled(l.open_amount::numeric, l.settled_on::date, day.today) THEN 0
+                                    ELSE coalesce(l.open_amount::numeric,
+                                        CASE WHEN k.state IN ('open', 'withdrawn') THEN i.open_then ELSE 0 END)
+                                    END, 0)), 0)
                              FROM dunning.promise_item i
                              LEFT JOIN ledger.item l ON l.item_id::text = i.item_id
                              LEFT JOIN dunning.known_item k ON k.item_id = i.item_id

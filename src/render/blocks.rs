@@ -263,10 +263,10 @@ impl Speaker<'_> {
         let rows = &self.letter.information;
         if !rows.is_empty() {
             let _ = writeln!(text, "{}\n", wrap(&self.labels.also_open, ""));
-            self.open_table(&mut html, &self.labels.also_open, &self.labels.open);
+            self.open_table(&mut html, &self.labels.also_open, &self.labels.balance);
             let printed = (self.letter.rows_in_letter as usize).min(rows.len());
             for (currency, row) in &rows[..printed] {
-                self.row(row, *currency, &self.labels.open, &mut text, &mut html);
+                self.row(row, *currency, &self.labels.balance, &mut text, &mut html);
             }
             html.push_str("</tbody>\n</table>\n");
             if let Some(more) = self.more(printed, rows.len()) {

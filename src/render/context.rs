@@ -5,6 +5,7 @@ use tera::Context;
 
 use super::blocks::Speaker;
 use super::clean;
+use super::greeting;
 use super::markdown::{Block, placeholder};
 use crate::model::{Amounts, Currency, LetterRow, Money, PartyKind, Tone};
 
@@ -26,6 +27,11 @@ pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
     let document = items.first().filter(|_| items.len() == 1).map(|(currency, row)| item(speaker, *currency, row));
     let next_stage = letter.next_tone.filter(|tone| *tone != Tone::Courtesy && *tone != Tone::Friendly);
     let line = |text: &Option<String>| text.as_deref().map(clean::line).filter(|text| !text.is_empty());
+    let is_person = matches!(letter.party_kind, PartyKind::Consumer | PartyKind::Unknown);
+    let salutation = line(&letter.salutation);
+    let to_one_person = salutation.as_deref().and_then(greeting::to_one_person).unwrap_or(is_person);
+    let by_name = salutation.as_deref().is_some_and(greeting::names_reader);
+    let tax_ids = letter.creditor_tax_ids.iter().map(|(name, id)| format!("{name}: {id}"));
 
     let mut context = Context::new();
     context.insert("language", letter.language.code());
@@ -38,6 +44,9 @@ pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
         .map(|(currency, row)| item(speaker, *currency, row))
         .collect();
     context.insert("items", &printed);
+    let missed = items.iter().find_map(|(_, row)| row.due_early);
+    let missed = missed.map(|early| json!({ "no": early.missed, "due_date": early.missed_due }));
+    context.insert("missed_instalment", &missed);
     context.insert("totals", &totals);
     context.insert("part_paid", &part_paid);
     context.insert("date", &letter.date);
@@ -46,13 +55,17 @@ pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
     context.insert("reminded_on", &letter.reminded_on);
     context.insert("next_stage", &next_stage.map(Tone::as_str));
     context.insert("escalated", &letter.escalated);
-    context.insert("salutation", &line(&letter.salutation));
+    context.insert("protocol_claim", &letter.protocol_claim);
+    context.insert("salutation", &salutation);
+    context.insert("to_one_person", &to_one_person);
+    context.insert("by_name", &by_name);
     context.insert(
         "account",
         &json!({
             "id": clean::line(&letter.account_id),
             "name": clean::line(&letter.account_name),
-            "is_person": matches!(letter.party_kind, PartyKind::Consumer | PartyKind::Unknown),
+            "kind": letter.party_kind.as_str(),
+            "is_person": is_person,
             "address": letter.account_address.as_deref().map(clean::lines).filter(|text| !text.is_empty()),
             "tax_id": line(&letter.account_tax_id),
         }),
@@ -64,6 +77,8 @@ pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
             "email": clean::line(&letter.creditor_email),
             "phone": letter.creditor_phone.as_deref().map(clean::together).filter(|text| !text.is_empty()),
             "contact_person": line(&letter.contact_person),
+            "address": joined(letter.creditor_address.iter().cloned()),
+            "tax_ids": joined(tax_ids),
         }),
     );
     for block in blocks {
@@ -71,6 +86,12 @@ pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
         context.insert_value(block.name, tera::Value::safe_string(&printed));
     }
     context
+}
+
+/// Several parts in one line; none when all are empty.
+fn joined(parts: impl Iterator<Item = String>) -> Option<String> {
+    let parts: Vec<String> = parts.map(|part| clean::line(&part)).filter(|part| !part.is_empty()).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn amount(amount: rust_decimal::Decimal, currency: Currency) -> Value {

@@ -81,6 +81,14 @@ pub(super) const LETTER: &[Variable] = &[
     maybe("document", Kind::Group(ITEM), "the demanded item, when it is exactly one"),
     always("oldest", Kind::Group(ITEM), "the demanded item with the oldest due date"),
     always("items", Kind::List(ITEM), "the demanded items, oldest first, at most as many as the table shows"),
+    maybe(
+        "missed_instalment",
+        Kind::Group(&[
+            always("no", Kind::Number, "its number in the plan"),
+            always("due_date", Kind::Date, "the day that was agreed for it"),
+        ]),
+        "the instalment of a plan that was missed, when all the rest of the plan fell due with it",
+    ),
     always("totals", Kind::Amounts, "what is to pay, one amount per currency"),
     always("part_paid", Kind::Flag, "less is to pay than the documents say: something was paid, received or credited"),
     always("date", Kind::Date, "the day of the letter"),
@@ -93,13 +101,34 @@ pub(super) const LETTER: &[Variable] = &[
         "what follows: `firm`, `final`, `formal` or `handover`; the only consequence a letter may name",
     ),
     always("escalated", Kind::Flag, "the account has had a firmer letter about older items: write neutrally"),
+    always(
+        "protocol_claim",
+        Kind::Flag,
+        "English: a formal letter to a natural person or sole trader in Great Britain; it goes out only with at least 30 \
+         days to reply, and when it names the enclosed Information Sheet, Reply Form and Financial Statement",
+    ),
     maybe("salutation", Kind::Text, "the operator's own words for this person, with its comma"),
+    always(
+        "to_one_person",
+        Kind::Flag,
+        "Italian: write Lei and not Voi; the operator's words greet one person, or do not tell and the debtor is one",
+    ),
+    always(
+        "by_name",
+        Kind::Flag,
+        "English: the operator's words name the reader, whom the letter leaves `Yours sincerely`",
+    ),
     always("language", Kind::Text, "`ru`, `pl`, `it` or `en`"),
     always(
         "account",
         Kind::Group(&[
             always("id", Kind::Text, "customer number"),
             always("name", Kind::Text, "name; never to be declined"),
+            always(
+                "kind",
+                Kind::Text,
+                "`company`, `sole_trader`, `consumer`, `public_body`, `public_healthcare` or `unknown`",
+            ),
             always("is_person", Kind::Flag, "a consumer, or nobody knows: written to as one person"),
             maybe("address", Kind::Text, "postal address in one line"),
             maybe("tax_id", Kind::Text, "tax number"),
@@ -113,6 +142,8 @@ pub(super) const LETTER: &[Variable] = &[
             always("email", Kind::Text, "where answers go"),
             maybe("phone", Kind::Text, "telephone"),
             maybe("contact_person", Kind::Text, "the person to ask"),
+            maybe("address", Kind::Text, "postal address in one line"),
+            maybe("tax_ids", Kind::Text, "tax and company numbers in one line, each with its name"),
         ]),
         "who is owed",
     ),
@@ -130,6 +161,12 @@ pub(super) const LAYOUT: &[Variable] = &[
 /// Filters, with their arguments and what they do.
 pub(super) const FILTERS: &[(&str, &str, &str)] = &[
     ("money", "", "an amount with its currency: `1 234,50 zł`, `£1,234.50`; several amounts are joined with \"and\""),
+    (
+        "words",
+        "",
+        "an amount in words with its currency, as demands and cheques have it: `pięć złotych 07/100`, `One pound and one \
+         penny`; CHF, CZK, EUR, GBP, PLN, RUB and USD; any other currency stops the letter",
+    ),
     (
         "date",
         "style=\"short|medium|long|full\"",

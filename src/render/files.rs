@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::finding::TemplateFinding;
+use crate::files;
 
 macro_rules! files {
     ($($file:literal),* $(,)?) => {
@@ -40,7 +41,9 @@ pub const FILES: &[(&str, &str)] = files![
     "fixtures/one_item.toml",
     "fixtures/part_paid.toml",
     "fixtures/parties.toml",
+    "fixtures/person_in_britain.toml",
     "fixtures/plan.toml",
+    "fixtures/plan_broken.toml",
     "fixtures/two_currencies.toml",
     "fixtures/two_payees.toml",
     "formal/en.md",
@@ -120,7 +123,7 @@ fn collect(
                 collect(&path, &format!("{file}/"), depth - 1, files, findings);
             }
         } else if [".md", ".toml", ".mjml"].iter().any(|ending| name.ends_with(ending)) {
-            match fs::read_to_string(&path) {
+            match files::text(&path) {
                 Ok(text) => {
                     // Some editors of Windows begin a file with a mark that nobody sees.
                     files.insert(file, text.trim_start_matches('\u{feff}').replace("\r\n", "\n"));

@@ -6,13 +6,19 @@ use rust_decimal::Decimal;
 use tera::{Kwargs, State, Tera, TeraResult, Value};
 
 use super::labels;
-use super::locale::{self, DateStyle, Locale, NBSP};
+use super::locale::{self, DateStyle, Locale, LocaleError, NBSP};
+use super::words;
 use crate::model::{BankAccount, Currency, Language};
 
 /// Adds the filters of that language.
 pub(super) fn register(tera: &mut Tera, language: Language) {
     let locale = Locale::from(language);
-    tera.register_filter("money", move |value: &Value, _: Kwargs, _: &State| money(locale, value));
+    tera.register_filter("money", move |value: &Value, _: Kwargs, _: &State| {
+        amounts("money", locale, value, |amount, currency| Ok(locale::money(locale, amount, currency)))
+    });
+    tera.register_filter("words", move |value: &Value, _: Kwargs, _: &State| {
+        amounts("words", locale, value, |amount, currency| words::in_words(locale, amount, currency))
+    });
     tera.register_filter("date", move |value: &Value, kwargs: Kwargs, _: &State| date(locale, value, &kwargs));
     tera.register_filter("number", move |value: &Value, _: Kwargs, _: &State| -> TeraResult<String> {
         locale::number(locale, &digits("number", value)?).map_err(tera::Error::message)
@@ -32,15 +38,24 @@ fn wrong(filter: &str, wanted: &str, value: &Value) -> tera::Error {
     tera::Error::message(format!("`{filter}` wants {wanted}, this is {}: {value}", value.name()))
 }
 
-fn money(locale: Locale, value: &Value) -> TeraResult<String> {
-    let one = |value: &Value| -> Option<String> {
+/// One amount or several, each written by `write`.
+fn amounts(
+    filter: &str,
+    locale: Locale,
+    value: &Value,
+    write: impl Fn(Decimal, Currency) -> Result<String, LocaleError>,
+) -> TeraResult<String> {
+    let one = |value: &Value| -> Option<(Decimal, Currency)> {
         let amount: Decimal = value.get_from_path("amount")?.as_str()?.parse().ok()?;
         let currency = Currency::parse(value.get_from_path("currency")?.as_str()?).ok()?;
-        Some(locale::money(locale, amount, currency))
+        Some((amount, currency))
     };
     let several = value.as_array().unwrap_or(std::slice::from_ref(value));
-    let amounts: Option<Vec<String>> = several.iter().map(one).collect();
-    amounts.map(|amounts| locale::list(locale, &amounts)).ok_or_else(|| wrong("money", "an amount", value))
+    let amounts: Option<Vec<(Decimal, Currency)>> = several.iter().map(one).collect();
+    let amounts = amounts.ok_or_else(|| wrong(filter, "an amount", value))?;
+    let written: Result<Vec<String>, LocaleError> =
+        amounts.into_iter().map(|(amount, currency)| write(amount, currency)).collect();
+    written.map(|written| locale::list(locale, &written)).map_err(tera::Error::message)
 }
 
 fn date(locale: Locale, value: &Value, kwargs: &Kwargs) -> TeraResult<String> {

@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::finding::TemplateFinding;
-use crate::model::{Currency, Demand, ItemKind, Language, Letter, LetterRow, PartyKind, Requisites, StageName, Tone};
+use crate::model::{
+    Country, Currency, Demand, DueEarly, ItemKind, Language, Letter, LetterRow, PartyKind, Requisites, StageName, Tone,
+    is_protocol_claim,
+};
 
 /// Who writes to whom, once per language.
 const PARTIES: &str = "fixtures/parties.toml";
@@ -43,6 +46,8 @@ struct Situation {
     reminded_on: Option<NaiveDate>,
     #[serde(default = "company")]
     party_kind: PartyKind,
+    /// Where the debtor is, for letters in the language of that country.
+    country: Option<Country>,
     #[serde(default)]
     escalated: bool,
     /// Whether the operator knows how to address the person.
@@ -80,6 +85,14 @@ enum Payee {
     Factor,
 }
 
+/// The instalment of a plan with which all the rest fell due.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Missed {
+    no: u32,
+    due_date: NaiveDate,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SampleItem {
@@ -89,6 +102,8 @@ struct SampleItem {
     instalment_no: Option<u32>,
     instalment_count: Option<u32>,
     plan_agreed_on: Option<NaiveDate>,
+    /// It is due early, since that one was missed.
+    missed: Option<Missed>,
     issue_date: NaiveDate,
     due_date: NaiveDate,
     amount: Decimal,
@@ -201,6 +216,8 @@ impl Fixtures {
             account_address: situation.account_address.clone().or_else(|| parties.account_address.clone()),
             account_tax_id: parties.account_tax_id.clone(),
             party_kind: situation.party_kind,
+            protocol_claim: language == Language::En
+                && is_protocol_claim(tone, situation.country, situation.party_kind),
             salutation: situation.salutation.then(|| parties.salutation.clone()),
             date: situation.date,
             payments_as_of: situation.payments_as_of,
@@ -255,6 +272,11 @@ impl SampleItem {
                 pay_url: self.pay_url.clone(),
                 document_url: self.document_url.clone(),
                 plan_agreed_on: self.plan_agreed_on,
+                due_early: self.missed.map(|missed| DueEarly {
+                    agreed_due: due_date,
+                    missed: missed.no,
+                    missed_due: missed.due_date,
+                }),
                 reminded_on: None,
             };
             (self.payee, row)

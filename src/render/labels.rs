@@ -17,6 +17,8 @@ pub(super) struct Labels {
     pub(super) days_past_due: String,
     pub(super) amount: String,
     pub(super) open: String,
+    /// What is left of an item that a letter lists without demanding it.
+    pub(super) balance: String,
     pub(super) credited: String,
     pub(super) to_pay: String,
     pub(super) total_open: String,

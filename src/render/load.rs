@@ -209,7 +209,7 @@ fn try_out(set: &TemplateSet) -> Vec<TemplateFinding> {
             let mut finding = match set.render(&letter) {
                 Ok(_) => continue,
                 Err(RenderError::Template(finding)) => *finding,
-                Err(e @ (RenderError::NoTemplate { .. } | RenderError::Letter(_))) => {
+                Err(e @ (RenderError::NoTemplate { .. } | RenderError::Protocol { .. } | RenderError::Letter(_))) => {
                     TemplateFinding::whole(&format!("fixtures/{name}.toml"), e.to_string())
                 }
             };

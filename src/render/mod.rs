@@ -14,6 +14,7 @@ mod files;
 mod filters;
 mod finding;
 mod fixtures;
+mod greeting;
 mod labels;
 mod layout;
 mod load;
@@ -21,6 +22,7 @@ pub mod locale;
 mod markdown;
 mod scan;
 mod set;
+pub mod words;
 
 pub use contract::reference;
 pub use dossier::dossier_page;

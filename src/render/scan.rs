@@ -174,7 +174,7 @@ impl<'a> Scan<'a> {
                 if !FILTERS.iter().any(|(known, ..)| known == name) {
                     let hint = suggest(name, FILTERS.iter().map(|(known, ..)| *known));
                     findings.push(finding(format!("unknown filter `{name}`")).hint(hint));
-                } else if *name == "money" && !self.amounts_allowed {
+                } else if matches!(*name, "money" | "words") && !self.amounts_allowed {
                     findings.push(finding("an amount has no place in a subject or preheader".to_owned()));
                 }
             } else if sign(n + 1, '=') && !sign(n + 2, '=') {

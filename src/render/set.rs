@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
+use chrono::Days;
 use sha2::{Digest as _, Sha256};
 use tera::{Context, Tera};
 
@@ -14,7 +15,7 @@ use super::labels::Labels;
 use super::load;
 use super::locale::Locale;
 use super::{attachment, clean, context, files, markdown};
-use crate::model::{Language, Letter, Rendered, TemplateCatalog};
+use crate::model::{Language, Letter, PROTOCOL_DAYS_TO_REPLY, Rendered, TemplateCatalog, without_encoded_words};
 
 /// Templates that were checked: every letter in it was rendered for every sample situation.
 #[derive(Debug, Clone)]
@@ -42,6 +43,11 @@ pub enum RenderError {
     /// A template failed on this letter.
     #[error("{0}")]
     Template(Box<TemplateFinding>),
+    /// It lacks what the law of the debtor asks for.
+    #[error(
+        "{file}: under the Pre-Action Protocol for Debt Claims, a claim against a natural person in Great Britain {problem}"
+    )]
+    Protocol { file: String, problem: String },
     /// The letter is in itself not right: an empty demand, or totals that are not the sums of their rows.
     #[error("the letter does not add up: {0}")]
     Letter(String),
@@ -149,6 +155,7 @@ impl TemplateSet {
         let wrong = |message: String| RenderError::Template(Box::new(TemplateFinding::whole(&file, message)));
 
         let subject = clean::line(&self.template(&voice.tera, &format!("{file}#subject"), &context)?);
+        let subject = without_encoded_words(&subject);
         if subject.is_empty() {
             return Err(wrong("the subject is empty for this letter".to_owned()));
         }
@@ -172,6 +179,12 @@ impl TemplateSet {
             }
         })?;
 
+        if letter.protocol_claim
+            && let Some(problem) = against_protocol(letter, &body.text)
+        {
+            return Err(RenderError::Protocol { file, problem });
+        }
+
         let mut frame = Context::new();
         frame.insert("language", letter.language.code());
         frame.insert("subject", &subject);
@@ -188,6 +201,23 @@ impl TemplateSet {
         tera.render(name, context)
             .map_err(|e| RenderError::Template(Box::new(load::tera_finding(&self.files, name, &e))))
     }
+}
+
+/// What a claim under the Pre-Action Protocol for Debt Claims lacks: its enclosures (paragraph 3.1) or the days to reply
+/// (4.1).
+fn against_protocol(letter: &Letter, text: &str) -> Option<String> {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some(missing) =
+        ["Information Sheet", "Reply Form", "Financial Statement"].iter().find(|enclosed| !text.contains(**enclosed))
+    {
+        return Some(format!("must name the {missing} that is enclosed"));
+    }
+    let earliest = letter.date.checked_add_days(Days::new(PROTOCOL_DAYS_TO_REPLY));
+    letter
+        .respond_by
+        .zip(earliest)
+        .is_none_or(|(deadline, earliest)| deadline < earliest)
+        .then(|| format!("must leave {PROTOCOL_DAYS_TO_REPLY} days to reply"))
 }
 
 /// Sum of printed rows = printed total, in every table.

@@ -1104,7 +1104,7 @@ fn several_ladders_live_beside_each_other() {
     let public = "RUB = \"5000.00\" } }\n\n[[ladder.public.stage]]\nname = \"friendly\"\ndays = 30\n";
     let policy = policy(&[("policy.toml", "RUB = \"5000.00\" } }\n", public)]);
     let name = LadderName::parse("public").unwrap();
-    assert_eq!(policy.ladder(Some(&name)).unwrap().stages[0].days, 30);
+    assert_eq!(policy.ladder(Some(name.as_str())).unwrap().stages[0].days, 30);
     assert_eq!(policy.ladder(None).unwrap().stages.len(), 7);
 }
 
@@ -1173,6 +1173,38 @@ error[C017 money_not_quoted]: `rates.CHF`: write the number in quotes, so that i
    |       ^^^^
 "#,
     );
+}
+
+#[test]
+fn a_number_beyond_all_amounts_is_a_finding_and_not_a_currency_without_minimum() {
+    let digits = "79228162514264337593543950335";
+    refused(
+        &[
+            ("policy.toml", "base = \"10.00\"", &format!("base = \"{digits}\"")),
+            ("policy.toml", "CHF = \"0.95\"", &format!("CHF = \"{digits}\"")),
+            ("policy.toml", "EUR = \"10.00\"", "EUR = \"1000000000000.01\""),
+        ],
+        r#"
+error[C015 out_of_range]: `minimum.EUR` must be at most 1000000000000
+  --> policy.toml:60:7
+   |
+60 | EUR = "1000000000000.01"
+   |       ^^^^^^^^^^^^^^^^^^
+
+error[C015 out_of_range]: `minimum.base` must be at most 1000000000000
+  --> policy.toml:66:8
+   |
+66 | base = "79228162514264337593543950335"
+   |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+error[C015 out_of_range]: `rates.CHF` must be at most 1000000000000
+  --> policy.toml:72:7
+   |
+72 | CHF = "79228162514264337593543950335"
+   |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+"#,
+    );
+    assert_eq!(policy(&[("policy.toml", "USD = \"1.10\"", "USD = \"1000000000000\"")]).minimums.rates.len(), 4);
 }
 
 #[test]
@@ -1447,5 +1479,124 @@ fn weekdays_and_other_rules_are_said_in_the_policy() {
         calendars.is_working_day(country("IE"), day("2026-12-24")).unwrap_err().to_string(),
         "IE has no calendar: add it to [calendars] in policy.toml, with a file in calendars/ that covers 2026, or as \
          \"weekdays\""
+    );
+}
+
+#[test]
+fn what_no_header_can_hold_is_found_in_the_names_and_addresses_of_a_creditor() {
+    refused(
+        &[
+            ("creditors.toml", "name = \"Tre Aquiloni S.r.l.\"", "name = \"Tre =?utf-8?q?Aquiloni?=\""),
+            ("creditors.toml", "sender_name = \"Tre Aquiloni, ", "sender_name = \"Tre\\u202e Aquiloni, "),
+            ("creditors.toml", "sender = \"solleciti@", "sender = \"sollecità@"),
+            ("creditors.toml", "reply_to = \"rozliczenia@", "reply_to = \"żółw@"),
+        ],
+        r#"
+error[C016 invalid_value]: `creditor.name`: "Tre =?utf-8?q?Aquiloni?=" is not a name of 1 to 200 characters in one line that a mail can carry: without `=?`, and without marks that turn the direction of reading
+  --> creditors.toml:28:8
+   |
+28 | name = "Tre =?utf-8?q?Aquiloni?="
+   |        ^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+error[C016 invalid_value]: `creditor.sender_name`: "Tre\u{202e} Aquiloni, amministrazione clienti" is not a name of 1 to 200 characters in one line that a mail can carry: without `=?`, and without marks that turn the direction of reading
+  --> creditors.toml:34:15
+   |
+34 | sender_name = "Tre\u202e Aquiloni, amministrazione clienti"
+   |               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+error[C016 invalid_value]: `creditor.sender` has letters outside ASCII before the `@`, and few relays take those from a sender: write an address of yours without them
+  --> creditors.toml:35:10
+   |
+35 | sender = "sollecità@tre-aquiloni.test"
+   |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+error[C016 invalid_value]: `creditor.reply_to` has letters outside ASCII before the `@`, and few relays take those from a sender: write an address of yours without them
+  --> creditors.toml:67:12
+   |
+67 | reply_to = "żółw@trzy-latawce.test"
+   |            ^^^^^^^^^^^^^^^^^^^^^^^^
+"#,
+    );
+    for (name, accepted) in [("x".repeat(200), true), ("x".repeat(201), false), ("ж".repeat(200), true)] {
+        let written = format!("sender_name = \"{name}\"");
+        let edit = ("creditors.toml", "sender_name = \"Tre Aquiloni, amministrazione clienti\"", written.as_str());
+        assert_eq!(read(&[edit], &[]).is_ok(), accepted, "{name}");
+    }
+}
+
+#[test]
+fn a_policy_that_could_never_write_is_told() {
+    refused(
+        &[(
+            "policy.toml",
+            "send_days = [\"monday\", \"tuesday\", \"wednesday\", \"thursday\", \"friday\"]",
+            "send_days = [\"saturday\", \"sunday\"]",
+        )],
+        r#"
+error[C016 invalid_value]: letters go out on working days only, and none of these days is one: nobody would ever be contacted; add one from Monday to Friday
+  --> policy.toml:18:13
+   |
+18 | send_days = ["saturday", "sunday"]
+   |             ^^^^^^^^^^^^^^^^^^^^^^
+"#,
+    );
+    let doubtful = read(
+        &[
+            ("policy.toml", "account_min_arrears_days = 0", "account_min_arrears_days = 365"),
+            ("policy.toml", "item_grace_days = 0", "item_grace_days = 75"),
+            ("policy.toml", "valid_days = 2", "valid_days = 0"),
+            ("policy.toml", "review_window_minutes = 120", "review_window_minutes = 1440"),
+            ("policy.toml", "from = \"09:00\"\nto = \"18:00\"", "from = \"22:00\"\nto = \"24:00\""),
+            ("policy.toml", "from = \"08-05\"", "from = \"01-07\""),
+            ("policy.toml", "to = \"08-25\"", "to = \"12-23\""),
+            ("policy.toml", "PL = \"pl\"\nRU = \"ru\"\n\n# What becomes", "RU = \"ru\"\n\n# What becomes"),
+        ],
+        &[],
+    );
+    same(
+        &doubtful.unwrap_or_else(|findings| panic!("{findings}")).warnings.to_string(),
+        r#"
+warning[C040 doubtful]: `item_grace_days` outlasts ladder `default`, whose last stage is due at 75 days: none of its stages would come on its day; shorten the wait, or move the stages
+  --> policy.toml:11:19
+   |
+11 | item_grace_days = 75
+   |                   ^^
+
+warning[C040 doubtful]: `account_min_arrears_days` outlasts ladder `default`, whose last stage is due at 75 days: none of its stages would come on its day; shorten the wait, or move the stages
+  --> policy.toml:15:28
+   |
+15 | account_min_arrears_days = 365
+   |                            ^^^
+
+warning[C040 doubtful]: in IT natural persons are written to from 08:30 to 21:00 only, and `send_window` is closed then: no consumer, and no debtor of unknown kind, would ever be written to there
+   --> policy.toml:263:6
+    |
+263 | to = "24:00"
+    |      ^^^^^^^
+
+warning[C040 doubtful]: in RU natural persons are written to from 08:00 to 22:00 only, and `send_window` is closed then: no consumer, and no debtor of unknown kind, would ever be written to there
+   --> policy.toml:263:6
+    |
+263 | to = "24:00"
+    |      ^^^^^^^
+
+warning[C040 doubtful]: `send_window.review_window_minutes`: the review ends after the send window of the day, and with `valid_days = 0` a letter is true on that day only: none would ever go out without approval; shorten the review, or raise `valid_days`
+   --> policy.toml:265:25
+    |
+265 | review_window_minutes = 1440
+    |                         ^^^^
+
+warning[C040 doubtful]: every day of the year is in a quiet period of IT: nothing in the tone final or later would ever be sent there
+   --> policy.toml:270:11
+    |
+270 | country = "IT"
+    |           ^^^^
+
+warning[C040 doubtful]: the policy has no calendar for PL, so nothing would ever be sent for this creditor: add `PL = "…"` to `[calendars]` in policy.toml
+  --> creditors.toml:61:11
+   |
+61 | country = "PL"
+   |           ^^^^
+"#,
     );
 }

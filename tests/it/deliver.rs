@@ -13,7 +13,9 @@ use dunningd::deliver::{
     BuildError, Credentials, DeliveryError, Envelope, FileTransport, ReadyForData, Relay, Security, Session,
     SettingsError, SmtpSettings, build,
 };
-use dunningd::model::{Attachment, EmailAddress, Fault, Language, Mail, Mailbox, Outcome, Rendered, Reply as Answer};
+use dunningd::model::{
+    Attachment, DisplayName, EmailAddress, Fault, Language, Mail, Mailbox, Outcome, Rendered, Reply as Answer,
+};
 use dunningd::model::{NoticeState, Phase as At, Timeouts};
 use mail_parser::{MessageParser, MimeHeaders as _};
 
@@ -24,7 +26,7 @@ fn address(text: &str) -> EmailAddress {
 }
 
 fn mailbox(name: &str, at: &str) -> Mailbox {
-    Mailbox { name: (!name.is_empty()).then(|| name.to_owned()), address: address(at) }
+    Mailbox { name: DisplayName::of(name), address: address(at) }
 }
 
 fn mail() -> Mail {
@@ -109,7 +111,7 @@ fn a_mail_program_reads_what_was_written() {
 fn a_name_cannot_become_an_address_or_a_header() {
     let hostile = r#"Rossi" <boss@bank.example>, "x\"#;
     let mut mail = mail();
-    mail.to.name = Some(hostile.into());
+    mail.to.name = DisplayName::of(hostile);
     let bytes = build(&mail, &rendered()).unwrap();
     let message = MessageParser::default().parse(&bytes).unwrap();
     let to: Vec<_> = message.to().unwrap().iter().map(|to| (to.name(), to.address())).collect();
@@ -119,13 +121,11 @@ fn a_name_cannot_become_an_address_or_a_header() {
 #[test]
 fn what_could_mislead_its_reader_is_not_written() {
     type Spoil = fn(&mut Mail, &mut Rendered);
-    let cases: [(Spoil, BuildError); 17] = [
+    let cases: [(Spoil, BuildError); 15] = [
         (|_, r| r.subject = "a\r\nBcc: all@example.com".into(), BuildError::Hostile("the subject")),
         (|_, r| r.subject = "a\u{202E}b".into(), BuildError::Hostile("the subject")),
         (|_, r| r.subject = "  ".into(), BuildError::Empty("the subject")),
         (|_, r| r.subject = "=?utf-8?b?DQo=?=".into(), BuildError::EncodedWord("the subject")),
-        (|m, _| m.to.name = Some("a\nb".into()), BuildError::Hostile("the recipient")),
-        (|m, _| m.from.name = Some("\u{2066}a".into()), BuildError::Hostile("the sender")),
         (|m, _| m.from.address = address("zażółć@rossi.example"), BuildError::Address("the sender")),
         (|m, _| m.message_id = "n.1@rossi.example".into(), BuildError::MessageId("the Message-ID")),
         (|m, _| m.message_id = "<n.1@rossi>\r\nX: y".into(), BuildError::MessageId("the Message-ID")),

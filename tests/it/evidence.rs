@@ -722,7 +722,7 @@ async fn a_key_is_for_its_owner_alone_and_never_overwritten() {
     let path = program.path("log.key");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let again = ["log", "keygen", "--origin", "example.com/dunning", "--out", path.to_str().unwrap()];
-    assert!(program.run(&again).await.failed(5).contains("File exists"));
+    assert!(program.run(&again).await.failed(5).contains("exists already: delete it or name another"));
     let said = program.run(&["check"]).await.done();
     assert!(said.contains(&format!("signed; public key {key}\n")), "{said}");
 }

@@ -313,6 +313,41 @@ row 7, DueDate = \"2013-02-01\": due on 2013-02-01, before it was issued on 2013
     assert_eq!((report.rejected, report.items), (4, counts(1, 0, 0)));
 }
 
+#[tokio::test]
+async fn the_reject_file_has_no_formula_of_ours_and_no_control_character_and_can_be_imported_again() {
+    let (database, pool) = world().await;
+    let directory = tempfile::tempdir().unwrap();
+    let rejects = directory.path().join("rejects.csv");
+    let with_file = ImportOptions { reject_file: Some(rejects.clone()), allow_rejects: true, ..options() };
+    let text = file(&[
+        "1,A1,acme,=1+1,company,invoice,1,2024-01-01,2024-01-31,EUR,100,=HYPERLINK(A1)",
+        "2,A1,acme,=1+1,company,invoice,\u{1b}[31m2,2024-01-01,2024-01-31,EUR,100,100",
+        "3,A1,acme,=1+1,company,credit_note,3,2024-01-01,,EUR,-50,-50.x",
+    ]);
+    import_text(&pool, &text, &with_file).await.unwrap_err();
+    let written = std::fs::read_to_string(&rejects).unwrap();
+    assert_eq!(
+        written,
+        "row,column,value,reason,item_id,account_id,creditor,account_name,party_kind,kind,document_no,issue_date,\
+         due_date,currency,amount,open_amount\n\
+         2,open_amount,'=HYPERLINK(A1),not an amount like 1234.56; write digits only,\
+         1,A1,acme,=1+1,company,invoice,1,2024-01-01,2024-01-31,EUR,100,=HYPERLINK(A1)\n\
+         3,document_no,\\u001b[31m2,holds a control character; remove it,\
+         2,A1,acme,=1+1,company,invoice,\\u001b[31m2,2024-01-01,2024-01-31,EUR,100,100\n\
+         4,open_amount,'-50.x,not an amount like 1234.56; write digits only,\
+         3,A1,acme,=1+1,company,credit_note,3,2024-01-01,,EUR,-50,-50.x\n"
+    );
+    let corrected =
+        written.replace(",=HYPERLINK(A1)", ",100").replace(",\\u001b[31m2,", ",2,").replace(",-50.x\n", ",-50\n");
+    let report = import_text(&pool, &corrected, &options()).await.unwrap();
+    assert_eq!((report.rejected, report.items), (0, counts(3, 0, 0)));
+    assert_eq!(
+        lines(&database, "SELECT concat_ws(' ', document_no, open_amount) FROM ledger.item ORDER BY item_id").await,
+        ["1 100", "2 100", "3 -50"]
+    );
+    assert_eq!(lines(&database, "SELECT name FROM ledger.account").await, ["=1+1"]);
+}
+
 const HEADER: &str = "item_id,account_id,creditor,account_name,party_kind,kind,document_no,issue_date,due_date,\
     currency,amount,open_amount";
 
@@ -349,6 +384,34 @@ async fn an_item_absent_from_a_file_of_all_open_items_is_settled_as_of_the_payme
     let report = import_text(&pool, &both, &midnight).await.unwrap();
     assert_eq!((report.closed, report.items), (0, counts(0, 1, 1)));
     assert_eq!(lines(&database, state).await, ["1|100|-", "2|50|-"]);
+}
+
+#[tokio::test]
+async fn a_file_that_lacks_too_many_of_the_open_items_closes_none_of_them() {
+    let (database, pool) = world().await;
+    let open_items = ImportOptions { scope: Some(Scope::FullOpenItems), ..options() };
+    let rows: Vec<String> = (10..60).map(|n| row(&n.to_string(), "100")).collect();
+    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+    import_text(&pool, &file(&rows), &open_items).await.unwrap();
+    let later = ImportOptions { payments_as_of: Some(moment("2014-01-02T06:00:00+01:00")), ..open_items };
+    let mut cut: Vec<&str> = rows[..24].to_vec();
+    let (changed, new) = (row("10", "60"), row("99", "100"));
+    cut[0] = &changed;
+    cut.push(&new);
+    let error = import_text(&pool, &file(&cut), &later).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the file lacks 26 of the 50 open items of creditor acme (limit 25), and would close all of them as paid; is it \
+         cut off, or a file of changes (--scope delta)? Nothing was imported. If they are all settled, add --allow-shrunk"
+    );
+    let open = "SELECT count(*) || ' ' || sum(open_amount) FROM ledger.item WHERE open_amount <> 0";
+    assert_eq!(lines(&database, open).await, ["50 5000"]);
+    let known = "SELECT payments_as_of::date::text FROM ledger.freshness";
+    assert_eq!(lines(&database, known).await, ["2014-01-01"]);
+
+    // Half of them may be paid.
+    let report = import_text(&pool, &file(&rows[..25]), &later).await.unwrap();
+    assert_eq!(report.closed, 25);
 }
 
 #[tokio::test]
@@ -611,8 +674,8 @@ async fn each_fault_of_a_row_has_its_own_words() {
     assert_eq!(fault("Alpha", " ").await, "row 2, account_name: empty, and the ledger requires account.name\n");
     assert_eq!(
         fault(",60", ",60.001").await,
-        "row 2, open_amount = \"60.001\": more than the 2 decimals of EUR; is it a thousands separator, or not \
-         rounded?\n"
+        "row 2, open_amount = \"60.001\": open_amount 60.001 has more than the 2 decimals of EUR; is it a thousands \
+         separator, or not rounded?\n"
     );
     for grouped in ["1,260.00", "1,260,000"] {
         assert_eq!(

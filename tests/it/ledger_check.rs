@@ -19,6 +19,7 @@ fn options() -> CheckOptions {
         creditors: set(&["acme"]),
         own_domains: set(&["acme.example"]),
         currencies: set(&["EUR", "PLN"]),
+        ladders: set(&["default", "vip"]),
         depth: Depth::Everything,
     }
 }
@@ -173,7 +174,11 @@ async fn every_broken_row_is_found_under_its_own_id() {
              ('open', 'A1', 'invoice', '18', '2024-01-01', '2024-01-31', 'EUR', 100, 101),
              ('no_due', 'A1', 'invoice', '19', '2024-01-01', NULL, 'EUR', 100, 100),
              ('early', 'A1', 'invoice', '20', '2024-01-01', '2023-12-31', 'EUR', 100, 100),
+             ('fine', 'A1', 'invoice', '29', '2024-01-01', '2024-01-31', 'EUR', 100.0000, 60.0050),
+             ('yen', 'A1', 'payment', '30', '2024-01-01', NULL, 'JPY', -100.5, -100),
              ('settled', 'A1', 'invoice', '21', '2024-01-01', '2023-12-31', 'eur', -100, 0);
+         INSERT INTO ledger.account (account_id, creditor, name, party_kind) VALUES
+             (E'B\t6', 'acme', 'Zeta', 'company'), (repeat('B7', 101), 'acme', 'Theta', 'company');
          INSERT INTO ledger.account (account_id, creditor, name, party_kind, hold_until, requisites) VALUES
              ('B3', 'acme', 'Gamma', 'company', '-infinity', NULL),
              ('B4', 'acme', 'Delta', 'company', 'infinity', '{\"holder\": \"Delta\", \"iban\": \"IT00\"}'),
@@ -207,7 +212,10 @@ E209 incomplete_account (1): creditor, name or party_kind is missing: B1
 E210 unknown_party_kind (1): party_kind is not one of the contract: B2
 E211 unreadable_date (6): a date before 1900 or after 2200; only a hold may be endless: B3, d1, d2, d3, d4, d5
 E212 unreadable_requisites (2): nobody knows where the money should go: B4, payee
-accounts: 6 (4 broken), open items: 19 (17 broken)
+E214 amount_too_fine (2): an amount has more decimals than its currency: fine, yen
+E215 unreadable_account_id (2): an id has 1 to 200 printable characters: \"B7B7B7B7B7B7B7B7B7B7B7B7B7B7B7B7B7B7B7B7B7B7B7B7B7B7B7B7\
+B7B7…\", \"B\\t6\"
+accounts: 8 (6 broken), open items: 21 (19 broken)
 "
     );
 }
@@ -224,6 +232,8 @@ async fn warnings_name_what_is_worth_a_look() {
          VALUES
              ('B1', 'acme', 'Beta', 'company', 'it', 'xx', 'Europe/Roma', ' IT01 '),
              ('B2', 'acne', 'Gamma', 'company', NULL, NULL, NULL, '');
+         UPDATE ledger.account a SET ladder = named
+         FROM (VALUES ('A1', 'vip'), ('B1', 'Grandi clienti'), ('B2', ' ')) l (id, named) WHERE account_id = id;
          INSERT INTO ledger.contact (contact_id, account_id, role, email, is_primary, no_email) VALUES
              ('orphan', 'nobody', 'billing', 'x@x.example', true, false),
              ('role', 'A1', 'boss', 'boss@alpha.example', true, false),
@@ -237,7 +247,9 @@ async fn warnings_name_what_is_worth_a_look() {
              ('I2', 'A1', 'invoice', '1', '2024-01-01', '2024-01-31', 'EUR', 100, 60, NULL),
              ('I3', 'B1', 'invoice', '3', '2024-01-01', '2024-01-31', 'USD', 100, 60, NULL),
              ('K1', 'A1', 'credit_note', 'K1', '2024-01-01', NULL, 'EUR', -150, -150, 'I1'),
-             ('K2', 'A1', 'credit_note', 'K2', '2024-01-01', NULL, 'EUR', -10, -10, 'I9')",
+             ('K2', 'A1', 'credit_note', 'K2', '2024-01-01', NULL, 'EUR', -10, -10, 'I9');
+         UPDATE ledger.item SET settled_on = '2024-06-10' WHERE item_id = 'I3';
+         UPDATE ledger.item SET settled_on = '2024-06-11' WHERE item_id = 'I2'",
     )
     .await;
     let report = checked(&database).await;
@@ -261,6 +273,8 @@ W315 credit_exceeds (1): credit notes cancel more than the item's amount: I1
 W316 stale_payments (1): payments are known only up to more than four days ago: erp (all creditors)
 W318 future_payments (1): payments_as_of lies in the future: bank (acme)
 W319 unreadable_freshness (1): a time before 1900 or after 2200; no run until it is mended: shop (acme)
+W320 settled_but_open (1): settled, and something is open; never demanded: I3
+W321 unknown_ladder (1): not in policy.toml; these accounts are not contacted: B1
 accounts: 3 (0 broken), open items: 5 (0 broken)
 "
     );

@@ -666,7 +666,7 @@ async fn why_nobody_was_written_to_cannot_be_changed_afterwards() {
     office.account("A03", "it", "conti@a03.test").await;
     assert_eq!(office.verdicts().await, ["A01 contact", "A02 contact", "A03 nothing_open"]);
     office.deliver().await;
-    assert_eq!(office.verdicts().await, ["A01 too_soon", "A02 too_soon", "A03 nothing_open"]);
+    assert_eq!(office.verdicts().await, ["A01 before_first_stage", "A02 too_soon", "A03 nothing_open"]);
     let program = program(&office).await;
     program.run(&["log", "verify"]).await.done();
     office.sql("CREATE TABLE public.kept AS TABLE dunning.decision").await;

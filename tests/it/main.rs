@@ -19,3 +19,4 @@ mod render;
 mod scenarios;
 mod tidy;
 mod vectors;
+mod words;

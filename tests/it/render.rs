@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use dunningd::model::{Language, Letter, Rendered};
+use dunningd::model::{Currency, EmailAddress, Language, Letter, Mail, Mailbox, PartyKind, Rendered};
 use dunningd::render::{RenderError, TemplateFinding, TemplateSet, reference};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
@@ -84,6 +84,7 @@ fn situations_in_every_language() {
         ("many", "call"),
         ("hostile", "formal"),
         ("plan", "plan_missed"),
+        ("plan_broken", "plan_missed"),
     ];
     for (name, template) in situations {
         for language in Language::ALL {
@@ -118,7 +119,7 @@ fn subjects_are_short_and_carry_no_amount() {
     let set = set();
     for (name, letter) in every_letter(set).into_iter().filter(|(name, _)| name != "hostile") {
         // Instalments of a plan have a letter of their own.
-        if name == "plan" && letter.template != "plan_missed" {
+        if name.starts_with("plan") && letter.template != "plan_missed" {
             continue;
         }
         let subject = render(set, &letter).subject;
@@ -146,12 +147,291 @@ fn a_formal_step_is_named_only_when_it_comes_next() {
     }
 }
 
+/// What a reader of the text sees of each item and total: the words before the amounts, paragraph by paragraph.
+fn labels_of(paragraph: &str) -> Vec<&str> {
+    paragraph.lines().filter_map(|line| Some(line.strip_prefix("  ")?.split_once(": ")?.0)).collect()
+}
+
+#[test]
+fn no_two_amounts_of_an_item_bear_one_name() {
+    let set = set();
+    for language in Language::ALL {
+        let mut letter = sample(set, "part_paid", "firm", language);
+        for (_, row) in &mut letter.information {
+            row.credited = Decimal::from(300);
+            row.to_pay = row.open - row.credited;
+        }
+        let rendered = render(set, &letter);
+        for paragraph in rendered.text.split("\n\n") {
+            let labels = labels_of(paragraph);
+            let distinct: BTreeSet<&str> = labels.iter().copied().collect();
+            assert_eq!(distinct.len(), labels.len(), "{language}: {paragraph}");
+        }
+        for table in rendered.html.split("<table style=\"width:100%").skip(1) {
+            let table = table.split("</table>").next().unwrap();
+            let Some((head, body)) = table.split_once("</thead>") else { continue };
+            let amounts = visible(&format!("<body{}", head.rsplit_once("<th ").unwrap().1));
+            let facts = visible(&format!("<body>{body}"));
+            assert!(!facts.contains(&format!(" {}: ", amounts.trim())), "{language}: {amounts} over {facts}");
+        }
+    }
+}
+
+#[test]
+fn what_is_asked_for_has_a_name_that_nothing_else_bears() {
+    let set = set();
+    let names = [
+        (Language::En, "To pay"),
+        (Language::It, "Da pagare"),
+        (Language::Pl, "Do zapłaty"),
+        (Language::Ru, "К оплате"),
+    ];
+    for (language, to_pay) in names {
+        let letter = sample(set, "part_paid", "firm", language);
+        let text = render(set, &letter).text;
+        let paragraphs: Vec<&str> = text.split("\n\n").filter(|part| labels_of(part).len() > 1).collect();
+        let asked = paragraphs.iter().filter(|part| labels_of(part).contains(&to_pay)).count();
+        assert_eq!(asked, letter.demands[0].rows.len(), "{language}: {text}");
+        let listed = paragraphs.iter().find(|part| part.contains("2026/140")).unwrap();
+        assert!(!labels_of(listed).contains(&to_pay), "{language}: {listed}");
+    }
+}
+
+/// A letter to a debtor of that kind, in the operator's words for the person when there are any.
+fn greeted(template: &str, language: Language, kind: PartyKind, salutation: Option<&str>) -> String {
+    let set = set();
+    let mut letter = sample(set, "one_item", template, language);
+    letter.party_kind = kind;
+    letter.salutation = salutation.map(str::to_owned);
+    flat(&render(set, &letter).text)
+}
+
+#[test]
+fn italian_says_lei_to_whom_it_greets_as_one_person_and_voi_to_all_others() {
+    use PartyKind::{Company, Consumer, SoleTrader, Unknown};
+    let greetings = [
+        (Company, None, false),
+        (SoleTrader, None, false),
+        (Consumer, None, true),
+        (Unknown, None, true),
+        (Company, Some("Gentile Dott. Rossi,"), true),
+        (Company, Some("Gent.ma Sig.ra Bellini,"), true),
+        (Company, Some("Egr. Ing. Bianchi,"), true),
+        (Company, Some("Caro Marco,"), true),
+        (Company, Some("Gent. Sig. E. Rossi,"), true),
+        (Company, Some("Gentile Sig. Rossi e Sig.ra Bianchi,"), false),
+        (Company, Some("Spett.le Ufficio Contabilità,"), false),
+        (Company, Some("Gentili Signori,"), false),
+        (Company, Some("Gentile Sig. Rossi, gentile Sig.ra Bianchi,"), false),
+        (Company, Some("Gent. Sigg. Rossi,"), false),
+        (Company, Some("Buongiorno,"), false),
+        (Consumer, Some("Buongiorno,"), true),
+        (Consumer, Some("Gentili Signori Rossi,"), false),
+    ];
+    for template in ["courtesy", "friendly", "firm", "plan_missed", "final", "formal"] {
+        for (kind, salutation, lei) in greetings {
+            let text = greeted(template, Language::It, kind, salutation);
+            let words: BTreeSet<&str> = text.split(' ').collect();
+            let voi = ["Vi", "Voi", "Vostro", "Vostra"].iter().any(|word| words.contains(word));
+            let asked = ["La preghiamo", "La invitiamo", "Le scriviamo", "Le ricordiamo"];
+            let to_one = asked.iter().any(|words| text.contains(words));
+            assert_eq!((to_one, voi), (lei, !lei), "{template}, {salutation:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn english_is_sincere_only_to_whom_it_names() {
+    let closings = [
+        (None, "Yours faithfully,"),
+        (Some("Dear Sir or Madam,"), "Yours faithfully,"),
+        (Some("Dear Madam or Sir"), "Yours faithfully,"),
+        (Some("Dear Sirs,"), "Yours faithfully,"),
+        (Some("dear sir/madam,"), "Yours faithfully,"),
+        (Some("Dear Customer,"), "Yours faithfully,"),
+        (Some("To whom it may concern:"), "Yours faithfully,"),
+        (Some("Ladies and Gentlemen,"), "Yours faithfully,"),
+        (Some("Dear Accounts Payable Team,"), "Yours faithfully,"),
+        (Some("Hello,"), "Yours faithfully,"),
+        (Some("Dear Ms Carter,"), "Yours sincerely,"),
+        (Some("Dear Jane Smith,"), "Yours sincerely,"),
+        (Some("Dear Sir John,"), "Yours sincerely,"),
+        (Some("Good morning Jane,"), "Yours sincerely,"),
+    ];
+    for template in ["courtesy", "friendly", "firm", "plan_missed", "final", "formal"] {
+        for kind in [PartyKind::Company, PartyKind::Consumer] {
+            for (salutation, closing) in closings {
+                let text = greeted(template, Language::En, kind, salutation);
+                let said: Vec<&str> = ["Yours faithfully,", "Yours sincerely,"]
+                    .into_iter()
+                    .filter(|closing| text.contains(closing))
+                    .collect();
+                assert_eq!(said, [closing], "{template}, {salutation:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_russian_claim_names_both_parties_and_greets_where_that_is_fitting() {
+    let company = greeted("formal", Language::Ru, PartyKind::Company, None);
+    let head = "Кому: ООО «Ромашка», ИНН: 7736050003, ул. Садовая, д. 5, 115035, Москва От кого: ООО «Северный ветер», \
+                ИНН: 7707083893, КПП: 770943002, ул. Примерная, д. 7, 190000, Санкт-Петербург Дата: 12 октября 2026 г.";
+    assert!(company.starts_with(head), "{company}");
+    assert!(company.contains("Претензия Уважаемые господа! Обязательство по оплате"), "{company}");
+    assert!(company.contains("На основании статей 309 и 310 Гражданского кодекса Российской Федерации требуем"));
+    let person = greeted("formal", Language::Ru, PartyKind::Consumer, None);
+    assert!(person.contains("Претензия Обязательство по оплате"), "{person}");
+    let named = greeted("formal", Language::Ru, PartyKind::Consumer, Some("Уважаемая Анна Сергеевна!"));
+    assert!(named.contains("Претензия Уважаемая Анна Сергеевна! Обязательство"), "{named}");
+    for text in [&company, &person, &named] {
+        assert!(!text.contains("коллеги") && !text.contains("Здравствуйте"), "{text}");
+        assert!(text.contains("С уважением, Мария Орлова ООО «Северный ветер»"), "{text}");
+    }
+}
+
+#[test]
+fn a_caller_asks_for_whom_the_kind_of_debtor_suggests() {
+    use PartyKind::{Company, Consumer, PublicBody, SoleTrader, Unknown};
+    let opening = |language: Language, kind| {
+        let text = greeted("call", language, kind, None);
+        let end = text.find(['?']).unwrap_or_else(|| panic!("{language}: nothing is asked"));
+        text[..end].rsplit_once(": ").map_or_else(|| text[..end].to_owned(), |(_, asked)| asked.to_owned())
+    };
+    let asked = [
+        (Language::En, Company, "the person who deals with your supplier payments, please"),
+        (Language::En, PublicBody, "the person who deals with your supplier payments, please"),
+        (Language::En, Consumer, "could I speak to Meadow Lane Bakery Ltd, please"),
+        (
+            Language::En,
+            SoleTrader,
+            "could I speak to Meadow Lane Bakery Ltd, or to whoever looks after payments, please",
+        ),
+        (Language::En, Unknown, "could I speak to Meadow Lane Bakery Ltd, or to whoever looks after payments, please"),
+        (Language::It, Company, "potrei parlare con chi si occupa dei pagamenti ai fornitori"),
+        (Language::It, Consumer, "parlo con Officine Bellini S.p.A."),
+        (Language::It, SoleTrader, "parlo con Officine Bellini S.p.A. o con chi si occupa dei pagamenti"),
+        (Language::It, Unknown, "parlo con Officine Bellini S.p.A. o con chi si occupa dei pagamenti"),
+        (Language::Pl, Company, "czy mogę rozmawiać z osobą zajmującą się płatnościami"),
+        (Language::Pl, Consumer, "czy mogę rozmawiać z [imię i nazwisko klienta]"),
+        (
+            Language::Pl,
+            Unknown,
+            "czy mogę rozmawiać z [imię i nazwisko klienta] lub z osobą zajmującą się płatnościami",
+        ),
+        (Language::Ru, Company, "с кем можно поговорить об оплате счетов"),
+        (Language::Ru, Consumer, "можно поговорить с [имя и отчество]"),
+        (Language::Ru, SoleTrader, "можно поговорить с [имя и отчество] или с тем, кто занимается оплатой счетов"),
+        (Language::Ru, Unknown, "можно поговорить с [имя и отчество] или с тем, кто занимается оплатой счетов"),
+    ];
+    for (language, kind, words) in asked {
+        let opening = opening(language, kind);
+        assert!(opening.ends_with(words), "{language}, {kind:?}: {opening}");
+    }
+}
+
+#[test]
+fn an_english_caller_counts_the_amounts() {
+    let set = set();
+    let said = [
+        ("one_item", "£1,234.50 is still unpaid."),
+        ("two_currencies", "£12,345.60 and €500.00 are still unpaid."),
+        ("part_paid", "£72.30 remains to be paid."),
+    ];
+    for (situation, words) in said {
+        let text = flat(&render(set, &sample(set, situation, "call", Language::En)).text);
+        assert!(text.contains(words), "{situation}: {text}");
+    }
+    let mut letter = sample(set, "two_currencies", "call", Language::En);
+    letter.demands[0].rows[0].amount += Decimal::ONE;
+    let text = flat(&render(set, &letter).text);
+    assert!(text.contains("£12,345.60 and €500.00 remain to be paid."), "{text}");
+}
+
+#[test]
+fn an_italian_demand_is_a_costituzione_in_mora_under_the_civil_code() {
+    let text = greeted("formal", Language::It, PartyKind::Company, None);
+    let words = "da valere quale formale costituzione in mora ai sensi e per gli effetti degli artt. 1219 e 2943 c.c.,";
+    assert!(text.contains(words), "{text}");
+    let head = "Destinatario: Officine Bellini S.p.A., partita IVA o codice fiscale: 01234567897, Corso Garibaldi 15, 10122 \
+                Torino TO Creditore: Tre Aquiloni S.r.l., P. IVA: 07643520567, C.F.: 07643520567, Via dei Mercanti 8,";
+    assert!(text.starts_with(head), "{text}");
+    // A term under art. 1454 would end the contract.
+    assert!(!text.to_lowercase().contains("diffida") && !text.contains("1454"), "{text}");
+}
+
+#[test]
+fn a_polish_demand_has_the_sum_in_words_and_the_tax_numbers_of_both() {
+    let text = greeted("formal", Language::Pl, PartyKind::Company, None);
+    assert!(
+        text.contains("zapłaty 1 234,50 zł (słownie: tysiąc dwieście trzydzieści cztery złote 50/100) z tytułu"),
+        "{text}"
+    );
+    let head = "Adresat: Piekarnia Pod Lipą Sp. j., NIP: 5214349636, ul. Lipowa 3, 00-316 Warszawa Wierzyciel: Zielony \
+                Młyn Sp. z o.o., NIP: 5260250274, KRS: 0000123456, ul. Długa 14,";
+    assert!(text.starts_with(head), "{text}");
+    // Of a person the number may be the PESEL, which is nobody's to send around.
+    for kind in [PartyKind::Consumer, PartyKind::Unknown] {
+        let text = greeted("formal", Language::Pl, kind, None);
+        assert!(!text.contains("5214349636"), "{text}");
+    }
+    let set = set();
+    let two = flat(&render(set, &sample(set, "two_currencies", "formal", Language::Pl)).text);
+    let words = "(słownie: dwanaście tysięcy trzysta czterdzieści pięć złotych 60/100 i pięćset euro 00/100)";
+    assert!(two.contains(words), "{two}");
+}
+
+#[test]
+fn an_amount_that_has_no_words_stops_the_letter() {
+    let set = set();
+    let mut letter = sample(set, "one_item", "formal", Language::Pl);
+    letter.demands[0].currency = Currency::parse("JPY").unwrap();
+    let refused = set.render(&letter).expect_err("nobody wrote down the words for yen").to_string();
+    assert!(refused.contains("there are no words for an amount in JPY"), "{refused}");
+}
+
+#[test]
+fn a_claim_against_a_person_in_great_britain_says_what_the_protocol_asks_for() {
+    let set = set();
+    let letter = sample(set, "person_in_britain", "formal", Language::En);
+    assert!(letter.protocol_claim);
+    let rendered = render(set, &letter);
+    insta::assert_snapshot!("person_in_britain_formal_en", readable(&rendered));
+    let text = flat(&rendered.text);
+    assert!(text.starts_with("Date: 12 October 2026 "), "{text}");
+    assert!(text.contains("neither interest nor other charges are included, and none are being added"), "{text}");
+
+    let refused = |letter: &Letter| set.render(letter).expect_err("the Protocol asks for more").to_string();
+    let mut early = letter.clone();
+    early.respond_by = Some(letter.date + chrono::Days::new(29));
+    assert_eq!(
+        refused(&early),
+        "formal/en.md: under the Pre-Action Protocol for Debt Claims, a claim against a natural person in Great Britain must \
+         leave 30 days to reply"
+    );
+    early.respond_by = None;
+    assert!(refused(&early).contains("must leave 30 days to reply"));
+    let mut italian = sample(set, "person_in_britain", "formal", Language::It);
+    italian.protocol_claim = true;
+    assert!(refused(&italian).contains("must name the Information Sheet that is enclosed"));
+    for named in ["Information Sheet", "Reply Form", "Financial Statement"] {
+        let dir = copy_with(&[
+            ("formal/en.md", &|text| text.replace(named, "leaflet")),
+            ("fixtures/person_in_britain.toml", &|text| text.replace("country = \"GB\"", "country = \"IE\"")),
+        ]);
+        let other = TemplateSet::load(dir.path()).unwrap_or_else(|findings| panic!("{}", shown(&findings)));
+        let error = other.render(&letter).expect_err("an enclosure is not named").to_string();
+        assert!(error.contains(&format!("must name the {named} that is enclosed")), "{error}");
+    }
+}
+
 #[test]
 fn no_letter_mentions_interest_or_fees() {
     let set = set();
     let words =
         ["interest", "interessi", "mora ai", "odsetk", "процент", "пени", "неустойк", "statutory", "rekompensat"];
-    for (name, letter) in every_letter(set) {
+    // A claim under the Pre-Action Protocol has to say whether any is being added.
+    for (name, letter) in every_letter(set).into_iter().filter(|(_, letter)| !letter.protocol_claim) {
         let text = render(set, &letter).text.to_lowercase();
         for word in words {
             // `interest` also stands in no other sense in our letters.
@@ -203,10 +483,8 @@ fn amounts_hold_together() {
         let rendered = render(set, &letter);
         for line in rendered.text.lines() {
             let sign_leads = letter.language == Language::En;
-            assert!(
-                sign_leads || !line.starts_with('€') && !line.starts_with('₽') && !line.starts_with("zł"),
-                "{name}: {line}"
-            );
+            let first = line.split(|c: char| c.is_whitespace() || matches!(c, '.' | ',' | ')')).next().unwrap();
+            assert!(sign_leads || !matches!(first, "€" | "₽" | "zł"), "{name}: {line}");
             let prose = !line.starts_with("  ") && line.contains(' ') && !line.contains("{file}");
             assert!(!prose || line.chars().count() <= 76, "{name}: {line}");
         }
@@ -236,6 +514,34 @@ fn html_is_accessible_and_loads_nothing() {
             assert!(size >= 14 || size == 1 || size == 0, "{name}: {size}");
         }
     }
+}
+
+#[test]
+fn the_name_of_the_attached_file_fits_a_message_however_long_the_account_number_is() {
+    let named = |account: &str| {
+        let mut letter = sample(set(), "many", "firm", Language::En);
+        account.clone_into(&mut letter.account_id);
+        let rendered = render(set(), &letter);
+        let name = rendered.attachments[0].file_name.clone();
+        assert!(rendered.text.contains(&name));
+        let mailbox = || Mailbox { name: None, address: EmailAddress::parse("office@debtor.example").unwrap() };
+        let mail = Mail {
+            from: mailbox(),
+            reply_to: mailbox(),
+            to: mailbox(),
+            message_id: "<n.1@creditor.example>".to_owned(),
+            references: Vec::new(),
+            date: chrono::DateTime::parse_from_rfc3339("2026-03-02T10:15:00+01:00").unwrap(),
+            language: Language::En,
+        };
+        dunningd::deliver::build(&mail, &rendered).unwrap_or_else(|error| panic!("{name}: {error}"));
+        name
+    };
+    assert_eq!(named("K-2026_1"), "open-items-K-2026_1.csv");
+    assert_eq!(named(&"K".repeat(45)), format!("open-items-{}.csv", "K".repeat(45)));
+    assert_eq!(named(&"1234567890".repeat(20)), "open-items-123456789012345678901234567890123456789012345.csv");
+    assert_eq!(named(&format!("{}/2026", "К/".repeat(40))), "open-items-account.csv");
+    assert_eq!(named("../../x"), "open-items-x.csv");
 }
 
 #[test]

@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 /// The rooms of `src` in reading order, and the rooms each may name. Their tests may name anything.
 const ROOMS: &[(&str, &[&str])] = &[
     ("clock", &[]),
+    ("files", &[]),
     ("model", &[]),
     ("decide", &["model"]),
     ("claim", &["model"]),
-    ("ledger", &["clock", "model"]),
-    ("render", &["model"]),
-    ("deliver", &["clock", "model"]),
+    ("ledger", &["clock", "files", "model"]),
+    ("render", &["files", "model"]),
+    ("deliver", &["clock", "files", "model"]),
     ("record", &["clock", "model"]),
-    ("config", &["clock", "model"]),
-    ("daemon", &["clock", "model", "decide", "claim", "ledger", "render", "deliver", "record", "config"]),
+    ("config", &["clock", "files", "model"]),
+    ("daemon", &["clock", "files", "model", "decide", "claim", "ledger", "render", "deliver", "record", "config"]),
     ("demo", &["clock", "model", "decide", "claim", "ledger", "render", "deliver", "record", "config", "daemon"]),
     (
         "cli",
@@ -65,7 +66,7 @@ const ONLY: &[(&str, &[&str], &str)] = &[
 ];
 const SQL: &[&str] = &["ledger", "record", "demo"];
 const NO_SQL: &str = "SQL is written in `ledger` and `record`";
-const IO: &[&str] = &["ledger", "render", "deliver", "record", "config", "daemon", "demo", "cli", "main"];
+const IO: &[&str] = &["files", "ledger", "render", "deliver", "record", "config", "daemon", "demo", "cli", "main"];
 const PURE: &str = "`model`, `decide` and `claim` are pure: values in, values out";
 
 /// Macros by name, the rooms that may call them, and why.
@@ -504,7 +505,7 @@ mod samples {
             "src/daemon/scan.rs",
             "use crate::demo::Cluster;",
             &["src/daemon/scan.rs:1: `daemon` names `demo`, and may name \
-             clock, model, decide, claim, ledger, render, deliver, record, config"],
+             clock, files, model, decide, claim, ledger, render, deliver, record, config"],
         );
     }
 

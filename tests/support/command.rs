@@ -120,6 +120,14 @@ impl Program {
         }
     }
 
+    /// Runs it with nobody who reads what it says on stdout: its exit code, and what it said on stderr.
+    pub(crate) async fn unread(&self, arguments: &[&str]) -> (i32, String) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = self.command(arguments).stdout(writer).spawn().unwrap().wait_with_output().await.unwrap();
+        (ended.status.code().unwrap(), String::from_utf8(ended.stderr).unwrap())
+    }
+
     /// Starts it and lets it run.
     pub(crate) fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments).spawn().unwrap()

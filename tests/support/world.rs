@@ -13,11 +13,11 @@ use dunningd::decide::decide;
 use dunningd::model::{
     Account, AccountId, ApprovalPolicy, Approvals, BankAccount, BrakePolicy, Calendars, Case, CaseChange, Cause,
     Channel, Contact, ContactCap, ContactId, ContactRole, Contacting, Country, CreditNetting, Creditor, CreditorId,
-    Currency, Decision, Demands, EmailAddress, EmailKind, Handover, HandoverItem, History, Hold, HoldTarget, Item,
-    ItemCode, ItemId, ItemKind, Ladder, LadderName, Language, Minimums, Money, NotDue, NoticeId, NoticeState, OnMissed,
-    OnUnknown, PLAN_STAGE, PartyKind, PastNotice, Plan, PlanInstalment, Policy, Promise, PromisedItem, RecordedCause,
-    Requisites, Retention, Snapshot, Stage, StageCondition, StageName, TemplateCatalog, Tone, Verdict, Waiver,
-    Weekdays, WriteOff,
+    Currency, Decision, Demands, DisplayName, EmailAddress, EmailKind, Handover, HandoverItem, History, Hold,
+    HoldTarget, Item, ItemCode, ItemId, ItemKind, Ladder, LadderName, Language, Minimums, Money, NotDue, NoticeId,
+    NoticeState, OnMissed, OnUnknown, PLAN_STAGE, PartyKind, PastNotice, Plan, PlanInstalment, Policy, Promise,
+    PromisedItem, RecordedCause, Requisites, Retention, Snapshot, Stage, StageCondition, StageName, TemplateCatalog,
+    Tone, Verdict, Waiver, Weekdays, WriteOff,
 };
 use rust_decimal::Decimal;
 
@@ -134,11 +134,20 @@ impl World {
             accepted_on: (state.completes_stage() || state == NoticeState::Bounced).then_some(day),
             respond_by: None,
             items: items.iter().map(|id| (item_id(id), stage_name(stage))).collect(),
+            to_pay: self.with_person(state, items),
+            unanswered: false,
             vanished: false,
             mailbox: "office@debtor.example".to_owned(),
             message_id: format!("<{number}@creditor.example>"),
         });
         self.case_since(days_ago)
+    }
+
+    /// What a notice that is with a person demands on each of those items: what is open on it.
+    fn with_person(&self, state: NoticeState, items: &[&str]) -> BTreeMap<ItemId, Decimal> {
+        let demanded = self.snapshot.items.iter().filter(|item| items.contains(&item.id.as_str()));
+        let demanded = demanded.filter(|_| state == NoticeState::WithPerson);
+        demanded.map(|item| (item.id.clone(), item.open_amount)).collect()
     }
 
     /// The last notice is performed by a person: not sent, and with that last day, counted from `T`.
@@ -352,6 +361,8 @@ impl World {
                 accepted_on: Some(self.today),
                 respond_by: contacting.respond_by,
                 items: completed_by(decision),
+                to_pay: BTreeMap::new(),
+                unanswered: false,
                 vanished: false,
                 mailbox: contacting.recipient.as_ref().map(EmailAddress::mailbox_key).unwrap_or_default(),
                 message_id: format!("<{number}@creditor.example>"),
@@ -576,7 +587,7 @@ fn policy() -> Policy {
         time_zone: chrono_tz::Europe::Warsaw,
         language: Language::En,
         tax_ids: Vec::new(),
-        sender_name: "Wierzyciel".to_owned(),
+        sender_name: DisplayName::parse("Wierzyciel").unwrap(),
         sender: email("receivables@creditor.example"),
         reply_to: email("receivables@creditor.example"),
         phone: None,

@@ -84,32 +84,45 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The ledger against what was seen before: a source that lost half of it, or opened it again, is not believed.
+    fn or_accept_ledger(&self) -> String {
+        format!(
+            "look at the source of the ledger; if it is right, `dunningd scan --creditor {} --accept-ledger --reason …` \
+             goes on with it once",
+            self.creditor.id
+        )
+    }
+
+    /// The ledger against what was seen before: a source that lost half of it, or opened it again, is not believed unless a
+    /// person says that it is right.
     pub(super) async fn guard_ledger(&self, connection: &mut PgConnection) -> Result<record::Comparison, ScanError> {
         if self.request.as_of.is_some() {
             return Ok(record::Comparison::default());
         }
         let refused = |code, detail| ScanError::Refused { creditor: self.creditor.id.clone(), code, detail };
         let policy = &self.live.config.policy;
-        let known = record::compare_known_items(connection, &self.creditor.id, self.today, policy.restore_days).await?;
+        let accepted = self.request.accept_ledger.is_some();
+        let known =
+            record::compare_known_items(connection, &self.creditor.id, self.today, policy.restore_days, accepted)
+                .await?;
+        if accepted {
+            return Ok(known);
+        }
         let limit = known.limit();
         let vanished = known.vanished_count;
         if vanished > limit {
             return Err(refused(
                 RefusalCode::LedgerShrunk,
                 format!(
-                    "{vanished} of {} open items are gone at once (limit {limit}); look at the source of the ledger",
-                    known.open_before
+                    "{vanished} of {} open items are gone at once (limit {limit}); {}",
+                    known.open_before,
+                    self.or_accept_ledger()
                 ),
             ));
         }
         if known.reopened > limit {
             return Err(refused(
                 RefusalCode::LedgerReopened,
-                format!(
-                    "{} settled items are open again (limit {limit}); look at the source of the ledger",
-                    known.reopened
-                ),
+                format!("{} settled items are open again (limit {limit}); {}", known.reopened, self.or_accept_ledger()),
             ));
         }
         Ok(known)

@@ -9,7 +9,8 @@ use crate::daemon::window::{SendWindow, send_windows};
 use crate::decide::{ladder_of, needs_approval};
 use crate::deliver;
 use crate::model::{
-    Channel, Contacting, Decision, EmailAddress, Mailbox, OnUnknown, ReasonCode, Snapshot, Tone, Verdict,
+    Channel, Contacting, Decision, EmailAddress, Mailbox, OnUnknown, PROTOCOL_DAYS_TO_POST, ReasonCode, Snapshot, Tone,
+    Verdict, is_protocol_claim, without_encoded_words,
 };
 use crate::record::{Planned, PlannedCopy};
 
@@ -52,6 +53,10 @@ impl Run<'_> {
             Verdict::Contact(contacting) => contacting.tone,
             Verdict::No { .. } => Tone::Friendly,
         };
+        let account = &snapshot.account;
+        let country = account.country.or(Some(self.creditor.country));
+        let days =
+            if is_protocol_claim(tone, country, account.party_kind) { days.min(PROTOCOL_DAYS_TO_POST) } else { days };
         let days = self.today.iter_days().take(usize::try_from(days).unwrap_or_default().saturating_add(1));
         let quiet = self.quiet(snapshot, tone);
         days.take_while(|day| !quiet(*day)).last().unwrap_or(self.today)
@@ -86,6 +91,9 @@ impl Run<'_> {
         let policy = &self.live.config.policy;
         let payments_as_of = snapshot.freshness.map_or(self.clock.now(), |freshness| freshness.payments_as_of);
         let letter = compose::letter(policy, self.creditor, snapshot, decision, contacting, payments_as_of);
+        if letter.protocol_claim && contacting.channel != Channel::Letter {
+            return Err("a claim against a natural person in Great Britain is posted, not sent by e-mail".to_owned());
+        }
         let mut rendered = self.live.templates.render(&letter).map_err(|error| error.to_string())?;
         let notice = self.shell.clock.new_id();
         let redirect_to = match self.recipients() {
@@ -93,7 +101,8 @@ impl Run<'_> {
             _ => None,
         };
         if let Some(instead_of) = contacting.recipient.as_ref().filter(|_| redirect_to.is_some()) {
-            rendered.subject = format!("[trial: not sent to {instead_of}] {}", rendered.subject);
+            let subject = format!("[trial: not sent to {instead_of}] {}", rendered.subject);
+            rendered.subject = without_encoded_words(&subject);
         }
         let e_mail = |notice: Uuid, to: &EmailAddress| {
             let message_id = format!("<n.{notice}@{}>", self.creditor.sender.domain());

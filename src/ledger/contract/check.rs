@@ -19,6 +19,8 @@ pub struct CheckOptions {
     pub own_domains: BTreeSet<String>,
     /// The currencies that policy and creditors know; empty: any of ISO 4217.
     pub currencies: BTreeSet<String>,
+    /// The ladders of the policy; empty: any.
+    pub ladders: BTreeSet<String>,
     pub depth: Depth,
 }
 
@@ -79,6 +81,8 @@ kinds! {
     UNREADABLE_DATE = "E211" BrokenRow "unreadable_date": "a date before 1900 or after 2200; only a hold may be endless";
     UNREADABLE_REQUISITES = "E212" BrokenRow "unreadable_requisites": "nobody knows where the money should go";
     RESERVED_ID = "E213" BrokenRow "reserved_id": "ids that begin with \"plan:\" name instalments of plans here";
+    TOO_FINE = "E214" BrokenRow "amount_too_fine": "an amount has more decimals than its currency";
+    UNREADABLE_ACCOUNT_ID = "E215" BrokenRow "unreadable_account_id": "an id has 1 to 200 printable characters";
     UNKNOWN_COLUMN = "W301" Warning "unknown_column": "not in the contract, ignored; a slip of the pen?";
     UNKNOWN_CREDITOR = "W302" Warning "unknown_creditor": "not in creditors.toml; these accounts are never contacted";
     ORPHAN_CONTACT = "W303" Warning "orphan_contact": "its account does not exist";
@@ -98,6 +102,8 @@ kinds! {
     NO_FRESHNESS = "W317" Warning "no_freshness": "no row of ledger.freshness covers this creditor";
     FUTURE_PAYMENTS = "W318" Warning "future_payments": "payments_as_of lies in the future";
     UNREADABLE_FRESHNESS = "W319" Warning "unreadable_freshness": "a time before 1900 or after 2200; no run until it is mended";
+    SETTLED_BUT_OPEN = "W320" Warning "settled_but_open": "settled, and something is open; never demanded";
+    UNKNOWN_LADDER = "W321" Warning "unknown_ladder": "not in policy.toml; these accounts are not contacted";
 }
 
 /// How many objects a finding names.

@@ -1,5 +1,7 @@
 //! The one rule for what bad data in an item row is, for the check, the snapshots and the import alike.
 
+use std::collections::BTreeMap;
+
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
@@ -88,14 +90,24 @@ pub(in crate::ledger) fn unreadable_date(column: &str) -> String {
 pub(in crate::ledger) fn plain_debit_sql<'c>(currencies: impl Iterator<Item = &'c str>) -> String {
     let quoted = |codes: Vec<&str>| codes.iter().map(|code| format!("'{code}'")).collect::<Vec<_>>().join(", ");
     let debits = ItemKind::ALL.into_iter().filter(|kind| !kind.is_credit()).map(ItemKind::as_str).collect();
-    // NULL is no currency, so nothing is plain when none is known.
-    let currencies = quoted(currencies.filter(|code| Currency::parse(code).is_ok()).collect());
-    let currencies = if currencies.is_empty() { "NULL" } else { &currencies };
+    let mut by_decimals: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+    for (code, currency) in currencies.filter_map(|code| Some((code, Currency::parse(code).ok()?))) {
+        by_decimals.entry(currency.decimals()).or_default().push(code);
+    }
+    let fine_enough = by_decimals.into_iter().map(|(decimals, codes)| {
+        // The written decimals are looked at first: to count those that are not zero takes longer.
+        let amounts = ["i.amount::numeric", "i.open_amount::numeric"];
+        let fine = amounts.map(|one| format!("(scale({one}) <= {decimals} OR min_scale({one}) <= {decimals})"));
+        format!("i.currency::text IN ({}) AND {}", quoted(codes), fine.join(" AND "))
+    });
+    let fine_enough = fine_enough.collect::<Vec<_>>().join(" OR ");
+    // Nothing is plain when no currency is known.
+    let fine_enough = if fine_enough.is_empty() { "false" } else { &fine_enough };
     format!(
         "coalesce(i.item_id::text <> '' AND NOT starts_with(i.item_id::text, '{PLAN_ITEM_PREFIX}')
-                  AND i.kind::text IN ({}) AND i.currency::text IN ({currencies})
+                  AND i.kind::text IN ({}) AND ({fine_enough})
                   AND i.document_no::text <> '' AND i.open_amount > 0 AND i.open_amount <= i.amount
-                  AND i.amount < 1e20 AND scale(i.amount::numeric) <= 8 AND scale(i.open_amount::numeric) <= 8
+                  AND i.amount < 1e20
                   AND i.issue_date::date >= date '{FIRST_DAY}' AND i.due_date::date >= i.issue_date::date
                   AND i.due_date::date <= date '{LAST_DAY}', false)",
         quoted(debits)
@@ -131,10 +143,12 @@ pub(in crate::ledger) enum Rule {
     OpenAboveAmount,
     DueDateMissing,
     DueBeforeIssue,
+    TooFine,
 }
 
 /// Why the row is bad data, or `None` when it is fine: something required is missing, kind or currency unknown, sign
-/// wrong for the kind, more open than the amount, no due date on a debit, or due before it was issued.
+/// wrong for the kind, more open than the amount, no due date on a debit, due before it was issued, or an amount
+/// finer than the currency's minor unit.
 #[must_use]
 pub fn row_problem(row: &RawItem<'_>) -> Option<String> {
     problem(row).map(|problem| problem.text)
@@ -157,13 +171,13 @@ pub(in crate::ledger) fn problem(row: &RawItem<'_>) -> Option<RowProblem> {
         return missing("document_no");
     }
     let Some(currency) = row.currency else { return missing("currency") };
-    if Currency::parse(currency).is_err() {
+    let Ok(currency) = Currency::parse(currency) else {
         return found(
             Rule::UnknownCurrency,
             "currency",
             format!("currency {currency:?} is not in ISO 4217 (such as EUR)"),
         );
-    }
+    };
     let unreadable =
         |column: &'static str| found(Rule::Missing, column, format!("{column} is missing or out of range"));
     let Some(amount) = row.amount else { return unreadable("amount") };
@@ -190,18 +204,27 @@ pub(in crate::ledger) fn problem(row: &RawItem<'_>) -> Option<RowProblem> {
             format!("open amount {open} is more than the amount {amount}"),
         );
     }
-    if kind.is_credit() {
-        return None;
+    if !kind.is_credit() {
+        let Some(due_date) = row.due_date else {
+            return found(Rule::DueDateMissing, "due_date", "due_date is missing".to_owned());
+        };
+        if due_date < issue_date {
+            return found(
+                Rule::DueBeforeIssue,
+                "due_date",
+                format!("due on {due_date}, before it was issued on {issue_date}"),
+            );
+        }
     }
-    let Some(due_date) = row.due_date else {
-        return found(Rule::DueDateMissing, "due_date", "due_date is missing".to_owned());
-    };
-    if due_date < issue_date {
-        return found(
-            Rule::DueBeforeIssue,
-            "due_date",
-            format!("due on {due_date}, before it was issued on {issue_date}"),
-        );
+    let decimals = currency.decimals();
+    for (column, value) in [("amount", amount), ("open_amount", open)] {
+        if value.scale() > decimals {
+            return found(
+                Rule::TooFine,
+                column,
+                format!("{column} {value} has more than the {decimals} decimals of {currency}"),
+            );
+        }
     }
     None
 }
@@ -251,6 +274,14 @@ mod tests {
         assert_eq!(
             says(RawItem { open_amount: Some(dec!(101)), ..good() }),
             "open amount 101 is more than the amount 100"
+        );
+        assert_eq!(
+            says(RawItem { open_amount: Some(dec!(59.995)), ..good() }),
+            "open_amount 59.995 has more than the 2 decimals of EUR"
+        );
+        assert_eq!(
+            says(RawItem { currency: Some("JPY"), amount: Some(dec!(100.5)), ..good() }),
+            "amount 100.5 has more than the 0 decimals of JPY"
         );
         assert_eq!(says(RawItem { due_date: None, ..good() }), "due_date is missing");
         assert_eq!(

@@ -7,14 +7,16 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::check::{
     CURRENCY_NOT_CONFIGURED, CheckOptions, DUE_BEFORE_ISSUE, DUE_DATE_MISSING, INCOMPLETE_ACCOUNT, INCOMPLETE_CONTACT,
-    Kind, MISSING_VALUE, NO_USABLE_EMAIL, OPEN_ABOVE_AMOUNT, ORPHAN_ITEM, RESERVED_ID, Tally, UNKNOWN_COUNTRY,
-    UNKNOWN_CREDITOR, UNKNOWN_CURRENCY, UNKNOWN_KIND, UNKNOWN_LANGUAGE, UNKNOWN_PARTY_KIND, UNKNOWN_TIME_ZONE,
-    UNREADABLE_DATE, UNREADABLE_REQUISITES, UNUSABLE_EMAIL, WRONG_SIGN,
+    Kind, MISSING_VALUE, NO_USABLE_EMAIL, OPEN_ABOVE_AMOUNT, ORPHAN_ITEM, RESERVED_ID, SETTLED_BUT_OPEN, TOO_FINE,
+    Tally, UNKNOWN_COUNTRY, UNKNOWN_CREDITOR, UNKNOWN_CURRENCY, UNKNOWN_KIND, UNKNOWN_LADDER, UNKNOWN_LANGUAGE,
+    UNKNOWN_PARTY_KIND, UNKNOWN_TIME_ZONE, UNREADABLE_ACCOUNT_ID, UNREADABLE_DATE, UNREADABLE_REQUISITES,
+    UNUSABLE_EMAIL, WRONG_SIGN,
 };
 use super::item::{
     RawItem, Rule, amount_sql, date_sql, plain_debit_sql, problem, requisites, unreadable_date_sql, unreadable_hold_sql,
 };
-use crate::model::{ContactRole, Country, EmailAddress, Language, PartyKind};
+use crate::ledger::snapshots::shown_id;
+use crate::model::{AccountId, ContactRole, Country, EmailAddress, Language, PartyKind};
 
 pub(super) async fn accounts(
     connection: &mut PgConnection,
@@ -24,7 +26,7 @@ pub(super) async fn accounts(
 ) -> Result<(), sqlx::Error> {
     let statement = format!(
         "SELECT account_id::text, creditor::text, name::text, party_kind::text, country::text, language::text,
-                time_zone::text, {}, requisites::jsonb
+                time_zone::text, {}, requisites::jsonb, ladder::text
          FROM ledger.account a WHERE {condition}",
         unreadable_hold_sql("a")
     );
@@ -35,6 +37,11 @@ pub(super) async fn accounts(
         let name: Option<&str> = row.try_get(2)?;
         let party_kind: Option<&str> = row.try_get(3)?;
         tally.accounts += 1;
+        if AccountId::parse(id).is_err() {
+            tally.broken_accounts += 1;
+            tally.add(&UNREADABLE_ACCOUNT_ID, shown_id(id));
+            continue;
+        }
         if [creditor, name, party_kind].iter().any(|value| value.is_none_or(|text| text.trim().is_empty())) {
             tally.broken_accounts += 1;
             tally.add(&INCOMPLETE_ACCOUNT, id);
@@ -62,6 +69,10 @@ pub(super) async fn accounts(
         let time_zone: Option<&str> = row.try_get(6)?;
         if time_zone.is_some_and(|zone| zone.parse::<chrono_tz::Tz>().is_err()) {
             tally.add(&UNKNOWN_TIME_ZONE, id);
+        }
+        let ladder = row.try_get::<Option<&str>, _>(9)?.filter(|ladder| !ladder.trim().is_empty());
+        if !options.ladders.is_empty() && ladder.is_some_and(|ladder| !options.ladders.contains(ladder)) {
+            tally.add(&UNKNOWN_LADDER, id);
         }
     }
     Ok(())
@@ -153,13 +164,15 @@ pub(super) async fn items(
 ) -> Result<(), sqlx::Error> {
     let statement = format!(
         "SELECT i.item_id::text, a.account_id IS NOT NULL, i.kind::text, i.document_no::text, i.currency::text,
-                {}, {}, {}, {}, {}, i.requisites::jsonb
+                {}, {}, {}, {}, {}, i.requisites::jsonb,
+                i.open_amount <> 0 AND dunning.is_settled(i.open_amount::numeric, i.settled_on::date, date '{}')
          {OPEN_ITEMS} AND {condition}",
         amount_sql("i.amount"),
         amount_sql("i.open_amount"),
         date_sql("i.issue_date"),
         date_sql("i.due_date"),
         unreadable_date_sql(),
+        options.now.date_naive(),
     );
     let mut rows = sqlx::query(AssertSqlSafe(statement)).fetch(connection);
     while let Some(row) = rows.try_next().await? {
@@ -182,6 +195,9 @@ pub(super) async fn items(
         } else {
             Some(&ORPHAN_ITEM)
         };
+        if row.try_get::<Option<bool>, _>(11)? == Some(true) {
+            tally.add(&SETTLED_BUT_OPEN, id);
+        }
         if let Some(kind) = kind {
             tally.broken_items += 1;
             tally.add(kind, id);
@@ -227,7 +243,7 @@ pub(super) async fn doubtful_accounts(
         format!("(ascii({column}::text) BETWEEN 33 AND 126 OR ascii({column}::text) BETWEEN 192 AND 5000)")
     };
     let plain = format!(
-        "coalesce(account_id IS NOT NULL AND {} AND {} AND party_kind::text IN ({}) AND requisites IS NULL
+        "coalesce(account_id::text COLLATE \"C\" ~ '^[ -~]{{1,200}}$' AND {} AND {} AND party_kind::text IN ({}) AND requisites IS NULL
                   AND NOT {}, false)",
         said("creditor"),
         said("name"),
@@ -249,6 +265,7 @@ fn of(rule: Rule) -> &'static Kind {
         Rule::ReservedId => &RESERVED_ID,
         Rule::WrongSign => &WRONG_SIGN,
         Rule::OpenAboveAmount => &OPEN_ABOVE_AMOUNT,
+        Rule::TooFine => &TOO_FINE,
         Rule::DueDateMissing => &DUE_DATE_MISSING,
         Rule::DueBeforeIssue => &DUE_BEFORE_ISSUE,
     }

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::report::{Counts, Covered, ImportReport};
 use super::store::{Side, Staging, last_day, run};
-use super::{ImportError, structure};
+use super::{ImportError, ImportOptions, structure};
 use crate::ledger::profile::Scope;
 
 impl Staging {
@@ -14,16 +14,21 @@ impl Staging {
         &self,
         connection: &mut PgConnection,
         report: &mut ImportReport,
-        payments_as_of: Option<DateTime<FixedOffset>>,
+        options: &ImportOptions,
     ) -> Result<(), ImportError> {
-        report.covered = covered(connection, payments_as_of).await?;
+        report.covered = covered(connection, options.payments_as_of).await?;
+        // An item that was rejected is not absent, and its id may be what is wrong with it.
+        let may_close = report.scope == Scope::FullOpenItems && report.rejected == 0;
+        if may_close && !options.allow_shrunk {
+            refuse_shrunk(connection).await?;
+        }
         report.accounts = upsert(connection, &self.account, "pg_temp.import_account").await?;
         if !self.contact.columns.is_empty() {
             report.contacts = upsert(connection, &self.contact, "pg_temp.import_contact").await?;
         }
         let items = self.item.list(|column| format!("{} AS {}", self.item.staged(column), column.name));
         report.items = upsert(connection, &self.item, &format!("(SELECT {items} FROM pg_temp.import_row)")).await?;
-        self.absent(connection, report).await?;
+        self.absent(connection, report, may_close).await?;
         for covered in &report.covered {
             let earlier: Option<DateTime<Utc>> = sqlx::query_scalar(
                 "SELECT payments_as_of FROM ledger.freshness
@@ -55,12 +60,15 @@ impl Staging {
         Ok(())
     }
 
-    async fn absent(&self, connection: &mut PgConnection, report: &mut ImportReport) -> Result<(), ImportError> {
+    async fn absent(
+        &self,
+        connection: &mut PgConnection,
+        report: &mut ImportReport,
+        may_close: bool,
+    ) -> Result<(), ImportError> {
         const ABSENT: &str = "FROM ledger.account a, pg_temp.import_creditor c
              WHERE a.account_id = i.account_id AND c.creditor = a.creditor
                AND NOT EXISTS (SELECT FROM pg_temp.import_row s WHERE s.i_item_id = i.item_id)";
-        // An item that was rejected is not absent, and its id may be what is wrong with it.
-        let may_close = report.scope == Scope::FullOpenItems && report.rejected == 0;
         if may_close {
             report.closed = run(
                 connection,
@@ -86,6 +94,23 @@ impl Staging {
             report.notes.push(format!("items of these creditors that are not in the file: {count}; left alone"));
         }
         Ok(())
+    }
+}
+
+/// A file that lacks so many of a creditor's open items is more likely cut off than all of them paid.
+async fn refuse_shrunk(connection: &mut PgConnection) -> Result<(), ImportError> {
+    let counts: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT c.creditor, count(*) FILTER (WHERE s.i_item_id IS NULL), count(*)
+         FROM ledger.item i JOIN ledger.account a ON a.account_id = i.account_id
+         JOIN pg_temp.import_creditor c ON c.creditor = a.creditor
+         LEFT JOIN pg_temp.import_row s ON s.i_item_id = i.item_id
+         WHERE i.open_amount <> 0 GROUP BY c.creditor ORDER BY c.creditor COLLATE \"C\"",
+    )
+    .fetch_all(connection)
+    .await?;
+    match counts.into_iter().find(|(_, absent, open)| *absent > super::may_lack(*open)) {
+        Some((creditor, absent, open)) => Err(ImportError::Shrunk { creditor, absent, open }),
+        None => Ok(()),
     }
 }
 

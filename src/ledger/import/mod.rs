@@ -39,8 +39,16 @@ pub struct ImportOptions {
     pub dry_run: bool,
     /// Import the good rows although others are rejected.
     pub allow_rejects: bool,
+    /// Close what a file of all open items lacks, however much it is.
+    pub allow_shrunk: bool,
     /// Where rejected rows go.
     pub reject_file: Option<PathBuf>,
+}
+
+/// How many of so many open items a file of all of them may lack, since what is paid is not in it: half of them, which is
+/// what a month brings in, and never so few that a small ledger is refused.
+fn may_lack(open: i64) -> i64 {
+    20.max(open / 2)
 }
 
 /// Why nothing was imported.
@@ -52,6 +60,14 @@ pub enum ImportError {
     /// The file as a whole is not what the profile describes.
     #[error("{0}")]
     Structure(StructureError),
+    /// It would close more of a creditor's open items than are paid between two imports.
+    #[error(
+        "the file lacks {absent} of the {open} open items of creditor {creditor} (limit {}), and would close all of them as \
+         paid; is it cut off, or a file of changes (--scope delta)? Nothing was imported. If they are all settled, add \
+         --allow-shrunk",
+        may_lack(*.open)
+    )]
+    Shrunk { creditor: String, absent: i64, open: i64 },
     /// Neither the command nor the profile says up to when payments are known.
     #[error(
         "it is not known up to when this file knows payments: give --payments-as-of, \
@@ -152,7 +168,7 @@ pub async fn import_csv_with_progress(
         transaction.rollback().await?;
         return Err(ImportError::Rejected(Box::new(report)));
     }
-    staging.write(&mut transaction, &mut report, options.payments_as_of).await?;
+    staging.write(&mut transaction, &mut report, options).await?;
     if options.dry_run {
         transaction.rollback().await?;
     } else {

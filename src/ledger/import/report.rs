@@ -221,6 +221,26 @@ impl Rejects {
     }
 }
 
+/// A cell as the file had it, so that the row can be imported again once it is corrected: formulas too, which only its
+/// writer can tell from what they look like. Control characters, with which no row is accepted, are spelled out.
+fn shown(cell: &str) -> String {
+    let mut text = String::new();
+    for c in cell.chars() {
+        if c.is_control() && !matches!(c, '\n' | '\r' | '\t') {
+            text.push_str(&printable([c], &[]));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+/// What we say about a row, as words that no spreadsheet takes for a formula.
+fn told(text: &str) -> String {
+    let text = printable(text.chars(), &[]);
+    if text.trim_start().starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text }
+}
+
 struct RejectFile {
     path: PathBuf,
     header: Vec<String>,
@@ -237,19 +257,27 @@ impl RejectFile {
     fn write<'c>(&mut self, reject: &Reject, record: impl Iterator<Item = &'c str>) -> io::Result<()> {
         if self.writer.is_none() {
             // It holds debtors' data.
-            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.partial())?;
+            let partial = self.partial();
+            // Left behind by an import of the same number that was killed.
+            drop(fs::remove_file(&partial));
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(partial)?;
             let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(BufWriter::new(file));
-            let ours = ["row", "column", "value", "reason"];
-            writer.write_record(ours.into_iter().chain(self.header.iter().map(String::as_str)))?;
+            for name in ["row", "column", "value", "reason"] {
+                writer.write_field(name)?;
+            }
+            for name in &self.header {
+                writer.write_field(shown(name))?;
+            }
+            writer.write_record(None::<&[u8]>)?;
             self.writer = Some(writer);
         }
         if let Some(writer) = &mut self.writer {
             writer.write_field(reject.row.to_string())?;
-            writer.write_field(reject.column.as_deref().unwrap_or_default())?;
-            writer.write_field(reject.value.as_deref().unwrap_or_default())?;
-            writer.write_field(&reject.reason)?;
+            writer.write_field(told(reject.column.as_deref().unwrap_or_default()))?;
+            writer.write_field(told(reject.value.as_deref().unwrap_or_default()))?;
+            writer.write_field(told(&reject.reason))?;
             for cell in record {
-                writer.write_field(cell)?;
+                writer.write_field(shown(cell))?;
             }
             writer.write_record(None::<&[u8]>)?;
         }

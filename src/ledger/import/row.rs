@@ -8,9 +8,8 @@ use super::ImportError;
 use super::report::Reject;
 use super::source::Records;
 use super::values::{self, Parsed};
-use crate::ledger::contract::{ACCOUNT, CONTACT, Column, ITEM, RawItem, Relation, problem};
+use crate::ledger::contract::{ACCOUNT, CONTACT, Column, ITEM, RawItem, Relation, Rule, problem};
 use crate::ledger::profile::{Mapped, Profile, Template, default_of};
-use crate::model::Currency;
 
 /// How the profile's fields meet this file's columns.
 pub(super) struct Layout<'p> {
@@ -210,21 +209,11 @@ impl RowReader<'_, '_> {
         if let Some(problem) = problem(&raw) {
             let value = parsed.get(problem.column).and_then(Clone::clone).map(Parsed::into_sql);
             let column = self.layout.profile.blamed_column(problem.column);
-            self.reject(Some(column), value.as_deref(), format!("{}; correct it in the file", problem.text));
-            return;
-        }
-        let decimals =
-            raw.currency.and_then(|code| Currency::parse(code).ok()).map_or(2, |currency| currency.decimals());
-        for (name, value) in [("amount", raw.amount), ("open_amount", raw.open_amount)] {
-            if let Some(value) = value.filter(|value| value.scale() > decimals) {
-                let column = self.layout.profile.blamed_column(name);
-                let reason = format!(
-                    "more than the {decimals} decimals of {}; is it a thousands separator, or not rounded?",
-                    raw.currency.unwrap_or_default()
-                );
-                self.reject(Some(column), Some(&value.to_string()), reason);
-                return;
-            }
+            let advice = match problem.rule {
+                Rule::TooFine => "is it a thousands separator, or not rounded?",
+                _ => "correct it in the file",
+            };
+            self.reject(Some(column), value.as_deref(), format!("{}; {advice}", problem.text));
         }
     }
 

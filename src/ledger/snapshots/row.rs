@@ -11,7 +11,7 @@ use sqlx::{Row as _, ValueRef as _};
 use crate::ledger::contract::{RawItem, requisites, row_problem, unreadable_date};
 use crate::model::{
     Account, AccountId, Contact, ContactId, ContactRole, Country, CreditorId, Currency, Dispute, EmailAddress,
-    EmailKind, Instalment, Item, ItemId, ItemKind, LadderName, NotDue, PartyKind,
+    EmailKind, Instalment, Item, ItemId, ItemKind, NotDue, PartyKind,
 };
 
 /// Where the columns of `accounts_sql` stand: a name would be looked up for every row.
@@ -153,6 +153,11 @@ fn said(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.trim().is_empty())
 }
 
+/// A reason without a day is a dispute of which nobody knows since when.
+fn dispute(since: Option<NaiveDate>, reason: Option<String>) -> Option<Dispute> {
+    (since.is_some() || reason.is_some()).then_some(Dispute { since, reason })
+}
+
 fn record(row: &PgRow, column: usize) -> Result<Option<PgRecordDecoder<'_>>, sqlx::Error> {
     let value = row.try_get_raw(column)?;
     if value.is_null() {
@@ -172,6 +177,8 @@ pub(in crate::ledger) struct ReadAccount {
 /// What is wrong with the row of an account: its items cannot be demanded.
 #[derive(Default)]
 pub(in crate::ledger) struct AccountProblem {
+    /// Nobody knows whom a letter would be for.
+    name: Option<String>,
     /// Nobody knows whether a hold stops the account.
     hold: Option<String>,
     /// Nobody knows where the money should go, except for items that say it themselves.
@@ -198,7 +205,8 @@ impl AccountProblem {
     pub(in crate::ledger) fn quarantine(&self, item: &mut Item) {
         let unpayable = || self.requisites.clone().filter(|_| item.requisites.is_none());
         if item.bad_data.is_none() {
-            item.bad_data = self.hold.clone().or_else(unpayable).or_else(|| self.credit.clone());
+            item.bad_data =
+                self.name.clone().or_else(|| self.hold.clone()).or_else(unpayable).or_else(|| self.credit.clone());
         }
     }
 }
@@ -213,16 +221,18 @@ pub(in crate::ledger) enum ReadItem {
     Nameless,
 }
 
-/// `None` when a required column is empty: the contract check has named the row.
+/// `None` when its id is none that we can hold: the contract check has named the row.
 pub(in crate::ledger) fn read_account(row: &PgRow) -> Result<Option<ReadAccount>, sqlx::Error> {
     let text = |column: usize| row.try_get_unchecked::<Option<String>, _>(column);
     let id = text(account_at::ACCOUNT_ID)?.and_then(|id| AccountId::parse(&id).ok());
     let creditor = text(account_at::CREDITOR)?.and_then(|id| CreditorId::parse(&id).ok());
-    let (Some(id), Some(creditor), Some(name)) = (id, creditor, text(account_at::NAME)?) else { return Ok(None) };
+    let (Some(id), Some(creditor)) = (id, creditor) else { return Ok(None) };
+    let name = said(text(account_at::NAME)?);
     let seldom = SeldomOfAccount::read(row)?;
     let requisites = requisites(seldom.requisites);
     let of_account = |what: &str| format!("its account's {what}");
     let problem = AccountProblem {
+        name: name.is_none().then(|| of_account("name is missing")),
         hold: seldom.unreadable_hold.then(|| of_account(&unreadable_date("hold_until"))),
         requisites: requisites.as_ref().err().map(|problem| of_account(problem)),
         credit: None,
@@ -230,7 +240,7 @@ pub(in crate::ledger) fn read_account(row: &PgRow) -> Result<Option<ReadAccount>
     let account = Account {
         id,
         creditor,
-        name,
+        name: name.unwrap_or_default(),
         party_kind: text(account_at::PARTY_KIND)?
             .and_then(|kind| PartyKind::parse(&kind))
             .unwrap_or(PartyKind::Unknown),
@@ -243,7 +253,7 @@ pub(in crate::ledger) fn read_account(row: &PgRow) -> Result<Option<ReadAccount>
         parent_id: seldom.parent_id.and_then(|id| AccountId::parse(&id).ok()),
         owner: seldom.owner,
         segment: seldom.segment,
-        ladder: seldom.ladder.and_then(|name| LadderName::parse(&name).ok()),
+        ladder: said(seldom.ladder),
         requisites: requisites.ok().flatten(),
         hold_until: seldom.hold_until,
         hold_reason: said(seldom.hold_reason),
@@ -332,10 +342,7 @@ pub(in crate::ledger) fn item(row: &PgRow, today: NaiveDate) -> Result<ReadItem,
         amount: amount.unwrap_or_default(),
         open_amount: open.unwrap_or_default(),
         written_off_on: seldom.written_off_on,
-        dispute: seldom
-            .disputed_since
-            .filter(|since| *since <= today)
-            .map(|since| Dispute { since, reason: seldom.dispute_reason }),
+        dispute: dispute(seldom.disputed_since, said(seldom.dispute_reason)).filter(|one| one.stands_on(today)),
         hold_until: seldom.hold_until,
         hold_reason: said(seldom.hold_reason),
         payment_reference: said(text(item_at::PAYMENT_REFERENCE)?),

@@ -45,7 +45,7 @@ pub(in crate::ledger) fn contacts_sql(condition: &str) -> String {
 
 /// The open items of a whole ledger, with what decides whether one is only counted. Where the ledger has no other
 /// creditor, nobody asks for every item whose it is.
-fn open_items(alone: bool) -> String {
+fn open_items(alone: bool, today: NaiveDate) -> String {
     let (of_creditor, is_ours) = if alone {
         ("", "$1::text IS NOT NULL")
     } else {
@@ -57,19 +57,20 @@ fn open_items(alone: bool) -> String {
                     UNION SELECT account_id::text FROM ledger.item WHERE open_amount < 0) listed
              ON listed.account_id = i.account_id::text
          LEFT JOIN dunning.item_at_stake stake ON stake.item_id = i.item_id::text
-         WHERE {is_ours} AND $2::date IS NULL AND $3::text IS NULL AND i.open_amount::numeric <> 0"
+         WHERE {is_ours} AND $2::date IS NULL AND $3::text IS NULL AND {is_open}",
+        is_open = is_open(today),
     )
 }
 
 /// The items that are only counted, for each account. A credit reduces other items, so its account's are all read.
 pub(super) fn counted_sql(counted: &Counted, alone: bool, today: NaiveDate) -> String {
-    let (open_items, is_counted) = (open_items(alone), is_counted(counted, today));
+    let (open_items, is_counted) = (open_items(alone, today), is_counted(counted, today));
     format!("(SELECT i.account_id::text, count(*), min(i.due_date::date) {open_items} AND {is_counted} GROUP BY 1)")
 }
 
 /// The others, one by one.
 pub(super) fn listed_sql(counted: &Counted, alone: bool, today: NaiveDate) -> String {
-    let (open_items, is_counted) = (open_items(alone), is_counted(counted, today));
+    let (open_items, is_counted) = (open_items(alone, today), is_counted(counted, today));
     format!(
         r#"SELECT {columns} {open_items} AND NOT {is_counted}
         ORDER BY i.account_id::text COLLATE "C", i.item_id::text COLLATE "C""#,
@@ -77,11 +78,16 @@ pub(super) fn listed_sql(counted: &Counted, alone: bool, today: NaiveDate) -> St
     )
 }
 
+/// The condition on an item, named `i`, for something being to pay, or to be credited, on that day.
+fn is_open(today: NaiveDate) -> String {
+    format!("NOT dunning.is_settled(i.open_amount::numeric, i.settled_on::date, date '{today}')")
+}
+
 /// The condition on [`open_items`] for being only counted.
 fn is_counted(counted: &Counted, today: NaiveDate) -> String {
     format!(
         "(i.due_date::date >= date '{today}' AND {plain} AND i.written_off_on IS NULL AND i.disputed_since IS NULL
-          AND i.hold_until IS NULL AND i.hold_reason IS NULL AND i.payee IS NULL AND i.direct_debit_on IS NULL
+          AND i.dispute_reason IS NULL AND i.hold_until IS NULL AND i.hold_reason IS NULL AND i.payee IS NULL AND i.direct_debit_on IS NULL
           AND i.requisites IS NULL AND NOT starts_with(i.item_id::text, '{PLAN_ITEM_PREFIX}')
           AND listed.account_id IS NULL AND stake.item_id IS NULL)",
         plain = plain_debit_sql(counted.currencies.iter().map(Currency::code)),
@@ -90,14 +96,15 @@ fn is_counted(counted: &Counted, today: NaiveDate) -> String {
 
 /// What is open on an item depends on the day that is looked at. Amounts and dates that we cannot hold come as NULL,
 /// which makes the row bad data and not the end of the run.
-pub(super) fn items_sql(as_of: bool) -> String {
+pub(super) fn items_sql(as_of: bool, today: NaiveDate) -> String {
+    let is_open = format!("{} AND $2::date IS NULL", is_open(today));
     let (open, condition) = if as_of {
         (
             "dunning.open_as_of(i.item_id::text, i.amount::numeric, i.open_amount::numeric, i.settled_on::date, $2)",
             "i.issue_date::date <= $2 AND (i.settled_on IS NULL OR i.settled_on::date > $2)",
         )
     } else {
-        ("i.open_amount", "i.open_amount::numeric <> 0 AND $2::date IS NULL")
+        ("i.open_amount", is_open.as_str())
     };
     format!(
         r#"SELECT {columns}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
+use rust_decimal::Decimal;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use uuid::Uuid;
@@ -31,6 +32,8 @@ mod at {
     pub(super) const LAPSES_ON: usize = 14;
     pub(super) const POST_BY: usize = 15;
     pub(super) const IS_COPY: usize = 16;
+    pub(super) const TO_PAY: usize = 17;
+    pub(super) const UNANSWERED: usize = 18;
 }
 
 /// A row for each item of each notice; `$1` is the last day that counts. `items` joins the items of a notice as `i`,
@@ -39,7 +42,8 @@ fn select(items: &str, accounts: &str) -> String {
     format!(
         r"SELECT n.account_id, n.notice_id, i.item_id, i.stage, n.stage, n.tone, n.state, n.business_date, n.counted_on,
               n.accepted_on, n.respond_by, n.recipient_key, n.message_id, n.channel, n.lapses_on,
-              CASE WHEN n.channel = 'letter' THEN least(n.valid_until, n.respond_by) END, n.copy_of IS NOT NULL
+              CASE WHEN n.channel = 'letter' THEN least(n.valid_until, n.respond_by) END, n.copy_of IS NOT NULL,
+              CASE WHEN n.state = 'with_person' THEN i.to_pay END, n.state = 'done' AND n.reason IS NOT DISTINCT FROM 'no_answer'
           FROM dunning.notice n {items}
           WHERE {accounts} AND n.business_date <= $1
             -- One that reached the relay's door was a contact, though nothing else follows from it.
@@ -54,7 +58,7 @@ fn select(items: &str, accounts: &str) -> String {
 pub(super) async fn notices(page: &mut Page<'_>) -> Result<Vec<PgRow>, RecordError> {
     // Notice by notice, so that the items are found by their index whatever the planner knows about the tables.
     let select = select(
-        "CROSS JOIN LATERAL (SELECT item_id, stage FROM dunning.notice_item WHERE notice_id = n.notice_id OFFSET 0) i",
+        "CROSS JOIN LATERAL (SELECT item_id, stage, to_pay FROM dunning.notice_item WHERE notice_id = n.notice_id OFFSET 0) i",
         r#"n.account_id COLLATE "C" = ANY ($2)"#,
     );
     Ok(sqlx::query(AssertSqlSafe(format!("{select} ORDER BY n.notice_id, i.item_id")))
@@ -111,6 +115,12 @@ fn notice(row: &PgRow, items: &[PgRow], today: NaiveDate) -> Result<PastNotice, 
     let item = |row: &PgRow| {
         Ok((item_id(row.try_get_unchecked(at::ITEM)?)?, stage_name(row.try_get_unchecked(at::ITEM_STAGE)?)?))
     };
+    let mut to_pay = BTreeMap::new();
+    for row in items {
+        if let Some(amount) = row.try_get_unchecked::<Option<Decimal>, _>(at::TO_PAY)? {
+            to_pay.insert(item(row)?.0, amount);
+        }
+    }
     let items: Result<Vec<(ItemId, StageName)>, RecordError> = items.iter().filter(|_| demands).map(item).collect();
     Ok(PastNotice {
         id: NoticeId(row.try_get_unchecked(at::NOTICE)?),
@@ -125,6 +135,8 @@ fn notice(row: &PgRow, items: &[PgRow], today: NaiveDate) -> Result<PastNotice, 
         post_by: day(at::POST_BY)?,
         respond_by: day(at::RESPOND_BY)?,
         items: items?,
+        to_pay,
+        unanswered: row.try_get_unchecked(at::UNANSWERED)?,
         vanished: false,
         mailbox: row.try_get_unchecked(at::MAILBOX)?,
         message_id: row.try_get_unchecked(at::MESSAGE_ID)?,
@@ -132,7 +144,8 @@ fn notice(row: &PgRow, items: &[PgRow], today: NaiveDate) -> Result<PastNotice, 
 }
 
 /// What is known about those mailboxes over all accounts and creditors. What is on its way to one counts as a contact of
-/// the day for which it was decided, or of today; `without` is a notice that is looked at as if it did not exist.
+/// the day for which it was decided, or of today; what waits for approval is none yet, and is asked about again when
+/// somebody approves it. `without` is a notice that is looked at as if it did not exist.
 ///
 /// # Errors
 /// When the database refuses.
@@ -153,9 +166,10 @@ pub async fn mailboxes(
            FROM (SELECT recipient_key,
                      CASE WHEN redirected THEN NULL
                           WHEN counted_on IS NOT NULL THEN counted_on
-                          WHEN state IN ('planned', 'awaiting_approval', 'queued', 'deferred', 'claimed', 'in_flight')
+                          WHEN state IN ('planned', 'queued', 'deferred', 'claimed', 'in_flight')
                           THEN greatest(business_date, $3) END AS contact,
-                     creditor = $2 AND business_date = $3 AND state <> 'cancelled' AS today, NULL::uuid AS copied
+                     creditor = $2 AND business_date = $3 AND state <> 'cancelled'
+                         AND ($4::uuid IS NULL OR state <> 'awaiting_approval') AS today, NULL::uuid AS copied
                  FROM dunning.notice
                  WHERE recipient_key = ANY ($1) AND (state <> 'cancelled' OR counted_on IS NOT NULL)
                    AND business_date <= $3 AND notice_id IS DISTINCT FROM $4
@@ -164,7 +178,7 @@ pub async fn mailboxes(
                  SELECT c.recipient_key, CASE WHEN NOT n.redirected THEN greatest(n.business_date, $3) END, false,
                      CASE WHEN NOT n.redirected THEN n.notice_id END
                  FROM dunning.letter_copy c JOIN dunning.notice n USING (notice_id)
-                 WHERE c.recipient_key = ANY ($1) AND n.state IN ('planned', 'awaiting_approval', 'with_person')
+                 WHERE c.recipient_key = ANY ($1) AND n.state IN ('planned', 'with_person')
                    AND n.business_date <= $3 AND n.notice_id IS DISTINCT FROM $4) used
            GROUP BY recipient_key"#,
         keys,

@@ -73,8 +73,9 @@ async fn waivers(page: &mut Page<'_>) -> Result<(), RecordError> {
 async fn holds(page: &mut Page<'_>) -> Result<(), RecordError> {
     let holds = sqlx::query!(
         r#"SELECT account_id, item_id, until, reason, cause, since FROM dunning.hold
-           WHERE account_id COLLATE "C" = ANY ($1) AND released_at IS NULL"#,
-        &page.ids
+           WHERE account_id COLLATE "C" = ANY ($1) AND since <= $2 AND released_at IS NULL"#,
+        &page.ids,
+        page.today
     )
     .fetch_all(&mut *page.connection)
     .await?;
@@ -101,8 +102,9 @@ async fn handovers(page: &mut Page<'_>) -> Result<(), RecordError> {
                array_remove(array_agg(i.currency ORDER BY i.item_id), NULL) AS "currencies!",
                array_remove(array_agg(i.open_then ORDER BY i.item_id), NULL) AS "open!: Vec<Decimal>"
            FROM dunning.handover h LEFT JOIN dunning.handover_item i USING (handover_id)
-           WHERE h.account_id COLLATE "C" = ANY ($1) AND h.back_at IS NULL GROUP BY h.handover_id"#,
-        &page.ids
+           WHERE h.account_id COLLATE "C" = ANY ($1) AND h.since <= $2 AND h.back_at IS NULL GROUP BY h.handover_id"#,
+        &page.ids,
+        page.today
     )
     .fetch_all(&mut *page.connection)
     .await?;

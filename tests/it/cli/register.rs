@@ -23,14 +23,19 @@ async fn verdict(program: &Program, account: &str) -> String {
 
 #[tokio::test]
 async fn a_hold_is_placed_shown_and_released() {
-    let (_office, program) = office().await;
+    let (office, program) = office().await;
+    // Placed on the machine's own day, which lies after the one that the scans look at.
+    let that_day = "UPDATE dunning.hold SET since = '2026-03-10'";
     assert_eq!(verdict(&program, "A01").await, "A01 contact friendly in it: I01");
     let said = program.run(&["hold", "A01", "--reason", "complaint 17", "--by", "Carla"]).await.done();
     assert_eq!(said, "Account A01 is on hold until it is released.\n");
+    assert_eq!(verdict(&program, "A01").await, "A01 contact friendly in it: I01");
+    office.sql(that_day).await;
     assert_eq!(verdict(&program, "A01").await, "A01 hold account_hold: held until it is released: complaint 17");
     let said =
         program.run(&["hold", "A02", "--item", "I02", "--until", "2199-12-31", "--reason", "query"]).await.done();
     assert_eq!(said, "Item I02 of account A02 is on hold up to and including 2199-12-31.\n");
+    office.sql(that_day).await;
     assert_eq!(
         verdict(&program, "A02").await,
         "A02 skip all_items_out: item I02: item_hold (up to and including 2199-12-31: query); next date 2200-01-01"

@@ -1,5 +1,11 @@
 //! Before anything works: usage, configuration, schema, database, relay.
 
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use crate::support::command::Program;
 use crate::support::postgres::Database;
 use crate::support::shell::Office;
@@ -122,7 +128,7 @@ async fn an_unknown_variable_in_a_template_is_refused_at_load() {
         said,
         "dunningd: the configuration is refused, 1 finding; nothing was done\n\n\
          templates/firm/en.md:25:12: `account` has no `segmnt`\n25 | {{ account.segmnt }}\n   |            ^\n  \
-           hint: known here: address, id, is_person, name, tax_id\n"
+           hint: known here: address, id, is_person, kind, name, tax_id\n"
     );
 }
 
@@ -130,12 +136,17 @@ async fn an_unknown_variable_in_a_template_is_refused_at_load() {
 async fn a_database_that_cannot_be_reached_is_69_and_told_by_its_reason() {
     let begun = std::time::Instant::now();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    for (url, reason) in [
+    for (url, place, reason) in [
         (
             "postgres:///dunningd?host=/nonexistent&user=dunningd_app".to_owned(),
+            "/nonexistent, port 5432".to_owned(),
             "No such file or directory (os error 2)",
         ),
-        (format!("postgres://dunningd_app@127.0.0.1:{nobody}/dunningd"), "Connection refused (os error 111)"),
+        (
+            format!("postgres://dunningd_app@127.0.0.1:{nobody}/dunningd"),
+            format!("127.0.0.1, port {nobody}"),
+            "Connection refused (os error 111)",
+        ),
     ] {
         let program = Program::bare().await.with("DATABASE__URL", &url).with("DATABASE__ADMIN_URL", &url);
         for arguments in [&["status"][..], &["scan"], &["run"], &["migrate"], &["log", "verify"], &["ledger", "check"]]
@@ -144,7 +155,7 @@ async fn a_database_that_cannot_be_reached_is_69_and_told_by_its_reason() {
             assert_eq!(
                 said,
                 format!(
-                    "dunningd: the database cannot be reached: error communicating with database: {reason}; see \
+                    "dunningd: the database dunningd at {place}, cannot be reached: error communicating with database: {reason}; see \
                      [database] in dunningd.toml. Nothing was done.\n"
                 ),
                 "{arguments:?}"
@@ -202,8 +213,71 @@ async fn a_schema_from_the_future_is_78() {
 }
 
 #[tokio::test]
+async fn a_database_that_does_not_answer_is_named_with_what_to_do() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let url = format!("postgres://dunningd_app@127.0.0.1:{port}/dunning");
+    let said = Program::bare().await.with("DATABASE__URL", &url).run(&["status"]).await.failed(69);
+    assert_eq!(
+        said,
+        format!(
+            "dunningd: the database dunning at 127.0.0.1, port {port}, did not answer within 10 seconds: see whether it \
+             runs there and lets this machine in, and [database] in dunningd.toml. Nothing was done.\n"
+        )
+    );
+}
+
+#[tokio::test]
 async fn completions_and_the_manual_page_are_printed() {
     let program = Program::bare().await;
     assert!(program.run(&["completions", "bash"]).await.done().contains("_dunningd"));
     assert!(program.run(&["man"]).await.done().contains(".TH dunningd"));
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_pipe_in_the_place_of_a_file() {
+    let pipe = |path: &Path| {
+        drop(fs::remove_file(path));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap();
+    };
+    let refused = async |program: &Program, why: &str| {
+        let said = timeout(Duration::from_secs(20), program.run(&["check"])).await.unwrap_or_else(|_| panic!("{why}"));
+        let said = said.failed(78);
+        assert!(said.contains("it is a named pipe, not a file"), "{why}: {said}");
+    };
+    let files = ["dunningd.toml", "conf.d/local.toml", "policy.toml", "creditors.toml", "calendars/it.csv"];
+    for file in files.into_iter().chain(["templates/firm/it.md"]) {
+        let program = Program::bare().await;
+        pipe(&program.config().join(file));
+        refused(&program, file).await;
+    }
+    let program = Program::bare().await;
+    pipe(&program.path("password"));
+    let named = "# password_file = \"/etc/dunningd/database.password\"";
+    program.replace("dunningd.toml", named, "password_file = \"../password\"");
+    refused(&program, "password_file").await;
+}
+
+#[tokio::test]
+async fn whoever_stops_reading_ends_a_command_in_peace() {
+    let program = Program::bare().await;
+    for arguments in [
+        &["completions", "bash"][..],
+        &["completions", "zsh"],
+        &["completions", "fish"],
+        &["man"],
+        &["--help"],
+        &["scan", "--help"],
+        &["--version"],
+        &["check"],
+        &["check", "--json"],
+        &["template", "list"],
+        &["template", "vars"],
+        &["preview", "friendly"],
+        &["preview", "friendly", "--json"],
+        &["ledger", "contract"],
+    ] {
+        assert_eq!(program.unread(arguments).await, (0, String::new()), "{arguments:?}");
+    }
 }

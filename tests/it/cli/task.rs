@@ -58,6 +58,10 @@ async fn a_call_is_listed_shown_tried_and_done() {
     office.sql("UPDATE ledger.item SET open_amount = 200 WHERE item_id = 'J1'").await;
     let warned = program.run(&show).await.done();
     assert!(warned.contains("WARNING  item J1: 1200.00 EUR was to pay, now it is 200.00 EUR\n"), "{warned}");
+    let amount = "\nAmount   280.50 EUR today; 1280.50 EUR when the words below were written\n";
+    assert!(warned.contains(amount), "{warned}");
+    let list = program.run(&["task", "list"]).await.done();
+    assert!(list.ends_with("; the ledger or the register changed since, see `dunningd task show`\n"), "{list}");
 
     let done = [
         "task",

@@ -1,6 +1,7 @@
 //! The daily work: import, scan, explain, preview.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 
 use crate::support::command::Program;
 use crate::support::shell::Office;
@@ -79,7 +80,8 @@ async fn a_letter_is_previewed_as_it_would_be_sent() {
     let arguments = [&["preview", "--account", "B1", "--html", html.to_str().unwrap()], &AS_OF[..]].concat();
     let said = program.run(&arguments).await.done();
     shows("preview", &program.settled(&said));
-    assert!(std::fs::read_to_string(html).unwrap().contains("<html"));
+    assert!(fs::read_to_string(&html).unwrap().contains("<html"));
+    assert_eq!(fs::metadata(&html).unwrap().mode() & 0o777, 0o600);
     let refused = program.run(&[&["preview", "--account", "B3"], &AS_OF[..]].concat()).await.failed(5);
     assert_eq!(
         refused,
@@ -92,6 +94,69 @@ async fn a_letter_is_previewed_as_it_would_be_sent() {
         "{unknown}"
     );
     assert_eq!(office.count("dunning.notice").await, 0);
+}
+
+#[tokio::test]
+async fn a_preview_is_written_over_nothing_that_is_there() {
+    let program = Program::bare().await;
+    let (kept, link) = (program.path("kept.html"), program.path("link.html"));
+    fs::write(&kept, "kept").unwrap();
+    symlink(&kept, &link).unwrap();
+    for file in [&kept, &link] {
+        let said = program.run(&["preview", "friendly", "--html", file.to_str().unwrap()]).await.failed(5);
+        let expected =
+            format!("dunningd: {} exists already: delete it or name another; nothing was written\n", file.display());
+        assert_eq!(said, expected);
+    }
+    assert_eq!(fs::read_to_string(&kept).unwrap(), "kept");
+}
+
+#[tokio::test]
+async fn whoever_stops_reading_an_answer_from_the_database_ends_the_command_in_peace() {
+    let (_office, program) = office().await;
+    program.run(&scan(&["--deliver"])).await.done();
+    for arguments in [
+        &["status"][..],
+        &["status", "--json"],
+        &["explain", "A01"],
+        &["explain", "A01", "--json"],
+        &["task", "list"],
+        &["task", "list", "--json"],
+        &["outbox", "list"],
+        &["outbox", "list", "--json"],
+        &["log", "show"],
+        &["log", "show", "--json"],
+        &["log", "verify"],
+        &["log", "verify", "--json"],
+        &["ledger", "check"],
+        &["ledger", "check", "--json"],
+        &scan(&["--dry-run", "--why"]),
+        &scan(&["--dry-run", "--json"]),
+    ] {
+        let (exit, said) = program.unread(arguments).await;
+        assert!([0, 3].contains(&exit) && said.is_empty(), "{arguments:?}: {exit} {said}");
+    }
+}
+
+#[tokio::test]
+async fn what_root_writes_into_the_state_directory_belongs_to_the_owner_of_the_directory() {
+    const SERVICE: u32 = 65534;
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let (_office, program) = office().await;
+    let state = program.path("state");
+    fs::create_dir(&state).unwrap();
+    // Left behind by an earlier version that root ran.
+    fs::write(state.join("journal.0.lock"), "").unwrap();
+    chown(&state, Some(SERVICE), Some(SERVICE)).unwrap();
+    program.run(&scan(&["--deliver"])).await.done();
+    let files: Vec<_> = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap()).collect();
+    assert!(files.len() > 1, "{files:?}");
+    for file in files {
+        let metadata = file.metadata().unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (SERVICE, SERVICE), "{file:?}");
+    }
 }
 
 #[tokio::test]
@@ -280,6 +345,61 @@ async fn one_bad_row_keeps_the_whole_file_out_and_is_written_down() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_cut_off_closes_nothing_unless_somebody_says_that_all_of_it_is_settled() {
+    let (office, program) = empty().await;
+    let rows: Vec<String> = (1..=30).map(|n| row(n, "100.00")).collect();
+    let file = program.write("open.csv", &[HEADER, &rows.concat()].concat());
+    let whole = [&import(&file)[..], &["--scope", "full_open_items"]].concat();
+    program.run(&whole).await.done();
+    let cut = program.write("cut.csv", &[HEADER, &rows[..4].concat()].concat());
+    let cut = [&import(&cut)[..], &["--scope", "full_open_items"]].concat();
+    let said = program.run(&cut).await.failed(5);
+    assert_eq!(
+        said,
+        "dunningd: the file lacks 26 of the 30 open items of creditor tre_aquiloni (limit 20), and would close all of them \
+         as paid; is it cut off, or a file of changes (--scope delta)? Nothing was imported. If they are all settled, add \
+         --allow-shrunk\n"
+    );
+    assert_eq!(office.count("ledger.item WHERE open_amount <> 0").await, 30);
+    let said = program.run(&[&cut[..], &["--allow-shrunk"]].concat()).await.done();
+    assert!(said.contains("closed    26 "), "{said}");
+    assert_eq!(office.count("ledger.item WHERE open_amount <> 0").await, 4);
+}
+
+#[tokio::test]
+async fn a_ledger_is_accepted_with_a_reason_and_for_a_run_that_writes() {
+    let (_office, program) = office().await;
+    for arguments in [
+        &["scan", "--accept-ledger"][..],
+        &["scan", "--accept-ledger", "--reason", "it is right", "--dry-run"],
+        &["scan", "--accept-ledger", "--reason", "it is right", "--accept-clock"],
+        &["run", "--accept-ledger", "--reason", "it is right"],
+    ] {
+        assert_eq!(program.run(arguments).await.exit, 2, "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_account_whose_id_is_none_ends_with_3_and_is_named() {
+    let (office, program) = office().await;
+    office
+        .sql(
+            r"INSERT INTO ledger.account (account_id, creditor, name, party_kind)
+              VALUES (E'Z\t1', 'tre_aquiloni', 'Zeta', 'company');
+              INSERT INTO ledger.item (item_id, account_id, kind, document_no, issue_date, due_date, currency, amount,
+                                       open_amount)
+              SELECT 'F' || n, 'B1', 'invoice', n::text, '2026-03-01', '2026-05-31', 'EUR', 1, 1
+              FROM generate_series(1, 100) n",
+        )
+        .await;
+    let said = program.run(&scan(&[])).await;
+    assert_eq!((said.exit, said.err.as_str()), (3, ""));
+    assert!(said.out.contains("considered 6 = contacted 2 + not contacted 4"), "{}", said.out);
+    let named = "warning    account \"Z\\t1\" was not looked at: an id has 1 to 200 printable characters; mend it in the ledger";
+    assert!(said.out.contains(named), "{}", said.out);
+}
+
+#[tokio::test]
 async fn without_knowing_up_to_when_payments_are_in_nothing_is_imported() {
     let (office, program) = empty().await;
     let file = program.write("open.csv", &[HEADER, &row(1, "100.00")].concat());
@@ -331,4 +451,30 @@ async fn the_ledger_is_checked_and_its_contract_printed() {
     assert!(said.out.contains("B2"), "{}", said.out);
     let contract = program.run(&["ledger", "contract"]).await.done();
     shows("ledger_contract", &contract);
+}
+
+#[tokio::test]
+async fn an_approval_that_the_caps_leave_no_room_for_names_the_day() {
+    let office = Office::new().await;
+    office.accounts(2).await;
+    office.sql("UPDATE dunning.control SET mode = 'approve_all'").await;
+    let program = Program::new(&office.database, office.smtp.address.port()).await;
+    program.run(&[&["scan"], &AS_OF[..]].concat()).await.done();
+    office
+        .sql(
+            "INSERT INTO dunning.call (creditor, account_id, outcome, called_on, called_by)
+             VALUES ('tre_aquiloni', 'A01', 'other', '2026-03-10', 'Carla')",
+        )
+        .await;
+    let approve = ["outbox", "approve", "--all", "--reason", "looked at"];
+    let notice = "SELECT notice_id::text FROM dunning.notice WHERE account_id = 'A01'";
+    let notice = office.lines(notice).await.remove(0);
+    let put_off = format!(
+        "Notice {notice} (account A01) not approved: last counted contact 2026-03-10, at most 1 per 7 days, 4 per 30 days. \
+         Its text is true until 2026-03-15 only; a scan from 2026-03-17 on decides again.\n"
+    );
+    let said = program.run(&approve).await.done();
+    assert_eq!(said, format!("1 notice approved and queued.\n{put_off}"));
+    let nothing = program.run(&approve).await;
+    assert_eq!((nothing.exit, nothing.out), (5, format!("0 notices approved and queued.\n{put_off}")));
 }

@@ -1,9 +1,10 @@
 //! Plans, causes, contacts, write-offs and stages done elsewhere, from the entry to the next scan and the last check.
 
+use chrono::NaiveDate;
 use dunningd::daemon::{self, CallRequest, ContactRequest, Parts, PlanRequest, PromiseRequest};
 use dunningd::model::{
-    AccountId, CallOutcome, Cause, ContactEntry, ContactId, ContactRole, Currency, EmailAddress, Handover, ItemId,
-    Money, OnMissed,
+    AccountId, CallOutcome, Cause, ContactEntry, ContactId, ContactRole, Currency, EmailAddress, Every, Handover,
+    ItemId, Money, OnMissed,
 };
 use dunningd::record::{self, NewCause};
 use rust_decimal::Decimal;
@@ -131,6 +132,16 @@ async fn a_plan_that_does_not_fit_is_refused() {
     });
     assert_eq!(refused(&[(5, 40), (5, 60)]).await, "two instalments are due on 2026-03-15; make them one");
     assert_eq!(refused(&[(5, 110), (6, -10)]).await, "instalment 2: -10 EUR is no amount of money");
+    assert_eq!(refused(&[(5, 40), (5 + 11_000, 60)]).await, {
+        "the last instalment, of 2056-04-26, lies more than 30 years after the first, of 2026-03-15; correct the days"
+    });
+    let from = NaiveDate::from_ymd_opt(2198, 3, 10).unwrap();
+    let parts = Parts::Equal { parts: 20, every: Every::Quarter, from };
+    assert_eq!(agree(&office, &PlanRequest { parts, ..request(&[]) }).await.unwrap_err(), {
+        "instalment 13 would be due on 2201-03-10; no day after 2200-12-31 can be agreed"
+    });
+    let many: Vec<_> = (1..=121).map(|day| (day, 1)).collect();
+    assert_eq!(refused(&many).await, "a plan has at most 120 instalments, and these are 121; make them fewer");
     let promise = PromiseRequest {
         amount: Money::new(Decimal::from(50), Currency::parse("EUR").unwrap()),
         by_day: day_plus(5),

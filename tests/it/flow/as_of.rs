@@ -105,3 +105,21 @@ async fn a_write_off_after_the_day_does_not_count_either() {
     office.scan_as(&request).await.unwrap();
     assert_eq!(office.deliver().await.accepted, 1);
 }
+
+#[tokio::test]
+async fn a_hold_and_a_hand_over_of_a_later_day_do_not_count() {
+    let mut office = Office::new().await;
+    office.accounts(2).await;
+    office.go_to(day_plus(30)).await;
+    office
+        .sql(
+            "INSERT INTO dunning.hold (account_id, reason, since, placed_by)
+             VALUES ('A01', 'a court case', '2026-04-01', 'Carla');
+             INSERT INTO dunning.handover (creditor, account_id, handed_to, reason, since, handed_by)
+             VALUES ('tre_aquiloni', 'A02', 'Studio Legale', 'no answer', '2026-04-01', 'Carla')",
+        )
+        .await;
+    assert_eq!(office.verdicts().await, ["A01 account_hold", "A02 handed_over"]);
+    let request = ScanRequest { as_of: Some(day()), dry_run: true, ..Office::request() };
+    assert_eq!(office.scan_as(&request).await.unwrap().0.total.contacted, 2);
+}

@@ -1,5 +1,6 @@
 //! Calls, letters and hand-overs: from the decision to the task of a person, and back.
 
+use dunningd::daemon::{self, EntryError};
 use dunningd::model::CallOutcome;
 use dunningd::record::{self, NoteText, Resolution, TaskEnd, TaskEntry, TaskError};
 
@@ -7,8 +8,11 @@ use crate::support::shell::{Office, Setup, day, day_plus};
 use crate::support::smtp::{Phase, Reply};
 
 const FRIENDLY: &str = "name = \"friendly\"\ndays = 5\n";
+const FIRM: &str = "name = \"firm\"\ndays = 14\n";
 const CALL: &str = "name = \"friendly\"\ndays = 5\nchannels = [\"call\"]\ntemplate = \"call\"\n";
 const LETTER: &str = "name = \"friendly\"\ndays = 5\nchannels = [\"letter\", \"email\"]\n";
+const FORMAL: &str = "name = \"friendly\"\ntone = \"formal\"\ntemplate = \"formal\"\ndays = 5\nchannels = [\"letter\", \"email\"]\n\
+                      respond_within = 14\nrespond_within_of_persons = { GB = 30 }\n";
 const HANDOVER: &str = "name = \"friendly\"\ndays = 5\nchannels = [\"handover\"]\ntemplate = \"handover\"\n";
 
 /// One account with one invoice whose first stage is that, scanned on the first day.
@@ -37,10 +41,10 @@ fn entry() -> TaskEntry<'static> {
 }
 
 async fn done(office: &Office, entry: TaskEntry<'_>) -> Result<TaskEnd, TaskError> {
-    let mut transaction = office.shell.pool.begin().await.unwrap();
-    let end = record::task_done(&mut transaction, 1, &entry, &office.shell.actor).await?;
-    transaction.commit().await.unwrap();
-    Ok(end)
+    daemon::task_done(&office.shell, 1, &entry).await.map_err(|error| match error {
+        EntryError::Task(error) => error,
+        other => panic!("{other}"),
+    })
 }
 
 async fn called(office: &Office, outcome: CallOutcome) -> TaskEnd {
@@ -125,6 +129,46 @@ async fn a_call_that_nobody_made_lapses_and_the_ladder_goes_on() {
     office.verified().await;
 }
 
+/// One account with an item whose second stage is a call, and one that the call takes along.
+async fn calling_about_two() -> Office {
+    let firm = "name = \"firm\"\ndays = 14\n";
+    let call = "name = \"firm\"\ndays = 14\nchannels = [\"call\"]\ntemplate = \"call\"\nattempts = 1\n";
+    let mut office = Office::with(Setup::default().policy(firm, call)).await;
+    office.accounts(1).await;
+    office.invoice("I02", "A01", -3, "50.00 EUR").await;
+    office.sql("UPDATE ledger.contact SET phone = '+39 06 1234567'").await;
+    office.scan().await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    office.go_to(day_plus(9)).await;
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    let items = "SELECT item_id || ' ' || i.stage FROM dunning.notice_item i JOIN dunning.notice n USING (notice_id)
+                 WHERE n.state = 'with_person' ORDER BY 1";
+    assert_eq!(office.lines(items).await, ["I01 firm", "I02 friendly"]);
+    office
+}
+
+#[tokio::test]
+async fn who_was_never_called_is_reminded_in_writing_of_what_the_call_took_along() {
+    let mut office = calling_about_two().await;
+    office.go_to(day_plus(17)).await;
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    let letters = ["A01 friendly accepted", "A01 firm lapsed policy", "A01 friendly queued"];
+    assert_eq!(office.notices().await, letters);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn who_never_answered_is_reminded_in_writing_of_what_the_calls_took_along() {
+    let mut office = calling_about_two().await;
+    let said = TaskEntry { outcome: Some(CallOutcome::NoAnswer), on: day_plus(9), today: day_plus(9), ..entry() };
+    assert_eq!(done(&office, said).await.unwrap(), TaskEnd::Closed);
+    office.go_to(day_plus(16)).await;
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    let letters = ["A01 friendly accepted", "A01 firm done no_answer", "A01 friendly queued"];
+    assert_eq!(office.notices().await, letters);
+    office.verified().await;
+}
+
 #[tokio::test]
 async fn a_dropped_task_leaves_its_stage_undone() {
     let office = after_a_scan(CALL).await;
@@ -153,6 +197,29 @@ async fn the_email_copy_of_a_letter_goes_out_once_it_was_posted_and_completes_no
 }
 
 #[tokio::test]
+async fn the_copy_of_a_letter_keeps_the_hours_of_the_letter() {
+    let office = after_a_scan(LETTER).await;
+    office
+        .sql(
+            "UPDATE dunning.notice SET not_before = now() + interval '1 hour',
+                 send_windows = tstzmultirange(tstzrange(now() + interval '1 hour', now() + interval '9 hours'))",
+        )
+        .await;
+    assert_eq!(done(&office, entry()).await.unwrap(), TaskEnd::CopyQueued);
+    assert_eq!(office.deliver().await.accepted, 0);
+    assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly queued"]);
+    // Two hours later.
+    office
+        .sql(
+            "UPDATE dunning.notice SET not_before = not_before - interval '2 hours',
+                 send_windows = tstzmultirange(tstzrange(lower(send_windows) - interval '2 hours', upper(send_windows)))",
+        )
+        .await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    office.verified().await;
+}
+
+#[tokio::test]
 async fn the_copy_of_a_letter_goes_to_our_own_mailbox_where_everything_does() {
     let setup = Setup { redirect_to: Some("trial@tre-aquiloni.test"), ..Setup::default() };
     let office = letters(setup.policy(FRIENDLY, LETTER)).await;
@@ -164,10 +231,29 @@ async fn the_copy_of_a_letter_goes_to_our_own_mailbox_where_everything_does() {
 }
 
 #[tokio::test]
+async fn a_letter_of_which_something_was_paid_is_not_posted_but_made_anew() {
+    let office = after_a_scan(LETTER).await;
+    office.sql("UPDATE ledger.item SET open_amount = 40").await;
+    let refused = done(&office, entry()).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "task 1: do not post it any more. Something it demands was paid, in full or in part. Item I01: 100.00 EUR was \
+         demanded, 40.00 EUR is to pay. The next scan takes the task back and decides anew; if it was posted before that, \
+         say when with --on"
+    );
+    assert_eq!(office.notices().await, ["A01 friendly with_person"]);
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    assert_eq!(office.notices().await, ["A01 friendly cancelled paid_before_send", "A01 friendly with_person"]);
+    assert_eq!(office.lines("SELECT to_pay::text FROM dunning.notice_item WHERE live").await, ["40"]);
+    assert_eq!(office.tasks().await, ["A01 post_letter"]);
+    office.verified().await;
+}
+
+#[tokio::test]
 async fn no_copy_goes_out_of_a_letter_that_was_paid_meanwhile() {
     let office = after_a_scan(LETTER).await;
-    office.sql("UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-10'").await;
     assert_eq!(done(&office, entry()).await.unwrap(), TaskEnd::CopyQueued);
+    office.sql("UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-10'").await;
     assert_eq!(office.deliver().await.cancelled, 1);
     assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly cancelled paid_before_send"]);
     office.verified().await;
@@ -217,6 +303,59 @@ async fn a_letter_is_not_posted_after_the_day_by_which_it_asks_for_an_answer() {
     office.go_to(day_plus(3)).await;
     let late = done(&office, TaskEntry { on: day_plus(3), today: day_plus(3), ..entry() }).await;
     assert!(matches!(late, Err(TaskError::TooLate { last, .. }) if last == day_plus(2)));
+}
+
+#[tokio::test]
+async fn a_letter_that_was_posted_before_something_was_paid_counts_and_its_copy_stays_away() {
+    let mut office = after_a_scan(LETTER).await;
+    office.go_to(day_plus(2)).await;
+    office
+        .sql(
+            "UPDATE ledger.item SET open_amount = 40;
+             INSERT INTO ledger.settlement VALUES ('I01', '2026-03-12', 60)",
+        )
+        .await;
+    let told = |on| TaskEntry { on, today: day_plus(2), ..entry() };
+    assert!(matches!(done(&office, told(day_plus(2))).await, Err(TaskError::NotRight { .. })));
+    assert_eq!(done(&office, told(day_plus(1))).await.unwrap(), TaskEnd::CopyQueued);
+    assert_eq!(office.deliver().await.cancelled, 1);
+    assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly cancelled paid_before_send"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn nothing_is_handed_over_of_which_something_was_paid() {
+    let office = after_a_scan(HANDOVER).await;
+    office.sql("UPDATE ledger.item SET open_amount = 40").await;
+    let given = || TaskEntry { to: Some("Studio Legale"), reason: Some("no answer"), ..entry() };
+    let refused = done(&office, given()).await.unwrap_err().to_string();
+    assert!(refused.starts_with("task 1: do not hand it over any more. ") && refused.contains("if it was handed over"));
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    assert_eq!(office.notices().await, ["A01 friendly cancelled paid_before_send", "A01 friendly with_person"]);
+    assert_eq!(office.count("dunning.handover").await, 0);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_letter_that_presses_is_not_posted_into_a_quiet_period_and_a_milder_one_is() {
+    let from_firm_on = || Setup::default().policy(FRIENDLY, "name = \"friendly\"\ndays = 5\nenabled = false\n");
+    let firm = from_firm_on().policy(FIRM, "name = \"firm\"\ndays = 14\nchannels = [\"letter\", \"email\"]\n");
+    let last = from_firm_on()
+        .policy(FIRM, "name = \"firm\"\ndays = 14\nenabled = false\n")
+        .policy("name = \"final\"\ndays = 28\n", "name = \"final\"\ndays = 28\nchannels = [\"letter\", \"email\"]\n");
+    for (setup, post_by) in [(last, day_plus(147)), (firm, day_plus(151))] {
+        let mut office = Office::with(setup).await;
+        office.accounts(1).await;
+        office.sql("UPDATE ledger.account SET postal_address = 'Via Roma 1, 00184 Roma'").await;
+        // Two days before the Italian August.
+        office.go_to(day_plus(146)).await;
+        assert_eq!(office.scan().await.tasks, 1);
+        let mut connection = office.shell.pool.acquire().await.unwrap();
+        let task = record::task_detail(&mut connection, 1).await.unwrap().unwrap();
+        assert_eq!(task.notice.unwrap().post_by, Some(post_by));
+        drop(connection);
+        office.verified().await;
+    }
 }
 
 /// A posted letter whose e-mail copy ended with that answer to the final dot.
@@ -291,4 +430,107 @@ async fn after_the_last_stage_a_person_is_asked_once_for_ever() {
     let asked = "SELECT concat_ws(' ', subject, closed_at IS NOT NULL) FROM dunning.task ORDER BY task_id";
     assert_eq!(office.lines(asked).await, ["I01 t", "I02 f"]);
     assert_eq!(office.events().await.iter().filter(|kind| *kind == "task_opened").count(), 2);
+}
+
+/// A debtor of that country, language and kind, who can be reached by post and by e-mail.
+async fn debtor(office: &Office, country: &str, language: &str, kind: &str) {
+    office.accounts(1).await;
+    office
+        .sql(format!(
+            "UPDATE ledger.account SET postal_address = 'somewhere', country = '{country}', language = '{language}',
+                 party_kind = '{kind}'"
+        ))
+        .await;
+}
+
+async fn formal_to(country: &str, language: &str, kind: &str) -> Office {
+    let office = Office::with(Setup::default().policy(FRIENDLY, FORMAL)).await;
+    debtor(&office, country, language, kind).await;
+    office.scan().await;
+    office
+}
+
+const TASK: &str = "SELECT text FROM dunning.task WHERE kind = 'post_letter'";
+
+#[tokio::test]
+async fn whoever_posts_a_formal_letter_is_told_how_its_country_wants_it_sent_and_what_proves_it() {
+    let told = [
+        (
+            "IT",
+            "it",
+            "print, sign and send it by PEC, from your PEC mailbox to the debtor's, or by raccomandata A/R; keep the ricevuta \
+             di accettazione and that of avvenuta consegna, or the receipt and the avviso di ricevimento",
+        ),
+        (
+            "PL",
+            "pl",
+            "print, sign and post it as list polecony za potwierdzeniem odbioru; keep a copy, the proof of posting and the \
+             confirmation of receipt",
+        ),
+        (
+            "RU",
+            "ru",
+            "print, sign and post it as заказное письмо с уведомлением о вручении and with опись вложения, with copies of the \
+             documents and of the authority of whoever signs; keep a copy, the receipt with its track number, the опись \
+             and the уведомление",
+        ),
+        ("GB", "en", "print, sign and post it first class; keep a copy and the certificate of posting"),
+        (
+            "DE",
+            "en",
+            "print, sign and post it by registered mail with advice of delivery; keep a copy, the receipt and the advice",
+        ),
+    ];
+    for (country, language, how) in told {
+        let office = formal_to(country, language, "company").await;
+        assert_eq!(office.lines(TASK).await, [format!("stage friendly: {how}")], "{country}");
+    }
+    // What is no demand in law goes by any post.
+    let office = after_a_scan(LETTER).await;
+    assert_eq!(office.lines(TASK).await, ["stage friendly: print and post the letter"]);
+}
+
+#[tokio::test]
+async fn a_claim_against_a_person_in_great_britain_is_the_one_of_the_protocol_and_goes_by_post_only() {
+    for kind in ["consumer", "sole_trader"] {
+        let office = formal_to("GB", "en", kind).await;
+        assert_eq!(office.notices().await, ["A01 friendly with_person"], "{kind}");
+        assert_eq!(
+            office.lines(TASK).await,
+            ["stage friendly: print, sign and post it first class on the day that it bears or the next, with the \
+                 Information Sheet, the Reply Form and the Financial Statement of the Pre-Action Protocol for Debt \
+                 Claims; keep a copy and the certificate of posting"]
+        );
+        let text = office.lines("SELECT convert_from(bytes, 'UTF8') FROM dunning.message").await.remove(0);
+        for part in ["Letter of claim", "Information Sheet", "Reply Form", "Financial Statement", "9 April 2026"] {
+            assert!(text.contains(part), "{kind}, {part}: {text}");
+        }
+        // It is dated the day on which it is posted, or the one before.
+        let last = office.lines("SELECT valid_until::text FROM dunning.notice").await;
+        assert_eq!(last, [day_plus(1).to_string()]);
+        assert_eq!(office.count("dunning.letter_copy").await, 0);
+        assert_eq!(done(&office, entry()).await.unwrap(), TaskEnd::Closed);
+        assert_eq!(office.deliver().await.accepted, 0);
+        office.verified().await;
+    }
+}
+
+#[tokio::test]
+async fn without_what_the_protocol_asks_for_nothing_goes_to_a_person_in_great_britain() {
+    let stage = |change: (&str, &str)| -> &'static str { FORMAL.replacen(change.0, change.1, 1).leak() };
+    let refused = [
+        // The Information Sheet and the forms are English, and so is the only letter that names them.
+        (FORMAL, "it", "must name the Information Sheet"),
+        (stage(("{ GB = 30 }", "{ IT = 30 }")), "en", "must leave 30 days to reply"),
+        (stage(("[\"letter\", \"email\"]", "[\"email\"]")), "en", "is posted, not sent by e-mail"),
+    ];
+    for (policy, language, why) in refused {
+        let office = Office::with(Setup::default().policy(FRIENDLY, policy)).await;
+        debtor(&office, "GB", language, "consumer").await;
+        assert_eq!(office.verdicts().await, ["A01 no_template"], "{why}");
+        assert_eq!(office.tasks().await, ["A01 write_template"]);
+        let text = office.lines("SELECT text FROM dunning.task").await.remove(0);
+        assert!(text.contains(why), "{text}");
+        assert_eq!(office.notices().await, [""; 0]);
+    }
 }

@@ -106,6 +106,37 @@ async fn a_dispute_in_the_meantime_stops_the_notice() {
 }
 
 #[tokio::test]
+async fn what_the_ledger_calls_settled_in_the_meantime_stops_the_notice_whatever_is_open() {
+    let office = queued().await;
+    office.sql("UPDATE ledger.item SET settled_on = '2026-03-10'").await;
+    is_stopped(&office, "paid_before_send", "nothing_open").await;
+}
+
+#[tokio::test]
+async fn a_notice_does_not_outlast_the_day_on_which_its_item_is_settled() {
+    let mut office = Office::new().await;
+    office.accounts(1).await;
+    office.sql("UPDATE ledger.item SET settled_on = '2026-03-11'").await;
+    assert_eq!(office.scan().await.queued, 1);
+    office.go_to(day_plus(1)).await;
+    is_stopped(&office, "paid_before_send", "nothing_open").await;
+}
+
+#[tokio::test]
+async fn a_dispute_without_a_day_stops_the_notice() {
+    let office = queued().await;
+    office.sql("UPDATE ledger.item SET dispute_reason = 'merce difettosa'").await;
+    is_stopped(&office, "disputed_before_send", "all_items_out").await;
+}
+
+#[tokio::test]
+async fn what_says_nothing_new_stops_nothing() {
+    let office = queued().await;
+    office.sql("UPDATE ledger.item SET dispute_reason = ' '").await;
+    assert_eq!(office.deliver().await.accepted, 1);
+}
+
+#[tokio::test]
 async fn a_write_off_in_the_meantime_stops_the_notice() {
     let office = queued().await;
     office.sql("UPDATE ledger.item SET written_off_on = '2026-03-10'").await;

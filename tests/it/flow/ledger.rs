@@ -7,6 +7,7 @@ use dunningd::daemon::{self, ScanRequest, SimulationRequest};
 use dunningd::ledger::{ImportOptions, Profile, import_csv};
 use dunningd::model::{AccountId, ItemId};
 use dunningd::record::{self, RegisterError};
+use mail_parser::MessageParser;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::support::shell::{Office, Setup, day, day_plus};
@@ -106,7 +107,8 @@ async fn when_too_many_items_vanish_at_once_the_run_is_refused_and_nothing_is_ma
     assert_eq!(
         error.to_string(),
         "creditor tre_aquiloni: the run was refused: ledger_shrunk: 21 of 24 open items are gone at once (limit 20); \
-         look at the source of the ledger"
+         look at the source of the ledger; if it is right, `dunningd scan --creditor tre_aquiloni --accept-ledger \
+         --reason …` goes on with it once"
     );
     assert_eq!(office.count("dunning.known_item WHERE state <> 'open'").await, 0);
     assert_eq!(office.count("dunning.event WHERE kind = 'item_withdrawn'").await, 0);
@@ -133,8 +135,55 @@ async fn when_too_many_settled_items_are_open_again_the_run_is_refused() {
     assert_eq!(
         error.to_string(),
         "creditor tre_aquiloni: the run was refused: ledger_reopened: 21 settled items are open again (limit 20); look \
-         at the source of the ledger"
+         at the source of the ledger; if it is right, `dunningd scan --creditor tre_aquiloni --accept-ledger \
+         --reason …` goes on with it once"
     );
+}
+
+/// The run goes on with that ledger once, because a person says that it is right; the log says who, why and what.
+async fn is_accepted(office: &mut Office, facts: &str) {
+    let accepted =
+        ScanRequest { accept_ledger: Some("the ERP was moved to a new year".to_owned()), ..Office::request() };
+    office.scan_as(&accepted).await.unwrap();
+    let said = office.facts("ledger_accepted").await;
+    assert_eq!(said.len(), 1);
+    assert!(said[0].contains(facts) && said[0].contains("the ERP was moved to a new year"), "{}", said[0]);
+    assert_eq!(
+        office.lines("SELECT concat_ws(' ', state, reason) FROM dunning.run ORDER BY started_at DESC LIMIT 1").await,
+        ["completed"]
+    );
+    // From now on this is what the ledger is compared with.
+    office.go_to(day_plus(2)).await;
+    office.scan_as(&accepted).await.unwrap();
+    office.scan().await;
+    assert_eq!(office.count("dunning.event WHERE kind = 'ledger_accepted'").await, 1);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_person_may_accept_a_ledger_that_lost_many_items_and_they_are_withdrawn() {
+    let mut office = Office::new().await;
+    office.accounts(24).await;
+    office.scan().await;
+    office.go_to(day_plus(1)).await;
+    office.sql("DELETE FROM ledger.item WHERE item_id > 'I03'").await;
+    assert!(office.scan_as(&Office::request()).await.is_err());
+    is_accepted(&mut office, r#""limit":"20","open_before":"24""#).await;
+    assert_eq!(office.count("dunning.known_item WHERE state = 'withdrawn'").await, 21);
+    assert_eq!(office.count("dunning.event WHERE kind = 'item_withdrawn'").await, 21);
+}
+
+#[tokio::test]
+async fn a_person_may_accept_a_ledger_in_which_many_items_are_open_again_and_they_are_demanded() {
+    let mut office = Office::new().await;
+    office.accounts(21).await;
+    office.sql("UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-09'").await;
+    office.scan().await;
+    office.go_to(day_plus(1)).await;
+    office.sql("UPDATE ledger.item SET open_amount = 100, settled_on = NULL").await;
+    assert!(office.scan_as(&Office::request()).await.is_err());
+    is_accepted(&mut office, r#""reopened":"21""#).await;
+    assert_eq!(office.count("dunning.notice").await, 21);
 }
 
 #[tokio::test]
@@ -156,7 +205,11 @@ async fn a_row_with_the_wrong_sign_is_quarantined_and_everyone_else_goes_on() {
     assert_eq!(office.count("dunning.notice_item WHERE item_id = 'I02'").await, 0);
     office.scan().await;
     assert_eq!(office.tasks().await, ["A01 fix_data"]);
+    assert_eq!(office.lines(BAD).await, ["bad_data: I02: amount -70 of an invoice must be positive"]);
 }
+
+const BAD_OPEN: &str = "SELECT subject || ': ' || text FROM dunning.task WHERE kind = 'fix_data' AND closed_at IS NULL";
+const BAD: &str = "SELECT subject || ': ' || text FROM dunning.task WHERE kind = 'fix_data' ORDER BY account_id, 1";
 
 /// Enough good rows that two bad ones are no broken ledger.
 async fn in_a_crowd(accounts: u32) -> Office {
@@ -199,7 +252,7 @@ async fn a_hold_until_infinity_holds_until_it_is_cleared_and_any_other_endless_d
     assert_eq!(report.quarantined, 1);
     assert_eq!(
         office.lines("SELECT account_id || ' ' || text FROM dunning.task ORDER BY 1").await,
-        ["A03 direct_debit_on is out of range", "A04 its account's hold_until is out of range"]
+        ["A03 I03: direct_debit_on is out of range", "A04 I04: its account's hold_until is out of range"]
     );
     let look = dunningd::daemon::look_at(&office.shell, &"A03".parse().unwrap(), None).await.unwrap();
     assert_eq!(look.1.code(), "all_items_out");
@@ -221,15 +274,185 @@ async fn nothing_is_demanded_while_a_credit_of_the_account_cannot_be_read() {
     assert_eq!(told, ["A01 all_items_out", "A02 all_items_out", "A03 all_items_out", "A04 contact", "B00 not_overdue"]);
     let because = "its account may owe less: a credit cannot be read";
     assert_eq!(
-        office.lines("SELECT subject || ': ' || text FROM dunning.task WHERE kind = 'fix_data' ORDER BY 1").await,
+        office.lines(BAD).await,
         [
-            format!("I01: {because}, P1 (amount 90 of a payment must be negative)"),
-            format!("I02: {because}, an item without an id that can be read"),
-            format!("I03: {because}, P3 (amount is missing or out of range)"),
-            "P1: amount 90 of a payment must be negative".to_owned(),
-            "P3: amount is missing or out of range".to_owned(),
+            format!(
+                "bad_data: I01: {because}, P1 (amount 90 of a payment must be negative); P1: amount 90 of a payment must be \
+                 negative"
+            ),
+            format!("bad_data: I02: {because}, an item without an id that can be read"),
+            format!(
+                "bad_data: I03: {because}, P3 (amount is missing or out of range); P3: amount is missing or out of range"
+            ),
         ]
     );
+}
+
+/// What a run says about each account, and what reading one account to its last item says, which is the same.
+async fn told(office: &Office) -> Vec<String> {
+    let decisions = office.scan_as(&ScanRequest { dry_run: true, ..Office::request() }).await.unwrap().1;
+    for one in &decisions {
+        let (_, read) = daemon::look_at(&office.shell, &one.account, None).await.unwrap();
+        assert_eq!((one.code(), &one.tasks), (read.code(), &read.tasks), "{}", one.account);
+    }
+    decisions.iter().map(|one| format!("{} {}", one.account, one.code())).collect()
+}
+
+#[tokio::test]
+async fn what_the_ledger_calls_settled_by_today_is_not_demanded_whatever_it_says_is_open() {
+    let office = Office::new().await;
+    office.accounts(3).await;
+    office.account("A04", "it", "conti@a04.test").await;
+    office.invoice("I04", "A04", -20, "100.00 EUR").await;
+    office
+        .sql(
+            "UPDATE ledger.item i SET settled_on = day::date
+             FROM (VALUES ('I01', '2026-03-02'), ('I02', '2026-03-10'), ('I03', '2026-03-11'), ('I04', '2026-03-10'))
+                 known (id, day)
+             WHERE i.item_id = id",
+        )
+        .await;
+    assert_eq!(told(&office).await, ["A01 nothing_open", "A02 nothing_open", "A03 contact", "A04 nothing_open"]);
+    let as_of = ScanRequest { as_of: Some(day()), dry_run: true, ..Office::request() };
+    let then = office.scan_as(&as_of).await.unwrap().1;
+    let then: Vec<String> = then.iter().map(|one| format!("{} {}", one.account, one.code())).collect();
+    assert_eq!(then, told(&office).await);
+
+    office.scan().await;
+    let known = "SELECT item_id || ' ' || state FROM dunning.known_item ORDER BY 1";
+    assert_eq!(office.lines(known).await, ["I01 settled", "I02 settled", "I03 open", "I04 settled"]);
+}
+
+#[tokio::test]
+async fn a_credit_counts_as_long_as_something_of_it_is_open() {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    office
+        .sql(
+            "INSERT INTO ledger.item (item_id, account_id, kind, document_no, issue_date, currency, amount, open_amount,
+                                      settled_on)
+             VALUES ('P1', 'A01', 'payment', 'P1', '2026-03-01', 'EUR', -100, -100, '2026-03-05')",
+        )
+        .await;
+    assert_eq!(told(&office).await, ["A01 account_in_credit"]);
+}
+
+#[tokio::test]
+async fn a_dispute_of_which_only_the_reason_is_known_is_a_dispute() {
+    let office = Office::new().await;
+    office.accounts(3).await;
+    office
+        .sql(
+            "UPDATE ledger.item SET dispute_reason = 'merce difettosa' WHERE item_id = 'I01';
+             UPDATE ledger.item SET dispute_reason = ' ' WHERE item_id = 'I02';
+             UPDATE ledger.item SET dispute_reason = 'ancora no', disputed_since = '2026-03-20' WHERE item_id = 'I03'",
+        )
+        .await;
+    assert_eq!(told(&office).await, ["A01 all_items_out", "A02 contact", "A03 contact"]);
+    let (_, decision) = daemon::look_at(&office.shell, &AccountId::parse("A01").unwrap(), None).await.unwrap();
+    let why = decision.checks.iter().find(|check| !check.passed).map_or("", |check| &*check.inputs);
+    assert_eq!(why, "item I01: disputed (says the ledger: merce difettosa)");
+    assert!(decision.items[0].disputed);
+}
+
+#[tokio::test]
+async fn an_amount_finer_than_its_currency_has_coins_for_is_bad_data() {
+    let office = in_a_crowd(3).await;
+    office
+        .sql(
+            "UPDATE ledger.item SET amount = 100.005, open_amount = 100.005 WHERE item_id = 'I01';
+             UPDATE ledger.item SET amount = 100.0000, open_amount = 99.9900 WHERE item_id = 'I02';
+             UPDATE ledger.item SET open_amount = 99.999 WHERE item_id = 'J7'",
+        )
+        .await;
+    assert_eq!(told(&office).await, ["A01 all_items_out", "A02 contact", "A03 contact", "B00 not_overdue"]);
+    office.scan().await;
+    assert_eq!(
+        office.lines("SELECT subject || ': ' || text FROM dunning.task WHERE kind = 'fix_data' ORDER BY 1").await,
+        [
+            "bad_data: I01: amount 100.005 has more than the 2 decimals of EUR",
+            "bad_data: J7: open_amount 99.999 has more than the 2 decimals of EUR"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn nobody_is_written_to_by_a_ladder_that_the_policy_does_not_have() {
+    let mut office = Office::new().await;
+    office.accounts(4).await;
+    office.invoice("I05", "A01", 9, "70.00 EUR").await;
+    office
+        .sql(
+            "UPDATE ledger.account SET ladder = 'vip' WHERE account_id = 'A01';
+             UPDATE ledger.account SET ladder = 'Grandi clienti' WHERE account_id = 'A02';
+             UPDATE ledger.account SET ladder = 'default' WHERE account_id = 'A03';
+             UPDATE ledger.account SET ladder = ' ' WHERE account_id = 'A04'",
+        )
+        .await;
+    assert_eq!(told(&office).await, ["A01 all_items_out", "A02 all_items_out", "A03 contact", "A04 contact"]);
+    office.scan().await;
+    assert_eq!(
+        office.lines("SELECT account_id || ' ' || subject || ': ' || text FROM dunning.task ORDER BY 1").await,
+        [
+            "A01 ladder: the ledger names the ladder \"vip\", which policy.toml does not have (it has default): correct \
+             ledger.account.ladder, or add that ladder to the policy",
+            "A02 ladder: the ledger names the ladder \"Grandi clienti\", which policy.toml does not have (it has default): \
+             correct ledger.account.ladder, or add that ladder to the policy",
+        ]
+    );
+    assert_eq!(office.count("dunning.debt_case WHERE account_id IN ('A01', 'A02')").await, 0);
+    // An open case keeps the ladder that it started with.
+    office.deliver().await;
+    office.sql("UPDATE ledger.account SET ladder = 'vip' WHERE account_id = 'A03'").await;
+    office.go_to(day_plus(9)).await;
+    assert_eq!(office.verdicts().await[2], "A03 contact");
+    office.sql("UPDATE ledger.account SET ladder = NULL").await;
+    assert_eq!(office.verdicts().await[0], "A01 contact");
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_be_read_is_counted_and_not_contacted() {
+    let office = in_a_crowd(2).await;
+    office.account("A03", "it", "conti@a03.test").await;
+    office.invoice("I03", "A03", 6, "100.00 EUR").await;
+    office
+        .sql(
+            r"ALTER TABLE ledger.account ALTER COLUMN name DROP NOT NULL;
+              UPDATE ledger.account SET name = NULL WHERE account_id = 'A02';
+              UPDATE ledger.account SET account_id = E'A\t3' WHERE account_id = 'A03';
+              UPDATE ledger.item SET account_id = E'A\t3' WHERE account_id = 'A03'",
+        )
+        .await;
+    let (report, decisions) = office.scan_as(&Office::request()).await.unwrap();
+    let told: Vec<String> = decisions.iter().map(|one| format!("{} {}", one.account, one.code())).collect();
+    assert_eq!(told, ["A01 contact", "A02 all_items_out", "B00 not_overdue"]);
+    let totals = &report.total;
+    assert_eq!((totals.considered, totals.contacted), (4, 1));
+    assert_eq!(totals.considered, totals.contacted + totals.reasons.values().sum::<u64>());
+    assert_eq!(totals.reasons.get("not_recorded"), Some(&1));
+    assert_eq!(
+        office.lines("SELECT subject || ': ' || text FROM dunning.task WHERE account_id = 'A02'").await,
+        ["bad_data: I02: its account's name is missing"]
+    );
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn one_more_broken_row_of_an_account_makes_no_second_task_but_one_that_names_both() {
+    let office = in_a_crowd(1).await;
+    let bad = |item: &str, amount: u32| format!("{item}: amount -{amount} of an invoice must be positive");
+    office.invoice("I02", "A01", 20, "-70.00 EUR").await;
+    office.scan().await;
+    assert_eq!(office.lines(BAD).await, [format!("bad_data: {}", bad("I02", 70))]);
+    office.invoice("I03", "A01", 20, "-80.00 EUR").await;
+    let both = format!("bad_data: {}; {}", bad("I02", 70), bad("I03", 80));
+    for _ in 0..2 {
+        office.scan().await;
+        assert_eq!(office.lines(BAD_OPEN).await, [both.as_str()]);
+        assert_eq!(office.count("dunning.event WHERE kind = 'task_opened'").await, 2);
+        assert_eq!(office.count("dunning.event WHERE kind = 'task_closed'").await, 1);
+    }
+    office.verified().await;
 }
 
 #[tokio::test]
@@ -425,5 +648,46 @@ async fn keys_that_are_numbers_in_one_relation_and_texts_in_another_are_the_same
     let live = office.shell.live();
     let report = daemon::simulate(&office.shell, &live.config.policy, None, &past, &mut || {}).await.unwrap();
     assert_eq!(report.base.accounts, 3);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn no_name_in_the_ledger_keeps_a_letter_from_going_out() {
+    let office = Office::new().await;
+    office.accounts(5).await;
+    office
+        .sql(
+            r"UPDATE ledger.contact SET name = E'Ada\r\n\tBcc: all@a01.test' WHERE account_id = 'A01';
+              UPDATE ledger.contact SET name = '=?utf-8?q?Ada?=' WHERE account_id = 'A02';
+              UPDATE ledger.item SET document_no = '=?utf-8?q?FT?=' WHERE account_id = 'A02';
+              UPDATE ledger.contact SET name = E'A\u0007d\u202ea' WHERE account_id = 'A03';
+              UPDATE ledger.contact SET name = repeat('x', 5000) WHERE account_id = 'A04';
+              UPDATE ledger.contact SET name = E'\u200f \n' WHERE account_id = 'A05'",
+        )
+        .await;
+    assert_eq!(office.scan().await.queued, 5);
+    assert_eq!(office.deliver().await.accepted, 5);
+    let mut written: Vec<String> = office
+        .smtp
+        .messages()
+        .iter()
+        .map(|message| {
+            let parsed = MessageParser::default().parse(&message.bytes).unwrap();
+            assert_eq!(parsed.header_values("Bcc").count(), 0);
+            let to = parsed.to().unwrap().first().unwrap();
+            format!("{} {}", to.address().unwrap(), to.name().unwrap_or("-"))
+        })
+        .collect();
+    written.sort();
+    assert_eq!(
+        written,
+        [
+            "conti@a01.test Ada Bcc: all@a01.test".to_owned(),
+            "conti@a02.test = ?utf-8?q?Ada?=".to_owned(),
+            "conti@a03.test Ada".to_owned(),
+            format!("conti@a04.test {}…", "x".repeat(200)),
+            "conti@a05.test Debitore A05".to_owned(),
+        ]
+    );
     office.verified().await;
 }

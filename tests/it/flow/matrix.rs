@@ -404,6 +404,33 @@ async fn p12_a_letter_that_is_refused_again_and_again_waits_and_the_others_go_on
 }
 
 #[tokio::test]
+async fn p12_while_the_end_of_a_letter_waits_for_its_notice_the_head_of_the_log_is_free() {
+    let office = queued_with(2, one_connection().with("MAIL__CONTENT_REFUSALS", "2")).await;
+    let spam = Reply::code(554, "5.7.1 looks like spam");
+    office.smtp.on(Phase::Dot, spam.after(Duration::from_millis(500)));
+    // With the end of the second letter its breaker opens, and a task of which the log hears.
+    let holds = async {
+        while office.smtp.received().len() < 2 || office.count("dunning.notice WHERE state = 'refused'").await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut other = office.hand.begin().await.unwrap();
+        let second = "SELECT FROM dunning.notice WHERE state = 'in_flight' FOR UPDATE";
+        assert_eq!(sqlx::query(second).fetch_all(&mut *other).await.unwrap().len(), 1);
+        while office.count("pg_stat_activity WHERE usename = 'dunningd_app' AND wait_event_type = 'Lock'").await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Whoever has the notice goes on to the log: the other way round the two would wait for each other.
+        let head = sqlx::query("SELECT FROM dunning.event_head FOR UPDATE NOWAIT").fetch_one(&mut *other).await;
+        head.unwrap();
+        other.rollback().await.unwrap();
+    };
+    let (done, ()) = tokio::join!(office.deliver(), holds);
+    assert_eq!(done, Dispatched { refused: 2, ..Dispatched::default() });
+    assert_eq!(office.tasks().await, ["check_letter"]);
+    office.verified().await;
+}
+
+#[tokio::test]
 async fn p12_a_refusal_for_now_after_the_text_is_tried_again() {
     let office = queued(1).await;
     office.smtp.once(Phase::Dot, Reply::code(451, "4.7.1 try later"));
@@ -754,7 +781,29 @@ async fn p17_who_wants_no_mail_any_more_gets_none_though_his_letter_was_queued()
 #[tokio::test]
 async fn p14_a_last_check_whose_answer_was_lost_is_no_unknown_letter() {
     let office = queued(1).await;
-    // The commit waits for a lock of its own, then goes through; whoever asked is gone by then.
+    loses_the_answer_of_the_last_check(&office).await;
+    assert!(!office.smtp.commands().iter().any(|line| line == "DATA"));
+    assert_eq!(stopped(&office).await, [""; 0], "the relay is not to blame");
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p14_a_letter_whose_last_check_had_no_answer_becomes_no_file_until_it_is_asked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = || std::fs::read_dir(folder.path()).unwrap().count();
+    let office = queued_with(1, Setup { files: Some(folder.path().to_owned()), ..Setup::default() }).await;
+    loses_the_answer_of_the_last_check(&office).await;
+    assert_eq!(files(), 0);
+    office.sql("DROP TRIGGER lingers ON dunning.notice").await;
+    time_passes(&office).await;
+    assert_eq!(office.deliver().await, Dispatched { accepted: 1, ..Dispatched::default() });
+    assert_eq!(files(), 1);
+    office.verified().await;
+}
+
+/// The connection is cut while the last check of the only notice commits: nobody hears what became of it.
+async fn loses_the_answer_of_the_last_check(office: &Office) {
+    // The commit waits for a lock of its own; whoever asked is gone before it has it.
     office
         .sql(
             "CREATE FUNCTION dunning.lingers() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -776,11 +825,8 @@ async fn p14_a_last_check_whose_answer_was_lost_is_no_unknown_letter() {
     let stop = CancellationToken::new();
     let (done, ()) = tokio::join!(daemon::dispatch(&office.shell, &transport, &stop), cut);
     assert!(done.is_err());
-    assert!(!office.smtp.commands().iter().any(|line| line == "DATA"));
-    assert_eq!(notices(&office).await, ["deferred 0"]);
-    assert_eq!(fact(&office, "notice_deferred", "fault").await, ["machine"]);
-    assert_eq!(stopped(&office).await, [""; 0], "the relay is not to blame");
-    office.verified().await;
+    assert_eq!(notices(office).await, ["deferred 0"]);
+    assert_eq!(fact(office, "notice_deferred", "fault").await, ["machine"]);
 }
 
 #[tokio::test]

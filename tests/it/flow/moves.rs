@@ -128,7 +128,7 @@ async fn what_two_creditors_send_to_one_mailbox_counts_together_before_it_is_sen
 }
 
 #[tokio::test]
-async fn what_waits_for_approval_counts_for_its_mailbox_on_every_day_that_it_waits() {
+async fn what_waits_for_approval_is_no_contact_of_its_mailbox_yet() {
     let mut office = two().await;
     office.invoice("I02", "A02", 6, "100.00 EUR").await;
     office
@@ -136,9 +136,16 @@ async fn what_waits_for_approval_counts_for_its_mailbox_on_every_day_that_it_wai
         .await;
     assert_eq!(office.verdicts().await, ["A01 contact", "A02 shared_mailbox"]);
     office.go_to(day_plus(1)).await;
-    assert_eq!(office.verdicts().await, ["A01 notice_pending", "A02 contact_cap"]);
-    office.sql("UPDATE dunning.notice SET redirected = true").await;
     assert_eq!(office.verdicts().await, ["A01 notice_pending", "A02 contact"]);
+    // Of the two, one may go now.
+    office.shell.actor = dunningd::model::Actor { os_user: "chief".into(), person: "Chiara".into() };
+    let done = dunningd::daemon::approve(&office.shell, &dunningd::record::Which::All, "looked at").await.unwrap();
+    assert_eq!((done.approved, done.put_off.len()), (1, 1));
+    assert_eq!(office.notices().await, ["A01 friendly queued", "A02 friendly awaiting_approval"]);
+    let [put_off] = &done.put_off[..] else { panic!("{done:?}") };
+    assert_eq!(put_off.because, "last counted contact 2026-03-11, at most 1 per 7 days, 4 per 30 days");
+    assert_eq!((put_off.account.as_str(), put_off.until), ("A02", Some(day_plus(8))));
+    office.verified().await;
 }
 
 #[tokio::test]

@@ -258,6 +258,18 @@ async fn what_came_in_and_is_not_allocated_yet_counts_for_a_promise_in_the_statu
 }
 
 #[tokio::test]
+async fn a_credit_without_an_account_in_a_view_of_the_operator_hides_no_promise_from_the_status() {
+    let office = one().await;
+    promise(&office, 100, &[]).await.unwrap();
+    office
+        .sql("ALTER TABLE ledger.item DROP CONSTRAINT IF EXISTS item_account_id_fkey, ALTER account_id DROP NOT NULL")
+        .await;
+    unallocated(&office, 60, "2026-03-10").await;
+    office.sql("UPDATE ledger.item SET account_id = NULL WHERE item_id = 'P1'").await;
+    assert_eq!(running(&office).await, 1);
+}
+
+#[tokio::test]
 async fn a_promise_is_kept_when_its_items_are_paid_and_broken_when_they_only_vanish() {
     let mut office = one().await;
     office.invoice("I02", "A01", 3, "50.00 EUR").await;

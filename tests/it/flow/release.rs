@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dunningd::daemon::{self, Approved, Parts, PlanRequest, PromiseRequest, ScanError, ScanRequest};
+use dunningd::daemon::{self, Approved, Parts, PlanRequest, PromiseRequest, PutOff, ScanError, ScanRequest};
 use dunningd::model::{
     AccountId, Actor, BrakeCode, Cause, Currency, ItemId, Mode, Money, OnMissed, RefusalCode, ReleaseState, StageName,
 };
@@ -34,6 +34,34 @@ async fn waiting() -> Office {
     assert_eq!((released.state, released.queued, released.awaiting), (ReleaseState::ApproveAll, 0, 1));
     assert_eq!(office.deliver().await.accepted, 0);
     office
+}
+
+#[tokio::test]
+async fn a_call_after_the_scan_puts_the_approval_off() {
+    let mut office = waiting().await;
+    let call = record::Call {
+        outcome: dunningd::model::CallOutcome::Other,
+        text: None,
+        item: None,
+        cause: None,
+        called_on: day(),
+    };
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    let account = AccountId::parse("A01").unwrap();
+    record::log_call(&mut transaction, &account, &call, &office.shell.actor).await.unwrap();
+    transaction.commit().await.unwrap();
+    let done = approve(&mut office, &Which::All).await.unwrap();
+    let notice = office.lines("SELECT notice_id::text FROM dunning.notice").await.remove(0).parse().unwrap();
+    let put_off = PutOff {
+        notice,
+        account: "A01".to_owned(),
+        because: "last counted contact 2026-03-10, at most 1 per 7 days, 4 per 30 days".to_owned(),
+        until: Some(day_plus(7)),
+        valid_until: day_plus(5),
+    };
+    assert_eq!(done, Approved { put_off: vec![put_off], ..Approved::default() });
+    assert_eq!(office.notices().await, ["A01 friendly awaiting_approval"]);
+    office.verified().await;
 }
 
 #[tokio::test]
@@ -407,25 +435,57 @@ async fn by_hour(office: &Office) -> Vec<String> {
     office.lines(hours).await
 }
 
+/// So many accounts `A1001`… with one invoice each, six days late.
+async fn many_accounts(office: &Office, count: u32) {
+    let last = 1000 + count;
+    office
+        .sql(format!(
+            "INSERT INTO ledger.account (account_id, creditor, name, party_kind, country, language)
+             SELECT 'A' || n, '{CREDITOR}', 'Debitore', 'company', 'IT', 'it' FROM generate_series(1001, {last}) n;
+             INSERT INTO ledger.contact (contact_id, account_id, role, name, email, is_primary, no_email)
+             SELECT 'A' || n, 'A' || n, 'billing', 'Ada', 'conti@a' || n || '.test', true, false
+             FROM generate_series(1001, {last}) n;
+             INSERT INTO ledger.item (item_id, account_id, kind, document_no, issue_date, due_date, currency, amount,
+                                      open_amount)
+             SELECT 'I' || n, 'A' || n, 'invoice', 'FT ' || n, '2026-02-01', '2026-03-04', 'EUR', 100, 100
+             FROM generate_series(1001, {last}) n"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn thousands_of_notices_are_kept_back_or_let_out_each_once_and_share_their_hours() {
+    let setup = Setup::default()
+        .policy("notices_per_run = 2000", "notices_per_run = 5000")
+        .policy("first_run_notices = 100", "first_run_notices = 2020")
+        .policy("notices_per_hour = 500", "notices_per_hour = 1000");
+    let office = Office::with(setup).await;
+    many_accounts(&office, 2030).await;
+    mode(&office, Mode::Shadow).await;
+    assert_eq!(office.scan().await.released.unwrap().cancelled, 2030);
+    assert_eq!(office.count("dunning.notice WHERE state = 'cancelled' AND reason = 'shadow'").await, 2030);
+    let told =
+        "(SELECT notice_id FROM dunning.event WHERE kind = 'notice_cancelled' GROUP BY 1 HAVING count(*) = 1) one";
+    assert_eq!(office.count(told).await, 2030);
+    office.verified().await;
+
+    mode(&office, Mode::Live).await;
+    let released = office.scan().await.released.unwrap();
+    assert_eq!((released.queued, released.cancelled), (2020, 10));
+    assert_eq!(office.count("dunning.notice WHERE state = 'queued'").await, 2020);
+    assert_eq!(by_hour(&office).await, ["1000", "1000", "20"]);
+    let last = "SELECT max(account_id) FROM dunning.notice WHERE state = 'queued'";
+    assert_eq!(office.lines(last).await, ["A3020"], "the oldest cases first, then by account");
+    office.verified().await;
+}
+
 #[tokio::test]
 async fn an_hour_has_its_number_of_notices_however_many_approvals_let_them_out() {
     let setup = Setup::default()
         .policy("notices_per_hour = 500", "notices_per_hour = 200")
         .policy("waiting_limit = 200", "waiting_limit = 2000");
     let mut office = Office::with(setup).await;
-    office
-        .sql(format!(
-            "INSERT INTO ledger.account (account_id, creditor, name, party_kind, country, language)
-             SELECT 'A' || n, '{CREDITOR}', 'Debitore', 'company', 'IT', 'it' FROM generate_series(1001, 1620) n;
-             INSERT INTO ledger.contact (contact_id, account_id, role, name, email, is_primary, no_email)
-             SELECT 'A' || n, 'A' || n, 'billing', 'Ada', 'conti@a' || n || '.test', true, false
-             FROM generate_series(1001, 1620) n;
-             INSERT INTO ledger.item (item_id, account_id, kind, document_no, issue_date, due_date, currency, amount,
-                                      open_amount)
-             SELECT 'I' || n, 'A' || n, 'invoice', 'FT ' || n, '2026-02-01', '2026-03-04', 'EUR', 100, 100
-             FROM generate_series(1001, 1620) n"
-        ))
-        .await;
+    many_accounts(&office, 620).await;
     mode(&office, Mode::ApproveAll).await;
     assert_eq!(office.scan().await.released.unwrap().awaiting, 620);
     let first: Vec<uuid::Uuid> = office

@@ -171,7 +171,7 @@ async fn a_dry_run_decides_like_a_live_one_and_writes_nothing() {
     assert_eq!((&dry_run.digest, &dry_run.totals), (&live_run.digest, &live_run.totals));
     assert_eq!((dry_run.run, dry_run.queued, live_run.queued), (None, 0, 2));
     let codes: Vec<&str> = live_decisions.iter().map(dunningd::model::Decision::code).collect();
-    assert_eq!(codes, ["contact", "account_hold", "contact", "shared_mailbox", "no_address", "below_minimum"]);
+    assert_eq!(codes, ["shared_mailbox", "account_hold", "contact", "contact", "no_address", "below_minimum"]);
 }
 
 #[tokio::test]
@@ -363,7 +363,8 @@ async fn a_ledger_that_loses_half_of_it_while_a_run_begins_is_not_believed() {
     assert_eq!(
         scanned.unwrap_err().to_string(),
         "creditor tre_aquiloni: the run was refused: ledger_shrunk: 25 of 49 open items are gone at once (limit 20); look \
-         at the source of the ledger"
+         at the source of the ledger; if it is right, `dunningd scan --creditor tre_aquiloni --accept-ledger --reason …` \
+         goes on with it once"
     );
     assert_eq!(office.count("dunning.run WHERE state = 'failed'").await, 1);
     assert_eq!(office.count("dunning.known_item WHERE state = 'open'").await, 49);
@@ -460,6 +461,49 @@ async fn forty_accounts_with_one_mailbox_are_one_notice_and_one_task() {
     office.go_to(day_plus(7)).await;
     assert_eq!(office.scan().await.queued, 1);
     assert_eq!(office.tasks().await, ["shared_mailbox"]);
+}
+
+#[tokio::test]
+async fn who_has_waited_longest_for_a_shared_mailbox_comes_first() {
+    let mut sent = Vec::new();
+    for page in [Page(1), Page::default()] {
+        let mut office = Office::new().await;
+        // Written in an order that is not theirs.
+        for n in [2, 3, 1] {
+            office.account(&format!("A{n:02}"), "it", "sede@gruppo.test").await;
+            office.invoice(&format!("I{n:02}"), &format!("A{n:02}"), 6, "100.00 EUR").await;
+        }
+        for week in 0..4 {
+            office.go_to(day_plus(7 * week)).await;
+            office.scan_as(&ScanRequest { page, ..Office::request() }).await.unwrap();
+            office.deliver().await;
+        }
+        sent.push(office.notices().await);
+        assert_eq!(
+            sent[0],
+            ["A01 friendly accepted", "A02 friendly accepted", "A03 friendly accepted", "A01 firm accepted"]
+        );
+    }
+    assert_eq!(sent[0], sent[1]);
+}
+
+#[tokio::test]
+async fn the_task_about_a_shared_mailbox_counts_who_owes() {
+    let office = Office::new().await;
+    for n in 1..=6 {
+        office.account(&format!("A{n:02}"), "it", "sede@gruppo.test").await;
+        office.invoice(&format!("I{n:02}"), &format!("A{n:02}"), 6, "100.00 EUR").await;
+    }
+    office.sql("UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-01' WHERE item_id > 'I04'").await;
+    office.scan().await;
+    assert_eq!(office.lines("SELECT text FROM dunning.task").await, ["4 accounts share one mailbox"]);
+    let office = Office::new().await;
+    for n in 1..=6 {
+        office.account(&format!("A{n:02}"), "it", "sede@gruppo.test").await;
+    }
+    office.invoice("I01", "A01", 6, "100.00 EUR").await;
+    office.scan().await;
+    assert_eq!(office.tasks().await, [""; 0]);
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ fn what_is_disputed_does_not_count_for_the_minimum() {
     let world = World::new().owes("A", 30, "6 EUR").owes("B", 30, "100 EUR");
     let world = world.item("B", |item| {
         let since = item.issue_date;
-        item.dispute = Some(dunningd::model::Dispute { since, reason: None });
+        item.dispute = Some(dunningd::model::Dispute { since: Some(since), reason: None });
     });
     check(&world, "skip below_minimum");
 }

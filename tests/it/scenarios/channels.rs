@@ -97,6 +97,24 @@ fn a_call_that_nobody_made_lapses_after_its_last_day_and_the_ladder_goes_on() {
     check(&world.on(2), "wait too_soon until T+11");
 }
 
+/// A call about A, whose second stage it is, that took B along, whose first it is; its last day was yesterday.
+fn call_for_two() -> World {
+    let world = calling().owes("A", 17, "100 EUR").owes("B", 10, "50 EUR").reminded("friendly", 14, &["A"]);
+    let mut world = world.notice(NoticeState::WithPerson, "firm", 7, &["A"]).by(Channel::Call, Some(-1));
+    let call = world.snapshot.history.notices.last_mut().unwrap();
+    call.items.push((item_id("B"), crate::support::world::stage_name("friendly")));
+    call.respond_by = Some(t_plus(5));
+    world
+}
+
+#[test]
+fn a_call_that_nobody_made_completes_its_own_stage_and_no_earlier_one() {
+    let world = call_for_two();
+    assert_eq!(taken_back(&world), ["lapsed T-1"]);
+    check(&world, "contact friendly: demands B; also open A");
+    check_items(&world, "A information, B demanded");
+}
+
 #[test]
 fn a_letter_waits_for_ever() {
     let world = to_call().notice(NoticeState::WithPerson, "firm", 200, &["A"]).by(Channel::Letter, None);
@@ -211,6 +229,33 @@ fn a_part_payment_leaves_the_call_open() {
     check(&world, "wait notice_pending until T+7");
 }
 
+/// A letter or a hand-over of 100 EUR, open since yesterday.
+fn paper_open(channel: Channel) -> World {
+    let posted = |account: &mut dunningd::model::Account| account.postal_address = Some("ul. Długa 1".to_owned());
+    let world = World::new().stage("firm", |stage| stage.channels = vec![channel]).account(posted);
+    let world = world.owes("A", 10, "100 EUR").reminded("friendly", 7, &["A"]);
+    world.notice(NoticeState::WithPerson, "firm", 1, &["A"]).by(channel, None)
+}
+
+#[test]
+fn a_paper_that_demands_more_or_less_than_is_owed_is_taken_back_and_what_is_owed_is_said_anew() {
+    for channel in [Channel::Letter, Channel::Handover] {
+        let world = paper_open(channel);
+        check(&world, "wait notice_pending");
+        let part_paid = world.clone().item("A", |item| item.open_amount = 40.into());
+        assert_eq!(taken_back(&part_paid), ["cancelled paid_before_send"]);
+        check(&part_paid, "contact firm: demands A");
+        assert_eq!(part_paid.decide().items[0].to_pay().amount, 40.into());
+        for credited in [world.clone().unallocated("P", "60 EUR"), world.clone().credit_note_for("G", "A", "60 EUR")] {
+            assert_eq!(taken_back(&credited), ["cancelled paid_before_send"]);
+            check(&credited, "contact firm: demands A");
+        }
+        let grown = world.item("A", |item| item.open_amount = 140.into());
+        assert_eq!(taken_back(&grown), ["cancelled ledger_changed"]);
+        check(&grown, "contact firm: demands A");
+    }
+}
+
 #[test]
 fn calls_that_were_made_count_for_the_cap_once_each() {
     let called = to_call().notice(NoticeState::Done, "firm", 4, &["A"]).by(Channel::Call, None).called(4);
@@ -295,6 +340,15 @@ fn a_courtesy_note_goes_out_before_the_due_day_and_opens_no_case() {
 fn a_courtesy_note_still_goes_out_on_the_due_day_and_lapses_with_it() {
     check(&courteous().owes("A", 0, "100 EUR"), "contact courtesy: demands A");
     check(&courteous().owes("A", 1, "100 EUR"), "wait before_first_stage until T+2");
+}
+
+#[test]
+fn nothing_waits_for_the_deadline_of_a_call_that_nobody_made() {
+    let mut world = calling().stage("firm", |stage| stage.tone = Tone::Final).owes("A", 24, "100 EUR");
+    world = world.reminded("friendly", 21, &["A"]).notice(NoticeState::Lapsed, "firm", 10, &["A"]);
+    world = world.by(Channel::Call, None);
+    world.snapshot.history.notices.last_mut().unwrap().respond_by = Some(t_plus(8));
+    check(&world, "contact final: demands A");
 }
 
 #[test]
@@ -399,4 +453,47 @@ fn where_nothing_can_be_paid_the_questions_are_about_the_stage_that_is_due() {
     });
     check(&world, "hold no_address");
     check(&world.contact(0, |contact| contact.phone = Some("+48 22 100 20 30".to_owned())), "hold no_payment_account");
+}
+
+#[test]
+fn a_call_is_taken_back_for_a_cause_whatever_else_is_held_or_was_held_before() {
+    let told = call_open(1).owes("B", 10, "100 EUR").cause(Cause::SaysPaid, Some("A"), 0);
+    let on = |item: &str| HoldTarget::Item(item_id(item));
+    assert_eq!(taken_back(&told.clone().hold(on("B"), None)), ["cancelled cause_before_send"]);
+    assert_eq!(taken_back(&told.clone().hold(on("A"), Some(-1))), ["cancelled cause_before_send"]);
+    assert_eq!(taken_back(&told.hold(on("A"), Some(0))), ["cancelled held_before_send"]);
+}
+
+#[test]
+fn a_letter_about_an_instalment_is_not_taken_back_for_a_hold_on_what_another_plan_is_about() {
+    let late = [(-10, "100 EUR")];
+    let world = calling().owes("A", 12, "100 EUR").owes("B", 12, "100 EUR");
+    let world = world.planned(&late, 2, OnMissed::Instalment, &["A"]).planned(&late, 2, OnMissed::Instalment, &["B"]);
+    let mut world = world.notice(NoticeState::WithPerson, "firm", 1, &[]).by(Channel::Letter, None);
+    let instalment = (item_id("plan:1:1:1"), crate::support::world::stage_name("plan_missed"));
+    world.snapshot.history.notices[0].items = vec![instalment];
+    let held = world.hold(HoldTarget::Item(item_id("B")), None);
+    assert_eq!(taken_back(&held), [""; 0]);
+    assert_eq!(taken_back(&held.clone().cause(Cause::SaysPaid, Some("A"), 0)), ["cancelled cause_before_send"]);
+    let both = held.hold(HoldTarget::Item(item_id("A")), None);
+    assert_eq!(taken_back(&both), ["cancelled held_before_send"]);
+}
+
+#[test]
+fn a_letter_has_a_copy_where_its_stage_says_so_and_a_claim_against_a_person_in_britain_has_none() {
+    let formal = |channels: Vec<Channel>| {
+        World::new()
+            .stage("firm", |stage| (stage.tone, stage.channels) = (Tone::Formal, channels))
+            .account(|account| account.postal_address = Some("ul. Lipowa 3, 00-316 Warszawa".to_owned()))
+            .owes("A", 10, "100 EUR")
+            .reminded("friendly", 7, &["A"])
+    };
+    let copied_to = |world: &World| world.contacting().recipient.map(|email| email.to_string());
+    let with_copy = formal(vec![Channel::Letter, Channel::Email]);
+    assert_eq!(copied_to(&with_copy).as_deref(), Some("office@debtor.example"));
+    assert_eq!(copied_to(&formal(vec![Channel::Letter])), None);
+    let person_in_britain = with_copy.account(|account| {
+        (account.country, account.party_kind) = (Country::parse("GB").ok(), PartyKind::Consumer);
+    });
+    assert_eq!(copied_to(&person_in_britain), None);
 }

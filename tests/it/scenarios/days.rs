@@ -106,7 +106,7 @@ fn an_item_without_due_date_is_left_out_and_the_others_go_on() {
     let world = world.owes("B", 3, "100 EUR");
     check(&world, "contact friendly: demands B");
     check_items(&world, "A data_due_date_missing, B demanded");
-    check_tasks(&world, "fix_data A");
+    check_tasks(&world, "fix_data data_due_date_missing");
 }
 
 #[test]
@@ -272,6 +272,19 @@ fn stages_count_from_the_effective_due_date_and_totals_from_the_contractual_one(
     // Also where the account waits for another reason.
     let held = with_an_older_one.account(|account| account.hold_reason = Some("a court case".to_owned()));
     assert_eq!(totals(&held, "2026-04-07"), "2: account_hold 1, not_overdue 1");
+}
+
+#[test]
+fn nothing_is_announced_once_the_day_that_the_letter_prints_is_over() {
+    // Due on the Saturday before Easter, so effectively on Tuesday.
+    let world = in_the("PL").stage("friendly", |stage| stage.days = -5);
+    let world = world.owes("A", 0, "100 PLN").item("A", |item| item.due_date = Some(date("2026-04-04")));
+    check_on(&world, "2026-04-02", "friendly");
+    check_on(&world, "2026-04-07", "not_overdue until 2026-04-17");
+    let late = world.stage("friendly", |stage| stage.days = -1);
+    check_on(&late, "2026-04-02", "not_overdue until 2026-04-17");
+    let held = late.item("A", |item| item.hold_until = Some(date("2026-04-01")));
+    check_on(&held, "2026-04-01", "not_overdue until 2026-04-17");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What takes an item or an account out.
 
-use dunningd::model::{AccountId, Dispute, HoldTarget};
+use dunningd::model::{AccountId, Dispute, HoldTarget, Item};
 
 use crate::support::world::{World, check, check_items, check_tasks, item_id, summary, t, t_plus};
 
@@ -67,7 +67,7 @@ fn an_item_hold_says_when_it_ends() {
 #[test]
 fn a_disputed_invoice_is_neither_anchor_nor_in_the_letter() {
     let world = one().owes("B", 3, "50 EUR").item("A", |item| {
-        item.dispute = Some(Dispute { since: t_plus(-10), reason: Some("quantity".to_owned()) });
+        item.dispute = Some(Dispute { since: Some(t_plus(-10)), reason: Some("quantity".to_owned()) });
     });
     check(&world, "contact friendly: demands B");
     check_items(&world, "A disputed, B demanded");
@@ -102,7 +102,7 @@ fn an_invoice_that_vanished_is_not_dunned_again_without_a_person() {
     let world = one().owes("B", 30, "100 EUR").item("A", |item| item.withdrawn = true);
     check(&world, "contact friendly: demands B");
     check_items(&world, "A withdrawn, B demanded");
-    check_tasks(&world, "fix_data A");
+    check_tasks(&world, "fix_data withdrawn");
 }
 
 #[test]
@@ -110,7 +110,35 @@ fn one_bad_row_is_quarantined_and_the_others_go_on() {
     let world = one().owes("B", 30, "100 EUR").item("A", |item| item.bad_data = Some("wrong sign".to_owned()));
     check(&world, "contact friendly: demands B");
     check_items(&world, "A bad_data, B demanded");
-    check_tasks(&world, "fix_data A");
+    check_tasks(&world, "fix_data bad_data");
+}
+
+#[test]
+fn what_is_to_be_mended_on_an_account_is_one_task_per_cause_that_lists_its_items() {
+    let bad = |text: &str| {
+        let text = text.to_owned();
+        move |item: &mut Item| item.bad_data = Some(text)
+    };
+    let world = one()
+        .owes("B", 30, "100 EUR")
+        .item("A", bad("wrong sign"))
+        .owes("C", 30, "100 EUR")
+        .item("C", bad("unknown currency"))
+        .owes("D", 30, "100 EUR")
+        .item("D", bad("wrong sign"))
+        .owes("E", 30, "100 EUR")
+        .item("E", |item| item.due_date = None);
+    check_tasks(&world, "fix_data bad_data, fix_data data_due_date_missing");
+    let texts: Vec<String> = world.decide().tasks.into_iter().map(|task| task.text).collect();
+    assert_eq!(texts, ["A, D: wrong sign; C: unknown currency", "E: the item has no due date"]);
+
+    let mut many = one();
+    for n in 10..40 {
+        many = many.owes(&format!("B{n}"), 30, "100 EUR").item(&format!("B{n}"), bad("wrong sign"));
+    }
+    check_tasks(&many, "fix_data bad_data");
+    let text = many.decide().tasks.remove(0).text;
+    assert!(text.starts_with("B10, B11, ") && text.ends_with(", B29 and 10 more: wrong sign"), "{text}");
 }
 
 #[test]

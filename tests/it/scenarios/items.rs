@@ -1,6 +1,6 @@
 //! Several items of one account.
 
-use dunningd::model::{CaseChange, Cause, ItemCode, Verdict};
+use dunningd::model::{CaseChange, Cause, ItemCode, RunTotals, Verdict};
 use rust_decimal::Decimal;
 
 use crate::support::world::{World, check, check_items, check_tasks, item_id, summary, t_plus, with_code};
@@ -17,6 +17,38 @@ fn four() -> World {
         .reminded("final", 12, &["A", "B"])
         .reminded("friendly", 18, &["C"])
         .reminded("firm", 11, &["C"])
+}
+
+#[test]
+fn the_reason_is_that_of_the_item_whose_date_is_told() {
+    let world = World::new().owes("A", 4, "100 EUR").owes("B", 1, "100 EUR").reminded("friendly", 1, &["A"]);
+    check_items(&world, "A too_soon, B before_first_stage");
+    check(&world, "wait before_first_stage until T+2");
+    check(&world.paid(&["B"]), "wait too_soon until T+6");
+}
+
+#[test]
+fn credits_that_cover_what_is_demanded_are_not_said_to_cover_what_is_out() {
+    let world = World::new().owes("A", 4, "100 EUR").owes("B", 6, "70 EUR").disputed("B", Cause::Dispute);
+    let world = world.unallocated("P", "100 EUR");
+    check(&world, "skip account_in_credit");
+    let checks = world.decide().checks;
+    let told = checks.iter().find(|check| check.rule == "account_in_credit").unwrap();
+    assert_eq!(told.inputs, "nothing left after credits, 1 more is overdue but out");
+}
+
+#[test]
+fn what_is_disputed_with_the_account_is_no_undisputed_money() {
+    let world = World::new().owes("A", 4, "100 EUR").owes("B", 6, "70 EUR");
+    let undisputed = |world: &World| {
+        let mut totals = RunTotals::default();
+        totals.count(&world.decide());
+        totals.undisputed.items
+    };
+    assert_eq!(undisputed(&world), 2);
+    assert_eq!(undisputed(&world.clone().disputed("B", Cause::Dispute)), 1);
+    assert_eq!(undisputed(&world.clone().cause(Cause::Dispute, Some("B"), 0)), 1);
+    assert_eq!(undisputed(&world.cause(Cause::Dispute, None, 0)), 0);
 }
 
 #[test]
@@ -303,4 +335,32 @@ fn a_due_date_that_is_edited_later_counts_from_then_on_and_the_history_stays() {
     check(&later(-4), "wait too_soon until T+6");
     check(&later(-4).on(6), "contact firm: demands A");
     check(&later(-40), "contact firm: demands A");
+}
+
+#[test]
+fn an_account_on_a_ladder_that_the_policy_does_not_have_is_not_written_to_and_somebody_is_told() {
+    let astray = |world: World| world.account(|account| account.ladder = Some("harsh".to_owned()));
+    let world = astray(World::new().owes("A", 9, "100 EUR"));
+    check(&world, "skip all_items_out");
+    check_items(&world, "A bad_data");
+    check_tasks(&world, "fix_data ladder");
+    // What is broken by itself is told as that, and a case keeps the ladder that it began with.
+    check_tasks(&world.item("A", |item| item.bad_data = Some("no amount".to_owned())), "fix_data bad_data");
+    let begun = astray(World::new().owes("A", 10, "100 EUR").reminded("friendly", 7, &["A"]));
+    check(&begun, "contact firm: demands A");
+    check_tasks(&begun, "");
+}
+
+#[test]
+fn of_many_kinds_of_fault_the_first_are_told_and_the_others_counted() {
+    let broken = |count: usize| {
+        (1..=count).fold(World::new(), |world, n| {
+            let id = format!("A{n:02}");
+            world.owes(&id, 9, "100 EUR").item(&id, |item| item.bad_data = Some(format!("fault {n}")))
+        })
+    };
+    let told = |count| broken(count).decide().tasks[0].text.clone();
+    let all: Vec<String> = (1..=20).map(|n| format!("A{n:02}: fault {n}")).collect();
+    assert_eq!(told(20), all.join("; "));
+    assert_eq!(told(22), format!("{}; and 2 items more", all.join("; ")));
 }

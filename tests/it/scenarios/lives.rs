@@ -112,7 +112,7 @@ prop_compose! {
             let world = world.item(&id, |item| {
                 item.contract_no = contract.map(|contract| contract.to_string());
                 match flaw {
-                    Flaw::Disputed => item.dispute = Some(Dispute { since: t_plus(-5), reason: None }),
+                    Flaw::Disputed => item.dispute = Some(Dispute { since: Some(t_plus(-5)), reason: None }),
                     Flaw::HeldByLedger(Some(last)) => item.hold_until = Some(t_plus(last)),
                     Flaw::HeldByLedger(None) => item.hold_reason = Some("held".to_owned()),
                     Flaw::Assigned => item.payee = Some("Factor".to_owned()),

@@ -6,7 +6,7 @@ use dunningd::model::{
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
-use crate::support::world::{World, check, check_items, check_tasks, item_id, t, t_plus};
+use crate::support::world::{World, check, check_items, check_tasks, day, item_id, t, t_plus};
 
 const PARTS: [(i64, &str); 4] = [(10, "100 EUR"), (40, "100 EUR"), (70, "100 EUR"), (100, "100 EUR")];
 
@@ -268,4 +268,20 @@ fn an_instalment_that_falls_due_on_a_saturday_is_missed_after_the_next_working_d
     }
     told(&world.on(13), &format!("0.00 EUR paid since, broken; {open}"));
     check(&world.on(13), "contact plan_missed: demands plan:1:1:1, plan:1:1:2, plan:1:1:3");
+}
+
+#[test]
+fn what_falls_due_with_a_missed_instalment_is_printed_with_the_days_that_were_agreed() {
+    let world = three(OnMissed::All).unallocated("P", "160 EUR").on(43);
+    let printed = |world: &World| -> Vec<String> {
+        let (decision, contacting) = (world.decide(), world.contacting());
+        let seen = dunningd::decide::seen(&world.policy, &world.snapshot, world.today);
+        let rows = dunningd::claim::demands(&seen, &decision, &contacting).into_iter().flat_map(|table| table.rows);
+        rows.map(|row| {
+            format!("{} due {}, {} days late", row.instalment_no.unwrap(), day(row.due_date), row.days_past_due)
+        })
+        .collect()
+    };
+    assert_eq!(printed(&world), ["2 due T+40, 3 days late", "3 due T+70, 0 days late"]);
+    assert_eq!(printed(&world.on(75)), ["2 due T+40, 35 days late", "3 due T+70, 5 days late"]);
 }

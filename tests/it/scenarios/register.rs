@@ -325,3 +325,16 @@ fn a_cause_about_the_debtor_holds_the_whole_account_also_when_it_was_recorded_on
     }
     check(&two().cause(Cause::WrongDetails, Some("A"), 1), "contact friendly: demands B");
 }
+
+#[test]
+fn what_was_booked_by_the_last_day_of_a_promise_counts_for_it_and_what_was_booked_later_never_does() {
+    let paid = |amount: &str, day: i64| {
+        let world = one().promised("100 EUR", 5, 2, &["A"]).unallocated("P", "60 EUR").unallocated("Q", amount);
+        let world = world.item("P", |payment| payment.issue_date = t_plus(7));
+        world.item("Q", |payment| payment.issue_date = t_plus(day))
+    };
+    assert!(inputs(&paid("40 EUR", 7).on(10), "promise").ends_with("100.00 EUR paid since, kept"));
+    assert!(inputs(&paid("40 EUR", 8).on(10), "promise").ends_with("60.00 EUR paid in time, partly"));
+    // A payment dated ahead does not keep it for a day, only to break it on the next.
+    assert!(inputs(&paid("40 EUR", 8).on(7), "promise").ends_with("60.00 EUR paid since, running"));
+}

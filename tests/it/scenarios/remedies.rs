@@ -128,7 +128,7 @@ fn every_item_that_is_out_says_what_would_bring_it_back() {
         (ItemCode::Assigned, ledger(|item| item.payee = Some("Factor".into()))),
         (ItemCode::WrittenOff, ledger(|item| item.written_off_on = Some(t()))),
         (ItemCode::WrittenOff, beside(|world| world.written_off("A"))),
-        (ItemCode::Disputed, ledger(|item| item.dispute = Some(Dispute { since: t(), reason: None }))),
+        (ItemCode::Disputed, ledger(|item| item.dispute = Some(Dispute { since: Some(t()), reason: None }))),
         (ItemCode::Disputed, beside(|world| world.disputed("A", Cause::Dispute))),
         (ItemCode::Disputed, beside(|world| world.cause(Cause::Dispute, Some("A"), 0))),
         (ItemCode::ItemHold, ledger(|item| item.hold_until = Some(t_plus(2)))),
@@ -249,7 +249,7 @@ fn of_items_that_wait_the_first_that_can_be_demanded_is_named_also_when_it_is_in
         .owes("B", 1, "100 EUR");
     check(
         &world,
-        &["too_soon from T+3: Item B comes to stage friendly (policy.toml:friendly) on Saturday 2026-03-21."],
+        &["before_first_stage from T+3: Item B comes to stage friendly (policy.toml:friendly) on Saturday 2026-03-21."],
     );
 }
 
@@ -684,4 +684,121 @@ fn what_is_not_sent_is_sent_again_when_the_caps_allow() {
              `--not-sent` to have it sent again as soon as the contact cap allows, on Sunday 2026-03-22."
         )
     );
+}
+
+#[test]
+fn of_what_falls_due_and_what_is_released_the_earlier_demand_is_announced() {
+    let world = World::new().owes("A", 0, "100 EUR").owes("H", 20, "100 EUR");
+    let world = world.hold(HoldTarget::Item(item_id("H")), Some(1));
+    crate::support::world::check(&world, "skip all_items_out until T+2");
+    crate::support::world::check(&world.on(2), "contact friendly: demands H; also open A");
+    let longer = World::new().owes("A", 0, "100 EUR").owes("H", 20, "100 EUR");
+    let longer = longer.hold(HoldTarget::Item(item_id("H")), Some(3));
+    crate::support::world::check(&longer, "skip all_items_out until T+3");
+    crate::support::world::check(&longer.on(3), "contact friendly: demands A");
+}
+
+#[test]
+fn what_is_only_counted_is_announced_for_its_own_first_stage_unless_its_sum_may_open_a_stage_to_another() {
+    let counted = |world: World| {
+        let mut world = world.owes("A", 8, "100 EUR").reminded("friendly", 2, &["A"]);
+        world.snapshot.not_due = NotDue { items: 1, first_due: Some(t_plus(1)) };
+        world
+    };
+    let stage = "too_soon from T+5: Item A comes to stage firm (policy.toml:firm) on Monday 2026-03-23, 7 days after the last notice about it.";
+    let own = "too_soon from T+4: An item that is not due yet can first be demanded on Sunday 2026-03-22.";
+    let plain = counted(World::new());
+    crate::support::world::check(&plain, "wait too_soon until T+4");
+    check(&plain, &[own, stage]);
+    let asks = |on: bool| {
+        counted(World::new().stage("formal", |formal| {
+            formal.when.min = [money("250 EUR")].into_iter().collect();
+            formal.enabled = on;
+        }))
+    };
+    crate::support::world::check(&asks(false), "wait too_soon until T+4");
+    check(&asks(false), &[own, stage]);
+    crate::support::world::check(&asks(true), "wait too_soon until T+2");
+    // Nobody can say which item that would be, or for what.
+    check(&asks(true), &[stage]);
+}
+
+#[test]
+fn a_mailbox_that_no_cap_holds_back_gets_its_next_notice_tomorrow() {
+    let mut world = one().policy(|policy| policy.contact_caps.clear());
+    let usage = MailboxUse { notice_today: true, accounts: 2, ..MailboxUse::default() };
+    world.snapshot.mailboxes.insert(email("office@debtor.example").mailbox_key(), usage);
+    check(&world, &["shared_mailbox from T+1: On Thursday 2026-03-19: the mailbox already has its notice of today."]);
+}
+
+#[test]
+fn a_notice_that_waits_for_approval_is_decided_by_somebody_and_one_that_is_on_its_way_comes_to_its_end() {
+    let waiting = one().notice(NoticeState::AwaitingApproval, "friendly", 0, &["A"]);
+    let number = waiting.snapshot.history.notices[0].id;
+    check(
+        &waiting,
+        &[&format!(
+            "notice_pending: Somebody decides about the friendly notice, which waits for approval; `dunningd outbox show {number}`."
+        )],
+    );
+    check(
+        &one().notice(NoticeState::Queued, "friendly", 0, &["A"]),
+        &[&format!(
+            "notice_pending: The friendly notice that is on its way comes to its end; `dunningd outbox show {number}`."
+        )],
+    );
+}
+
+#[test]
+fn a_credit_note_in_another_currency_covers_nothing_of_the_item_that_it_names() {
+    let world = one().owes("B", -20, "80 EUR").credit_note_for("N", "B", "30 USD").unallocated("P", "150 EUR");
+    assert_eq!(
+        remedies(&world)[1],
+        "account_in_credit: 60.00 EUR more would have to fall overdue: what is left of the credits, and the minimum (policy.toml:minimum.EUR)."
+    );
+    assert_eq!(world.clone().owes("C", 5, "59.99 EUR").decide().code(), "below_minimum");
+    assert_eq!(world.owes("C", 5, "60 EUR").decide().code(), "contact");
+}
+
+#[test]
+fn where_nobody_can_be_called_a_contact_with_a_telephone_is_asked_for() {
+    let call = || one().stage("friendly", |stage| stage.channels = vec![Channel::Call]);
+    let ledger =
+        "no_address: The ledger gets a telephone number for a contact of account K-1 (`ledger.contact.phone`).";
+    check(
+        &call().contacts(&[]),
+        &[
+            ledger,
+            "no_address: `dunningd contact K-1 --add --role dunning --email … --phone … --reason …` enters one here, where the ledger cannot be mended soon.",
+        ],
+    );
+    check(
+        &call(),
+        &[
+            ledger,
+            "no_address: `dunningd contact K-1 --contact office@debtor.example --phone … --reason …` enters one here, where the ledger cannot be mended soon.",
+        ],
+    );
+}
+
+#[test]
+fn a_cause_that_begins_no_wait_anew_leaves_the_count_from_the_last_notice() {
+    let world = World::new().owes("A", 30, "100 EUR").reminded("friendly", 2, &["A"]);
+    let stage = "too_soon from T+5: Item A comes to stage firm (policy.toml:firm) on Monday 2026-03-23, 7 days after the last notice about it.";
+    check(&world.cause(Cause::CashProblem, Some("A"), 1), &[stage]);
+}
+
+#[test]
+fn what_is_not_sent_is_sent_again_at_once_where_no_cap_is_in_the_way() {
+    let said = |days_ago: i64| {
+        let world = World::new().owes("A", 9, "100 EUR").notice(NoticeState::Unknown, "friendly", days_ago, &["A"]);
+        (world.snapshot.history.notices[0].id, remedies(&world).remove(0))
+    };
+    let (number, at_once) = said(5);
+    let resolve = format!(
+        "previous_stage_incomplete: `dunningd outbox resolve {number} --accepted --reason …` if it arrived, or \
+         `--not-sent` to have it sent again"
+    );
+    assert_eq!(at_once, format!("{resolve}."));
+    assert_eq!(said(4).1, format!("{resolve} as soon as the contact cap allows, on Thursday 2026-03-19."));
 }

@@ -76,7 +76,7 @@ fn a_part_payment_below_the_minimum_ends_the_climb() {
 #[test]
 fn a_dispute_counts_from_its_day() {
     let world = World::new().owes("A", 0, "100 EUR");
-    let done = over(&world, 40, |one| one.item.dispute = Some(Dispute { since: t_plus(10), reason: None }));
+    let done = over(&world, 40, |one| one.item.dispute = Some(Dispute { since: Some(t_plus(10)), reason: None }));
     check(&done, &["T+3 friendly: A"]);
 }
 

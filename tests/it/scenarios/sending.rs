@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use dunningd::model::{ContactCap, ContactRole, Country, Language, MailboxUse, PartyKind};
+use dunningd::decide::no_longer_right;
+use dunningd::model::{Cause, ContactCap, ContactRole, Country, HoldTarget, Language, MailboxUse, OnMissed, PartyKind};
 
-use crate::support::world::{World, check, check_tasks, t_plus};
+use crate::support::world::{World, check, check_tasks, item_id, stage_name, t_plus};
 
 fn one() -> World {
     World::new().owes("A", 30, "100 EUR")
@@ -130,4 +131,35 @@ fn a_natural_person_is_not_written_to_more_often_than_practice_allows_whatever_t
     check(&often(PartyKind::Company), "contact friendly: demands A");
     check(&often(PartyKind::Consumer), "wait contact_cap until T+4");
     check(&often(PartyKind::Unknown), "wait contact_cap until T+4");
+}
+
+#[test]
+fn the_notice_that_a_mailbox_has_today_counts_once_beside_its_earlier_contacts() {
+    let twice = |contacts: &[i64]| {
+        with_mailbox(mailbox(2, true, contacts)).policy(|p| p.contact_caps = vec![ContactCap { contacts: 2, days: 5 }])
+    };
+    check(&twice(&[2]), "hold shared_mailbox until T+3");
+    check(&twice(&[0]), "hold shared_mailbox until T+1");
+    check(&twice(&[]), "hold shared_mailbox until T+1");
+}
+
+#[test]
+fn a_notice_that_waits_for_approval_is_right_no_longer_for_what_became_of_its_items() {
+    let items = [(item_id("A"), stage_name("friendly"))];
+    let why = |world: World| {
+        no_longer_right(&world.policy, &world.snapshot, &items, world.today).map(dunningd::model::CancelReason::as_str)
+    };
+    let on_a = || HoldTarget::Item(item_id("A"));
+    assert_eq!(why(one()), None);
+    assert_eq!(why(one().owes("B", 30, "50 EUR").disputed("B", Cause::Dispute)), None);
+    assert_eq!(why(one().paid(&["A"])), Some("paid_before_send"));
+    assert_eq!(why(one().unallocated("P", "100 EUR")), Some("paid_before_send"));
+    assert_eq!(why(one().disputed("A", Cause::Dispute)), Some("disputed_before_send"));
+    assert_eq!(why(one().hold(on_a(), None)), Some("held_before_send"));
+    assert_eq!(why(one().cause(Cause::SaysPaid, Some("A"), 0)), Some("cause_before_send"));
+    assert_eq!(why(one().promised("100 EUR", 5, 2, &["A"])), Some("promised_before_send"));
+    let plan = [(10, "100 EUR")];
+    assert_eq!(why(one().planned(&plan, 2, OnMissed::Instalment, &["A"])), Some("planned_before_send"));
+    assert_eq!(why(one().waived("friendly", 0, "A")), Some("waived_before_send"));
+    assert_eq!(why(one().handed_over()), Some("handed_over_before_send"));
 }

@@ -1,6 +1,9 @@
 //! Which stage comes next, and what blocks it.
 
-use dunningd::model::{Cause, Currency, Demands, NoticeState, PartyKind, StageCondition, Tone};
+use dunningd::decide::{ladder_of, needs_approval};
+use dunningd::model::{
+    ApprovalCause, Cause, Currency, Demands, NoticeState, OnUnknown, PartyKind, StageCondition, Tone,
+};
 use rust_decimal::Decimal;
 
 use crate::support::world::{World, check, check_items, check_tasks, money, stage_name};
@@ -114,6 +117,39 @@ fn a_case_keeps_its_ladder_and_takes_todays_minimum() {
     check(&slower, "wait too_soon until T+1");
     let dearer = slower.policy(|policy| policy.minimums.by_currency.values_mut().for_each(|min| *min *= Decimal::TEN));
     check(&dearer.item("A", |item| item.open_amount = Decimal::TEN), "skip below_minimum");
+}
+
+#[test]
+fn a_case_takes_todays_conditions_approvals_and_answers_to_an_unknown_outcome() {
+    let open = World::new().owes("A", 30, "100 EUR").reminded("friendly", 27, &["A"]).reminded("firm", 20, &["A"]);
+    check(&open, "contact final: demands A");
+    let waits = |world: &World| needs_approval(&world.policy, &world.snapshot, &world.decide());
+    assert_eq!(waits(&open), None);
+    let changed = open.clone().stage("final", |stage| {
+        (stage.approval, stage.on_unknown) = (true, OnUnknown::ResendOnce);
+        stage.location = "policy.toml:99".into();
+    });
+    assert_eq!(waits(&changed), Some(ApprovalCause::Stage));
+    let ladder = ladder_of(&changed.policy, &changed.snapshot);
+    assert_eq!(ladder.stages[2].on_unknown, OnUnknown::ResendOnce);
+    // Also where no stage is what it was.
+    let all_changed = ["friendly", "firm", "final", "formal"].into_iter().fold(open, |world, name| {
+        world.stage(name, |stage| (stage.approval, stage.location) = (true, "policy.toml:99".into()))
+    });
+    assert_eq!(waits(&all_changed), Some(ApprovalCause::Stage));
+    let dearer = changed.stage("final", |stage| {
+        stage.when = StageCondition { min: [money("500 EUR")].into_iter().collect(), ..StageCondition::default() };
+    });
+    check(&dearer, "contact formal: demands A");
+    let checks = dearer.decide().checks;
+    let passed_over = checks.iter().find(|check| check.rule == "stage_applies").unwrap();
+    assert_eq!(passed_over.location.as_deref(), Some("policy.toml:99"));
+    // A stage that the policy no longer has, and a ladder that it no longer has, stay what they were.
+    let mut gone = dearer;
+    std::sync::Arc::make_mut(gone.policy.ladders.values_mut().next().unwrap()).stages.remove(2);
+    check(&gone, "contact final: demands A");
+    gone.policy.ladders.clear();
+    check(&gone, "contact final: demands A");
 }
 
 #[test]
@@ -412,4 +448,14 @@ fn an_account_that_was_escalated_elsewhere_gets_neutral_words_as_long_as_that_is
     }
     check(&world, "contact friendly in neutral words: demands A; also open B");
     check(&world.paid(&["B"]), "contact friendly: demands A");
+}
+
+#[test]
+fn what_was_done_elsewhere_in_the_same_tone_softens_no_words() {
+    let mut world = World::new().owes("A", 5, "100 EUR").owes("B", 8, "100 EUR").waived("friendly", 5, "B");
+    world.snapshot.history.waivers[0].elsewhere = Some("former software".to_owned());
+    check(&world, "contact friendly: demands A; also open B");
+    let mut sharper = world.waived("firm", 1, "B");
+    sharper.snapshot.history.waivers[1].elsewhere = Some("former software".to_owned());
+    check(&sharper, "contact friendly in neutral words: demands A; also open B");
 }

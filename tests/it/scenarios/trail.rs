@@ -254,3 +254,15 @@ fn a_cap_of_the_law_is_told_with_its_source() {
     let weekdays = person.policy(|policy| policy.calendars = Calendars::weekly(Weekdays::MONDAY_TO_FRIDAY));
     told(&weekdays, "outside_send_days", &["yes: 2026-03-18 is a Wednesday"]);
 }
+
+#[test]
+fn what_is_held_is_announced_before_its_due_day_only_by_a_stage_that_is_enabled_and_only_while_something_is_left() {
+    let held = |change: fn(&mut dunningd::model::Stage)| {
+        let world = World::new().stage("friendly", |stage| stage.days = -3).stage("friendly", change);
+        world.owes("A", -5, "100 EUR").item("A", |item| item.hold_until = Some(t_plus(1)))
+    };
+    check(&held(|_| ()), "wait not_overdue until T+2");
+    check(&held(|stage| stage.enabled = false), "wait not_overdue until T+15");
+    check(&held(|_| ()).credit_note_for("N", "A", "99 EUR"), "wait not_overdue until T+2");
+    check(&held(|_| ()).credit_note_for("N", "A", "100 EUR"), "wait not_overdue");
+}
