@@ -75,6 +75,11 @@ impl Program {
         self
     }
 
+    /// With no run of its own: what a test sees does not hang on the hour at which it is made.
+    pub(crate) fn without_schedule(self) -> Self {
+        self.with("SCHEDULE__EARLIEST", "00:00").with("SCHEDULE__LATEST", "00:01")
+    }
+
     /// The folder of the configuration.
     pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("config")
