@@ -1,180 +1,133 @@
 #!/usr/bin/env python3
 """Checks an export or a dossier of dunningd without dunningd: verify.py PATH ["PUBLIC-KEY…" [CHECKPOINT…]].
-docs/verify.md has the formats; a CHECKPOINT is a file that somebody kept.
+docs/verify.md has the formats and the rules. It needs Python's own library, and the package `cryptography`."""
+import base64, collections, functools, hashlib, hmac, itertools, json, pathlib, sys, zipfile
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+sys.excepthook = lambda kind, error, _: print(f"REJECTED: {kind.__name__}: {error}", file=sys.stderr)
+LINES = [sorted(keys.split()) for keys in (            # the keys of each kind of line, and of a proof
+    "seq bytes leaf chain", "notice file salt", "notice erased", "note body salt", "note erased", "seq bytes proof",
+    "attempt notice number started_at ended_at outcome phase reply_code reply_text detail",
+    "v account key checkpoint events")]
+OUTCOMES = {("notice_accepted", None): "accepted", ("notice_refused", None): "refused",
+            ("notice_unknown", None): "unknown", ("notice_unknown", "refused"): "refused"}           # else "deferred"
 
-Python's own library is enough for everything but signatures; those need the package `cryptography`."""
-import base64, collections, functools, hashlib, hmac, json, pathlib, sys, zipfile
-try: from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey as Ed25519
-except ImportError: Ed25519 = None
-
-EXPORT = {"events.ndjson", "messages.ndjson", "notes.ndjson", "attempts.ndjson", "keys.txt"}
-# What a line must say, and what it may say besides; "erased" is true, all else is a text.
-LINES = {"events.ndjson": ("seq bytes leaf chain", ""), "messages.ndjson": ("notice", "file salt erased"),
-         "notes.ndjson": ("note", "body salt erased"),
-         "attempts.ndjson": ("attempt notice number started_at", "ended_at outcome phase reply_code reply_text detail")}
 def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
+def seal(salt, words): return hmac.new(bytes.fromhex(salt), words, "sha256").hexdigest()
 def b64(text): return base64.b64decode(text, validate=True)
 def need(holds, what):
     if not holds: raise ValueError(what)
-def once(pairs):
-    need(len(dict(pairs)) == len(pairs), "a key stands twice in one object")
+def line_of(pairs):                                    # no key unknown, missing or twice, and texts as values
+    need(sorted(key for key, _ in pairs) in LINES, f"not the keys of a line: {[key for key, _ in pairs]}")
+    for key, value in pairs:
+        text = isinstance(value, (str, list)) or value is None and key not in ("number", "started_at")
+        need(value is True if key == "erased" else text, f"{key} is no text")
     return dict(pairs)
-def parse(text): return json.loads(text, object_pairs_hook=once)
-def only(row, must, may=""):
-    need(set(must.split()) <= set(row) <= set((must + " " + may).split()), f"unknown or missing keys: {sorted(row)}")
-    return row
-def rows(files, name):
-    lines, (must, may) = [parse(line) for line in files[name].decode().split("\n") if line], LINES[name]
-    for row in lines:
-        for key, value in only(row, must, may).items():
-            fits = isinstance(value, bool) if key == "erased" else isinstance(value, str) or value is None and key in may.split()
-            need(fits, f"{name}: {key} is no text")
-    return lines
-
-def load(path):
-    if path.is_dir(): return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
-    packed = zipfile.ZipFile(path)
-    need(len(set(packed.namelist())) == len(packed.namelist()), "a file stands twice in the zip")
-    return {name: packed.read(name) for name in packed.namelist()}
-
-def half(size): return 1 << (size - 1).bit_length() - 1   # the largest power of two below it
-def tree(leaves):                                 # RFC 6962 2.1
-    @functools.cache
-    def root(low, high):
-        middle = low + half(high - low) if high - low > 1 else high
-        return leaves[low] if middle == high else sha(b"\1", root(low, middle), root(middle, high))
-    return root
-def climb(leaf, number, size, proof):             # RFC 6962 2.1.1, from the root downwards
-    need(0 <= number < size and bool(proof) == (size > 1), "a proof does not fit its event")
+read = functools.partial(json.loads, object_pairs_hook=line_of)
+def lines(name): return [read(line) for line in files.pop(name).splitlines()]
+def half(size): return 1 << (size - 1).bit_length() - 1                      # the largest power of two below size
+@functools.cache
+def tree(low, high):                                   # RFC 6962 2.1: the root over these leaves of an export
+    if high - low == 1: return leaves[low]
+    return sha(b"\1", tree(low, low + half(high - low)), tree(low + half(high - low), high))
+def climb(leaf, index, size, proof):                   # RFC 6962 2.1.1: the root that an inclusion proof leads to
+    need(0 <= index < size and (size > 1) == bool(proof), "a proof does not fit its event")
     if size == 1: return leaf
-    left, sibling = half(size), proof[-1]
-    if number < left: return sha(b"\1", climb(leaf, number, left, proof[:-1]), sibling)
-    return sha(b"\1", sibling, climb(leaf, number - left, size - left, proof[:-1]))
-
-def checkpoint(note, keys):                       # C2SP tlog-checkpoint and signed-note
+    if index < half(size): return sha(b"\1", climb(leaf, index, half(size), proof[:-1]), proof[-1])
+    return sha(b"\1", proof[-1], climb(leaf, index - half(size), size - half(size), proof[:-1]))
+def checkpoint(note, keys):                            # C2SP tlog-checkpoint, a signed note; without keys only read
     text, _, signatures = note.rpartition("\n\n")
-    origin, size, root = text.split("\n")[:3]
-    need(size.isascii() and size.isdigit() and size[0] != "0", "a checkpoint without a size")
-    signed = keys is None                         # nobody gave a key for it
-    for key in keys or []:
-        name, key_id, public = key.split("+", 2)
-        public = b64(public)
-        need(public[:1] == b"\1" and sha(name.encode(), b"\n", public)[:4].hex() == key_id, f"not a key: {key}")
-        for dash, signer, signature in (line.split(" ") for line in signatures.removesuffix("\n").split("\n")):
-            if (dash, signer, b64(signature)[:4].hex()) == ("\u2014", origin, key_id) and name == origin:
-                if Ed25519: Ed25519.from_public_bytes(public[1:]).verify(b64(signature)[4:], (text + "\n").encode())
-                signed = True
-    need(signed, "a checkpoint is not signed by the given key")
+    origin, size, root, *_ = text.split("\n")
+    given = [b64(one) for dash, name, one in map(str.split, signatures.splitlines()) if (dash, name) == ("—", origin)]
+    ours = [(key, one) for key in keys for one in given if key.startswith(f"{origin}+{one[:4].hex()}+")]
+    for key, signature in ours:
+        public = Ed25519PublicKey.from_public_bytes(b64(key.split("+", 2)[2])[1:])
+        public.verify(signature[4:], f"{text}\n".encode())
+    need((ours or not keys) and int(size) > 0, "a checkpoint is not signed by the given key")
     return int(size), b64(root)
 
-def outcome(kind, reason, facts):                 # of the attempt that an event names
-    late = facts.get("outcome") if kind == "late_reply" else "deferred"
-    if kind in ("notice_refused", "notice_unknown") and reason in (None, "refused"): return reason or kind.removeprefix("notice_")
-    return {"notice_accepted": "accepted"}.get(kind, late)
-def contents(events, files):                      # messages, notes, attempts and replies are what the events say
-    sealed, tried, stopped, redacted, last, left = {}, {}, set(), [], {}, collections.Counter()
-    for seq, stored in events:
-        event, at = stored["event"], stored["at"][:19]
-        kind, facts, account, notice = event["kind"], event["facts"], event.get("account"), event.get("notice")
-        reason, attempt = facts.get("reason"), facts.get("attempt")
-        last[notice] = at
-        if kind == "notice_planned": sealed["messages", notice] = seq, account, facts["message_commitment"], notice
-        if facts.get("note_commitment"):
-            last["note", facts["note"]] = at
-            sealed["notes", facts["note"]] = seq, account, facts["note_commitment"], ("note", facts["note"])
-        if attempt:
-            tried[attempt] = notice, outcome(kind, reason, facts), facts.get("phase"), facts.get("reply_code")
-            sealed.pop(("replies", attempt), None)
-            if facts["reply_commitment"]: sealed["replies", attempt] = seq, account, facts["reply_commitment"], notice
-        elif kind in ("notice_cancelled", "notice_unknown"):   # an attempt that was not carried out, or of a process that died
-            stopped.add((notice, "unknown" if reason == "instance_died" else "cancelled", None, None))
-        if kind == "redacted":
-            redacted.append((seq, account, set(facts["classes"]), facts["before"]))
-            left.update({(account, one): int(facts[one]) for one in ("messages", "notes", "replies")})
-    def compare(kind, key, salt, data, classes):
-        need((kind, key) in sealed, f"the log knows none of the {kind} {key}, or it is there twice")
-        seq, account, commitment, about = sealed.pop((kind, key))
-        if salt is not None and data is not None:
-            need(hmac.new(salt, data, "sha256").hexdigest() == commitment, f"event {seq}: altered: {kind} {key}")
-            return
-        need(any(later > seq and whose == account and named & classes and (before is None or last[about] < before[:19])
-                 for later, whose, named, before in redacted), f"event {seq}: missing: {kind} {key}")
-        left[account, kind] -= 1
-        need(left[account, kind] >= 0, f"event {seq}: missing, and fewer were erased: {kind} {key}")
-    def salt_of(row):
-        need(not row.get("erased") or not any(map(row.get, ("salt", "file", "body"))), "a line says of one thing that it is here and erased")
-        return None if row.get("erased") else bytes.fromhex(row["salt"])
-    salts = {row["notice"]: salt_of(row) for row in rows(files, "messages.ndjson")}
-    listed = {row.get("file") for row in rows(files, "messages.ndjson")}
-    need(listed >= {name for name in files if name.startswith("messages/")}, "there is a message that messages.ndjson does not name")
-    for row in rows(files, "messages.ndjson"):
-        compare("messages", row["notice"], salt_of(row), files.get(row.get("file")), {"messages"})
-    for row in rows(files, "notes.ndjson"): compare("notes", row["note"], salt_of(row), (row.get("body") or "").encode(), {"notes"})
-    for row in rows(files, "attempts.ndjson"):
-        key, reply, told = row["attempt"], row.get("reply_text"), (row["notice"], *map(row.get, ("outcome", "phase", "reply_code")))
-        open_yet = told == (row["notice"], None, None, None)
-        need(tried.pop(key) == told if key in tried else open_yet or told in stopped,
-             f"attempt {key}: altered, there twice, or no event knows how it ended")
-        need(reply is None or salts.get(row["notice"]), f"attempt {key}: a reply that nothing ties to the log")
-        if reply is not None or ("replies", key) in sealed:
-            compare("replies", key, salts.get(row["notice"]), reply and reply.encode(), {"messages", "smtp"})
-    need(not sealed and not tried, f"events tell of what is not there: {sorted(sealed)} {sorted(tried)}")
+if len(sys.argv) < 2: raise SystemExit(__doc__)
+path, own = pathlib.Path(sys.argv[1]), " ".join(sys.argv[2:3]).split()
+packed = None if path.is_dir() else zipfile.ZipFile(path)
+names = packed.namelist() if packed else [it.relative_to(path).as_posix() for it in path.rglob("*") if it.is_file()]
+files = {name: packed.read(name) if packed else (path / name).read_bytes() for name in names}
+need(len(files) == len(names), "a file stands twice in the zip")
+keys = own or files.get("keys.txt", b"").decode().split() or ["none+came+along"]
+kept = [checkpoint(pathlib.Path(name).read_text("utf-8"), own) for name in sys.argv[3:]]
+dossier = "proof.json" in files
+if dossier:                                            # every file by the manifest, every event by its proof
+    manifest = sorted(f"{sha(files[name]).hex()}  {name}" for name in files if name != "MANIFEST.sha256")
+    need(sorted(files["MANIFEST.sha256"].decode().splitlines()) == manifest, "MANIFEST.sha256 lists others")
+    proof = read(files["proof.json"])
+    events, (size, root) = proof["events"], checkpoint(proof["checkpoint"], keys)
+    need(set(kept) <= {(size, root)}, "a kept checkpoint is not the one of this dossier")
+    need(all(int(one["seq"]) < int(after["seq"]) for one, after in zip(events, events[1:])), "events out of order")
+    for line in events:
+        reached = climb(sha(b"\0", b64(line["bytes"])), int(line["seq"]) - 1, size, list(map(b64, line["proof"])))
+        need(reached == root, f"event {line['seq']}: it is not in the signed log")
+    told = f"{len(events)} events of account {proof['account']} and their runs, proved in the log of {size} events"
+else:                                                  # every event by the chain, and by the signed roots
+    signed = {name: checkpoint(files.pop(name).decode(), keys) for name in names if name.startswith("checkpoints/")}
+    events = lines("events.ndjson")
+    leaves = [sha(b"\0", b64(line["bytes"])) for line in events]
+    need(events and (signed or kept or not own), "no event, or no checkpoint that the given key could have signed")
+    heads = [*itertools.accumulate(leaves, sha, initial=bytes(32))]
+    for number, line in enumerate(events, 1):
+        need((line["seq"], line["leaf"], line["chain"]) == (str(number), leaves[number - 1].hex(), heads[number].hex()),
+             f"event {number}: altered or missing, or one before it")
+    for name, (size, root) in [*signed.items(), *(("a kept checkpoint", one) for one in kept)]:
+        need(size <= len(events) and tree(0, size) == root, f"{name} signed another log, or its tail was cut off")
+        need(name in (f"checkpoints/{size}.txt", "a kept checkpoint"), f"{name} is the checkpoint of {size} events")
+    told = f"{len(events)} events, {len(signed)} checkpoints, head {heads[-1].hex()}"
 
-def export(files, keys, kept, own_key):
-    chain, leaves, events = bytes(32), [], []
-    for number, row in enumerate(rows(files, "events.ndjson"), 1):
-        leaf, stored = sha(b"\0", b64(row["bytes"])), parse(b64(row["bytes"]))
-        chain = sha(chain, leaf)
-        need(row["seq"] == stored["seq"] == str(number), f"event {number}: its number is another")
-        need(row["leaf"] == leaf.hex() and row["chain"] == chain.hex(), f"event {number}: altered, or the chain breaks here")
-        leaves.append(leaf)
-        events.append((number, stored))
-    strays = [name for name in files if not name.startswith(("messages/", "checkpoints/")) and name not in EXPORT]
-    need(not strays, f"no files of an export: {strays}")
-    root, notes = tree(leaves), [name for name in files if name.startswith("checkpoints/")]
-    for name in notes:
-        size, signed = checkpoint(files[name].decode(), keys)
-        need(name == f"checkpoints/{size}.txt" and size <= len(events), f"{name}: another one, or the tail was cut off")
-        need(root(0, size) == signed, f"{name} signed another log")
-    need(all(size <= len(events) and root(0, size) == signed for size, signed in kept), "a kept checkpoint signed another log")
-    need(events and (notes or kept or not own_key), "there is no event, or no checkpoint that the given key could have signed")
-    contents(events, files)
-    return f"{len(events)} events, {len(notes)} checkpoints, head {chain.hex()}"
+log = []                                               # what the events say of that which lies beside them
+for line in events:
+    stored = json.loads(b64(line["bytes"]))
+    event, facts, number = stored["event"], stored["event"]["facts"], line["seq"]
+    need(stored["seq"] == number, f"event {number}: it carries another number")
+    need(not dossier or event.get("account") == proof["account"] or event["kind"] == "run_started",
+         f"event {number}: about another account")
+    log.append({**facts, "number": int(number), "at": stored["at"][:19], "kind": event["kind"],
+                "reason": facts.get("reason"), "account": event.get("account"), "about": event.get("notice") or number})
+last = {event["about"]: event["at"] for event in log}
+tries = {event["attempt"]: event for event in log if "attempt" in event}
+ended = {(key, event["about"], OUTCOMES.get((event["kind"], event["reason"]), event.get("outcome", "deferred")),
+          event["phase"], event["reply_code"]) for key, event in tries.items()}
+unnamed = {(event["about"], None, None, None) for event in log} | {                   # not ended; or not carried out
+    (event["about"], "unknown" if event["reason"] == "instance_died" else "cancelled", None, None)
+    for event in log if event["kind"] in ("notice_cancelled", "notice_unknown") and "attempt" not in event}
+sealed = {("messages", one["about"], one["message_commitment"]): one for one in log if one["kind"] == "notice_planned"}
+sealed |= {("notes", one["note"], one["note_commitment"]): one for one in log if "note_commitment" in one}
+sealed |= {("replies", key, one["reply_commitment"]): one for key, one in tries.items() if one["reply_commitment"]}
 
-def dossier(files, keys, kept):
-    listed = dict(reversed(line.split("  ", 1)) for line in files["MANIFEST.sha256"].decode().splitlines())
-    need(listed == {name: sha(data).hex() for name, data in files.items() if name != "MANIFEST.sha256"},
-         "MANIFEST.sha256 lists other files, or a file was altered")
-    proof, events, proved = only(parse(files["proof.json"]), "v account key checkpoint events"), {}, b""
-    size, root = checkpoint(proof["checkpoint"], keys)
-    need(all(one == (size, root) for one in kept), "a kept checkpoint is not the one of this dossier")
-    for row in proof["events"]:
-        only(row, "seq bytes proof")
-        data, number = b64(row["bytes"]), int(row["seq"])
-        stored, steps = parse(data), [b64(one) for one in row["proof"]]
-        need(climb(sha(b"\0", data), number - 1, size, steps) == root, f"event {number}: it is not in the signed log")
-        need(stored["seq"] == row["seq"] and number > max(events, default=0), f"event {number}: it carries another number, or stands elsewhere")
-        events[number], event = stored, stored["event"]
-        need(event.get("account") == proof["account"] or event["kind"] == "run_started", f"event {number}: another account")
-        proved += data
-    for name in (name for name in files if name.startswith("texts/")):
-        hashed = sha(files[name]).hex()
-        need(name == f"texts/{hashed}.txt" and hashed.encode() in proved, f"{name}: no proved event names it")
-    contents(events.items(), files)
-    return f"{len(events)} events of account {proof['account']} and their runs, proved in the log of {size} events"
+messages, notes, attempts = (lines(f"{name}.ndjson") for name in ("messages", "notes", "attempts"))
+listed = [("messages", line["notice"]) for line in messages] + [("notes", line["note"]) for line in notes]
+need(sorted(listed) == sorted(one[:2] for one in sealed if one[0] != "replies"), "the log has other messages or notes")
+messages, notes = ([line for line in some if "erased" not in line] for some in (messages, notes))
+salts = {line["notice"]: line["salt"] for line in messages}
+here = {("messages", line["notice"], seal(line["salt"], files.pop(line["file"], b""))) for line in messages}
+here |= {("notes", line["note"], seal(line["salt"], line["body"].encode())) for line in notes}
+here |= {("replies", line["attempt"], seal(salts.get(line["notice"], ""), line["reply_text"].encode()))
+         for line in attempts if line["reply_text"] is not None}
+need(here <= sealed.keys(), f"altered, or unknown to the log: {sorted(here - sealed.keys())}")
+shown = {tuple(line[key] for key in ("attempt", "notice", "outcome", "phase", "reply_code")) for line in attempts}
+need(ended <= shown, f"attempts that are missing or did not end like this: {sorted(ended - shown)}")
+twice = len({attempt for attempt, *_ in shown}) < len(attempts)
+need(not twice and {one[1:] for one in shown - ended} <= unnamed, "an attempt is there twice, or no event knows it")
+missing, redacted = sealed.keys() - here, [event for event in log if event["kind"] == "redacted"]
+for what, key, commitment in missing:
+    event = sealed[what, key, commitment]
+    later = [one for one in redacted if one["account"] == event["account"] and one["number"] > event["number"]]
+    need(any(int(one[what]) and (not one["before"] or last[event["about"]] < one["before"][:19]) for one in later),
+         f"event {event['number']}: {what} {key} is missing, and no event erased it")
+left = collections.Counter((sealed[one]["account"], one[0]) for one in missing)
+for one in redacted: left.subtract({(one["account"], what): int(one[what]) for what, *_ in missing})
+need(max(left.values(), default=0) <= 0, f"more is missing than events say was erased: {+left}")
+proved = b"".join(b64(line["bytes"]) for line in events) if dossier else b""
+texts = {f"texts/{hashed}.txt" for hashed in (sha(data).hex() for data in files.values()) if hashed.encode() in proved}
+stray = {name for name in files if name.startswith(("messages/", "texts/") if dossier else "")} - texts - {"keys.txt"}
+need(not stray, f"nothing ties these files to the log: {sorted(stray)}")
 
-if __name__ == "__main__":
-    if len(sys.argv) < 2: raise SystemExit(__doc__)
-    try:
-        given = load(pathlib.Path(sys.argv[1]))
-        own = " ".join(sys.argv[2:3]).split()
-        keys = own or given.get("keys.txt", b"").decode().split()
-        kept = [checkpoint(pathlib.Path(one).read_text(), own or None) for one in sys.argv[3:]]
-        told = dossier(given, keys, kept) if "proof.json" in given else export(given, keys, kept, own)
-    except Exception as error: raise SystemExit(f"REJECTED: {type(error).__name__}: {error}")
-    print(f"holds together: {told}")
-    if "proof.json" not in given and not kept and not any(name.startswith("checkpoints/") for name in given):
-        print("there is no checkpoint, so there was no signature to check")
-    elif not Ed25519: print("signatures were NOT checked: the package `cryptography` is not installed")
-    elif not own: print("signatures were checked ONLY with the key that came along; give the public key")
-    if kept and not own: print("signatures of the checkpoints that you kept were NOT checked; give the public key")
+print(f"holds together: {told}")
+if not dossier and not signed and not kept: print("there is no checkpoint, so there was no signature to check")
+elif not own: print("signatures were checked ONLY with the key that came along; give the public key")
+if kept and not own: print("signatures of the checkpoints that you kept were NOT checked; give the public key")
