@@ -54,8 +54,8 @@ pub async fn in_flight_check(
              UPDATE dunning.notice n
              SET state = 'in_flight', counted_on = c.today, lease_until = clock_timestamp() + make_interval(secs => $5),
                  changed_at = clock_timestamp()
-             FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::timestamptz[], $6::uuid[], $11::timestamptz[])
-                 WITH ORDINALITY AS c (notice_id, token, today, needed, attempt_id, at_most, place)
+             FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::timestamptz[], $6::uuid[], $8::text[], $11::timestamptz[])
+                 WITH ORDINALITY AS c (notice_id, token, today, needed, attempt_id, demanded, at_most, place)
              JOIN dunning.ledger_fingerprints($7, $8, $9, $10) l USING (place)
              WHERE n.notice_id = c.notice_id AND n.lease_token = c.token AND n.state = 'claimed'
                AND n.lease_until > clock_timestamp()
@@ -66,11 +66,16 @@ pub async fn in_flight_check(
                                AND bool_and(isfinite(f.payments_as_of::timestamptz))
                         FROM ledger.freshness f WHERE f.creditor IS NULL OR f.creditor::text = n.creditor))
                AND n.fingerprint = l.fingerprint
-               -- On its own day the fingerprint says so.
+               -- On its own day the fingerprint says so; on a later one, days that the ledger named may have come.
                AND (c.today <= n.business_date
-                    OR NOT EXISTS (SELECT FROM dunning.notice_item i JOIN ledger.item s ON s.item_id::text = i.item_id
-                                   WHERE i.notice_id = n.notice_id
-                                     AND dunning.is_settled(s.open_amount::numeric, s.settled_on::date, c.today)))
+                    OR NOT EXISTS (
+                        SELECT FROM ledger.item s
+                        WHERE s.item_id::text = ANY (CASE WHEN strpos(c.demanded, 'plan:') > 0
+                                                          THEN dunning.behind(n.account_id, c.demanded::text[])
+                                                          ELSE c.demanded::text[] END)
+                          AND (s.settled_on::date > n.business_date AND s.settled_on::date <= c.today
+                               OR s.written_off_on::date > n.business_date AND s.written_off_on::date <= c.today
+                               OR s.disputed_since::date > n.business_date AND s.disputed_since::date <= c.today)))
                AND (n.redirected
                     -- What the function says too, where nobody recorded anything: it costs more to call than to answer.
                     OR NOT EXISTS (SELECT FROM dunning.account_in_register r WHERE r.account_id = n.account_id)
@@ -160,13 +165,13 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                    AS "held!",
                EXISTS (SELECT FROM ledger.item l
                        WHERE l.item_id::text = ANY (c.items)
-                         AND (l.disputed_since IS NOT NULL OR l.dispute_reason::text ~ '\S'))
+                         AND (l.disputed_since::date <= $3 OR l.disputed_since IS NULL AND l.dispute_reason::text ~ '\S'))
                OR EXISTS (SELECT FROM dunning.hold h WHERE h.item_id = ANY (c.items) AND h.cause IS NOT NULL
                          AND h.released_at IS NULL)
                    AS "disputed!",
                EXISTS (SELECT FROM dunning.write_off w WHERE w.item_id = ANY (c.items) AND w.undone_at IS NULL)
                OR EXISTS (SELECT FROM ledger.item l
-                       WHERE l.item_id::text = ANY (c.items) AND l.written_off_on IS NOT NULL)
+                       WHERE l.item_id::text = ANY (c.items) AND l.written_off_on::date <= $3)
                    AS "written_off!",
                EXISTS (SELECT FROM dunning.plan p JOIN dunning.plan_item i USING (plan_id, version)
                        WHERE i.item_id = ANY (c.items) AND greatest(p.agreed_at, p.ended_at) > r.started_at)

@@ -107,6 +107,24 @@ async fn a_plan_over_a_queued_item_and_a_payment_of_a_demanded_instalment_stop_t
 }
 
 #[tokio::test]
+async fn a_notice_about_an_instalment_does_not_outlast_the_day_that_the_ledger_names_for_an_item_behind_it() {
+    for (column, reason) in [
+        ("settled_on", "paid_before_send"),
+        ("written_off_on", "written_off_before_send"),
+        ("disputed_since", "disputed_before_send"),
+    ] {
+        let mut office = one().await;
+        agree(&office, &request(&[(5, 40), (20, 60)])).await.unwrap();
+        office.sql(format!("UPDATE ledger.item SET {column} = '2026-03-19'")).await;
+        office.go_to(day_plus(8)).await;
+        assert_eq!(office.scan().await.queued, 1);
+        office.go_to(day_plus(9)).await;
+        is_stopped(&office, "plan_missed", reason).await;
+        assert_ne!(office.verdicts().await, ["A01 contact"]);
+    }
+}
+
+#[tokio::test]
 async fn a_restructured_plan_is_a_new_version_over_what_is_open_and_the_old_one_is_kept() {
     let mut office = one().await;
     agree(&office, &request(&[(5, 40), (20, 60)])).await.unwrap();

@@ -123,6 +123,38 @@ async fn a_notice_does_not_outlast_the_day_on_which_its_item_is_settled() {
 }
 
 #[tokio::test]
+async fn a_notice_does_not_outlast_the_day_on_which_its_item_is_written_off_or_disputed() {
+    for (column, reason) in [("written_off_on", "written_off_before_send"), ("disputed_since", "disputed_before_send")]
+    {
+        let mut office = Office::new().await;
+        office.accounts(1).await;
+        office.sql(format!("UPDATE ledger.item SET {column} = '2026-03-11'")).await;
+        assert_eq!(office.scan().await.queued, 1);
+        office.go_to(day_plus(1)).await;
+        is_stopped(&office, reason, "all_items_out").await;
+    }
+}
+
+#[tokio::test]
+async fn a_day_that_the_ledger_names_stops_nothing_before_it_comes_and_is_no_reason_for_what_does() {
+    for column in ["settled_on", "written_off_on", "disputed_since"] {
+        let mut office = Office::new().await;
+        office.accounts(1).await;
+        office.sql(format!("UPDATE ledger.item SET {column} = '2026-03-12'")).await;
+        assert_eq!(office.scan().await.queued, 1);
+        office.go_to(day_plus(1)).await;
+        assert_eq!(office.deliver().await.accepted, 1, "{column}");
+
+        let office = Office::new().await;
+        office.accounts(1).await;
+        office.sql(format!("UPDATE ledger.item SET {column} = '2026-03-12'")).await;
+        assert_eq!(office.scan().await.queued, 1);
+        office.sql("UPDATE ledger.item SET due_date = '2026-03-31'").await;
+        is_stopped(&office, "ledger_changed", "not_overdue").await;
+    }
+}
+
+#[tokio::test]
 async fn a_dispute_without_a_day_stops_the_notice() {
     let office = queued().await;
     office.sql("UPDATE ledger.item SET dispute_reason = 'merce difettosa'").await;
