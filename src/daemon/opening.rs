@@ -56,7 +56,7 @@ pub async fn import_opening(shell: &Shell, file: &[u8], dry_run: bool) -> Result
         }
     }
     let mut entries = Vec::new();
-    let mut pasts = PastReader::open(&mut connection).await?;
+    let mut pasts = PastReader::open(&mut connection, None).await?;
     for ((account, creditor), rows) in &accounts {
         let today = {
             let live = shell.live();

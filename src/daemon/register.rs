@@ -557,7 +557,7 @@ pub async fn enter_contact(
     if let Some(email) = request.entry.email.as_ref().filter(|email| Some(email.domain()) == own.as_deref()) {
         return Err(RegisterError::OwnDomain(email.domain().to_owned()).into());
     }
-    let mut pasts = PastReader::open(&mut transaction).await?;
+    let mut pasts = PastReader::open(&mut transaction, None).await?;
     let pasts = pasts.page(&mut transaction, std::slice::from_ref(account), today).await?;
     let before = pasts.get(account).and_then(|past| past.contacts.iter().find(|entry| entry.contact == *id).cloned());
     let entry = match before.filter(|_| !request.is_new) {

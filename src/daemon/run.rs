@@ -484,7 +484,8 @@ impl<'a> Run<'a> {
             .filter_map(|contact| contact.email.as_ref())
             .map(EmailAddress::mailbox_key)
             .collect();
-        let uses = record::mailboxes(read, &keys, &self.creditor.id, self.today, known.without).await?;
+        let uses =
+            record::mailboxes(read, &keys, &self.creditor.id, self.today, self.request.as_of, known.without).await?;
         Ok(page
             .into_iter()
             .map(|one| {
@@ -513,7 +514,7 @@ impl<'a> Run<'a> {
 
     /// The pasts of accounts; `unwritten` when items may have moved since a run last wrote that down.
     async fn pasts(&self, read: &mut PgConnection, unwritten: bool) -> Result<PastReader, ScanError> {
-        let mut pasts = PastReader::open(read).await?;
+        let mut pasts = PastReader::open(read, self.request.as_of).await?;
         // Through `--as-of` nobody compares, and nothing is written down.
         if unwritten || self.request.as_of.is_some() {
             pasts.look_for_moves(read, &self.creditor.id).await?;

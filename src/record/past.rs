@@ -90,6 +90,7 @@ pub struct PastReader {
     in_order: Option<(InOrder, InOrder)>,
     /// Moves that no run has written down yet.
     unwritten: Vec<Move>,
+    as_of: Option<NaiveDate>,
 }
 
 /// All rows are wanted, by plans that do not depend on what the server knows about tables that have just been filled.
@@ -118,6 +119,7 @@ struct Page<'a> {
     connection: &'a mut PgConnection,
     ids: Vec<String>,
     today: NaiveDate,
+    as_of: Option<NaiveDate>,
     pasts: BTreeMap<AccountId, Past>,
 }
 
@@ -126,10 +128,11 @@ impl<'a> Page<'a> {
         connection: &'a mut PgConnection,
         accounts: impl IntoIterator<Item = &'i AccountId>,
         today: NaiveDate,
+        as_of: Option<NaiveDate>,
     ) -> Self {
         let pasts: BTreeMap<AccountId, Past> =
             accounts.into_iter().map(|account| (account.clone(), Past::default())).collect();
-        Self { connection, ids: pasts.keys().map(AccountId::to_string).collect(), today, pasts }
+        Self { connection, ids: pasts.keys().map(AccountId::to_string).collect(), today, as_of, pasts }
     }
 
     /// `None` for an account that is not asked about.
@@ -139,9 +142,12 @@ impl<'a> Page<'a> {
 }
 
 impl PastReader {
+    /// `as_of` passes over what was recorded after that day. Without it all counts that is recorded by now, whatever day
+    /// it was by the clock of the machine on which it was.
+    ///
     /// # Errors
     /// When the database refuses.
-    pub async fn open(connection: &mut PgConnection) -> Result<Self, RecordError> {
+    pub async fn open(connection: &mut PgConnection, as_of: Option<NaiveDate>) -> Result<Self, RecordError> {
         let recorded = sqlx::query_as!(
             Recorded,
             r#"SELECT EXISTS (SELECT FROM dunning.waiver) AS "waivers!",
@@ -158,7 +164,7 @@ impl PastReader {
         )
         .fetch_one(connection)
         .await?;
-        Ok(Self { recorded, ladders: Ladders::new(), in_order: None, unwritten: Vec::new() })
+        Ok(Self { recorded, ladders: Ladders::new(), in_order: None, unwritten: Vec::new(), as_of })
     }
 
     /// From now on the pages are those of the creditor's whole ledger, in account order, as it was on that day: what
@@ -205,7 +211,7 @@ impl PastReader {
         Ok(())
     }
 
-    /// The past of those accounts, as far as it lies on or before `today`. What a person ended since is not brought back.
+    /// The past of those accounts on that day. What a person ended since is not brought back.
     ///
     /// # Errors
     /// When the database refuses or holds something that does not parse.
@@ -215,7 +221,7 @@ impl PastReader {
         accounts: &[AccountId],
         today: NaiveDate,
     ) -> Result<BTreeMap<AccountId, Past>, RecordError> {
-        let mut page = Page::new(connection, accounts, today);
+        let mut page = Page::new(connection, accounts, today, self.as_of);
         let (cases, notices) = match (&mut self.in_order, accounts.last()) {
             (Some((cases, notices)), Some(last)) => (
                 cases.up_to(page.connection, last.as_str()).await?,
@@ -257,7 +263,8 @@ impl PastReader {
         if came.is_empty() {
             return Ok(());
         }
-        let mut before = Page::new(&mut *page.connection, came.keys().map(|(_, from)| *from), page.today);
+        let from = came.keys().map(|(_, from)| *from);
+        let mut before = Page::new(&mut *page.connection, from, page.today, page.as_of);
         let notices = notices::notices(&mut before).await?;
         notices::take(&mut before, &notices)?;
         register(&mut before, &self.recorded).await?;

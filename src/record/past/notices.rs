@@ -95,15 +95,15 @@ pub(super) fn take(page: &mut Page<'_>, rows: &[PgRow]) -> Result<(), RecordErro
         id(a) == id(b)
     }) {
         let Some(first) = rows.first() else { continue };
-        let today = page.today;
+        let (today, as_of) = (page.today, page.as_of);
         if let Some(past) = page.past(first.try_get_unchecked(at::ACCOUNT)?) {
-            past.history.notices.push(notice(first, rows, today)?);
+            past.history.notices.push(notice(first, rows, today, as_of)?);
         }
     }
     Ok(())
 }
 
-fn notice(row: &PgRow, items: &[PgRow], today: NaiveDate) -> Result<PastNotice, RecordError> {
+fn notice(row: &PgRow, items: &[PgRow], today: NaiveDate, as_of: Option<NaiveDate>) -> Result<PastNotice, RecordError> {
     let text = |column: usize| row.try_get_unchecked::<&str, _>(column);
     let day = |column: usize| row.try_get_unchecked::<Option<NaiveDate>, _>(column);
     let (state, tone, channel) = (text(at::STATE)?, text(at::TONE)?, text(at::CHANNEL)?);
@@ -129,7 +129,7 @@ fn notice(row: &PgRow, items: &[PgRow], today: NaiveDate) -> Result<PastNotice, 
         channel,
         state,
         decided_on: row.try_get_unchecked(at::BUSINESS_DATE)?,
-        counted_on: day(at::COUNTED_ON)?.filter(|day| *day <= today && !is_copy),
+        counted_on: day(at::COUNTED_ON)?.filter(|day| as_of.is_none_or(|as_of| *day <= as_of) && !is_copy),
         accepted_on: day(at::ACCEPTED_ON)?.filter(|day| *day <= today),
         lapses_on: day(at::LAPSES_ON)?,
         post_by: day(at::POST_BY)?,
@@ -145,7 +145,8 @@ fn notice(row: &PgRow, items: &[PgRow], today: NaiveDate) -> Result<PastNotice, 
 
 /// What is known about those mailboxes over all accounts and creditors. What is on its way to one counts as a contact of
 /// the day for which it was decided, or of today; what waits for approval is none yet, and is asked about again when
-/// somebody approves it. `without` is a notice that is looked at as if it did not exist.
+/// somebody approves it. `as_of` passes over what came after that day; `without` is a notice that is looked at as if it
+/// did not exist.
 ///
 /// # Errors
 /// When the database refuses.
@@ -154,13 +155,15 @@ pub async fn mailboxes(
     keys: &[String],
     creditor: &CreditorId,
     today: NaiveDate,
+    as_of: Option<NaiveDate>,
     without: Option<NoticeId>,
 ) -> Result<BTreeMap<String, MailboxUse>, RecordError> {
     let mut uses: BTreeMap<String, MailboxUse> =
         keys.iter().map(|key| (key.clone(), MailboxUse { accounts: 1, ..MailboxUse::default() })).collect();
     let rows = sqlx::query!(
         r#"SELECT recipient_key,
-               coalesce(array_agg(contact) FILTER (WHERE contact BETWEEN $3::date - 400 AND $3), '{}') AS "contacts!",
+               coalesce(array_agg(contact) FILTER (WHERE contact >= $3::date - 400
+                                                     AND ($5::date IS NULL OR contact <= $5)), '{}') AS "contacts!",
                coalesce(bool_or(today), false) AS "today!",
                coalesce(array_agg(copied) FILTER (WHERE copied IS NOT NULL), '{}') AS "copies!"
            FROM (SELECT recipient_key,
@@ -172,19 +175,20 @@ pub async fn mailboxes(
                          AND ($4::uuid IS NULL OR state <> 'awaiting_approval') AS today, NULL::uuid AS copied
                  FROM dunning.notice
                  WHERE recipient_key = ANY ($1) AND (state <> 'cancelled' OR counted_on IS NOT NULL)
-                   AND business_date <= $3 AND notice_id IS DISTINCT FROM $4
+                   AND ($5::date IS NULL OR business_date <= $5) AND notice_id IS DISTINCT FROM $4
                  UNION ALL
                  -- The e-mail copies of letters that are still to be posted.
                  SELECT c.recipient_key, CASE WHEN NOT n.redirected THEN greatest(n.business_date, $3) END, false,
                      CASE WHEN NOT n.redirected THEN n.notice_id END
                  FROM dunning.letter_copy c JOIN dunning.notice n USING (notice_id)
                  WHERE c.recipient_key = ANY ($1) AND n.state IN ('planned', 'with_person')
-                   AND n.business_date <= $3 AND n.notice_id IS DISTINCT FROM $4) used
+                   AND ($5::date IS NULL OR n.business_date <= $5) AND n.notice_id IS DISTINCT FROM $4) used
            GROUP BY recipient_key"#,
         keys,
         creditor.as_str(),
         today,
-        without.map(|notice| notice.0)
+        without.map(|notice| notice.0),
+        as_of
     )
     .fetch_all(connection)
     .await?;

@@ -49,9 +49,9 @@ pub(super) async fn register(page: &mut Page<'_>, recorded: &Recorded) -> Result
 async fn waivers(page: &mut Page<'_>) -> Result<(), RecordError> {
     let waivers = sqlx::query!(
         "SELECT account_id, item_id, stage, waived_on, reason, waived_by, elsewhere FROM dunning.waiver
-         WHERE account_id = ANY ($1) AND since <= $2",
+         WHERE account_id = ANY ($1) AND ($2::date IS NULL OR since <= $2)",
         &page.ids,
-        page.today
+        page.as_of
     )
     .fetch_all(&mut *page.connection)
     .await?;
@@ -73,9 +73,9 @@ async fn waivers(page: &mut Page<'_>) -> Result<(), RecordError> {
 async fn holds(page: &mut Page<'_>) -> Result<(), RecordError> {
     let holds = sqlx::query!(
         r#"SELECT account_id, item_id, until, reason, cause, since FROM dunning.hold
-           WHERE account_id COLLATE "C" = ANY ($1) AND since <= $2 AND released_at IS NULL"#,
+           WHERE account_id COLLATE "C" = ANY ($1) AND ($2::date IS NULL OR since <= $2) AND released_at IS NULL"#,
         &page.ids,
-        page.today
+        page.as_of
     )
     .fetch_all(&mut *page.connection)
     .await?;
@@ -102,9 +102,10 @@ async fn handovers(page: &mut Page<'_>) -> Result<(), RecordError> {
                array_remove(array_agg(i.currency ORDER BY i.item_id), NULL) AS "currencies!",
                array_remove(array_agg(i.open_then ORDER BY i.item_id), NULL) AS "open!: Vec<Decimal>"
            FROM dunning.handover h LEFT JOIN dunning.handover_item i USING (handover_id)
-           WHERE h.account_id COLLATE "C" = ANY ($1) AND h.since <= $2 AND h.back_at IS NULL GROUP BY h.handover_id"#,
+           WHERE h.account_id COLLATE "C" = ANY ($1) AND ($2::date IS NULL OR h.since <= $2) AND h.back_at IS NULL
+           GROUP BY h.handover_id"#,
         &page.ids,
-        page.today
+        page.as_of
     )
     .fetch_all(&mut *page.connection)
     .await?;
@@ -139,10 +140,11 @@ async fn promises(page: &mut Page<'_>) -> Result<(), RecordError> {
                array_agg(i.item_id ORDER BY i.item_id) AS "items!",
                array_agg(i.open_then ORDER BY i.item_id) AS "open!: Vec<Decimal>"
            FROM dunning.promise p JOIN dunning.promise_item i USING (promise_id)
-           WHERE p.account_id COLLATE "C" = ANY ($1) AND p.made_on <= $2
+           WHERE p.account_id COLLATE "C" = ANY ($1) AND ($3::date IS NULL OR p.made_on <= $3)
            GROUP BY p.promise_id"#,
         &page.ids,
-        page.today
+        page.today,
+        page.as_of
     )
     .fetch_all(&mut *page.connection)
     .await?;
@@ -199,7 +201,7 @@ async fn paid_in_time(page: &mut Page<'_>, promises: Vec<i64>) -> Result<BTreeMa
 async fn plans(page: &mut Page<'_>) -> Result<(), RecordError> {
     let rows = sqlx::query!(
         r#"SELECT p.plan_id, p.version, p.account_id, p.currency, p.agreed_on, p.tolerance_days, p.on_missed, p.reason,
-               coalesce(p.ended_on <= $2, false) AS "ended!", items.ids AS "items!",
+               p.ended_on IS NOT NULL AND ($2::date IS NULL OR p.ended_on <= $2) AS "ended!", items.ids AS "items!",
                items.open AS "open!: Vec<Decimal>", parts.numbers AS "numbers!", parts.days AS "days!",
                parts.amounts AS "amounts!: Vec<Decimal>"
            FROM dunning.plan p
@@ -212,9 +214,9 @@ async fn plans(page: &mut Page<'_>) -> Result<(), RecordError> {
                                    array_agg(i.amount ORDER BY i.number) AS amounts
                                FROM dunning.plan_instalment i
                                WHERE i.plan_id = p.plan_id AND i.version = p.version) parts
-           WHERE p.account_id COLLATE "C" = ANY ($1) AND p.agreed_on <= $2"#,
+           WHERE p.account_id COLLATE "C" = ANY ($1) AND ($2::date IS NULL OR p.agreed_on <= $2)"#,
         &page.ids,
-        page.today
+        page.as_of
     )
     .fetch_all(&mut *page.connection)
     .await?;
@@ -248,9 +250,10 @@ async fn plans(page: &mut Page<'_>) -> Result<(), RecordError> {
 async fn causes(page: &mut Page<'_>) -> Result<(), RecordError> {
     let causes = sqlx::query!(
         r#"SELECT cause_id, account_id, item_id, cause, reason, since FROM dunning.cause
-           WHERE account_id COLLATE "C" = ANY ($1) AND since <= $2 AND cleared_at IS NULL ORDER BY cause_id"#,
+           WHERE account_id COLLATE "C" = ANY ($1) AND ($2::date IS NULL OR since <= $2) AND cleared_at IS NULL
+           ORDER BY cause_id"#,
         &page.ids,
-        page.today
+        page.as_of
     )
     .fetch_all(&mut *page.connection)
     .await?;
@@ -272,9 +275,10 @@ async fn causes(page: &mut Page<'_>) -> Result<(), RecordError> {
 async fn write_offs(page: &mut Page<'_>) -> Result<(), RecordError> {
     let write_offs = sqlx::query!(
         r#"SELECT account_id, item_id, reason, since FROM dunning.write_off
-           WHERE account_id COLLATE "C" = ANY ($1) AND since <= $2 AND undone_at IS NULL ORDER BY write_off_id"#,
+           WHERE account_id COLLATE "C" = ANY ($1) AND ($2::date IS NULL OR since <= $2) AND undone_at IS NULL
+           ORDER BY write_off_id"#,
         &page.ids,
-        page.today
+        page.as_of
     )
     .fetch_all(&mut *page.connection)
     .await?;
@@ -292,9 +296,10 @@ async fn contacts(page: &mut Page<'_>) -> Result<(), RecordError> {
         r#"SELECT e.account_id, e.contact_id, e.role, e.no_email, e.language, d.email AS "email?", d.phone AS "phone?",
                d.name AS "name?"
            FROM dunning.contact_entry e LEFT JOIN dunning.contact_data d USING (entry_id)
-           WHERE e.account_id COLLATE "C" = ANY ($1) AND e.since <= $2 AND e.ended_at IS NULL ORDER BY e.entry_id"#,
+           WHERE e.account_id COLLATE "C" = ANY ($1) AND ($2::date IS NULL OR e.since <= $2) AND e.ended_at IS NULL
+           ORDER BY e.entry_id"#,
         &page.ids,
-        page.today
+        page.as_of
     )
     .fetch_all(&mut *page.connection)
     .await?;
@@ -325,9 +330,10 @@ async fn contacts(page: &mut Page<'_>) -> Result<(), RecordError> {
 
 async fn calls(page: &mut Page<'_>) -> Result<(), RecordError> {
     let calls = sqlx::query!(
-        r#"SELECT account_id, called_on FROM dunning.call WHERE account_id COLLATE "C" = ANY ($1) AND called_on <= $2"#,
+        r#"SELECT account_id, called_on FROM dunning.call
+           WHERE account_id COLLATE "C" = ANY ($1) AND ($2::date IS NULL OR called_on <= $2)"#,
         &page.ids,
-        page.today
+        page.as_of
     )
     .fetch_all(&mut *page.connection)
     .await?;

@@ -123,3 +123,78 @@ async fn a_hold_and_a_hand_over_of_a_later_day_do_not_count() {
     let request = ScanRequest { as_of: Some(day()), dry_run: true, ..Office::request() };
     assert_eq!(office.scan_as(&request).await.unwrap().0.total.contacted, 2);
 }
+
+#[tokio::test]
+async fn what_was_recorded_where_the_clock_is_a_day_ahead_counts_at_once_and_not_for_the_day_before() {
+    let office = Office::new().await;
+    office.accounts(10).await;
+    office
+        .sql(
+            "INSERT INTO dunning.hold (account_id, reason, since, placed_by) VALUES ('A01', 'x', '2026-03-11', 'x');
+             INSERT INTO dunning.handover (creditor, account_id, handed_to, reason, since, handed_by)
+                 VALUES ('tre_aquiloni', 'A02', 'x', 'x', '2026-03-11', 'x');
+             INSERT INTO dunning.waiver (account_id, item_id, stage, waived_on, reason, waived_by, since)
+                 VALUES ('A03', 'I03', 'friendly', '2026-03-11', 'x', 'x', '2026-03-11');
+             WITH p AS (INSERT INTO dunning.promise (creditor, account_id, amount, currency, made_on, by_day,
+                     tolerance_days, reason, made_by)
+                 VALUES ('tre_aquiloni', 'A04', 100, 'EUR', '2026-03-11', '2026-03-20', 1, 'x', 'x') RETURNING promise_id)
+                 INSERT INTO dunning.promise_item (promise_id, item_id, open_then) SELECT promise_id, 'I04', 100 FROM p;
+             INSERT INTO dunning.write_off (creditor, account_id, item_id, reason, since, written_off_by)
+                 VALUES ('tre_aquiloni', 'A05', 'I05', 'x', '2026-03-11', 'x');
+             INSERT INTO dunning.cause (creditor, account_id, cause, reason, since, recorded_by)
+                 VALUES ('tre_aquiloni', 'A06', 'insolvency', 'x', '2026-03-11', 'x');
+             INSERT INTO dunning.contact_entry (creditor, account_id, contact_id, no_email, reason, since, entered_by)
+                 VALUES ('tre_aquiloni', 'A07', 'A07-1', true, 'x', '2026-03-11', 'x');
+             INSERT INTO dunning.call (creditor, account_id, outcome, called_on, called_by)
+                 VALUES ('tre_aquiloni', 'A08', 'no_answer', '2026-03-11', 'x');
+             WITH p AS (INSERT INTO dunning.plan (version, creditor, account_id, currency, agreed_on, tolerance_days,
+                     on_missed, reason, agreed_by)
+                 VALUES (1, 'tre_aquiloni', 'A09', 'EUR', '2026-03-11', 1, 'all', 'x', 'x') RETURNING plan_id),
+             part AS (INSERT INTO dunning.plan_instalment (plan_id, version, number, due_on, amount)
+                 SELECT plan_id, 1, 1, '2026-03-31', 100 FROM p)
+                 INSERT INTO dunning.plan_item (plan_id, version, item_id, open_then) SELECT plan_id, 1, 'I09', 100 FROM p;
+             WITH p AS (INSERT INTO dunning.plan (version, creditor, account_id, currency, agreed_on, tolerance_days,
+                     on_missed, reason, agreed_by, ended_on, ended_by, ended_at, ended_reason)
+                 VALUES (1, 'tre_aquiloni', 'A10', 'EUR', '2026-03-01', 1, 'all', 'x', 'x', '2026-03-11', 'x',
+                     clock_timestamp(), 'x') RETURNING plan_id),
+             part AS (INSERT INTO dunning.plan_instalment (plan_id, version, number, due_on, amount)
+                 SELECT plan_id, 1, 1, '2026-03-31', 100 FROM p)
+                 INSERT INTO dunning.plan_item (plan_id, version, item_id, open_then) SELECT plan_id, 1, 'I10', 100 FROM p",
+        )
+        .await;
+    let verdicts = async |as_of| {
+        let request = ScanRequest { as_of, dry_run: true, ..Office::request() };
+        let (_, decisions) = office.scan_as(&request).await.unwrap();
+        decisions.iter().map(|one| format!("{} {}", one.account, one.code())).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        verdicts(None).await,
+        [
+            "A01 account_hold",
+            "A02 handed_over",
+            "A03 too_soon",
+            "A04 all_items_out",
+            "A05 all_items_out",
+            "A06 account_hold",
+            "A07 no_address",
+            "A08 contact_cap",
+            "A09 all_items_out",
+            "A10 contact",
+        ]
+    );
+    let mut contacts: Vec<String> = (1..=9).map(|n| format!("A{n:02} contact")).collect();
+    contacts.push("A10 all_items_out".to_owned());
+    assert_eq!(verdicts(Some(day())).await, contacts);
+}
+
+#[tokio::test]
+async fn a_contact_counts_for_its_mailbox_whatever_day_it_was_where_it_was_made() {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    office.scan().await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    office.account("A02", "it", "conti@a01.test").await;
+    office.invoice("I02", "A02", 6, "100.00 EUR").await;
+    office.sql("UPDATE dunning.notice SET creditor = 'quattro_aquiloni', counted_on = '2026-03-11'").await;
+    assert_eq!(office.verdicts().await[1], "A02 contact_cap");
+}
