@@ -170,6 +170,8 @@ pub(super) fn told(evidence: &Evidence) -> String {
     if let Some(at) = notice.resend_at {
         let _ =
             writeln!(out, "Unless somebody does, it goes out once more from {} on.", at.format("%Y-%m-%d %H:%M UTC"));
+    } else if notice.beside_contact {
+        let _ = writeln!(out, "It does not go out once more by itself: the debtor was contacted otherwise since.");
     } else if notice.resent {
         let _ = writeln!(out, "It was to go out once more already, and does not a third time.");
     }

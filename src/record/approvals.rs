@@ -123,8 +123,8 @@ pub async fn waiting_notices(
 }
 
 /// Those of the notices beside which the debtor was, is or may be contacted otherwise since they were made, each with the
-/// last day on which its text is true: a call, or another notice to the account or its mailbox. Whether the caps still
-/// leave room for them, the rule has to say.
+/// last day on which its text is true: a call, or another notice to the account or its mailbox. A letter and its e-mail
+/// copy are one. Whether the caps still leave room for them, the rule has to say.
 ///
 /// # Errors
 /// When the database refuses.
@@ -140,7 +140,8 @@ pub async fn beside_contacts(
                EXISTS (SELECT FROM dunning.call k WHERE k.account_id COLLATE "C" = n.account_id
                          AND (k.called_at > n.created_at OR k.called_on >= n.business_date))
                OR EXISTS (SELECT FROM dunning.notice o WHERE o.account_id COLLATE "C" = n.account_id
-                            AND o.notice_id <> n.notice_id AND o.counted_on >= n.business_date)
+                            AND o.notice_id <> n.notice_id AND o.notice_id IS DISTINCT FROM n.copy_of
+                            AND o.counted_on >= n.business_date)
                OR mailbox.key <> '' AND (
                    EXISTS (SELECT FROM dunning.notice o WHERE o.recipient_key = mailbox.key
                              AND o.notice_id <> n.notice_id

@@ -5,8 +5,9 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, Event, EventKind, NoticeState, OnUnknown, Reply, TaskKind};
+use crate::model::{Actor, CancelReason, Event, EventKind, Mode, NoticeState, OnUnknown, Reply, TaskKind};
 
+use super::approvals::beside_contacts;
 use super::resend::WAIT_HOURS;
 use super::{RecordError, append, inconsistent};
 
@@ -197,6 +198,8 @@ pub struct Unresolved {
     pub changed_at: chrono::DateTime<chrono::Utc>,
     /// When it goes out once more by itself.
     pub resend_at: Option<chrono::DateTime<chrono::Utc>>,
+    /// It would go out once more, had the debtor not been contacted otherwise since it was made.
+    pub beside_contact: bool,
     /// It went out once more already, or was to.
     pub resent: bool,
 }
@@ -206,19 +209,32 @@ pub struct Unresolved {
 /// # Errors
 /// When the database refuses.
 pub async fn unresolved(connection: &mut PgConnection, notice: Uuid) -> Result<Option<Unresolved>, RecordError> {
-    let row = sqlx::query_as!(
-        Unresolved,
+    let row = sqlx::query!(
         r#"SELECT notice_id, stage, state, reason, message_id, changed_at, resend_of IS NOT NULL AS "resent!",
                CASE WHEN state = 'unknown' AND on_unknown = $2 AND resend_of IS NULL AND NOT redirected
+                         AND NOT EXISTS (SELECT FROM dunning.control WHERE mode = $4)
                     THEN changed_at + make_interval(hours => $3) END AS "resend_at?"
            FROM dunning.notice WHERE notice_id = $1 AND state IN ('in_flight', 'unknown', 'refused', 'bounced')"#,
         notice,
         OnUnknown::ResendOnce.as_str(),
-        WAIT_HOURS
+        WAIT_HOURS,
+        Mode::Shadow.as_str()
     )
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    Ok(row)
+    let Some(row) = row else { return Ok(None) };
+    let beside_contact = row.resend_at.is_some() && !beside_contacts(connection, &[notice]).await?.is_empty();
+    Ok(Some(Unresolved {
+        notice_id: row.notice_id,
+        stage: row.stage,
+        state: row.state,
+        reason: row.reason,
+        message_id: row.message_id,
+        changed_at: row.changed_at,
+        resend_at: row.resend_at.filter(|_| !beside_contact),
+        beside_contact,
+        resent: row.resent,
+    }))
 }
 
 /// One attempt, with the relay's own words: personal data, for people who may see it.

@@ -8,8 +8,9 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, Event, EventKind, OnUnknown};
+use crate::model::{Actor, CancelReason, Event, EventKind, Mode, OnUnknown};
 
+use super::approvals::beside_contacts;
 use super::settle::close_resolve_tasks;
 use super::{RecordError, append};
 
@@ -17,24 +18,40 @@ use super::{RecordError, append};
 pub(super) const WAIT_HOURS: i32 = 24;
 
 /// Queues the unknown notices whose stage lets them be sent once more, and of which nothing became known for a day. Each
-/// one only once. Returns how many.
+/// one only once, none in the mode `shadow`, and none beside which the debtor was, is or may be contacted otherwise: the
+/// caps allowed one contact, so a person has to say. Returns how many.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn resend(connection: &mut PgConnection, actor: &Actor) -> Result<u64, RecordError> {
+    let mut notices = sqlx::query_scalar!(
+        "SELECT n.notice_id FROM dunning.notice n
+         WHERE n.waits_for = 'news' AND n.on_unknown = $1 AND n.resend_of IS NULL AND NOT n.redirected
+           AND n.changed_at < clock_timestamp() - make_interval(hours => $2)
+           AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
+           AND NOT EXISTS (SELECT FROM dunning.control WHERE mode = $3)
+         FOR UPDATE OF n",
+        OnUnknown::ResendOnce.as_str(),
+        WAIT_HOURS,
+        Mode::Shadow.as_str()
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    if notices.is_empty() {
+        return Ok(0);
+    }
+    let beside = beside_contacts(connection, &notices).await?;
+    notices.retain(|notice| !beside.contains_key(notice));
     let rows = sqlx::query!(
         r#"UPDATE dunning.notice n
            SET state = 'queued', reason = NULL, resend_of = a.attempt_id, next_try_at = NULL,
                changed_at = clock_timestamp()
            FROM dunning.attempt a
-           WHERE n.waits_for = 'news' AND n.on_unknown = $1 AND n.resend_of IS NULL AND NOT n.redirected
-             AND n.changed_at < clock_timestamp() - make_interval(hours => $2)
-             AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
+           WHERE n.notice_id = ANY ($1)
              AND a.attempt_id = (SELECT attempt_id FROM dunning.attempt
                                  WHERE notice_id = n.notice_id AND outcome = 'unknown' ORDER BY number DESC LIMIT 1)
            RETURNING n.notice_id, n.creditor, n.account_id, n.stage, n.message_id, a.attempt_id"#,
-        OnUnknown::ResendOnce.as_str(),
-        WAIT_HOURS
+        &notices
     )
     .fetch_all(&mut *connection)
     .await?;

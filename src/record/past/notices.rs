@@ -144,9 +144,9 @@ fn notice(row: &PgRow, items: &[PgRow], today: NaiveDate, as_of: Option<NaiveDat
 }
 
 /// What is known about those mailboxes over all accounts and creditors. What is on its way to one counts as a contact of
-/// the day for which it was decided, or of today; what waits for approval is none yet, and is asked about again when
-/// somebody approves it. `as_of` passes over what came after that day; `without` is a notice that is looked at as if it
-/// did not exist.
+/// the day for which it was decided, or of today, also when it is sent once more; what waits for approval is none yet, and
+/// is asked about again when somebody approves it. `as_of` passes over what came after that day; `without` is a notice
+/// that is looked at as if it did not exist.
 ///
 /// # Errors
 /// When the database refuses.
@@ -168,10 +168,14 @@ pub async fn mailboxes(
                coalesce(array_agg(copied) FILTER (WHERE copied IS NOT NULL), '{}') AS "copies!"
            FROM (SELECT recipient_key,
                      CASE WHEN redirected THEN NULL
-                          WHEN counted_on IS NOT NULL THEN counted_on
+                          WHEN counted_on IS NOT NULL
+                               AND (resend_of IS NULL OR state NOT IN ('queued', 'deferred', 'claimed'))
+                          THEN counted_on
                           WHEN state IN ('planned', 'queued', 'deferred', 'claimed', 'in_flight')
                           THEN greatest(business_date, $3) END AS contact,
-                     creditor = $2 AND business_date = $3 AND state <> 'cancelled'
+                     creditor = $2 AND state <> 'cancelled'
+                         AND (business_date = $3
+                              OR resend_of IS NOT NULL AND (counted_on = $3 OR state IN ('queued', 'deferred', 'claimed')))
                          AND ($4::uuid IS NULL OR state <> 'awaiting_approval') AS today, NULL::uuid AS copied
                  FROM dunning.notice
                  WHERE recipient_key = ANY ($1) AND (state <> 'cancelled' OR counted_on IS NOT NULL)

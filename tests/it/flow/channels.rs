@@ -390,6 +390,16 @@ async fn a_person_says_that_a_copy_of_unknown_outcome_was_accepted() {
 }
 
 #[tokio::test]
+async fn a_copy_of_unknown_outcome_goes_out_once_more_for_the_letter_is_the_same_contact() {
+    let (mut office, _) = after_a_copy(Reply::close()).await;
+    office.sql("UPDATE dunning.notice SET changed_at = changed_at - interval '25 hours'").await;
+    office.go_to(day_plus(1)).await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly accepted"]);
+    office.verified().await;
+}
+
+#[tokio::test]
 async fn a_person_takes_note_of_a_copy_that_was_refused() {
     let (office, copy) = after_a_copy(Reply::code(550, "5.1.1 no such user")).await;
     resolve(&office, copy, Resolution::NotSent).await;

@@ -3,8 +3,8 @@
 use chrono::NaiveDate;
 use dunningd::daemon::Dispatched;
 use dunningd::deliver::{Ending, Journal};
-use dunningd::model::{self, Actor, Outcome};
-use dunningd::record::{self, ClaimedNotice, LastCheck, Resolution};
+use dunningd::model::{self, AccountId, Actor, CallOutcome, Outcome};
+use dunningd::record::{self, Call, ClaimedNotice, LastCheck, Resolution};
 use uuid::Uuid;
 
 use crate::support::shell::{Office, Setup, day, day_plus, deliver};
@@ -24,7 +24,11 @@ async fn queued_with(setup: Setup) -> Office {
 
 /// The relay took the first letter, and died before it could say so.
 async fn first_reply_swallowed() -> Office {
-    let office = queued_with(Setup::default()).await;
+    first_reply_swallowed_with(Setup::default()).await
+}
+
+async fn first_reply_swallowed_with(setup: Setup) -> Office {
+    let office = queued_with(setup).await;
     office.smtp.once(Phase::Dot, Reply::close());
     assert_eq!(office.deliver().await, Dispatched { unknown: 1, ..Dispatched::default() });
     office
@@ -38,7 +42,11 @@ async fn hours_pass(office: &mut Office, hours: u32, day: NaiveDate) {
 
 /// The same, until the letter is in the queue again; the relay cannot be reached meanwhile.
 async fn queued_again() -> Office {
-    let mut office = first_reply_swallowed().await;
+    queued_again_with(Setup::default()).await
+}
+
+async fn queued_again_with(setup: Setup) -> Office {
+    let mut office = first_reply_swallowed_with(setup).await;
     hours_pass(&mut office, 25, day_plus(1)).await;
     office.smtp.once(Phase::Greeting, Reply::close());
     assert!(office.deliver().await.relay_error.is_some());
@@ -205,6 +213,67 @@ async fn a_pause_keeps_everything_from_being_sent_again() {
     office.sql("UPDATE dunning.pause SET reason = NULL").await;
     assert_eq!(office.deliver().await.accepted, 1);
     office.verified().await;
+}
+
+#[tokio::test]
+async fn in_the_mode_shadow_nothing_is_queued_again() {
+    let mut office = first_reply_swallowed().await;
+    office.sql("UPDATE dunning.control SET mode = 'shadow'").await;
+    hours_pass(&mut office, 25, day_plus(1)).await;
+    assert_eq!(office.deliver().await, Dispatched::default());
+    assert_eq!(office.notices().await, ["A01 friendly unknown"]);
+    assert!(!tells_when_it_goes_out_again(&office).await);
+    office.sql("UPDATE dunning.control SET mode = 'live'").await;
+    assert!(tells_when_it_goes_out_again(&office).await);
+    assert_eq!(office.deliver().await.accepted, 1);
+    office.verified().await;
+}
+
+async fn tells_when_it_goes_out_again(office: &Office) -> bool {
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let notice: Uuid = sqlx::query_scalar("SELECT notice_id FROM dunning.notice WHERE account_id = 'A01'")
+        .fetch_one(&office.hand)
+        .await
+        .unwrap();
+    record::unresolved(&mut connection, notice).await.unwrap().unwrap().resend_at.is_some()
+}
+
+#[tokio::test]
+async fn whoever_was_contacted_otherwise_meanwhile_is_not_sent_the_letter_again() {
+    let mut office = first_reply_swallowed().await;
+    let made = Call { outcome: CallOutcome::NoAnswer, text: None, item: None, cause: None, called_on: day_plus(1) };
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    assert!(tells_when_it_goes_out_again(&office).await);
+    record::log_call(&mut connection, &AccountId::parse("A01").unwrap(), &made, &tessa()).await.unwrap();
+    assert!(!tells_when_it_goes_out_again(&office).await);
+    hours_pass(&mut office, 25, day_plus(1)).await;
+    assert_eq!(office.deliver().await, Dispatched::default());
+    is_left_to_a_person(&mut office, "").await;
+
+    // Another account uses the mailbox.
+    let setup = Setup::default().policy("contacts = 1\ndays = 7", "contacts = 1\ndays = 1");
+    let mut office = first_reply_swallowed_with(setup).await;
+    office.account("A02", "it", "conti@a01.test").await;
+    office.invoice("I02", "A02", 6, "100.00 EUR").await;
+    hours_pass(&mut office, 25, day_plus(1)).await;
+    assert_eq!(office.verdicts().await, ["A01 previous_stage_incomplete", "A02 contact"]);
+    assert_eq!(office.deliver().await, Dispatched { accepted: 1, ..Dispatched::default() });
+    assert_eq!(office.notices().await, ["A01 friendly unknown", "A02 friendly accepted"]);
+    assert!(!tells_when_it_goes_out_again(&office).await);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_letter_in_the_queue_again_is_the_contact_of_its_mailbox_on_that_day() {
+    for (cap, code) in [("contacts = 1\ndays = 1", "contact_cap"), ("contacts = 2\ndays = 7", "shared_mailbox")] {
+        let office = queued_again_with(Setup::default().policy("contacts = 1\ndays = 7", cap)).await;
+        office.account("A02", "it", "conti@a01.test").await;
+        office.invoice("I02", "A02", 6, "100.00 EUR").await;
+        assert_eq!(office.verdicts().await[1], format!("A02 {code}"));
+        assert_eq!(office.deliver().await.accepted, 1);
+        assert_eq!(office.verdicts().await[1], format!("A02 {code}"));
+        office.verified().await;
+    }
 }
 
 #[tokio::test]
