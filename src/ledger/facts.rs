@@ -56,7 +56,8 @@ pub struct MailboxAccounts {
 }
 
 /// Mailboxes that several accounts of a creditor use, and those of `also` that any does; keys as
-/// `EmailAddress::mailbox_key` makes them from a usable address. `as_of` sees what was owed on that day, and what is.
+/// `EmailAddress::mailbox_key` makes them from a usable address. What the ledger calls settled by `today` is owed by nobody;
+/// `as_of` sees what was owed on that day, and what is.
 ///
 /// # Errors
 /// When the database refuses.
@@ -64,6 +65,7 @@ pub async fn shared_mailboxes(
     connection: &mut PgConnection,
     creditor: &CreditorId,
     also: impl IntoIterator<Item = String>,
+    today: NaiveDate,
     as_of: Option<NaiveDate>,
 ) -> Result<HashMap<String, MailboxAccounts>, sqlx::Error> {
     // The server groups what it can tell a key of. What it cannot stands behind a line feed, which begins no key.
@@ -96,10 +98,14 @@ pub async fn shared_mailboxes(
     let all: Vec<&str> = shared.values().flatten().map(String::as_str).collect();
     let owing: BTreeSet<String> = sqlx::query_scalar(
         r#"SELECT DISTINCT i.account_id::text FROM ledger.item i
-           WHERE i.account_id::text COLLATE "C" = ANY ($1) AND (i.open_amount::numeric > 0 OR i.settled_on::date > $2)"#,
+           WHERE i.account_id::text COLLATE "C" = ANY ($1)
+             AND (i.open_amount::numeric > 0
+                      AND NOT dunning.is_settled(i.open_amount::numeric, i.settled_on::date, $3)
+                  OR i.settled_on::date > $2)"#,
     )
     .bind(all)
     .bind(as_of)
+    .bind(today)
     .fetch_all(connection)
     .await?
     .into_iter()

@@ -19,7 +19,7 @@ impl Run<'_> {
         read: &mut PgConnection,
         entered: &HashMap<String, BTreeSet<String>>,
     ) -> Result<HashMap<String, MailboxAccounts>, sqlx::Error> {
-        ledger::shared_mailboxes(read, &self.creditor.id, entered.keys().cloned(), self.request.as_of).await
+        ledger::shared_mailboxes(read, &self.creditor.id, entered.keys().cloned(), self.today, self.request.as_of).await
     }
 
     /// Whether a contact is the one that its mailbox gets today. Of those that share one, whoever has waited longest comes
