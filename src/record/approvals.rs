@@ -329,7 +329,7 @@ pub(super) async fn cancel_all(
     if notices.is_empty() {
         return Ok(Vec::new());
     }
-    let unknown = back_to_unknown(connection, notices, reason).await?;
+    let unknown = back_to_unknown(connection, notices, None).await?;
     let rows = sqlx::query!(
         "UPDATE dunning.notice SET state = CASE WHEN notice_id = ANY ($3) THEN 'unknown' ELSE 'cancelled' END, reason = $2,
              lease_token = NULL, changed_at = clock_timestamp()

@@ -120,7 +120,7 @@ pub async fn stopped(
 ) -> Result<Option<CancelReason>, RecordError> {
     let reason = why_not(connection, check).await?;
     if let Some(reason) = reason {
-        let event = stop(connection, check.claimed, reason, actor).await?;
+        let event = stop(connection, check, reason, actor).await?;
         append(connection, &[event]).await?;
     }
     Ok(reason)
@@ -241,11 +241,12 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
 /// Cancels what the last check stopped. What was to be sent again is unknown, as it was before.
 async fn stop(
     connection: &mut PgConnection,
-    claimed: &ClaimedNotice,
+    LastCheck { claimed, today, .. }: &LastCheck<'_>,
     reason: CancelReason,
     actor: &Actor,
 ) -> Result<Event, RecordError> {
-    let unknown = !back_to_unknown(connection, &[claimed.notice], reason).await?.is_empty();
+    let paid_on = (reason == CancelReason::PaidBeforeSend).then_some(*today);
+    let unknown = !back_to_unknown(connection, &[claimed.notice], paid_on).await?.is_empty();
     let reason = reason.as_str();
     sqlx::query!(
         "UPDATE dunning.notice SET state = $3, reason = $2, lease_token = NULL, changed_at = clock_timestamp()

@@ -4,11 +4,12 @@
 //! attempt stays what it is: perhaps accepted. So a notice that was to be sent again never counts as refused, and is
 //! cancelled only when nothing is left to pay; whatever else stops it leaves it unknown, for a person.
 
+use chrono::NaiveDate;
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, Event, EventKind, Mode, OnUnknown};
+use crate::model::{Actor, Event, EventKind, Mode, OnUnknown};
 
 use super::approvals::beside_contacts;
 use super::settle::close_resolve_tasks;
@@ -89,21 +90,25 @@ pub async fn is_sent_again(connection: &mut PgConnection, attempt: Uuid) -> Resu
     Ok(on_the_wire.fetch_one(connection).await?)
 }
 
-/// Which of these notices, if any, go back to `unknown` when that reason stops them.
+/// Which of these notices, if any, go back to `unknown` when they are stopped. Those that something paid stopped on
+/// `paid_on` end instead when nothing is left to pay then, also of what is behind an instalment.
 pub(super) async fn back_to_unknown(
     connection: &mut PgConnection,
     notices: &[Uuid],
-    reason: CancelReason,
+    paid_on: Option<NaiveDate>,
 ) -> Result<Vec<Uuid>, RecordError> {
     let stopped = sqlx::query_scalar!(
         "SELECT n.notice_id FROM dunning.notice n
          WHERE n.notice_id = ANY ($1) AND n.resend_of IS NOT NULL
-           AND NOT ($2 AND NOT EXISTS (
-               SELECT FROM dunning.notice_item i
+           AND ($2::date IS NULL OR EXISTS (
+               SELECT FROM unnest(dunning.behind(n.account_id,
+                   ARRAY(SELECT item_id FROM dunning.notice_item WHERE notice_id = n.notice_id))) AS i (item_id)
                LEFT JOIN ledger.item l ON l.item_id::text = i.item_id
-               WHERE i.notice_id = n.notice_id AND coalesce(l.open_amount::numeric, i.to_pay) > 0))",
+               WHERE NOT starts_with(i.item_id, 'plan:')
+                 AND NOT coalesce(l.open_amount::numeric <= 0
+                                  OR dunning.is_settled(l.open_amount::numeric, l.settled_on::date, $2), false)))",
         notices,
-        reason == CancelReason::PaidBeforeSend
+        paid_on
     )
     .fetch_all(connection)
     .await?;

@@ -125,6 +125,25 @@ async fn a_notice_about_an_instalment_does_not_outlast_the_day_that_the_ledger_n
 }
 
 #[tokio::test]
+async fn a_notice_about_an_instalment_is_not_sent_again_when_all_of_its_plan_was_paid_and_left_to_a_person_before() {
+    for (open, state) in [(0, "cancelled"), (80, "unknown")] {
+        let mut office = one().await;
+        agree(&office, &request(&[(5, 40), (20, 60)])).await.unwrap();
+        office.go_to(day_plus(8)).await;
+        office.scan().await;
+        office.sql("UPDATE dunning.notice SET on_unknown = 'resend_once'").await;
+        office.smtp.once(Phase::Dot, Reply::close());
+        assert_eq!(office.deliver().await.unknown, 1);
+        office.sql(format!("UPDATE ledger.item SET open_amount = {open}")).await;
+        office.sql("UPDATE dunning.notice SET changed_at = changed_at - interval '25 hours'").await;
+        office.go_to(day_plus(9)).await;
+        assert_eq!(office.deliver().await.cancelled, 1);
+        assert_eq!(office.notices().await, [format!("A01 plan_missed {state} paid_before_send")]);
+        office.verified().await;
+    }
+}
+
+#[tokio::test]
 async fn a_restructured_plan_is_a_new_version_over_what_is_open_and_the_old_one_is_kept() {
     let mut office = one().await;
     agree(&office, &request(&[(5, 40), (20, 60)])).await.unwrap();

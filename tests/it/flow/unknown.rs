@@ -165,14 +165,19 @@ async fn the_second_time_is_tried_again_as_long_as_the_relay_says_later() {
 
 #[tokio::test]
 async fn what_was_paid_meanwhile_is_cancelled_and_not_sent_again() {
-    let mut office = first_reply_swallowed().await;
-    office.sql("UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-11'").await;
-    hours_pass(&mut office, 25, day_plus(1)).await;
-    assert_eq!(office.deliver().await, Dispatched { cancelled: 1, ..Dispatched::default() });
-    assert_eq!(office.notices().await, ["A01 friendly cancelled paid_before_send"]);
-    assert_eq!(office.verdicts().await, ["A01 nothing_open"]);
-    assert_eq!(office.smtp.received_count(), 1);
-    office.verified().await;
+    for entry in [
+        "UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-11'",
+        "UPDATE ledger.item SET settled_on = '2026-03-11'",
+    ] {
+        let mut office = first_reply_swallowed().await;
+        office.sql(entry).await;
+        hours_pass(&mut office, 25, day_plus(1)).await;
+        assert_eq!(office.deliver().await, Dispatched { cancelled: 1, ..Dispatched::default() });
+        assert_eq!(office.notices().await, ["A01 friendly cancelled paid_before_send"], "{entry}");
+        assert_eq!(office.verdicts().await, ["A01 nothing_open"]);
+        assert_eq!(office.smtp.received_count(), 1);
+        office.verified().await;
+    }
 }
 
 #[tokio::test]
