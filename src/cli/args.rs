@@ -186,8 +186,9 @@ pub(super) struct ScanArgs {
     pub(super) deliver: bool,
     #[command(flatten)]
     pub(super) accept: AcceptArgs,
-    /// Go on with the ledger as it is although too many items are gone from it or open again: it is right, this once
-    #[arg(long, requires = "reason", group = "accepted", conflicts_with_all = ["dry_run", "as_of"])]
+    /// Go on with one creditor's ledger as it is although too many items are gone from it or open again: it is right,
+    /// this once; --creditor says whose, where there are several
+    #[arg(long, requires = "reason", group = "accepted", conflicts_with_all = ["dry_run", "as_of", "account"])]
     pub(super) accept_ledger: bool,
     /// See the ledger as it stood on that day, and be that day; in production only with --dry-run
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day)]

@@ -202,6 +202,7 @@ impl From<ScanError> for Failure {
             ScanError::Refused { .. }
             | ScanError::AsOfInProduction
             | ScanError::AsOfInFuture(_)
+            | ScanError::WhoseLedger(_)
             | ScanError::Clock(_) => Exit::REFUSED,
             ScanError::Contract(_) => Exit::CONTRACT,
             ScanError::LockHeld(_) => Exit::LOCKED,

@@ -31,7 +31,8 @@ pub struct ScanRequest {
     /// Sees the ledger as it stood on that day, and is that day.
     pub as_of: Option<NaiveDate>,
     pub dry_run: bool,
-    /// Why the ledger is right although too many items are gone or open again: goes on with it, and the log says so.
+    /// Why the ledger of the one creditor is right although too many items are gone or open again: goes on with it, and
+    /// the log says so.
     pub accept_ledger: Option<String>,
     /// Begun by the schedule: once per creditor and date.
     pub scheduled: bool,
@@ -139,6 +140,11 @@ pub enum ScanError {
     AsOfInProduction,
     #[error("{0} lies in the future; add --dry-run to see what that day would bring")]
     AsOfInFuture(NaiveDate),
+    #[error(
+        "the ledger of one creditor is accepted at a time, and creditors.toml has several: add {}",
+        .0.iter().map(|id| format!("`--creditor {id}`")).collect::<Vec<_>>().join(" or ")
+    )]
+    WhoseLedger(Vec<CreditorId>),
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -168,6 +174,10 @@ pub async fn scan(
     }
     if let Some(day) = request.as_of.filter(|day| !request.dry_run && *day > shell.clock.today(chrono_tz::Tz::UTC)) {
         return Err(ScanError::AsOfInFuture(day));
+    }
+    let all = &live.config.policy.creditors;
+    if request.accept_ledger.is_some() && request.creditor.is_none() && all.len() > 1 {
+        return Err(ScanError::WhoseLedger(all.keys().cloned().collect()));
     }
     if !request.dry_run {
         check_clocks(shell).await??;

@@ -373,10 +373,36 @@ async fn a_ledger_is_accepted_with_a_reason_and_for_a_run_that_writes() {
         &["scan", "--accept-ledger"][..],
         &["scan", "--accept-ledger", "--reason", "it is right", "--dry-run"],
         &["scan", "--accept-ledger", "--reason", "it is right", "--accept-clock"],
+        &["scan", "--accept-ledger", "--reason", "it is right", "--account", "A01"],
         &["run", "--accept-ledger", "--reason", "it is right"],
     ] {
         assert_eq!(program.run(arguments).await.exit, 2, "{arguments:?}");
     }
+}
+
+#[tokio::test]
+async fn the_ledger_of_one_creditor_is_accepted_at_a_time() {
+    let (office, program) = office().await;
+    let accept = ["--accept-ledger", "--reason", "it is right"];
+    assert_eq!(
+        program.run(&[&["scan"], &accept[..]].concat()).await.failed(5),
+        "dunningd: the ledger of one creditor is accepted at a time, and creditors.toml has several: add \
+         `--creditor tre_aquiloni` or `--creditor trzy_latawce`\n"
+    );
+    assert_eq!(office.count("dunning.run").await, 0);
+    let named = ["scan", "--creditor", "trzy_latawce"];
+    office.sql("UPDATE ledger.freshness SET payments_as_of = now(), invoices_as_of = now()").await;
+    program.run(&[&named, &accept[..]].concat()).await.done();
+    // Where there is one, it need not be named.
+    let creditors = std::fs::read_to_string(program.config().join("creditors.toml")).unwrap();
+    let first =
+        creditors.match_indices("\n[[creditor]]").nth(1).map_or(&creditors[..], |(second, _)| &creditors[..second]);
+    std::fs::write(program.config().join("creditors.toml"), first).unwrap();
+    program.run(&[&["scan"], &accept[..]].concat()).await.done();
+    assert_eq!(
+        office.lines("SELECT creditor FROM dunning.run WHERE state = 'completed' ORDER BY started_at").await,
+        ["trzy_latawce", "tre_aquiloni"]
+    );
 }
 
 #[tokio::test]
