@@ -7,6 +7,7 @@ mod turns;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,12 @@ struct Concluded {
     /// The ladder of the case that opens, if one does.
     opens_on: Option<Arc<Ladder>>,
     may_be_written_to: bool,
+}
+
+impl Concluded {
+    fn is_contact(&self) -> bool {
+        matches!(self.decision.verdict, Verdict::Contact(_))
+    }
 }
 
 impl<'a> Run<'a> {
@@ -391,40 +398,50 @@ impl<'a> Run<'a> {
         spent: &mut Spent,
     ) -> Result<Vec<Concluded>, ScanError> {
         let mut lap = Instant::now();
-        let policy = &self.live.config.policy;
         let snapshots = self.snapshots(read, page, known).await?;
         spent.history += end_of_lap(&mut lap);
         let mut concluded = Vec::with_capacity(snapshots.len());
+        let mut letters = Duration::ZERO;
         for mut snapshot in snapshots {
             known.in_this_run(&mut snapshot, taken);
-            let mut decision = decide(policy, &snapshot, self.today);
-            if let Some(key) = known.shared_key(&decision)
-                && !self.has_its_turn(read, &key, &snapshot, &decision, known, taken).await?
+            let mut one = self.decided(snapshot);
+            if let Some(key) = known.shared_key(&one.decision)
+                && !self.has_its_turn(read, &key, &mut one, known, taken).await?
             {
+                let Concluded { mut snapshot, .. } = one;
                 snapshot.mailboxes.entry(key).or_default().notice_today = true;
-                decision = decide(policy, &snapshot, self.today);
+                one = self.decided(snapshot);
             }
-            if matches!(decision.verdict, Verdict::Contact(_)) {
-                taken.extend(known.shared_key(&decision).as_deref().map(short_hash));
-                let waits = snapshot.approvals.all || needs_approval(policy, &snapshot, &decision).is_some();
+            if !self.request.decide_only {
+                let mut composing = Instant::now();
+                self.letters(slice::from_mut(&mut one));
+                one.may_be_written_to = one.planned.as_ref().is_none_or(|planned| self.may_write_to(planned));
+                letters += end_of_lap(&mut composing);
+            }
+            // What cannot be written takes no mailbox and waits for nobody.
+            if one.is_contact() {
+                let Concluded { snapshot, decision, .. } = &one;
+                taken.extend(known.shared_key(decision).as_deref().map(short_hash));
+                let policy = &self.live.config.policy;
+                let waits = snapshot.approvals.all || needs_approval(policy, snapshot, decision).is_some();
                 known.waiting = known.waiting.saturating_add(u32::from(waits));
             }
-            let opens_on = (decision.case == CaseChange::Open).then(|| ladder_of(policy, &snapshot));
-            concluded.push(Concluded { snapshot, decision, planned: None, opens_on, may_be_written_to: true });
+            concluded.push(one);
         }
-        spent.decide += end_of_lap(&mut lap);
-        if !self.request.decide_only {
-            self.letters(&mut concluded);
-            for one in &mut concluded {
-                one.may_be_written_to = one.planned.as_ref().is_none_or(|planned| self.may_write_to(planned));
-            }
-        }
-        spent.letters += end_of_lap(&mut lap);
+        spent.decide += end_of_lap(&mut lap).saturating_sub(letters);
+        spent.letters += letters;
         if !self.request.dry_run {
             self.fingerprints(read, &mut concluded).await?;
         }
         spent.fingerprints += end_of_lap(&mut lap);
         Ok(concluded)
+    }
+
+    fn decided(&self, snapshot: Snapshot) -> Concluded {
+        let policy = &self.live.config.policy;
+        let decision = decide(policy, &snapshot, self.today);
+        let opens_on = (decision.case == CaseChange::Open).then(|| ladder_of(policy, &snapshot));
+        Concluded { snapshot, decision, planned: None, opens_on, may_be_written_to: true }
     }
 
     /// Items that are not due yet matter one by one where a ladder has a stage before the due day.
@@ -529,9 +546,7 @@ impl<'a> Run<'a> {
         account: &AccountId,
     ) -> Result<(Snapshot, Decision), ScanError> {
         let snapshot = self.look_at_one(read, account, None).await?;
-        let decision = decide(&self.live.config.policy, &snapshot, self.today);
-        let opens_on = None;
-        let mut one = [Concluded { snapshot, decision, planned: None, opens_on, may_be_written_to: true }];
+        let mut one = [self.decided(snapshot)];
         // What cannot be written is not sent, and that is the answer then.
         self.letters(&mut one);
         let [Concluded { snapshot, decision, .. }] = one;
@@ -544,7 +559,7 @@ impl<'a> Run<'a> {
         account: &AccountId,
         without: Option<NoticeId>,
     ) -> Result<Snapshot, ScanError> {
-        let snapshots = self.look(read, std::slice::from_ref(account), without).await?;
+        let snapshots = self.look(read, slice::from_ref(account), without).await?;
         snapshots.into_iter().next().ok_or_else(|| ScanError::UnknownAccount(account.clone()))
     }
 

@@ -19,7 +19,7 @@ use super::{Concluded, Run};
 impl Run<'_> {
     /// Gives every contact its frozen content. Whatever cannot be rendered is not sent: the decision says so.
     pub(super) fn letters(&self, concluded: &mut [Concluded]) {
-        for one in concluded {
+        for one in concluded.iter_mut().filter(|one| one.planned.is_none()) {
             let Verdict::Contact(contacting) = &one.decision.verdict else { continue };
             let send_windows = self.send_windows(&one.snapshot, contacting.tone);
             let valid_until = self.valid_until(&one.snapshot, &one.decision, one.snapshot.approvals.all);

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::slice;
 
 use chrono::NaiveDate;
 use sqlx::PgConnection;
 
 use crate::daemon::scan::ScanError;
-use crate::decide::decide;
 use crate::ledger::{self, MailboxAccounts};
 use crate::model::{AccountId, Decision, EmailAddress, ItemCode, Snapshot, Verdict};
 
@@ -23,23 +23,29 @@ impl Run<'_> {
     }
 
     /// Whether a contact is the one that its mailbox gets today. Of those that share one, whoever has waited longest comes
-    /// first, and of those the first by id, in whatever order they are read. Who is asked about alone waits for nobody.
+    /// first, and of those the first by id, in whatever order they are read; what cannot be written takes nobody's turn.
+    /// Who is asked about alone waits for nobody.
     pub(super) async fn has_its_turn(
         &self,
         read: &mut PgConnection,
         key: &str,
-        snapshot: &Snapshot,
-        decision: &Decision,
+        one: &mut Concluded,
         known: &mut Known<'_>,
         taken: &HashSet<u64>,
     ) -> Result<bool, ScanError> {
         if self.request.account.is_some() {
             return Ok(true);
         }
-        let (this, mailbox) = (&snapshot.account.id, short_hash(key));
-        if let Some(turn) = known.turns.get(&mailbox).filter(|turn| *turn >= this) {
-            return Ok(turn == this);
+        let mailbox = short_hash(key);
+        if let Some(turn) = known.turns.get(&mailbox).filter(|turn| **turn >= one.snapshot.account.id) {
+            return Ok(*turn == one.snapshot.account.id);
         }
+        self.letters(slice::from_mut(one));
+        if !one.is_contact() {
+            return Ok(true);
+        }
+        let Concluded { snapshot, decision, .. } = &*one;
+        let this = &snapshot.account.id;
         // About those before it the run has concluded.
         let others: Vec<AccountId> = known.accounts_of(key).into_iter().filter(|other| other > this).collect();
         let fresh = self.pasts(read, known.seen.moved).await?;
@@ -48,12 +54,10 @@ impl Run<'_> {
         known.pasts = passing;
         let decided = looked?.into_iter().map(|mut snapshot| {
             known.in_this_run(&mut snapshot, taken);
-            let decision = decide(&self.live.config.policy, &snapshot, self.today);
-            Concluded { snapshot, decision, planned: None, opens_on: None, may_be_written_to: true }
+            self.decided(snapshot)
         });
         let mut rivals: Vec<Concluded> =
             decided.filter(|one| known.shared_key(&one.decision).as_deref() == Some(key)).collect();
-        // What cannot be written takes nobody's turn.
         self.letters(&mut rivals);
         let rivals = rivals.iter().filter(|one| one.planned.is_some());
         let waiting = rivals.map(|one| (waits_since(&one.decision), &one.snapshot.account.id));

@@ -918,6 +918,33 @@ async fn p25_a_letter_whose_body_comes_out_empty_is_not_sent_and_the_rest_goes_o
 }
 
 #[tokio::test]
+async fn p25_who_cannot_be_written_to_takes_neither_the_turn_of_a_mailbox_nor_a_place_before_the_one_who_approves() {
+    let nameless = |text: String| {
+        let (head, body) = text[4..].split_once("\n---\n").unwrap();
+        format!("---\n{head}\n---\n{{% if account.name != \"Debitore A01\" %}}{body}{{% endif %}}\n")
+    };
+    // A01 has waited longest, day after day.
+    let mut office = Office::with(one_connection()).await;
+    for (id, item, days) in [("A01", "I01", 9), ("A02", "I02", 6), ("A03", "I03", 6)] {
+        office.account(id, "it", "sede@gruppo.test").await;
+        office.invoice(item, id, days, "100.00 EUR").await;
+    }
+    reword(&office, nameless);
+    assert_eq!(office.verdicts().await, ["A01 no_template", "A02 contact", "A03 shared_mailbox"]);
+    assert_eq!(office.deliver().await.accepted, 1);
+    office.go_to(day_plus(7)).await;
+    assert_eq!(office.verdicts().await, ["A01 no_template", "A02 too_soon", "A03 contact"]);
+    assert_eq!(office.tasks().await, ["A01 write_template"]);
+    office.verified().await;
+
+    let office = Office::with(Setup::default().policy("waiting_limit = 200", "waiting_limit = 1")).await;
+    office.accounts(3).await;
+    office.sql("UPDATE dunning.control SET mode = 'approve_all'").await;
+    reword(&office, nameless);
+    assert_eq!(office.verdicts().await, ["A01 no_template", "A02 contact", "A03 approval_limit"]);
+}
+
+#[tokio::test]
 async fn p26_a_backlog_goes_out_no_faster_than_an_hour_allows() {
     let office = queued_with(5, one_connection().with("MAIL__PER_HOUR", "20")).await;
     let done = office.deliver().await;
