@@ -86,7 +86,8 @@ fn which(args: &WhichArgs) -> Which {
 
 pub(super) async fn approve(cli: &Cli, args: &WhichArgs) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, args.why.by.as_deref()).await?;
-    let done = daemon::approve(&shell, &which(args), &args.why.reason).await?;
+    let which = which(args);
+    let done = daemon::approve(&shell, &which, &args.why.reason).await?;
     if cli.json {
         say!("{}", serde_json::to_value(&done).unwrap_or_default());
         return Ok(Exit::DONE);
@@ -108,6 +109,12 @@ pub(super) async fn approve(cli: &Cli, args: &WhichArgs) -> Result<Exit, Failure
             Some(day) => format!("Its text is true until {valid_until} only; a scan from {day} on decides again."),
         };
         say!("Notice {notice} (account {account}) not approved: {because}. {when}");
+    }
+    if let Which::Run(run) = which
+        && done.run_waits_for > 0
+    {
+        let wait = if done.run_waits_for == 1 { "waits" } else { "wait" };
+        say!("Run {run} is not approved yet: {} of it {wait} on.", notices(done.run_waits_for));
     }
     let nothing_approved = done.approved == 0 && done.renewed == 0;
     Ok(if nothing_approved && !done.put_off.is_empty() { Exit::REFUSED } else { Exit::DONE })

@@ -33,6 +33,8 @@ pub struct Approved {
     pub expired: u64,
     /// The debtor was contacted meanwhile, or is about to be: they wait on.
     pub put_off: Vec<PutOff>,
+    /// Notices of the run that was to be approved which wait on: it is approved when none does.
+    pub run_waits_for: u64,
 }
 
 /// A notice that the caps on contacts leave no room for today.
@@ -48,7 +50,8 @@ pub struct PutOff {
     pub valid_until: NaiveDate,
 }
 
-/// Approves what waits for a person.
+/// Approves what waits for a person. A run is approved with the last of its notices, so that the log says so of no run of
+/// which some wait on.
 ///
 /// # Errors
 /// When nothing of it waits, or one of them may not be approved by this login; nothing is approved then.
@@ -107,7 +110,10 @@ pub async fn approve(shell: &Shell, which: &Which, reason: &str) -> Result<Appro
     }
     if let Which::Run(run) = which {
         let mut transaction = connection.begin().await?;
-        record::close_run(&mut transaction, *run, ReleaseState::Approved, reason, &shell.actor).await?;
+        done.run_waits_for = record::waiting_of_run(&mut transaction, *run).await?;
+        if done.run_waits_for == 0 {
+            record::close_run(&mut transaction, *run, ReleaseState::Approved, reason, &shell.actor).await?;
+        }
         transaction.commit().await?;
     }
     Ok(done)

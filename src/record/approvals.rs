@@ -278,6 +278,20 @@ pub async fn close_run(
     Ok(())
 }
 
+/// How many notices of a run wait for a person.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn waiting_of_run(connection: &mut PgConnection, run: Uuid) -> Result<u64, RecordError> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM dunning.notice WHERE run_id = $1 AND waits_for = 'approval'"#,
+        run
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(u64::try_from(count).unwrap_or_default())
+}
+
 /// How many notices of a creditor wait for a person.
 ///
 /// # Errors

@@ -40,7 +40,7 @@ mod verify;
 
 pub use approvals::{
     ApprovalError, WaitingNotice, Which, approve, beside_contacts, cancel_notice, close_run, drop_notices,
-    expire_waiting, waiting_for_approval, waiting_notices,
+    expire_waiting, waiting_for_approval, waiting_notices, waiting_of_run,
 };
 pub use attempts::{
     BEGIN, BEGIN_FORGETTABLE, ClaimedNotice, anything_due, claim, claim_ahead, knows_attempt, open_attempt,

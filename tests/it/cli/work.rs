@@ -503,4 +503,8 @@ async fn an_approval_that_the_caps_leave_no_room_for_names_the_day() {
     assert_eq!(said, format!("1 notice approved and queued.\n{put_off}"));
     let nothing = program.run(&approve).await;
     assert_eq!((nothing.exit, nothing.out), (5, format!("0 notices approved and queued.\n{put_off}")));
+    let run = office.lines("SELECT run_id::text FROM dunning.run").await.remove(0);
+    let nothing = program.run(&["outbox", "approve", "--run", &run, "--reason", "looked at"]).await;
+    let open = format!("Run {run} is not approved yet: 1 notice of it waits on.\n");
+    assert_eq!((nothing.exit, nothing.out), (5, format!("0 notices approved and queued.\n{put_off}{open}")));
 }

@@ -65,6 +65,34 @@ async fn a_call_after_the_scan_puts_the_approval_off() {
 }
 
 #[tokio::test]
+async fn a_run_is_approved_once_nothing_of_it_waits_any_more() {
+    let mut office = Office::new().await;
+    office.accounts(4).await;
+    mode(&office, Mode::ApproveAll).await;
+    let run = Which::Run(office.scan().await.run.unwrap().0);
+    office
+        .sql(
+            "INSERT INTO dunning.call (creditor, account_id, outcome, called_on, called_by)
+             SELECT 'tre_aquiloni', account, 'other', '2026-03-10', 'Carla' FROM unnest(ARRAY['A02', 'A04']) account",
+        )
+        .await;
+    let release = "SELECT release FROM dunning.run";
+    let done = approve(&mut office, &run).await.unwrap();
+    let put_off: Vec<&str> = done.put_off.iter().map(|one| one.account.as_str()).collect();
+    assert_eq!((done.approved, put_off), (2, vec!["A02", "A04"]));
+    assert_eq!(office.count("dunning.event WHERE kind = 'notice_approved'").await, 2);
+    assert_eq!(office.count("dunning.event WHERE kind = 'run_approved'").await, 0);
+    assert_eq!(office.lines(release).await, ["approve_all"]);
+    // Somebody entered the calls with the wrong account.
+    office.sql("DELETE FROM dunning.call").await;
+    assert_eq!(approve(&mut office, &run).await.unwrap(), Approved { approved: 2, ..Approved::default() });
+    assert_eq!(office.count("dunning.event WHERE kind = 'run_approved'").await, 1);
+    assert_eq!(office.lines(release).await, ["approved"]);
+    assert_eq!(office.deliver().await.accepted, 4);
+    office.verified().await;
+}
+
+#[tokio::test]
 async fn a_new_installation_approves_everything() {
     let database = crate::support::postgres::Database::new().await;
     let mut connection = database.pool("dunningd_app").await.acquire().await.unwrap();
