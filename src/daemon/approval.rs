@@ -1,9 +1,12 @@
 //! What a person lets out. Approval means "these items, this stage, up to this amount": what shrank is written anew with
 //! the smaller amount and stays approved; what grew or changed is cancelled and decided again.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use chrono::NaiveDate;
 use serde::Serialize;
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use crate::model::{
@@ -13,7 +16,7 @@ use crate::model::{
 use crate::record::{self, ApprovalError, ApprovedNotice, Hours, RecordError, Renewal, WaitingNotice, Which};
 use crate::{decide, ledger};
 
-use super::run::{Run, own_accounts};
+use super::run::{Around, Run, own_accounts};
 use super::scan::{ScanError, ScanRequest};
 use super::{Live, Shell};
 
@@ -70,6 +73,7 @@ pub async fn approve(shell: &Shell, which: &Which, reason: &str) -> Result<Appro
         return Err(ApprovalError::NoCreditor { creditor: notice.creditor.clone(), notice: notice.notice });
     }
     let mut done = Approved::default();
+    let mut ledgers = Ledgers::default();
     for creditor in
         policy.creditors.values().filter(|one| notices.iter().any(|notice| notice.creditor == one.id.as_str()))
     {
@@ -87,7 +91,7 @@ pub async fn approve(shell: &Shell, which: &Which, reason: &str) -> Result<Appro
         for batch in together.chunks(BATCH).chain(one_by_one.chunks(1)) {
             let alone = of_creditor().find(|one| batch.iter().all(|(notice, _)| *notice == one.notice));
             if let Some((notice, valid_until)) = alone.and_then(|one| Some((one, *beside.get(&one.notice)?)))
-                && let Some(put_off) = put_off(shell, &live, creditor, notice, valid_until).await?
+                && let Some(put_off) = put_off(shell, &live, creditor, notice, valid_until, &mut ledgers).await?
             {
                 done.put_off.push(put_off);
                 continue;
@@ -97,7 +101,7 @@ pub async fn approve(shell: &Shell, which: &Which, reason: &str) -> Result<Appro
             transaction.commit().await?;
             done.approved += approved.len() as u64;
             for (notice, today) in batch.iter().filter(|(notice, _)| !approved.contains(notice)) {
-                match look_again(shell, &live, *notice, *today, &mut hours, reason).await? {
+                match look_again(shell, &live, *notice, *today, &mut hours, reason, &mut ledgers).await? {
                     // It changed and changed back meanwhile: it waits on.
                     Looked::AsApproved => {}
                     Looked::Renewed => done.renewed += 1,
@@ -119,6 +123,28 @@ pub async fn approve(shell: &Shell, which: &Which, reason: &str) -> Result<Appro
     Ok(done)
 }
 
+/// The ledgers as a whole, by creditor and the day that they are seen on: each is looked at once, however many notices are.
+/// What changes in them meanwhile is stopped by the last check.
+#[derive(Default)]
+pub(super) struct Ledgers(BTreeMap<(CreditorId, Option<NaiveDate>), Around>);
+
+impl Ledgers {
+    /// An account as if that notice did not exist.
+    async fn look_at_without(
+        &mut self,
+        run: &Run<'_>,
+        read: &mut PgConnection,
+        account: &AccountId,
+        notice: NoticeId,
+    ) -> Result<(Snapshot, Decision), ScanError> {
+        let around = match self.0.entry(run.looks_at()) {
+            Entry::Occupied(looked) => looked.into_mut(),
+            Entry::Vacant(to_look) => to_look.insert(run.look_around(read).await?),
+        };
+        run.look_at_without(read, around, account, notice).await
+    }
+}
+
 /// Whether the account of a notice that waits for a person may be contacted today, as if that notice did not exist; if not,
 /// why.
 async fn put_off(
@@ -127,13 +153,15 @@ async fn put_off(
     creditor: &Creditor,
     waiting: &WaitingNotice,
     valid_until: NaiveDate,
+    ledgers: &mut Ledgers,
 ) -> Result<Option<PutOff>, RecordError> {
     let Ok(account) = AccountId::parse(&waiting.account) else { return Ok(None) };
     let request =
         ScanRequest { account: Some(account.clone()), as_of: waiting.as_of, dry_run: true, ..ScanRequest::default() };
     let mut read = shell.pool.begin_with(ledger::LOOK).await?;
     let run = Run::new(shell, live, creditor, &request);
-    let decision = match run.look_at_without(&mut read, &account, NoticeId(waiting.notice)).await {
+    let looked = ledgers.look_at_without(&run, &mut read, &account, NoticeId(waiting.notice)).await;
+    let decision = match looked {
         Ok((_, decision)) => decision,
         Err(ScanError::Record(error)) => return Err(error),
         // What is gone from the ledger is stopped by its fingerprint.
@@ -211,6 +239,7 @@ pub(super) async fn look_again(
     today: NaiveDate,
     hours: &mut Hours,
     reason: &str,
+    ledgers: &mut Ledgers,
 ) -> Result<Looked, RecordError> {
     let mut connection = shell.pool.acquire().await?;
     let Some(approved) = record::approved_notice(&mut connection, notice).await? else { return Ok(Looked::Void) };
@@ -218,8 +247,11 @@ pub(super) async fn look_again(
     if approved.unchanged && !expired {
         return Ok(Looked::AsApproved);
     }
-    let renewed =
-        if expired { Err(CancelReason::Expired) } else { decided_again(shell, live, notice, &approved).await? };
+    let renewed = if expired {
+        Err(CancelReason::Expired)
+    } else {
+        decided_again(shell, live, notice, &approved, ledgers).await?
+    };
     let mut transaction = connection.begin().await?;
     let looked = match renewed {
         Ok(renewal) => {
@@ -260,6 +292,7 @@ async fn decided_again(
     live: &Live,
     notice: Uuid,
     approved: &ApprovedNotice,
+    ledgers: &mut Ledgers,
 ) -> Result<Result<Again, CancelReason>, RecordError> {
     let void = Ok(Err(CancelReason::ApprovalVoid));
     let creditor = CreditorId::parse(&approved.creditor).ok();
@@ -269,7 +302,7 @@ async fn decided_again(
         ScanRequest { account: Some(account.clone()), as_of: approved.as_of, dry_run: true, ..ScanRequest::default() };
     let mut read = shell.pool.begin_with(ledger::LOOK).await?;
     let run = Run::new(shell, live, creditor, &request);
-    let looked = run.look_at_without(&mut read, &account, NoticeId(notice)).await;
+    let looked = ledgers.look_at_without(&run, &mut read, &account, NoticeId(notice)).await;
     let (snapshot, decision) = match looked {
         Ok(looked) => looked,
         Err(ScanError::Record(error)) => return Err(error),

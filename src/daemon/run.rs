@@ -6,6 +6,7 @@ mod letters;
 mod turns;
 mod writer;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::slice;
 use std::sync::Arc;
@@ -21,8 +22,8 @@ use crate::config::{Mail, Recipients};
 use crate::decide::{brake, decide, expected_by, ladder_of, needs_approval};
 use crate::ledger::{self, Counted, LedgerAccount, MailboxAccounts, Reader, View};
 use crate::model::{
-    AccountId, Approvals, CaseChange, Creditor, Decision, EmailAddress, Event, Freshness, ItemCode, ItemId, Ladder,
-    MailboxUse, Mode, NoticeId, Released, RunId, RunTotals, Snapshot, Verdict,
+    AccountId, Approvals, CaseChange, Creditor, CreditorId, Decision, EmailAddress, Event, Freshness, ItemCode, ItemId,
+    Ladder, MailboxUse, Mode, NoticeId, Released, RunId, RunTotals, Snapshot, Verdict,
 };
 use crate::record::{
     self, Identity, Past, PastReader, Planned, RecordError, RecordedDecisions, ReleaseOrder, RunEnd, RunStart,
@@ -328,7 +329,7 @@ impl<'a> Run<'a> {
             seen,
             waiting: stops.approvals.waiting,
             stops,
-            shared: self.shared_mailboxes(&mut read, &entered).await?,
+            shared: Cow::Owned(self.shared_mailboxes(&mut read, &entered).await?),
             entered,
             turns: HashMap::new(),
             pasts: self.pasts(&mut read, seen.moved).await?,
@@ -545,7 +546,7 @@ impl<'a> Run<'a> {
         read: &mut PgConnection,
         account: &AccountId,
     ) -> Result<(Snapshot, Decision), ScanError> {
-        let snapshot = self.look_at_one(read, account, None).await?;
+        let snapshot = self.look_at_one(read, account).await?;
         let mut one = [self.decided(snapshot)];
         // What cannot be written is not sent, and that is the answer then.
         self.letters(&mut one);
@@ -553,13 +554,8 @@ impl<'a> Run<'a> {
         Ok((snapshot, decision))
     }
 
-    async fn look_at_one(
-        &self,
-        read: &mut PgConnection,
-        account: &AccountId,
-        without: Option<NoticeId>,
-    ) -> Result<Snapshot, ScanError> {
-        let snapshots = self.look(read, slice::from_ref(account), without).await?;
+    async fn look_at_one(&self, read: &mut PgConnection, account: &AccountId) -> Result<Snapshot, ScanError> {
+        let snapshots = self.look(read, slice::from_ref(account)).await?;
         snapshots.into_iter().next().ok_or_else(|| ScanError::UnknownAccount(account.clone()))
     }
 
@@ -568,22 +564,42 @@ impl<'a> Run<'a> {
         &self,
         read: &mut PgConnection,
         accounts: &[AccountId],
-        without: Option<NoticeId>,
     ) -> Result<Vec<Snapshot>, ScanError> {
-        let (id, policy) = (&self.creditor.id, &self.live.config.policy);
-        let freshness = self.freshness(read).await?;
-        let known = match self.request.as_of {
-            None => record::compare_known_items(read, id, self.today, policy.restore_days, false).await?,
+        let around = self.look_around(read).await?;
+        self.look_within(read, &around, accounts, None).await
+    }
+
+    /// Whose ledger it is, and as of which day if not of today.
+    pub(super) fn looks_at(&self) -> (CreditorId, Option<NaiveDate>) {
+        (self.creditor.id.clone(), self.request.as_of)
+    }
+
+    /// The ledger as a whole.
+    pub(super) async fn look_around(&self, read: &mut PgConnection) -> Result<Around, ScanError> {
+        let restore_days = self.live.config.policy.restore_days;
+        let compared = match self.request.as_of {
+            None => record::compare_known_items(read, &self.creditor.id, self.today, restore_days, false).await?,
             Some(_) => record::Comparison::default(),
         };
-        let seen = Seen::of(&known);
+        Ok(Around { compared, shared: self.shared_mailboxes(read, &HashMap::new()).await? })
+    }
+
+    async fn look_within(
+        &self,
+        read: &mut PgConnection,
+        around: &Around,
+        accounts: &[AccountId],
+        without: Option<NoticeId>,
+    ) -> Result<Vec<Snapshot>, ScanError> {
+        let freshness = self.freshness(read).await?;
+        let seen = Seen::of(&around.compared);
         let stops = self.stops(read).await?;
         let mut known = Known {
             freshness,
             seen: &seen,
             waiting: stops.approvals.waiting,
             stops,
-            shared: self.shared_mailboxes(read, &HashMap::new()).await?,
+            shared: Cow::Borrowed(&around.shared),
             entered: HashMap::new(),
             turns: HashMap::new(),
             pasts: self.pasts(read, seen.moved).await?,
@@ -611,14 +627,17 @@ impl<'a> Run<'a> {
         Ok(looked)
     }
 
-    /// The same, as if that notice did not exist.
+    /// One account of the ledger that was looked at as a whole, as if that notice did not exist.
     pub(super) async fn look_at_without(
         &self,
         read: &mut PgConnection,
+        around: &Around,
         account: &AccountId,
         notice: NoticeId,
     ) -> Result<(Snapshot, Decision), ScanError> {
-        let mut snapshot = self.look_at_one(read, account, Some(notice)).await?;
+        let snapshots = self.look_within(read, around, slice::from_ref(account), Some(notice)).await?;
+        let snapshot = snapshots.into_iter().next();
+        let mut snapshot = snapshot.ok_or_else(|| ScanError::UnknownAccount(account.clone()))?;
         snapshot.history.notices.retain(|one| one.id != notice);
         // It has its place among what may wait already.
         snapshot.approvals = Approvals::default();
@@ -661,6 +680,14 @@ impl<'a> Seen<'a> {
     }
 }
 
+/// What is asked of the whole ledger, and is dear: once, however many accounts are looked at.
+pub(super) struct Around {
+    /// Against what was seen before.
+    compared: record::Comparison,
+    /// Mailboxes that several accounts use.
+    shared: HashMap<String, MailboxAccounts>,
+}
+
 /// What is known beside the ledger.
 struct Known<'a> {
     freshness: Option<Freshness>,
@@ -669,7 +696,7 @@ struct Known<'a> {
     /// Notices that wait for approval, with those of this run.
     waiting: u32,
     /// Mailboxes that several accounts use.
-    shared: HashMap<String, MailboxAccounts>,
+    shared: Cow<'a, HashMap<String, MailboxAccounts>>,
     /// Those that a person entered for accounts: any other may use them too.
     entered: HashMap<String, BTreeSet<String>>,
     /// By the hash of a mailbox: the account whose turn it is there today.

@@ -311,7 +311,7 @@ pub async fn status(shell: &Shell) -> Result<Status, ScanError> {
         let run = Run::new(shell, &live, creditor, &request);
         let accounts: Vec<AccountId> = own.iter().map(|one| one.account.clone()).collect();
         let numbers: Vec<i64> = own.iter().flat_map(|one| &one.numbers).copied().collect();
-        for snapshot in run.look(&mut read, &accounts, None).await? {
+        for snapshot in run.look(&mut read, &accounts).await? {
             let standings = standings(policy, &snapshot, shell.clock.today(creditor.time_zone));
             let running = standings
                 .iter()

@@ -15,7 +15,7 @@ use crate::deliver::{DeliveryError, Ending, Envelope, FileTransport, ReadyForDat
 use crate::model::{CancelReason, Fault, Outcome, Permit, Phase, Reply};
 use crate::record::{self, ClaimedNotice, RecordError};
 
-use super::super::approval::{Looked, look_again};
+use super::super::approval::{Ledgers, Looked, look_again};
 use super::super::breakers::lessons;
 use super::Dispatched;
 use super::desk::{CheckAsk, Checked, ClaimAsk, Desk, EndAsk};
@@ -165,7 +165,8 @@ impl Worker<'_> {
         let why = "less is owed than was approved";
         // Rare, and large: kept out of the future of every delivery.
         let (today, mut hours) = (self.desk.today(claimed), record::Hours::any());
-        let looked = Box::pin(look_again(shell, live, claimed.notice, today, &mut hours, why)).await?;
+        let looked =
+            Box::pin(look_again(shell, live, claimed.notice, today, &mut hours, why, &mut Ledgers::default())).await?;
         if looked != Looked::AsApproved {
             done.cancelled += 1;
             tracing::info!(notice.id = %claimed.notice, account.id = claimed.account, ?looked, "approved notice changed");
