@@ -1,6 +1,6 @@
 //! One page of a run's conclusions: decisions that changed, cases, tasks and planned notices, in one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -185,7 +185,7 @@ fn tasks_opened(decision: &Decision, tasks: &mut OpenedTasks) -> Vec<(EventKind,
     let mut told = Vec::new();
     for task in &decision.tasks {
         let key = task_key(decision, task);
-        if let Some(id) = tasks.replaced.remove(&key) {
+        for id in tasks.replaced.remove(&key).unwrap_or_default() {
             let facts = json!({ "task": id.to_string(), "task_kind": task.kind.as_str(), "reason": "listed_anew" });
             told.push((EventKind::TaskClosed, facts));
         }
@@ -347,11 +347,12 @@ fn task_key(decision: &Decision, task: &TaskRequest) -> TaskKey {
 #[derive(Default)]
 struct OpenedTasks {
     opened: BTreeMap<TaskKey, i64>,
-    replaced: BTreeMap<TaskKey, i64>,
+    replaced: BTreeMap<TaskKey, BTreeSet<i64>>,
 }
 
 /// Opens tasks unless one with the same cause is open; some are opened once and never again. The words of a task never
-/// change: one that lists what is broken is closed when today's list is another, and a new one is opened.
+/// change: one that lists what is broken is closed when today's list is another, and a new one is opened; and so are those
+/// about one item each, as older versions opened them.
 async fn open_tasks(
     connection: &mut PgConnection,
     run: &RunStart,
@@ -376,26 +377,34 @@ async fn open_tasks(
         return Ok(OpenedTasks::default());
     }
     let key = |account, kind: &str, subject, id| Some(((account, *names.get(kind)?, subject), id));
-    let replaced = if kinds.contains(&TaskKind::FixData.as_str()) {
+    let mut replaced: BTreeMap<TaskKey, BTreeSet<i64>> = BTreeMap::new();
+    if kinds.contains(&TaskKind::FixData.as_str()) {
+        let lists = [ItemCode::BadData, ItemCode::DataDueDateMissing, ItemCode::Withdrawn];
+        let lists = lists.map(|code| code.as_str().to_owned());
         let closed = sqlx::query!(
-            "UPDATE dunning.task t SET closed_at = clock_timestamp()
-             FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS row (account_id, kind, subject, text)
-             WHERE t.closed_at IS NULL AND t.creditor = $1 AND t.kind = $6 AND t.text <> row.text
-               AND (t.account_id, t.kind, t.subject) = (row.account_id, row.kind, row.subject)
-             RETURNING t.task_id, t.account_id, t.kind, t.subject",
+            r#"UPDATE dunning.task t SET closed_at = clock_timestamp()
+               FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS row (account_id, kind, subject, text)
+               WHERE t.closed_at IS NULL AND t.creditor = $1 AND t.kind = $6
+                 AND (t.account_id, t.kind) = (row.account_id, row.kind)
+                 AND (t.subject = row.subject AND t.text <> row.text
+                      OR row.subject = ANY ($7)
+                     AND EXISTS (SELECT FROM dunning.known_item k WHERE k.item_id = t.subject))
+               RETURNING t.task_id, t.account_id, t.kind, row.subject AS "subject!""#,
             run.creditor.as_str(),
             &accounts,
             &kinds as _,
             &subjects,
             &texts as _,
-            TaskKind::FixData.as_str()
+            TaskKind::FixData.as_str(),
+            &lists
         )
         .fetch_all(&mut *connection)
         .await?;
-        closed.into_iter().filter_map(|row| key(row.account_id, &row.kind, row.subject, row.task_id)).collect()
-    } else {
-        BTreeMap::new()
-    };
+        let closed = closed.into_iter().filter_map(|row| key(row.account_id, &row.kind, row.subject, row.task_id));
+        for (key, task) in closed {
+            replaced.entry(key).or_default().insert(task);
+        }
+    }
     let opened = sqlx::query!(
         "INSERT INTO dunning.task (creditor, account_id, kind, subject, text, opened_on)
          SELECT $1, row.account_id, row.kind, row.subject, row.text, $2

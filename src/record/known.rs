@@ -255,13 +255,14 @@ pub async fn restore(
     if restored.is_none() {
         return Err(RegisterError::NotWithdrawn(item.clone()));
     }
-    // It may name other items too: for these the next scan opens it anew.
+    // It may name other items too: for these the next scan opens it anew. Older versions opened one for each item.
     sqlx::query!(
         "UPDATE dunning.task SET closed_at = clock_timestamp()
-         WHERE kind = $1 AND account_id = $2 AND subject = $3 AND closed_at IS NULL",
+         WHERE kind = $1 AND account_id = $2 AND subject IN ($3, $4) AND closed_at IS NULL",
         TaskKind::FixData.as_str(),
         account.as_str(),
-        ItemCode::Withdrawn.as_str()
+        ItemCode::Withdrawn.as_str(),
+        item.as_str()
     )
     .execute(&mut *connection)
     .await?;

@@ -84,6 +84,58 @@ async fn an_item_that_comes_back_changed_waits_for_a_person() {
     office.verified().await;
 }
 
+/// As versions before 0027 opened it: about one item, which is its subject.
+async fn of_an_older_version(office: &Office, account: &str, subject: &str) {
+    office
+        .sql(format!(
+            "INSERT INTO dunning.task (creditor, account_id, kind, subject, text, opened_on)
+             VALUES ('tre_aquiloni', '{account}', 'fix_data', '{subject}', 'it is broken', '2026-03-01')"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn a_task_about_one_withdrawn_item_ends_when_that_item_is_taken_up_again() {
+    let mut office = seen().await;
+    office.sql(TAKE_AWAY).await;
+    office.scan().await;
+    office.sql(BRING_BACK).await;
+    of_an_older_version(&office, "A01", "I01").await;
+    of_an_older_version(&office, "A01", "I02").await;
+    office.go_to(day_plus(3)).await;
+    let (account, item) = (AccountId::parse("A01").unwrap(), ItemId::parse("I01").unwrap());
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    record::restore_item(&mut transaction, &account, &item, "moved by the ERP", &office.shell.actor).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(office.lines(BAD_OPEN).await, ["I02: it is broken"]);
+}
+
+#[tokio::test]
+async fn the_task_about_all_broken_items_of_an_account_takes_the_place_of_those_about_one_each() {
+    let office = in_a_crowd(2).await;
+    office.invoice("I03", "A01", 6, "100.00 EUR").await;
+    office.scan().await;
+    for (account, subject) in [("A01", "I01"), ("A01", "I03"), ("A01", "plan 1"), ("A01", "CHF"), ("A02", "I02")] {
+        of_an_older_version(&office, account, subject).await;
+    }
+    office.sql("UPDATE ledger.item SET amount = -70, open_amount = -70 WHERE item_id = 'I01'").await;
+    office.scan().await;
+    let open = [
+        "CHF: it is broken",
+        "I02: it is broken",
+        "bad_data: I01: amount -70 of an invoice must be positive",
+        "plan 1: it is broken",
+    ];
+    let in_order = format!("{BAD_OPEN} ORDER BY subject COLLATE \"C\"");
+    assert_eq!(office.lines(&in_order).await, open);
+    let closed = office.facts("task_closed").await;
+    assert!(closed.len() == 2 && closed.iter().all(|one| one.contains("listed_anew")), "{closed:?}");
+    office.scan().await;
+    assert_eq!(office.lines(&in_order).await, open);
+    assert_eq!(office.facts("task_closed").await.len(), 2);
+    office.verified().await;
+}
+
 #[tokio::test]
 async fn an_item_that_comes_back_too_late_waits_for_a_person() {
     let mut office = seen().await;
