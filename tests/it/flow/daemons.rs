@@ -123,7 +123,7 @@ async fn when_the_daemon_that_makes_a_run_dies_another_makes_it_within_seconds()
     let taken_over = began.elapsed();
     until_there_are(&office, &format!("dunning.run WHERE state = 'completed' AND {of_creditor}")).await;
     println!("taken over after {taken_over:.1?}, completed after {:.1?}", began.elapsed());
-    assert!(taken_over < Duration::from_secs(10), "{taken_over:?}");
+    assert!(taken_over < Duration::from_secs(20), "{taken_over:?}");
     let ended =
         format!("SELECT concat_ws(' ', state, reason) FROM dunning.run WHERE {of_creditor} ORDER BY started_at");
     assert_eq!(office.lines(ended).await, ["failed instance_died", "completed"]);

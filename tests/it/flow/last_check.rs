@@ -258,7 +258,7 @@ async fn a_pause_stops_even_a_notice_whose_recipient_was_named_already() {
     let office = Office::with(Setup::default().with("MAIL__CONNECTIONS", "1")).await;
     office.accounts(20).await;
     office.scan().await;
-    office.smtp.once(Phase::RcptTo, Reply::code(250, "2.1.5 Ok").after(Duration::from_millis(400)));
+    office.smtp.once(Phase::RcptTo, Reply::code(250, "2.1.5 Ok").after(Duration::from_millis(1_500)));
     let pause = async {
         // Others have been claimed ahead.
         while !office.smtp.commands().iter().any(|line| line.starts_with("RCPT"))

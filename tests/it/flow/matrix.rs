@@ -488,7 +488,7 @@ async fn p14_a_connection_cut_while_the_end_is_recorded_loses_and_doubles_nothin
 #[tokio::test]
 async fn p15_without_the_database_there_is_no_last_check_and_nothing_is_sent() {
     let office = queued(1).await;
-    office.smtp.once(Phase::RcptTo, Reply::code(250, "2.1.5 Ok").after(Duration::from_millis(500)));
+    office.smtp.once(Phase::RcptTo, Reply::code(250, "2.1.5 Ok").after(Duration::from_millis(1_500)));
     let gone = async {
         while !office.smtp.commands().iter().any(|line| line.starts_with("RCPT")) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -581,7 +581,7 @@ async fn p18_two_daemons_on_one_database_and_one_machine_send_each_notice_once()
 async fn p19_who_slept_through_its_lease_may_not_send_any_more() {
     let office = queued(1).await;
     let other = office.second_shell().await;
-    office.smtp.once(Phase::RcptTo, Reply::code(250, "2.1.5 Ok").after(Duration::from_millis(800)));
+    office.smtp.once(Phase::RcptTo, Reply::code(250, "2.1.5 Ok").after(Duration::from_millis(1_500)));
     let meanwhile = async {
         while !office.smtp.commands().iter().any(|line| line.starts_with("RCPT")) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -599,7 +599,7 @@ async fn p19_who_slept_through_its_lease_may_not_send_any_more() {
 #[tokio::test]
 async fn p19_who_sleeps_on_the_wire_is_called_unknown_and_tells_the_truth_when_it_wakes() {
     let office = queued(1).await;
-    office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(800)));
+    office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(1_500)));
     let meanwhile = async {
         while office.smtp.received().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -862,7 +862,7 @@ async fn p22_a_relay_whose_disk_is_full_is_at_fault_itself() {
 #[tokio::test]
 async fn p24_asked_to_stop_the_daemon_finishes_the_letter_on_the_wire_and_begins_no_other() {
     let office = queued(2).await;
-    office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(500)));
+    office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(1_500)));
     let transport = daemon::transport(&office.shell.live().config.service.mail).unwrap();
     let stop = CancellationToken::new();
     let stopping = async {
@@ -1169,7 +1169,7 @@ async fn p11_a_session_that_waits_for_its_relay_keeps_no_others_letters() {
 #[tokio::test]
 async fn p11_what_was_claimed_ahead_is_let_go_when_every_session_waits() {
     let office = queued(20).await;
-    office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_secs(8)));
+    office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_secs(15)));
     let others = async {
         let claimed = "dunning.notice WHERE state = 'claimed'";
         while office.smtp.received().is_empty() || office.count(claimed).await == 0 {
@@ -1191,7 +1191,7 @@ async fn p11_what_was_claimed_ahead_is_let_go_when_every_session_waits() {
 async fn p17_a_payment_before_the_last_check_stops_the_letter_and_one_after_it_is_too_late() {
     for (phase, expected, sent) in [(Phase::RcptTo, "cancelled 0 paid_before_send", 0), (Phase::Dot, "accepted 1", 1)] {
         let office = queued(1).await;
-        office.smtp.once(phase, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(500)));
+        office.smtp.once(phase, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(1_500)));
         let payment = async {
             let said = |line: &String| line.starts_with("RCPT");
             while !office.smtp.commands().iter().any(said) || phase == Phase::Dot && office.smtp.received().is_empty() {
@@ -1231,7 +1231,7 @@ async fn proved(office: &Office) {
 async fn p19_what_a_sleeper_hears_when_another_has_sent_is_in_the_log_and_changes_nothing() {
     let office = queued(1).await;
     let other = office.second_shell().await;
-    office.smtp.once(Phase::RcptTo, Reply::code(550, "5.1.1 no such user").after(Duration::from_millis(800)));
+    office.smtp.once(Phase::RcptTo, Reply::code(550, "5.1.1 no such user").after(Duration::from_millis(1_500)));
     let meanwhile = async {
         while !office.smtp.commands().iter().any(|line| line.starts_with("RCPT")) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -1271,7 +1271,7 @@ async fn p19_an_acceptance_after_a_person_said_not_sent_is_told_by_the_log_howev
             drop(journal);
             assert_eq!(office.deliver().await.accepted, 0);
         } else {
-            office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(800)));
+            office.smtp.once(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(1_500)));
             let meanwhile = async {
                 while office.smtp.received().is_empty() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
