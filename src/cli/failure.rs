@@ -172,6 +172,8 @@ impl From<TaskError> for Failure {
             TaskError::Closed(_)
             | TaskError::NotWithPerson { .. }
             | TaskError::TooLate { .. }
+            | TaskError::TakenBack { .. }
+            | TaskError::Replaced { .. }
             | TaskError::NotRight { .. } => Self::new(Exit::REFUSED, error.to_string()),
         }
     }

@@ -267,7 +267,7 @@ pub(super) async fn done(cli: &Cli, args: &TaskDoneArgs) -> Result<Exit, Failure
     let task = record::task_detail(&mut connection, args.task).await?;
     let today = today(&shell, task.as_ref().map_or("", |task| task.creditor.as_str()));
     let entry = TaskEntry {
-        on: args.on.unwrap_or(today),
+        on: args.on,
         today,
         outcome: args.outcome,
         to: args.to.as_deref(),
@@ -283,12 +283,18 @@ pub(super) async fn done(cli: &Cli, args: &TaskDoneArgs) -> Result<Exit, Failure
             format!("Nobody answered, {tried} of {attempts} times. Task {number} stays open.")
         }
         (TaskEnd::Closed, Some(stage)) => {
-            format!("Task {number} is done; stage {stage} is complete as of {}.", entry.on)
+            format!("Task {number} is done; stage {stage} is complete as of {}.", entry.day())
         }
+        (TaskEnd::DoneBefore { cancelled }, stage) => format!(
+            "Task {number} is done after all; stage {} is complete as of {}.{}",
+            stage.unwrap_or_default(),
+            entry.day(),
+            if cancelled == 0 { "" } else { " What took its place is cancelled." }
+        ),
         (TaskEnd::CopyQueued, stage) => format!(
             "Task {number} is done; stage {} is complete as of {}. The e-mail copy is in the queue.",
             stage.unwrap_or_default(),
-            entry.on
+            entry.day()
         ),
         (TaskEnd::Closed, None) => {
             format!("Task {number} is closed. The next scan opens it again if its cause persists.")
@@ -296,7 +302,7 @@ pub(super) async fn done(cli: &Cli, args: &TaskDoneArgs) -> Result<Exit, Failure
     };
     let closed = !matches!(end, TaskEnd::StaysOpen { .. });
     if cli.json {
-        say!("{}", json!({ "task": number, "closed": closed, "on": entry.on }));
+        say!("{}", json!({ "task": number, "closed": closed, "on": entry.day() }));
     } else {
         say!("{text}");
     }

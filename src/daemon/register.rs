@@ -76,26 +76,28 @@ pub async fn waive(
 }
 
 /// Records that a task of a person is done. Whether a paper was still right on the day on which it left the house, the
-/// rule says, once nobody can take it back any more.
+/// rule says, once nobody can take it back any more; on which day it left, the person says.
 ///
 /// # Errors
-/// When the paper demands what was not owed any more, as [`record::task_done`], or as [`look_at`].
+/// When no day is said and the paper demands what is not owed any more, as [`record::task_done`], or as [`look_at`].
 pub async fn task_done(shell: &Shell, task: i64, entry: &TaskEntry<'_>) -> Result<TaskEnd, EntryError> {
     let mut transaction = shell.pool.begin().await?;
+    let mut not_right = None;
     if let Some(paper) = record::lock_paper(&mut transaction, task).await? {
-        let as_of = Some(entry.on).filter(|on| *on < entry.today);
+        let as_of = entry.on.filter(|on| *on < entry.today);
         let (snapshot, decision) = look_at(shell, &paper.account, as_of).await?;
         let reason = decision.taken_back.iter().find_map(|(notice, became)| match became {
             TakenBack::Cancelled(reason) if *notice == paper.notice => Some(*reason),
             _ => None,
         });
         // Whether its time was over, the record knows.
-        if let Some(reason) = reason.filter(|reason| *reason != CancelReason::Expired) {
+        not_right = reason.filter(|reason| *reason != CancelReason::Expired);
+        if let Some(reason) = not_right.filter(|_| entry.on.is_none()) {
             let amounts = changed_amounts(&snapshot, &decision, paper.notice);
             return Err(TaskError::NotRight { task, kind: paper.kind, reason, amounts }.into());
         }
     }
-    let end = record::task_done(&mut transaction, task, entry, &shell.actor).await?;
+    let end = record::task_done(&mut transaction, task, entry, not_right, &shell.actor).await?;
     transaction.commit().await?;
     Ok(end)
 }

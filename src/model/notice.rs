@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// `planned -> awaiting_approval? -> queued -> claimed -> in_flight -> accepted | deferred | refused | unknown`;
 /// `cancelled` from any state before `in_flight`; `bounced`, `delivered` and `replied` are later evidence. A notice that
-/// a person performs goes `planned -> with_person -> done | lapsed`.
+/// a person performs goes `planned -> with_person -> done | lapsed`; a letter that a run took back, `cancelled -> done` when
+/// somebody says that it had been posted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeState {

@@ -14,6 +14,7 @@ use crate::model::{
     NoticeState, RunId, TakenBack, TaskKind, Tone, how_to_post,
 };
 
+use super::approvals::cancel_all;
 use super::decisions::Planned;
 use super::journal::{Call, NoteText, record_call};
 use super::notices::{commitment, demanded_of};
@@ -51,6 +52,18 @@ pub enum TaskError {
         /// What was demanded and what is to pay, in sentences; empty where the amounts are the same.
         amounts: String,
     },
+    #[error(
+        "task {task} was taken back on {on}: {} If it was {} by then, say when with --on; if it was later, write it down with \
+         `dunningd note`",
+        reason.meaning(), acts(*kind).1
+    )]
+    TakenBack { task: i64, kind: TaskKind, on: NaiveDate, reason: CancelReason },
+    #[error(
+        "task {task}: notice {notice} took the place of this one and is {state} already, so nothing was recorded; write down \
+         with `dunningd note` that it was {} too",
+        acts(*kind).1
+    )]
+    Replaced { task: i64, kind: TaskKind, notice: Uuid, state: String },
     #[error("--on: the day must lie between {first}, when the task was opened, and today, {last}")]
     Outside { first: NaiveDate, last: NaiveDate },
     #[error(transparent)]
@@ -80,8 +93,9 @@ impl From<sqlx::Error> for TaskError {
 /// What a person says about a task that is done.
 #[derive(Debug, Clone, Copy)]
 pub struct TaskEntry<'a> {
-    /// The day on which it was done, and today where the creditor is.
-    pub on: NaiveDate,
+    /// The day on which it was done, where the person says so: that it was done then is a fact, whatever is known now.
+    pub on: Option<NaiveDate>,
+    /// Where the creditor is.
     pub today: NaiveDate,
     /// Of a call.
     pub outcome: Option<CallOutcome>,
@@ -92,12 +106,24 @@ pub struct TaskEntry<'a> {
     pub note: Option<NoteText<'a>>,
 }
 
+impl TaskEntry<'_> {
+    /// The day that counts.
+    #[must_use]
+    pub fn day(&self) -> NaiveDate {
+        self.on.unwrap_or(self.today)
+    }
+}
+
 /// What became of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskEnd {
     Closed,
     /// The letter was posted, and its e-mail copy is in the queue.
     CopyQueued,
+    /// A run had taken it back; so many notices that took its place are cancelled.
+    DoneBefore {
+        cancelled: usize,
+    },
     /// Nobody answered; another call is to be made.
     StaysOpen {
         tried: i64,
@@ -241,6 +267,19 @@ pub(super) async fn take_back(
     Ok(events)
 }
 
+/// Cancels a notice that is with a person.
+async fn cancel(connection: &mut PgConnection, notice: Uuid, reason: CancelReason) -> Result<(), RecordError> {
+    sqlx::query!(
+        "UPDATE dunning.notice SET state = 'cancelled', reason = $2, changed_at = clock_timestamp()
+         WHERE notice_id = $1",
+        notice,
+        reason.as_str()
+    )
+    .execute(&mut *connection)
+    .await?;
+    not_live(connection, notice).await
+}
+
 async fn not_live(connection: &mut PgConnection, notice: Uuid) -> Result<(), RecordError> {
     sqlx::query!("UPDATE dunning.notice_item SET live = false WHERE notice_id = $1", notice)
         .execute(connection)
@@ -273,7 +312,7 @@ async fn close_tasks_of(connection: &mut PgConnection, notice: Uuid) -> Result<V
     Ok(closed)
 }
 
-/// An open task, locked.
+/// A task, locked.
 struct Locked {
     number: i64,
     creditor: String,
@@ -281,6 +320,7 @@ struct Locked {
     kind: TaskKind,
     subject: String,
     opened_on: NaiveDate,
+    closed: bool,
 }
 
 impl Locked {
@@ -295,10 +335,13 @@ impl Locked {
 
     /// The notice that it asks a person to perform; none for a task of another kind.
     async fn notice(&self, connection: &mut PgConnection) -> Result<Option<Performed>, TaskError> {
+        if self.closed {
+            return Err(TaskError::Closed(self.number));
+        }
         if !matches!(self.kind, TaskKind::MakeCall | TaskKind::PostLetter | TaskKind::HandOver) {
             return Ok(None);
         }
-        let id = Uuid::parse_str(&self.subject).map_err(|_| inconsistent("dunning.task", "subject", &self.subject))?;
+        let id = self.notice_id()?;
         let row = sqlx::query!(
             "SELECT state, stage, attempts, CASE WHEN channel = 'letter' THEN least(valid_until, respond_by) END AS post_by
              FROM dunning.notice WHERE notice_id = $1 FOR UPDATE",
@@ -309,7 +352,47 @@ impl Locked {
         if row.state != NoticeState::WithPerson.as_str() {
             return Err(TaskError::NotWithPerson { task: self.number, state: row.state });
         }
-        Ok(Some(Performed { id, stage: row.stage, attempts: row.attempts, post_by: row.post_by }))
+        let (stage, attempts, post_by) = (row.stage, row.attempts, row.post_by);
+        Ok(Some(Performed { id, stage, attempts, post_by, taken_back: None }))
+    }
+
+    fn is_paper(&self) -> bool {
+        matches!(self.kind, TaskKind::PostLetter | TaskKind::HandOver)
+    }
+
+    fn notice_id(&self) -> Result<Uuid, RecordError> {
+        Uuid::parse_str(&self.subject).map_err(|_| inconsistent("dunning.task", "subject", &self.subject))
+    }
+
+    /// The paper that a run took back, if it did so on or after the day on which a person says that it left the house.
+    async fn taken_back(&self, connection: &mut PgConnection, on: Option<NaiveDate>) -> Result<Performed, TaskError> {
+        let (task, kind) = (self.number, self.kind);
+        if !self.is_paper() {
+            return Err(TaskError::Closed(task));
+        }
+        let id = self.notice_id()?;
+        let row = sqlx::query!(
+            r#"SELECT n.stage, n.attempts, n.reason AS "reason!", r.business_date,
+                   CASE WHEN n.channel = 'letter' THEN least(n.valid_until, n.respond_by) END AS post_by
+               FROM dunning.notice n
+               CROSS JOIN LATERAL (SELECT bytes FROM dunning.event e
+                                   WHERE e.notice_id = n.notice_id AND e.kind = 'notice_cancelled'
+                                   ORDER BY seq DESC LIMIT 1) e
+               -- What a person dropped, no run took back.
+               JOIN dunning.run r ON r.run_id::text = convert_from(e.bytes, 'UTF8')::jsonb -> 'event' ->> 'run'
+               WHERE n.notice_id = $1 AND n.state = 'cancelled' FOR UPDATE OF n"#,
+            id
+        )
+        .fetch_optional(connection)
+        .await?
+        .ok_or(TaskError::Closed(task))?;
+        let reason =
+            CancelReason::parse(&row.reason).ok_or_else(|| inconsistent("dunning.notice", "reason", &row.reason))?;
+        if on.is_none_or(|on| on > row.business_date) {
+            return Err(TaskError::TakenBack { task, kind, on: row.business_date, reason });
+        }
+        let (stage, attempts, post_by) = (row.stage, row.attempts, row.post_by);
+        Ok(Performed { id, stage, attempts, post_by, taken_back: Some(reason) })
     }
 
     async fn close(&self, connection: &mut PgConnection) -> Result<(), RecordError> {
@@ -326,6 +409,8 @@ struct Performed {
     attempts: i32,
     /// Of a letter: the last day on which its text is true.
     post_by: Option<NaiveDate>,
+    /// Why a run took it back.
+    taken_back: Option<CancelReason>,
 }
 
 async fn locked(connection: &mut PgConnection, task: i64) -> Result<Locked, TaskError> {
@@ -337,9 +422,6 @@ async fn locked(connection: &mut PgConnection, task: i64) -> Result<Locked, Task
     .fetch_optional(connection)
     .await?
     .ok_or(TaskError::NoSuchTask(task))?;
-    if row.closed {
-        return Err(TaskError::Closed(task));
-    }
     let kind = TaskKind::parse(&row.kind).ok_or_else(|| inconsistent("dunning.task", "kind", &row.kind))?;
     Ok(Locked {
         number: task,
@@ -348,6 +430,7 @@ async fn locked(connection: &mut PgConnection, task: i64) -> Result<Locked, Task
         kind,
         subject: row.subject,
         opened_on: row.opened_on,
+        closed: row.closed,
     })
 }
 
@@ -359,13 +442,14 @@ pub struct Paper {
     pub notice: NoticeId,
 }
 
-/// The paper that a task is about, locked: nobody takes it back before this transaction ends. None for any other task.
+/// The paper that an open task is about, locked: nobody takes it back before this transaction ends. None for any other
+/// task.
 ///
 /// # Errors
-/// When there is no such open task, its notice is with nobody any more, or the database refuses.
+/// When there is no such task, its notice is with nobody any more, or the database refuses.
 pub async fn lock_paper(connection: &mut PgConnection, task: i64) -> Result<Option<Paper>, TaskError> {
     let locked = locked(connection, task).await?;
-    if !matches!(locked.kind, TaskKind::PostLetter | TaskKind::HandOver) {
+    if locked.closed || !locked.is_paper() {
         return Ok(None);
     }
     let Some(notice) = locked.notice(connection).await? else { return Ok(None) };
@@ -373,32 +457,41 @@ pub async fn lock_paper(connection: &mut PgConnection, task: i64) -> Result<Opti
 }
 
 /// A person says that a task is done. A call is recorded with its outcome; the stage of a notice is complete as of that
-/// day, except that nobody answered and more calls are to be made.
+/// day, except that nobody answered and more calls are to be made. A paper that a run took back had been done all the
+/// same when a person says on which day; what took its place is cancelled. `not_right` is why the rule would have taken
+/// it back by then.
 ///
 /// # Errors
-/// When there is no such open task, when something is missing that its kind needs, or the database refuses.
+/// When there is no such open task or paper taken back, when something is missing that its kind needs, or the database
+/// refuses.
 pub async fn task_done(
     connection: &mut PgConnection,
     task: i64,
     entry: &TaskEntry<'_>,
+    not_right: Option<CancelReason>,
     actor: &Actor,
 ) -> Result<TaskEnd, TaskError> {
     let locked = locked(connection, task).await?;
-    let kind = locked.kind;
+    let (kind, on) = (locked.kind, entry.day());
+    let notice = if locked.closed {
+        Some(locked.taken_back(connection, entry.on).await?)
+    } else {
+        locked.notice(connection).await?
+    };
     check_entry(&locked, entry)?;
-    let Some(notice) = locked.notice(connection).await? else {
+    let Some(notice) = notice else {
         let facts = json!({ "task": task.to_string(), "task_kind": kind.as_str(), "reason": entry.reason });
         locked.close(connection).await?;
         append(connection, &[locked.event(EventKind::TaskClosed, actor, facts)]).await?;
         return Ok(TaskEnd::Closed);
     };
-    if let Some(last) = notice.post_by.filter(|last| *last < entry.on) {
+    if let Some(last) = notice.post_by.filter(|last| *last < on) {
         return Err(TaskError::TooLate { task, last });
     }
     let mut events = Vec::new();
     if let Some(outcome) = entry.outcome {
         let account = locked.account()?;
-        let made = Call { outcome, text: entry.note, item: None, cause: None, called_on: entry.on };
+        let made = Call { outcome, text: entry.note, item: None, cause: None, called_on: on };
         events = record_call(connection, &account, &made, Some(notice.id), actor).await?.1;
         if outcome == CallOutcome::NoAnswer {
             let tried =
@@ -414,34 +507,121 @@ pub async fn task_done(
     }
     if let (Some(to), Some(reason)) = (entry.to, entry.reason) {
         let (to, reason) = (to.to_owned(), reason.to_owned());
-        let handover = Handover { to, reason, since: entry.on, number: 0, items: Vec::new() };
+        let handover = Handover { to, reason, since: on, number: 0, items: Vec::new() };
         events.push(record_handover(connection, &locked.account()?, &handover, actor).await?.1);
+    }
+    let mut cancelled = 0;
+    if notice.taken_back.is_some() {
+        let instead = cancel_instead(connection, &locked, &notice, actor).await?;
+        cancelled = instead.iter().filter(|event| event.kind == EventKind::NoticeCancelled).count();
+        events.extend(instead);
+        live_again(connection, notice.id).await?;
     }
     sqlx::query!(
         "UPDATE dunning.notice SET state = 'done', accepted_on = $2, counted_on = $3, reason = $4,
              changed_at = clock_timestamp() WHERE notice_id = $1",
         notice.id,
-        entry.on,
-        Some(entry.on).filter(|_| kind == TaskKind::PostLetter),
+        on,
+        Some(on).filter(|_| kind == TaskKind::PostLetter),
         entry.outcome.map(CallOutcome::as_str)
     )
     .execute(&mut *connection)
     .await?;
-    locked.close(connection).await?;
-    let done = json!({
-        "stage": notice.stage, "business_date": entry.on.to_string(), "outcome": entry.outcome,
-        "reason": entry.reason,
+    let mut done = json!({
+        "stage": notice.stage, "business_date": on.to_string(), "outcome": entry.outcome, "reason": entry.reason,
     });
+    for (key, why) in [("not_right", not_right), ("taken_back", notice.taken_back)] {
+        if let Some(why) = why {
+            done[key] = why.as_str().into();
+        }
+    }
+    events.push(Event { notice: Some(notice.id.to_string()), ..locked.event(EventKind::NoticeDone, actor, done) });
+    if notice.taken_back.is_some() {
+        append(connection, &events).await?;
+        return Ok(TaskEnd::DoneBefore { cancelled });
+    }
+    locked.close(connection).await?;
     let closed = json!({ "task": task.to_string(), "task_kind": kind.as_str(), "reason": "done" });
-    events.extend([
-        Event { notice: Some(notice.id.to_string()), ..locked.event(EventKind::NoticeDone, actor, done) },
-        locked.event(EventKind::TaskClosed, actor, closed),
-    ]);
+    events.push(locked.event(EventKind::TaskClosed, actor, closed));
     let copy = queue_copy(connection, &locked, &notice, actor).await?;
     let end = if copy.is_some() { TaskEnd::CopyQueued } else { TaskEnd::Closed };
     events.extend(copy);
     append(connection, &events).await?;
     Ok(end)
+}
+
+/// Cancels what took the place of a paper that had been done, while nobody outside the house has it; returns the events.
+///
+/// # Errors
+/// When one of them left already, or the database refuses.
+async fn cancel_instead(
+    connection: &mut PgConnection,
+    task: &Locked,
+    notice: &Performed,
+    actor: &Actor,
+) -> Result<Vec<Event>, TaskError> {
+    let rows = sqlx::query!(
+        r#"WITH instead AS MATERIALIZED (
+               SELECT i.notice_id, bool_or(i.stage = own.stage) AS same_stage
+               FROM dunning.notice_item own
+               JOIN dunning.notice_item i ON i.item_id = own.item_id AND i.live AND i.notice_id <> own.notice_id
+               WHERE own.notice_id = $1 GROUP BY i.notice_id)
+           SELECT n.notice_id, n.account_id, n.creditor, n.state, same_stage AS "same_stage!",
+               n.resend_of IS NOT NULL AS "sent_before!"
+           FROM dunning.notice n JOIN instead USING (notice_id) ORDER BY n.notice_id FOR UPDATE OF n"#,
+        notice.id
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let (mut with_person, mut in_house) = (Vec::new(), Vec::new());
+    for row in rows {
+        match NoticeState::parse(&row.state) {
+            Some(NoticeState::WithPerson) => with_person.push(row),
+            Some(
+                NoticeState::Planned | NoticeState::AwaitingApproval | NoticeState::Queued | NoticeState::Deferred,
+            ) if !row.sent_before => {
+                in_house.push(row.notice_id);
+            }
+            // Nobody did it, so it went nowhere; and what it did for another stage stands beside this.
+            Some(NoticeState::Lapsed) => {}
+            Some(state) if !row.same_stage && !state.is_pending() => {}
+            _ => {
+                let (task, kind) = (task.number, task.kind);
+                return Err(TaskError::Replaced { task, kind, notice: row.notice_id, state: row.state });
+            }
+        }
+    }
+    let reason = CancelReason::DoneBefore;
+    let mut events = cancel_all(connection, &in_house, reason, None, actor).await?;
+    for row in with_person {
+        cancel(connection, row.notice_id, reason).await?;
+        let about = |kind, facts| Event {
+            creditor: Some(row.creditor.clone()),
+            account: Some(row.account_id.clone()),
+            ..Event::new(kind, actor.clone(), facts)
+        };
+        let cancelled = about(EventKind::NoticeCancelled, json!({ "reason": reason.as_str() }));
+        events.push(Event { notice: Some(row.notice_id.to_string()), ..cancelled });
+        for task in close_tasks_of(connection, row.notice_id).await? {
+            let facts = json!({ "task": task.to_string(), "reason": reason.as_str() });
+            events.push(about(EventKind::TaskClosed, facts));
+        }
+    }
+    Ok(events)
+}
+
+/// What was done holds its stages again, where nothing else does.
+async fn live_again(connection: &mut PgConnection, notice: Uuid) -> Result<(), RecordError> {
+    sqlx::query!(
+        "UPDATE dunning.notice_item own SET live = true
+         WHERE own.notice_id = $1
+           AND NOT EXISTS (SELECT FROM dunning.notice_item i
+                           WHERE i.item_id = own.item_id AND i.stage = own.stage AND i.live AND i.notice_id <> $1)",
+        notice
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 fn check_entry(task: &Locked, entry: &TaskEntry<'_>) -> Result<(), TaskError> {
@@ -463,7 +643,7 @@ fn check_entry(task: &Locked, entry: &TaskEntry<'_>) -> Result<(), TaskError> {
     if kind != TaskKind::HandOver && entry.to.is_some() {
         return not_for("only a hand-over has --to");
     }
-    if entry.on < task.opened_on || entry.on > entry.today {
+    if entry.day() < task.opened_on || entry.day() > entry.today {
         return Err(TaskError::Outside { first: task.opened_on, last: entry.today });
     }
     Ok(())
@@ -522,15 +702,7 @@ pub async fn task_drop(connection: &mut PgConnection, task: i64, reason: &str, a
         let what = "it stands for no notice; close it with `dunningd task done`";
         return Err(TaskError::NotFor { task, kind, what });
     };
-    sqlx::query!(
-        "UPDATE dunning.notice SET state = 'cancelled', reason = $2, changed_at = clock_timestamp()
-         WHERE notice_id = $1",
-        notice.id,
-        CancelReason::Dropped.as_str()
-    )
-    .execute(&mut *connection)
-    .await?;
-    not_live(connection, notice.id).await?;
+    cancel(connection, notice.id, CancelReason::Dropped).await?;
     locked.close(connection).await?;
     let cancelled = json!({ "reason": CancelReason::Dropped.as_str(), "because": reason });
     let closed = json!({ "task": task.to_string(), "task_kind": kind.as_str(), "reason": reason });

@@ -48,7 +48,8 @@ pub(in crate::cli) struct TaskDoneArgs {
     /// The task's number, as `dunningd task list` names it
     #[arg(value_name = "NUMBER")]
     pub(in crate::cli) task: i64,
-    /// The day on which it was done [default: today]
+    /// The day on which it was done [default: today]; said of a letter or a hand-over, it
+    /// is recorded even if a run took it back on that day or later
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day)]
     pub(in crate::cli) on: Option<NaiveDate>,
     /// What came of the call; a promise or a cause (a dispute is one) is recorded by

@@ -37,7 +37,7 @@ async fn letters(setup: Setup) -> Office {
 
 /// What a person says today about the only task.
 fn entry() -> TaskEntry<'static> {
-    TaskEntry { on: day(), today: day(), outcome: None, to: None, reason: None, note: None }
+    TaskEntry { on: None, today: day(), outcome: None, to: None, reason: None, note: None }
 }
 
 async fn done(office: &Office, entry: TaskEntry<'_>) -> Result<TaskEnd, TaskError> {
@@ -160,7 +160,7 @@ async fn who_was_never_called_is_reminded_in_writing_of_what_the_call_took_along
 #[tokio::test]
 async fn who_never_answered_is_reminded_in_writing_of_what_the_calls_took_along() {
     let mut office = calling_about_two().await;
-    let said = TaskEntry { outcome: Some(CallOutcome::NoAnswer), on: day_plus(9), today: day_plus(9), ..entry() };
+    let said = TaskEntry { outcome: Some(CallOutcome::NoAnswer), on: None, today: day_plus(9), ..entry() };
     assert_eq!(done(&office, said).await.unwrap(), TaskEnd::Closed);
     office.go_to(day_plus(16)).await;
     assert_eq!(office.verdicts().await, ["A01 contact"]);
@@ -269,7 +269,7 @@ async fn a_letter_whose_text_is_no_longer_true_is_not_posted_but_made_anew() {
     // Day 5 is a Sunday: whoever posted it until then says so on Monday.
     office.go_to(day_plus(6)).await;
     assert_eq!(office.verdicts().await, ["A01 notice_pending"]);
-    let late = done(&office, TaskEntry { on: day_plus(6), today: day_plus(6), ..entry() }).await.unwrap_err();
+    let late = done(&office, TaskEntry { on: None, today: day_plus(6), ..entry() }).await.unwrap_err();
     assert_eq!(
         late.to_string(),
         "task 1: the text of this letter was true until 2026-03-15; if it was posted by then, say when with --on; else \
@@ -288,7 +288,7 @@ async fn a_letter_whose_text_is_no_longer_true_is_not_posted_but_made_anew() {
 async fn a_letter_that_was_posted_in_time_counts_though_it_is_told_later_and_its_copy_stays_away() {
     let mut office = after_a_scan(LETTER).await;
     office.go_to(day_plus(6)).await;
-    let posted = TaskEntry { on: day_plus(5), today: day_plus(6), ..entry() };
+    let posted = TaskEntry { on: Some(day_plus(5)), today: day_plus(6), ..entry() };
     assert_eq!(done(&office, posted).await.unwrap(), TaskEnd::CopyQueued);
     assert_eq!(office.lines("SELECT accepted_on::text FROM dunning.notice WHERE state = 'done'").await, ["2026-03-15"]);
     assert_eq!(office.deliver().await.cancelled, 1);
@@ -301,7 +301,7 @@ async fn a_letter_is_not_posted_after_the_day_by_which_it_asks_for_an_answer() {
     let mut office = after_a_scan(LETTER).await;
     office.sql("UPDATE dunning.notice SET respond_by = '2026-03-12'").await;
     office.go_to(day_plus(3)).await;
-    let late = done(&office, TaskEntry { on: day_plus(3), today: day_plus(3), ..entry() }).await;
+    let late = done(&office, TaskEntry { on: None, today: day_plus(3), ..entry() }).await;
     assert!(matches!(late, Err(TaskError::TooLate { last, .. }) if last == day_plus(2)));
 }
 
@@ -316,10 +316,142 @@ async fn a_letter_that_was_posted_before_something_was_paid_counts_and_its_copy_
         )
         .await;
     let told = |on| TaskEntry { on, today: day_plus(2), ..entry() };
-    assert!(matches!(done(&office, told(day_plus(2))).await, Err(TaskError::NotRight { .. })));
-    assert_eq!(done(&office, told(day_plus(1))).await.unwrap(), TaskEnd::CopyQueued);
+    assert!(matches!(done(&office, told(None)).await, Err(TaskError::NotRight { .. })));
+    assert_eq!(done(&office, told(Some(day_plus(1)))).await.unwrap(), TaskEnd::CopyQueued);
+    assert!(!office.facts("notice_done").await[0].contains("not_right"));
     assert_eq!(office.deliver().await.cancelled, 1);
     assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly cancelled paid_before_send"]);
+    office.verified().await;
+}
+
+/// A posted letter that nobody has entered, when 60 EUR of its 100 come in.
+async fn posted_and_part_paid(stage: &'static str) -> Office {
+    let office = after_a_scan(stage).await;
+    office.sql("UPDATE ledger.item SET open_amount = 40").await;
+    office
+}
+
+/// What is said two days later, after the scan of the next day.
+fn told_later(on: chrono::NaiveDate) -> TaskEntry<'static> {
+    TaskEntry { on: Some(on), today: day_plus(2), ..entry() }
+}
+
+#[tokio::test]
+async fn on_which_day_a_letter_was_posted_is_a_fact_whatever_is_known_now() {
+    for (on, today) in [(day(), day()), (day_plus(1), day_plus(1)), (day(), day_plus(1))] {
+        let mut office = posted_and_part_paid(LETTER).await;
+        office.go_to(today).await;
+        let posted = TaskEntry { on: Some(on), today, ..entry() };
+        assert_eq!(done(&office, posted).await.unwrap(), TaskEnd::CopyQueued);
+        let facts = office.facts("notice_done").await;
+        assert!(facts[0].contains(r#""not_right":"paid_before_send""#), "{facts:?}");
+        assert_eq!(office.deliver().await.cancelled, 1, "its copy");
+        assert_eq!(office.verdicts().await, ["A01 too_soon"]);
+        assert_eq!(office.tasks().await, [""; 0]);
+        office.verified().await;
+    }
+}
+
+#[tokio::test]
+async fn a_posted_letter_that_a_scan_took_back_counts_once_it_is_told_and_takes_away_what_took_its_place() {
+    let mut office = posted_and_part_paid(LETTER).await;
+    office.go_to(day_plus(1)).await;
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    assert_eq!(office.notices().await, ["A01 friendly cancelled paid_before_send", "A01 friendly with_person"]);
+    office.go_to(day_plus(2)).await;
+
+    let refused = done(&office, TaskEntry { today: day_plus(2), ..entry() }).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "task 1 was taken back on 2026-03-11: Something it demands was paid, in full or in part. If it was posted by then, \
+         say when with --on; if it was later, write it down with `dunningd note`"
+    );
+    let later = done(&office, told_later(day_plus(2))).await;
+    assert!(matches!(later, Err(TaskError::TakenBack { on, .. }) if on == day_plus(1)));
+    assert_eq!(done(&office, told_later(day_plus(1))).await.unwrap(), TaskEnd::DoneBefore { cancelled: 1 });
+    assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly cancelled done_before"]);
+    assert_eq!(office.tasks().await, [""; 0]);
+    let counted = "SELECT concat_ws(' ', accepted_on, counted_on, live, to_pay) FROM dunning.notice
+                   JOIN dunning.notice_item USING (notice_id) WHERE state = 'done'";
+    assert_eq!(office.lines(counted).await, ["2026-03-11 2026-03-11 t 100"]);
+    assert_eq!(office.count("dunning.notice_item WHERE live").await, 1);
+    let facts = office.facts("notice_done").await;
+    assert!(facts[0].contains(r#""taken_back":"paid_before_send""#), "{facts:?}");
+    office.verified().await;
+
+    // The stage is done, and the letter was a contact of its day.
+    assert_eq!(office.deliver().await.accepted, 0);
+    assert_eq!(office.verdicts().await, ["A01 too_soon"]);
+    assert!(matches!(done(&office, told_later(day_plus(1))).await, Err(TaskError::Closed(1))));
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_letter_whose_place_another_took_that_left_is_not_entered_as_posted() {
+    let mut office = posted_and_part_paid(LETTER).await;
+    office.go_to(day_plus(1)).await;
+    office.scan().await;
+    let second = TaskEntry { today: day_plus(1), ..entry() };
+    daemon::task_done(&office.shell, 2, &second).await.unwrap();
+    let before = office.notices().await;
+    let refused = done(&office, told_later(day())).await.unwrap_err();
+    assert!(matches!(&refused, TaskError::Replaced { state, .. } if state == "done"));
+    let said = refused.to_string();
+    assert!(said.ends_with("write down with `dunningd note` that it was posted too"), "{said}");
+    assert_eq!(office.notices().await, before);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_letter_that_a_person_dropped_was_not_posted() {
+    let office = after_a_scan(LETTER).await;
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    record::task_drop(&mut transaction, 1, "the lawyer writes", &office.shell.actor).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert!(matches!(done(&office, TaskEntry { on: Some(day()), ..entry() }).await, Err(TaskError::Closed(1))));
+}
+
+#[tokio::test]
+async fn a_letter_that_was_posted_in_time_counts_though_a_scan_found_its_text_expired() {
+    let mut office = after_a_scan(LETTER).await;
+    office.go_to(day_plus(7)).await;
+    office.scan().await;
+    assert_eq!(office.notices().await, ["A01 friendly cancelled expired", "A01 friendly with_person"]);
+    let told = |on| TaskEntry { on: Some(on), today: day_plus(7), ..entry() };
+    assert!(matches!(done(&office, told(day_plus(6))).await, Err(TaskError::TooLate { .. })));
+    assert_eq!(done(&office, told(day_plus(5))).await.unwrap(), TaskEnd::DoneBefore { cancelled: 1 });
+    assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly cancelled done_before"]);
+    assert_eq!(office.verdicts().await, ["A01 too_soon"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn what_took_the_place_of_a_posted_letter_is_taken_out_of_the_queue_and_away_from_approval() {
+    let in_queue = "UPDATE dunning.notice SET channel = 'email', state = 'queued' WHERE state = 'awaiting_approval'";
+    for (how, state) in [("", "awaiting_approval"), (in_queue, "queued")] {
+        let mut office = posted_and_part_paid(LETTER).await;
+        office.sql("UPDATE dunning.control SET mode = 'approve_all'").await;
+        office.go_to(day_plus(1)).await;
+        office.scan().await;
+        office.sql(how).await;
+        let taken_back = "A01 friendly cancelled paid_before_send".to_owned();
+        assert_eq!(office.notices().await, [taken_back, format!("A01 friendly {state}")]);
+        assert_eq!(done(&office, told_later(day())).await.unwrap(), TaskEnd::DoneBefore { cancelled: 1 });
+        assert_eq!(office.deliver().await.accepted, 0);
+        assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly cancelled done_before"]);
+        office.verified().await;
+    }
+}
+
+#[tokio::test]
+async fn a_hand_over_that_a_scan_took_back_is_recorded_once_it_is_told() {
+    let mut office = posted_and_part_paid(HANDOVER).await;
+    office.go_to(day_plus(1)).await;
+    office.scan().await;
+    let given = TaskEntry { to: Some("Studio Legale"), reason: Some("no answer"), ..told_later(day()) };
+    assert_eq!(done(&office, given).await.unwrap(), TaskEnd::DoneBefore { cancelled: 1 });
+    assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly cancelled done_before"]);
+    assert_eq!(office.verdicts().await, ["A01 handed_over"]);
     office.verified().await;
 }
 
@@ -433,7 +565,7 @@ async fn after_the_last_stage_a_person_is_asked_once_for_ever() {
         office.deliver().await;
         if n == 10 {
             assert_eq!(office.tasks().await, ["A01 after_last_stage"]);
-            let closed = TaskEntry { on: day_plus(n), today: day_plus(n), reason: Some("written off"), ..entry() };
+            let closed = TaskEntry { on: None, today: day_plus(n), reason: Some("written off"), ..entry() };
             assert_eq!(done(&office, closed).await.unwrap(), TaskEnd::Closed);
         }
     }

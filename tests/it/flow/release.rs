@@ -186,8 +186,8 @@ async fn a_part_payment_before_the_approval_puts_the_smaller_letter_before_whoev
     let letter = office.lines(letter).await.remove(0);
     assert!(letter.starts_with("Via Roma 1, 20100 Milano\n") && letter.contains("40,00"), "{letter}");
     let mut transaction = office.shell.pool.begin().await.unwrap();
-    let done = TaskEntry { on: day(), today: day(), outcome: None, to: None, reason: None, note: None };
-    let end = record::task_done(&mut transaction, 1, &done, &office.shell.actor).await.unwrap();
+    let done = TaskEntry { on: None, today: day(), outcome: None, to: None, reason: None, note: None };
+    let end = record::task_done(&mut transaction, 1, &done, None, &office.shell.actor).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(end, TaskEnd::CopyQueued);
     assert_eq!(office.deliver().await.accepted, 1);
