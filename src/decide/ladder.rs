@@ -18,6 +18,10 @@ pub(super) struct Past<'a>(BTreeMap<&'a ItemId, PastOfItem<'a>>);
 #[derive(Default)]
 struct PastOfItem<'a> {
     completed: BTreeMap<&'a StageName, Completed>,
+    /// The completed stages that the debtor heard of from us.
+    heard: BTreeSet<&'a StageName>,
+    /// Stages at which a notice that nobody heard took it along.
+    taken_along: BTreeSet<&'a StageName>,
     /// The day of the last notice that named this very item and that the debtor has in writing.
     reminded_on: Option<NaiveDate>,
 }
@@ -39,9 +43,17 @@ impl<'a> Past<'a> {
         for notice in &snapshot.history.notices {
             let Some(on) = notice.accepted_on else { continue };
             let respond_by = notice.respond_by.filter(|_| notice.was_heard());
-            for (item, stage) in notice.items.iter().filter(|(_, stage)| notice.completes(stage)) {
+            // One that bounced was sent in vain.
+            for (item, stage) in notice.items.iter().filter(|_| notice.state.completes_stage()) {
                 let past = items.entry(item).or_default();
+                if !notice.completes(stage) {
+                    past.taken_along.insert(stage);
+                    continue;
+                }
                 past.reminded_on = past.reminded_on.max(Some(on).filter(|_| notice.was_written()));
+                if notice.was_heard() {
+                    past.heard.insert(stage);
+                }
                 let may_bounce = notice.channel == Channel::Email;
                 let done = Completed { on, respond_by, may_bounce };
                 past.completed.entry(stage).and_modify(|known| *known = done.max(*known)).or_insert(done);
@@ -64,6 +76,16 @@ impl<'a> Past<'a> {
 
     fn completed(&self, item: &ItemId, stage: &StageName) -> Option<&Completed> {
         self.0.get(item)?.completed.get(stage)
+    }
+
+    /// Whether a notice that nobody heard took an item along at that stage, and the debtor heard of a later one since: he
+    /// is not reminded of it in a milder tone.
+    fn is_behind(&self, item: &ItemId, ladder: &Ladder, position: usize) -> bool {
+        let stages = &ladder.stages;
+        self.0.get(item).is_some_and(|past| {
+            past.taken_along.contains(&stages[position].name)
+                && stages[position..].iter().any(|later| past.heard.contains(&later.name))
+        })
     }
 }
 
@@ -99,7 +121,8 @@ pub(super) fn climb(
         let open = |(n, stage): &(usize, &Stage)| {
             // A stage before the due day lapses once that day has passed, and only overdue items get here.
             let own = is_plan_stage(&stage.name) == one.item.part_of_plan.is_some();
-            own && completed[*n].is_none() && stage.enabled && !stage.is_before_due()
+            let done = completed[*n].is_some() || past.is_behind(id, ladder, *n);
+            own && !done && stage.enabled && !stage.is_before_due()
         };
         let next = ladder.stages.iter().enumerate().filter(open).find(|(position, stage)| {
             let unmet = unmet(policy, stage, snapshot, &overdue, one);

@@ -116,6 +116,18 @@ fn a_call_that_nobody_made_completes_its_own_stage_and_no_earlier_one() {
 }
 
 #[test]
+fn what_a_call_took_along_comes_to_no_stage_below_one_that_the_debtor_heard_of_since() {
+    let mut world = calling().owes("B", 23, "50 EUR").notice(NoticeState::Lapsed, "firm", 19, &["A"]);
+    let call = world.snapshot.history.notices.last_mut().unwrap();
+    call.items.push((item_id("B"), crate::support::world::stage_name("friendly")));
+    check(&world, "contact friendly: demands B");
+    check(&world.clone().notice(NoticeState::Lapsed, "firm", 13, &["B"]), "contact friendly: demands B");
+    let heard = world.reminded("firm", 13, &["B"]).reminded("final", 3, &["B"]);
+    check(&heard, "wait too_soon until T+7");
+    check(&heard.on(7), "contact formal: demands B");
+}
+
+#[test]
 fn a_letter_waits_for_ever() {
     let world = to_call().notice(NoticeState::WithPerson, "firm", 200, &["A"]).by(Channel::Letter, None);
     check(&world, "wait notice_pending");
