@@ -122,6 +122,7 @@ pub(super) fn hold(policy: &Policy, snapshot: &Snapshot, recorded: &RecordedCaus
         },
         cause: is_dispute.then_some(Cause::Dispute),
         since: recorded.since,
+        handed_over: None,
     };
     hold.covers(today).then_some(hold)
 }

@@ -272,8 +272,12 @@ fn of_hold(
     let mut ways: Vec<Way> =
         ends.map(|day| (Some(day), format!("The hold is over on {}.", day_of_letter(q, day)))).into_iter().collect();
     let ours: Vec<&Hold> = q.snapshot.holds.iter().filter(|hold| is_on_target(hold) && hold.covers(q.today)).collect();
-    if ours.iter().any(|hold| told_by(q, hold).is_none()) {
+    if ours.iter().any(|hold| hold.handed_over.is_none() && told_by(q, hold).is_none()) {
         ways.push((None, format!("`{release} --reason …` lifts what people placed.")));
+    }
+    for account in ours.iter().filter_map(|hold| hold.handed_over.as_ref()) {
+        let back = format!("dunningd handover {} --back --reason …", as_argument(account.as_str()));
+        ways.push((None, format!("`{back}`, once that account is ours again.")));
     }
     for cause in ours.iter().filter_map(|hold| told_by(q, hold)) {
         ways.push((None, format!("{}, once that is settled.", clear(q, cause))));

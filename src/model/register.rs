@@ -77,6 +77,9 @@ pub struct Hold {
     pub cause: Option<Cause>,
     /// The business date on which it was recorded.
     pub since: NaiveDate,
+    /// The account that the item stood with before and that is handed over: this lasts as long as that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_over: Option<AccountId>,
 }
 
 /// Why something is unpaid, as a person recorded it. The policy says what follows.

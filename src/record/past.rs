@@ -44,9 +44,10 @@ pub struct Past {
 
 impl Past {
     /// Takes over what is known about those items from the account that they stood with before. A promise counts as far
-    /// as it was about them; a plan was agreed with somebody else, so nobody but a person can say what is left of it.
-    fn take_over(&mut self, from: &Self, items: &BTreeSet<ItemId>) {
-        let of = |item: &ItemId| items.contains(item);
+    /// as it was about them; a plan was agreed with somebody else, so nobody but a person can say what is left of it. What
+    /// was handed over stays with whom it went to. `items`: each with the day on which it moved, where that is known.
+    fn take_over(&mut self, account: &AccountId, from: &Self, items: &BTreeMap<ItemId, Option<NaiveDate>>) {
+        let of = |item: &ItemId| items.contains_key(item);
         self.withdrawn.extend(from.withdrawn.iter().filter(|item| of(item)).cloned());
         for notice in &from.history.notices {
             let own: Vec<_> = notice.items.iter().filter(|(item, _)| of(item)).cloned().collect();
@@ -58,6 +59,20 @@ impl Past {
         self.history.waivers.extend(from.history.waivers.iter().filter(|one| of(&one.item)).cloned());
         let on_item = |hold: &&Hold| matches!(&hold.target, HoldTarget::Item(item) if of(item));
         self.holds.extend(from.holds.iter().filter(on_item).cloned());
+        if let Some(handover) = &from.handover {
+            let gone = items.iter().filter(|(item, moved_on)| went_along(handover, item, **moved_on));
+            self.holds.extend(gone.map(|(item, _)| Hold {
+                target: HoldTarget::Item(item.clone()),
+                until: None,
+                reason: format!(
+                    "handed over to {} on {}, with account {account}: {}",
+                    handover.to, handover.since, handover.reason
+                ),
+                cause: None,
+                since: handover.since,
+                handed_over: Some(account.clone()),
+            }));
+        }
         self.causes.extend(from.causes.iter().filter(|one| one.item.as_ref().is_some_and(of)).cloned());
         self.write_offs.extend(from.write_offs.iter().filter(|one| of(&one.item)).cloned());
         for promise in &from.promises {
@@ -75,11 +90,19 @@ impl Past {
     }
 }
 
+/// Whether an item was handed over with the account: open then, or not there yet. What had left before was not.
+fn went_along(handover: &Handover, item: &ItemId, moved_on: Option<NaiveDate>) -> bool {
+    handover.items.iter().any(|one| one.item == *item)
+        || moved_on.map_or(handover.items.is_empty(), |moved_on| moved_on > handover.since)
+}
+
 /// An item that stands with another account than before.
 struct Move {
     item: ItemId,
     to: AccountId,
     from: AccountId,
+    /// Unknown for moves before such days were kept.
+    on: Option<NaiveDate>,
 }
 
 /// Reads the pasts of accounts, page by page, within one transaction: it asks once for what is the same on every page.
@@ -206,7 +229,8 @@ impl PastReader {
         .fetch_all(connection)
         .await?;
         for row in rows {
-            self.unwritten.push(moved(&row.item, &row.to, &row.from)?);
+            // Later than whatever is recorded.
+            self.unwritten.push(moved(&row.item, &row.to, &row.from, Some(NaiveDate::MAX))?);
         }
         Ok(())
     }
@@ -241,7 +265,7 @@ impl PastReader {
     /// Items that came from other accounts bring along what is known about them.
     async fn moves(&self, page: &mut Page<'_>) -> Result<(), RecordError> {
         let rows = sqlx::query!(
-            r#"SELECT k.item_id, k.account_id, earlier.account AS "from!"
+            r#"SELECT k.item_id, k.account_id, k.moved_on, earlier.account AS "from!"
                FROM dunning.known_item k CROSS JOIN LATERAL unnest(k.earlier_accounts) AS earlier (account)
                WHERE k.earlier_accounts IS NOT NULL AND (k.account_id = ANY ($1) OR k.earlier_accounts && $1)"#,
             &page.ids
@@ -249,15 +273,15 @@ impl PastReader {
         .fetch_all(&mut *page.connection)
         .await?;
         let written: Result<Vec<Move>, RecordError> =
-            rows.iter().map(|row| moved(&row.item_id, &row.account_id, &row.from)).collect();
-        let mut came: BTreeMap<(&AccountId, &AccountId), BTreeSet<ItemId>> = BTreeMap::new();
+            rows.iter().map(|row| moved(&row.item_id, &row.account_id, &row.from, row.moved_on)).collect();
+        let mut came: BTreeMap<(&AccountId, &AccountId), BTreeMap<ItemId, Option<NaiveDate>>> = BTreeMap::new();
         let written = written?;
         for one in written.iter().chain(&self.unwritten) {
             if let Some(past) = page.pasts.get_mut(&one.from) {
                 past.moved_away.insert(one.item.clone());
             }
             if page.pasts.contains_key(&one.to) {
-                came.entry((&one.to, &one.from)).or_default().insert(one.item.clone());
+                came.entry((&one.to, &one.from)).or_default().insert(one.item.clone(), one.on);
             }
         }
         if came.is_empty() {
@@ -269,17 +293,17 @@ impl PastReader {
         notices::take(&mut before, &notices)?;
         register(&mut before, &self.recorded).await?;
         let before = before.pasts;
-        for ((to, from), items) in came {
-            if let Some((past, from)) = page.pasts.get_mut(to).zip(before.get(from)) {
-                past.take_over(from, &items);
+        for ((to, account), items) in came {
+            if let Some((past, from)) = page.pasts.get_mut(to).zip(before.get(account)) {
+                past.take_over(account, from, &items);
             }
         }
         Ok(())
     }
 }
 
-fn moved(item: &str, to: &str, from: &str) -> Result<Move, RecordError> {
-    Ok(Move { item: item_id(item)?, to: account_id(to)?, from: account_id(from)? })
+fn moved(item: &str, to: &str, from: &str, on: Option<NaiveDate>) -> Result<Move, RecordError> {
+    Ok(Move { item: item_id(item)?, to: account_id(to)?, from: account_id(from)?, on })
 }
 
 fn item_id(text: &str) -> Result<ItemId, RecordError> {

@@ -199,7 +199,8 @@ impl World {
     /// A hold recorded by a person; the last day is counted from `T`.
     pub(crate) fn hold(mut self, target: HoldTarget, last_day: Option<i64>) -> Self {
         let until = last_day.map(t_plus);
-        self.snapshot.holds.push(Hold { target, until, reason: "under review".to_owned(), cause: None, since: t() });
+        let reason = "under review".to_owned();
+        self.snapshot.holds.push(Hold { target, until, reason, cause: None, since: t(), handed_over: None });
         self
     }
 
@@ -207,7 +208,8 @@ impl World {
     pub(crate) fn disputed(mut self, item: &str, cause: Cause) -> Self {
         let target = HoldTarget::Item(item_id(item));
         let reason = "two boxes missing".to_owned();
-        self.snapshot.holds.push(Hold { target, until: None, reason, cause: Some(cause), since: t() });
+        let hold = Hold { target, until: None, reason, cause: Some(cause), since: t(), handed_over: None };
+        self.snapshot.holds.push(hold);
         self
     }
 

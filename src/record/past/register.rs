@@ -89,7 +89,8 @@ async fn holds(page: &mut Page<'_>) -> Result<(), RecordError> {
             .map(|text| Cause::parse(&text).ok_or_else(|| inconsistent("dunning.hold", "cause", &text)))
             .transpose()?;
         if let Some(past) = page.past(&row.account_id) {
-            past.holds.push(Hold { target, until: row.until, reason: row.reason, cause, since: row.since });
+            let (until, reason, since) = (row.until, row.reason, row.since);
+            past.holds.push(Hold { target, until, reason, cause, since, handed_over: None });
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Items that move to another account, and mailboxes that several accounts share: what is known stays known.
 
 use dunningd::daemon::ScanRequest;
-use dunningd::model::{AccountId, ItemId};
+use dunningd::model::{AccountId, Handover, ItemId};
 use dunningd::record;
 
 use crate::support::shell::{CREDITOR, Office, Setup, day_plus};
@@ -79,6 +79,61 @@ async fn a_stage_that_an_item_has_behind_it_is_not_repeated_by_its_next_account(
     office.sql("UPDATE ledger.item SET account_id = 'A01'").await;
     check(&office, &["A01 too_soon", "A02 nothing_open"]).await;
     office.verified().await;
+}
+
+async fn hand_over(office: &Office, since: chrono::NaiveDate) {
+    let (to, reason) = ("Studio Legale".to_owned(), "moroso".to_owned());
+    let handover = Handover { to, reason, since, number: 0, items: Vec::new() };
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    let account = AccountId::parse("A01").unwrap();
+    record::hand_over(&mut transaction, &account, &handover, &office.shell.actor).await.unwrap();
+    transaction.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_leaves_an_account_that_was_handed_over_stays_with_whom_it_went_to() {
+    let mut office = two().await;
+    office.invoice("I02", "A02", 6, "50.00 EUR").await;
+    office.sql("UPDATE ledger.item SET due_date = '2026-06-01' WHERE item_id = 'I02'").await;
+    office.scan().await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    office.go_to(day_plus(1)).await;
+    hand_over(&office, day_plus(1)).await;
+    office.go_to(day_plus(13)).await;
+    // One that was open then, and one that came later.
+    office.invoice("I03", "A01", 6, "70.00 EUR").await;
+    office.scan().await;
+    office.sql("UPDATE ledger.item SET account_id = 'A02'").await;
+    let account = AccountId::parse("A02").unwrap();
+    let look = async |office: &Office| dunningd::daemon::look_at(&office.shell, &account, None).await.unwrap().1;
+    assert_eq!(look(&office).await.code(), "all_items_out", "before a run wrote the move down");
+    check(&office, &["A01 handed_over", "A02 all_items_out"]).await;
+    let decision = look(&office).await;
+    let told = "item I01: item_hold (until it is released: handed over to Studio Legale on 2026-03-11, with account A01: moroso)";
+    assert!(decision.checks.iter().any(|check| check.inputs.contains(told)), "{:?}", decision.checks);
+    let back = "dunningd handover A01 --back --reason …";
+    assert!(decision.remedies.iter().any(|remedy| remedy.text.contains(back)), "{:?}", decision.remedies);
+
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let from = AccountId::parse("A01").unwrap();
+    record::take_back(&mut connection, &from, "accordo fallito", &office.shell.actor).await.unwrap();
+    drop(connection);
+    assert_eq!(office.verdicts().await, ["A01 nothing_open", "A02 contact"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn what_had_left_an_account_before_it_was_handed_over_goes_on() {
+    let mut office = two().await;
+    office.invoice("I03", "A01", 6, "70.00 EUR").await;
+    office.scan().await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    office.go_to(day_plus(1)).await;
+    office.sql(MOVE).await;
+    office.scan().await;
+    office.go_to(day_plus(9)).await;
+    hand_over(&office, day_plus(9)).await;
+    assert_eq!(office.verdicts().await, ["A01 handed_over", "A02 contact"]);
 }
 
 #[tokio::test]

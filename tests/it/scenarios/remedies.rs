@@ -283,6 +283,10 @@ fn only_what_holds_the_item_itself_is_lifted() {
             "item_hold: Item B: `dunningd release K-1 --item B --reason …` lifts what people placed.",
         ],
     );
+    let mut moved = beside(|world| world.hold(HoldTarget::Item(item_id("A")), None));
+    moved.snapshot.holds[0].handed_over = Some(dunningd::model::AccountId::parse("K-0").unwrap());
+    let back = "item_hold: Item A: `dunningd handover K-0 --back --reason …`, once that account is ours again.";
+    check(&moved, &[back]);
     let over = one().hold(account(), Some(-1)).account(|account| account.hold_until = Some(t_plus(2)));
     check(
         &over,
