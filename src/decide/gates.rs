@@ -391,7 +391,12 @@ fn stage_due(
 }
 
 /// Whether a person has to see the notice before it goes out, whatever the mode.
-fn waits_for_a_person(q: &Question<'_>, assessed: &[Assessed<'_>], payable: &BTreeSet<ItemId>, stage: &Stage) -> bool {
+pub(super) fn waits_for_a_person(
+    q: &Question<'_>,
+    assessed: &[Assessed<'_>],
+    payable: &BTreeSet<ItemId>,
+    stage: &Stage,
+) -> bool {
     let position = q.ladder.position(&stage.name).unwrap_or_default();
     let demanded = assessed
         .iter()

@@ -36,6 +36,7 @@ use items::Assessed;
 use ladder::Past;
 
 pub use brake::{brake, expected_by, needs_approval};
+pub use notice::days_with_a_person;
 pub use promises::standings;
 pub use register::{plan_standings, seen};
 

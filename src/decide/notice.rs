@@ -2,7 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Contacting, Demands, ItemCode, ItemId, PastNotice, ReasonCode, Stage, days_after, is_plan_stage};
+use chrono::NaiveDate;
+
+use crate::model::{
+    Channel, Contacting, Country, Demands, ItemCode, ItemId, PROTOCOL_DAYS_TO_POST, PartyKind, PastNotice, Policy,
+    ReasonCode, Stage, Tone, days_after, is_plan_stage, is_protocol_claim,
+};
 
 use super::explain::{Trail, counted};
 use super::gates::{No, Question};
@@ -45,7 +50,8 @@ pub(super) fn write_to(
 
     let calendars = &q.policy.calendars;
     let days = stage.days_to_respond(q.snapshot.account.country, q.snapshot.account.party_kind);
-    let respond_by = match days.map(|days| days_after(q.today, days)).zip(q.debtor_country()) {
+    let leaves_by = leaves_by(q, assessed, payable, stage);
+    let respond_by = match days.map(|days| days_after(leaves_by, days)).zip(q.debtor_country()) {
         None => None,
         Some((day, country)) => match calendars.deadline(country, day) {
             Ok(day) => Some(day),
@@ -119,6 +125,28 @@ pub(super) fn write_to(
         escalated,
         references: earlier.into_iter().map(|notice| notice.message_id.clone()).collect(),
     })
+}
+
+/// The last day on which the notice may leave, from which the debtor has his days to answer. One that goes out by itself
+/// leaves today.
+fn leaves_by(q: &Question<'_>, assessed: &[Assessed<'_>], payable: &BTreeSet<ItemId>, stage: &Stage) -> NaiveDate {
+    let by_a_person = match stage.channel() {
+        Channel::Letter => true,
+        Channel::Email => q.snapshot.approvals.all || gates::waits_for_a_person(q, assessed, payable, stage),
+        Channel::Call | Channel::Handover => false,
+    };
+    if !by_a_person {
+        return q.today;
+    }
+    let kind = q.snapshot.account.party_kind;
+    days_after(q.today, days_with_a_person(q.policy, stage.tone, q.debtor_country(), kind))
+}
+
+/// For how many days after its own a notice may leave that a person posts or approves.
+#[must_use]
+pub fn days_with_a_person(policy: &Policy, tone: Tone, country: Option<Country>, kind: PartyKind) -> u32 {
+    let days = policy.approval.valid_days;
+    if is_protocol_claim(tone, country, kind) { days.min(PROTOCOL_DAYS_TO_POST) } else { days }
 }
 
 /// Whether a notice of that stage demands an item that can be paid.

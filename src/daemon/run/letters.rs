@@ -6,11 +6,11 @@ use uuid::Uuid;
 use crate::config::Recipients;
 use crate::daemon::compose;
 use crate::daemon::window::{SendWindow, send_windows};
-use crate::decide::{ladder_of, needs_approval};
+use crate::decide::{days_with_a_person, ladder_of, needs_approval};
 use crate::deliver;
 use crate::model::{
-    Channel, Contacting, Decision, EmailAddress, Mailbox, OnUnknown, PROTOCOL_DAYS_TO_POST, ReasonCode, Snapshot, Tone,
-    Verdict, is_protocol_claim, without_encoded_words,
+    Channel, Contacting, Decision, EmailAddress, Mailbox, OnUnknown, ReasonCode, Snapshot, Tone, Verdict,
+    without_encoded_words,
 };
 use crate::record::{Planned, PlannedCopy};
 
@@ -48,15 +48,14 @@ impl Run<'_> {
         let posted = matches!(&decision.verdict, Verdict::Contact(one) if one.channel == Channel::Letter);
         // Who posts a letter needs the time of one who approves.
         let by_a_person = waits || posted || needs_approval(policy, snapshot, decision).is_some();
-        let days = if by_a_person { policy.approval.valid_days } else { policy.valid_days };
         let tone = match &decision.verdict {
             Verdict::Contact(contacting) => contacting.tone,
             Verdict::No { .. } => Tone::Friendly,
         };
         let account = &snapshot.account;
         let country = account.country.or(Some(self.creditor.country));
-        let days =
-            if is_protocol_claim(tone, country, account.party_kind) { days.min(PROTOCOL_DAYS_TO_POST) } else { days };
+        let with_a_person = || days_with_a_person(policy, tone, country, account.party_kind);
+        let days = if by_a_person { with_a_person() } else { policy.valid_days };
         let days = self.today.iter_days().take(usize::try_from(days).unwrap_or_default().saturating_add(1));
         let quiet = self.quiet(snapshot, tone);
         days.take_while(|day| !quiet(*day)).last().unwrap_or(self.today)

@@ -644,7 +644,7 @@ async fn a_claim_against_a_person_in_great_britain_is_the_one_of_the_protocol_an
                  Claims; keep a copy and the certificate of posting"]
         );
         let text = office.lines("SELECT convert_from(bytes, 'UTF8') FROM dunning.message").await.remove(0);
-        for part in ["Letter of claim", "Information Sheet", "Reply Form", "Financial Statement", "9 April 2026"] {
+        for part in ["Letter of claim", "Information Sheet", "Reply Form", "Financial Statement", "10 April 2026"] {
             assert!(text.contains(part), "{kind}, {part}: {text}");
         }
         // It is dated the day on which it is posted, or the one before.

@@ -324,6 +324,35 @@ fn the_days_to_answer_are_those_of_the_country_and_longer_for_natural_persons() 
     assert_eq!(answer(&world, "", PartyKind::Company), 14);
 }
 
+#[test]
+fn the_days_to_answer_run_from_the_last_day_on_which_a_person_may_post_or_approve_it() {
+    let world = World::new().owes("A", 3, "100 EUR").policy(|policy| policy.approval.valid_days = 5);
+    let world = world.stage("friendly", |stage| stage.respond_within = Some(14));
+    let answer = |world: &World| (world.contacting().respond_by.unwrap() - t()).num_days();
+    assert_eq!(answer(&world), 14, "it leaves today");
+    assert_eq!(answer(&world.clone().stage("friendly", |stage| stage.approval = true)), 19);
+    let mut waits = world.clone();
+    waits.snapshot.approvals.all = true;
+    assert_eq!(answer(&waits), 19, "every notice waits");
+    let by = |channel| {
+        let world = world.clone().account(|account| account.postal_address = Some("Via Roma 1".to_owned()));
+        let world = world.contact(0, |contact| contact.phone = Some("+39 06 1234567".to_owned()));
+        world.stage("friendly", |stage| stage.channels = vec![channel])
+    };
+    assert_eq!(answer(&by(Channel::Letter)), 19);
+    assert_eq!(answer(&by(Channel::Call)), 14);
+    // Of the deadline that a letter names, whoever gets it on the last day has all his days; a claim under the Protocol is
+    // posted on its own day or the next.
+    let claim = by(Channel::Letter).stage("friendly", |stage| stage.tone = Tone::Formal);
+    let in_britain = |kind| {
+        move |account: &mut dunningd::model::Account| {
+            (account.country, account.party_kind) = (Country::parse("GB").ok(), kind);
+        }
+    };
+    assert_eq!(answer(&claim.clone().account(in_britain(PartyKind::Consumer))), 15);
+    assert_eq!(answer(&claim.account(in_britain(PartyKind::Company))), 19);
+}
+
 /// With a courtesy note three days before the due day.
 fn courteous() -> World {
     let mut world = World::new();
