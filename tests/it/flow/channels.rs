@@ -378,6 +378,9 @@ async fn a_posted_letter_that_a_scan_took_back_counts_once_it_is_told_and_takes_
     let facts = office.facts("notice_done").await;
     assert!(facts[0].contains(r#""taken_back":"paid_before_send""#), "{facts:?}");
     office.verified().await;
+    let mut hand = office.hand.acquire().await.unwrap();
+    assert_eq!(record::verify_notices(&mut hand).await.unwrap(), [""; 0]);
+    drop(hand);
 
     // The stage is done, and the letter was a contact of its day.
     assert_eq!(office.deliver().await.accepted, 0);

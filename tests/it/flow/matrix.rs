@@ -407,7 +407,7 @@ async fn p12_a_letter_that_is_refused_again_and_again_waits_and_the_others_go_on
 async fn p12_while_the_end_of_a_letter_waits_for_its_notice_the_head_of_the_log_is_free() {
     let office = queued_with(2, one_connection().with("MAIL__CONTENT_REFUSALS", "2")).await;
     let spam = Reply::code(554, "5.7.1 looks like spam");
-    office.smtp.on(Phase::Dot, spam.after(Duration::from_millis(500)));
+    office.smtp.on(Phase::Dot, spam.after(Duration::from_millis(1_500)));
     // With the end of the second letter its breaker opens, and a task of which the log hears.
     let holds = async {
         while office.smtp.received().len() < 2 || office.count("dunning.notice WHERE state = 'refused'").await == 0 {
@@ -416,7 +416,7 @@ async fn p12_while_the_end_of_a_letter_waits_for_its_notice_the_head_of_the_log_
         let mut other = office.hand.begin().await.unwrap();
         let second = "SELECT FROM dunning.notice WHERE state = 'in_flight' FOR UPDATE";
         assert_eq!(sqlx::query(second).fetch_all(&mut *other).await.unwrap().len(), 1);
-        while office.count("pg_stat_activity WHERE usename = 'dunningd_app' AND wait_event_type = 'Lock'").await == 0 {
+        while office.count(WAITING).await == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         // Whoever has the notice goes on to the log: the other way round the two would wait for each other.
@@ -459,6 +459,9 @@ async fn p13_a_relay_that_leaves_after_the_dot_has_not_taken_it_if_it_says_so_an
     }
 }
 
+/// Connections of this office's daemon that wait for a lock. Other tests have databases of their own on the same server.
+const WAITING: &str = "pg_stat_activity
+                       WHERE datname = current_database() AND usename = 'dunningd_app' AND wait_event_type = 'Lock'";
 /// Every connection of the application is cut.
 const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                    WHERE datname = current_database() AND usename = 'dunningd_app'";
@@ -469,9 +472,7 @@ async fn p14_a_connection_cut_while_the_end_is_recorded_loses_and_doubles_nothin
     let mut head = office.hand.begin().await.unwrap();
     sqlx::query("SELECT FROM dunning.event_head FOR UPDATE").execute(&mut *head).await.unwrap();
     let cut = async {
-        while office.smtp.received().is_empty()
-            || office.count("pg_stat_activity WHERE usename = 'dunningd_app' AND wait_event_type = 'Lock'").await == 0
-        {
+        while office.smtp.received().is_empty() || office.count(WAITING).await == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         office.lines(format!("SELECT terminated::text FROM ({CUT}) AS t (terminated)")).await;
@@ -815,7 +816,7 @@ async fn loses_the_answer_of_the_last_check(office: &Office) {
     let mut lock = office.hand.acquire().await.unwrap();
     sqlx::query("SELECT pg_advisory_lock(2957)").execute(&mut *lock).await.unwrap();
     let cut = async {
-        while office.count("pg_stat_activity WHERE usename = 'dunningd_app' AND wait_event_type = 'Lock'").await == 0 {
+        while office.count(WAITING).await == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         office.lines(format!("SELECT terminated::text FROM ({CUT}) AS t (terminated)")).await;

@@ -128,6 +128,25 @@ fn what_a_call_took_along_comes_to_no_stage_below_one_that_the_debtor_heard_of_s
 }
 
 #[test]
+fn only_what_was_taken_along_unheard_before_a_later_stage_was_heard_is_behind() {
+    let next = |world: &World| world.decide().items[0].next_stage.as_ref().map(ToString::to_string);
+    let owing = || calling().owes("B", 23, "50 EUR");
+    let passed_over = owing().reminded("friendly", 17, &["B"]).reminded("final", 3, &["B"]);
+    assert_eq!(next(&passed_over).as_deref(), Some("firm"), "no notice had it");
+    let bounced = owing().notice(NoticeState::Bounced, "friendly", 19, &["B"]).reminded("final", 3, &["B"]);
+    assert_eq!(next(&bounced).as_deref(), Some("friendly"), "a notice had it and bounced");
+    let mut heard_before = owing().owes("C", 40, "50 EUR").reminded("friendly", 17, &["B"]).notice(
+        NoticeState::Lapsed,
+        "final",
+        9,
+        &["C"],
+    );
+    let call = heard_before.snapshot.history.notices.last_mut().unwrap();
+    call.items.push((item_id("B"), crate::support::world::stage_name("firm")));
+    assert_eq!(next(&heard_before).as_deref(), Some("firm"), "only an earlier one was heard");
+}
+
+#[test]
 fn a_letter_waits_for_ever() {
     let world = to_call().notice(NoticeState::WithPerson, "firm", 200, &["A"]).by(Channel::Letter, None);
     check(&world, "wait notice_pending");
