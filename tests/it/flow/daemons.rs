@@ -1,5 +1,6 @@
 //! Several daemons on one database, as processes: what one of them holds when it is stopped or dies, the others get.
 
+use std::fs::{self, DirEntry};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -30,6 +31,20 @@ fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id().unwrap().try_into().unwrap()), signal).unwrap();
 }
 
+/// Stops a process, every thread of it: on a busy machine some go on for a while.
+async fn stop(child: &Child) {
+    signal(child, Signal::SIGSTOP);
+    let threads = format!("/proc/{}/task", child.id().unwrap());
+    let goes_on = |thread: &DirEntry| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // Its state stands behind its name, which is in brackets.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('T'))
+    };
+    while fs::read_dir(&threads).unwrap().any(|thread| goes_on(&thread.unwrap())) {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_stopped_process_has_locked_is_free_again_after_ten_seconds() {
     let office = Office::with(Setup::default()).await;
@@ -46,7 +61,7 @@ async fn what_a_stopped_process_has_locked_is_free_again_after_ten_seconds() {
         sleep(Duration::from_millis(3)).await;
     }
     until_there_are(&office, &connections("wait_event_type = 'Lock' AND query LIKE '%append%'")).await;
-    signal(&child, Signal::SIGSTOP);
+    stop(&child).await;
     head.rollback().await.unwrap();
     until_there_are(&office, &connections("state = 'idle in transaction' AND query LIKE '%append%'")).await;
 
@@ -104,7 +119,7 @@ async fn when_the_daemon_that_makes_a_run_dies_another_makes_it_within_seconds()
     let of_creditor = format!("creditor = '{CREDITOR}'");
     let mut leader = program.start(&["run"]);
     until_there_are(&office, &format!("dunning.run WHERE state = 'running' AND {of_creditor}")).await;
-    signal(&leader, Signal::SIGSTOP);
+    stop(&leader).await;
     let _other = program.start(&["run"]);
     // It has looked for work, and found that somebody is at it.
     sleep(Duration::from_secs(4)).await;
