@@ -90,7 +90,7 @@ pub async fn in_flight_check(
                  (SELECT count(*) + 1 FROM dunning.attempt a WHERE a.notice_id = passed.notice_id), clock_timestamp()
              FROM passed
              ON CONFLICT (attempt_id) DO NOTHING)
-         SELECT notice_id AS "notice_id!" FROM passed"#,
+         SELECT attempt_id AS "attempt_id!" FROM passed"#,
         &notices,
         &tokens,
         &days,
@@ -105,7 +105,8 @@ pub async fn in_flight_check(
     )
     .fetch_all(connection)
     .await?;
-    Ok(notices.iter().map(|notice| passed.contains(notice)).collect())
+    // Two sessions may ask for one notice, when the first one's lease ended: only the claim that stands has passed.
+    Ok(attempts.iter().map(|attempt| passed.contains(attempt)).collect())
 }
 
 /// Finds out why a notice did not pass the last check, and cancels it; `None` when it is somebody else's by now: then

@@ -186,7 +186,7 @@ pub async fn settle(
          SET state = old.state, accepted_on = old.accepted_on, next_try_at = clock_timestamp() + make_interval(secs => old.wait), tries = n.tries + old.burnt,
              reason = old.reason, lease_token = NULL, changed_at = clock_timestamp()
          FROM old WHERE n.notice_id = old.notice_id
-         RETURNING n.notice_id, old.was_unknown AS "was_unknown!""#,
+         RETURNING n.notice_id, old.attempt_id AS "attempt_id!", old.was_unknown AS "was_unknown!""#,
         &notices,
         &tokens,
         &attempts,
@@ -238,8 +238,9 @@ pub async fn settle(
     )
     .fetch_all(&mut *connection)
     .await?;
-    let recorded_now: HashSet<Uuid> = moved.iter().map(|row| row.notice_id).collect();
-    let recorded = |one: &Settlement<'_>| recorded_now.contains(&one.claimed.notice);
+    // One that lost its claim may end together with the one that has it now.
+    let recorded_now: HashSet<Uuid> = moved.iter().map(|row| row.attempt_id).collect();
+    let recorded = |one: &Settlement<'_>| recorded_now.contains(&one.claimed.attempt);
     // What went to a mailbox of our own completes no stage: the next run may write again.
     let dead: Vec<Uuid> = settlements
         .iter()

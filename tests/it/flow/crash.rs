@@ -1,7 +1,9 @@
 //! A daemon that dies leaves a state from which the next one goes on, at every point.
 
-use dunningd::model::Actor;
-use dunningd::record::{self, ClaimedNotice, LastCheck};
+use std::time::Duration;
+
+use dunningd::model::{Actor, Fault, Outcome, Phase as Place, Reply as Answer};
+use dunningd::record::{self, ClaimedNotice, LastCheck, NextTry, Settled, Settlement};
 use uuid::Uuid;
 
 use crate::support::shell::{Office, Setup, day, day_plus};
@@ -65,6 +67,60 @@ async fn an_expired_lease_alone_is_enough_to_be_stopped() {
     time_passes(&office).await;
     is_let_alone(&office, &claimed).await;
     assert_eq!(office.notices().await, ["A01 friendly claimed"]);
+}
+
+#[tokio::test]
+async fn of_two_sessions_that_ask_about_one_notice_at_once_only_the_one_whose_claim_stands_may_send() {
+    for first in ["the one that lost it", "the one that has it"] {
+        let office = queued().await;
+        let lost = claim(&office).await;
+        time_passes(&office).await;
+        let stands = claim(&office).await;
+        let mut asked = [&lost, &stands];
+        if first == "the one that has it" {
+            asked.reverse();
+        }
+        let checks = asked.map(|claimed| LastCheck { claimed, today: day(), payments_as_of: None });
+        let mut connection = office.shell.pool.acquire().await.unwrap();
+        let passed = record::in_flight_check(&mut connection, &checks, 900).await.unwrap();
+        assert_eq!(passed, asked.map(|claimed| claimed.attempt == stands.attempt), "{first} asks first");
+    }
+}
+
+#[tokio::test]
+async fn of_two_attempts_that_end_at_once_only_the_one_whose_claim_stands_settles_the_notice() {
+    let office = queued().await;
+    let lost = claim(&office).await;
+    time_passes(&office).await;
+    let stands = claim(&office).await;
+    assert!(passes(&office, &stands).await);
+    let reply = |code, text: &str| Answer { code, text: text.into() };
+    let refused = Outcome::Refused {
+        phase: Place::RcptTo,
+        reply: Some(reply(550, "5.1.1 unknown")),
+        detail: "refused".into(),
+        fault: Fault::Recipient,
+    };
+    let accepted = Outcome::Accepted { reply: reply(250, "2.0.0 Ok") };
+    let ends = |claimed, outcome| Settlement {
+        claimed,
+        outcome,
+        next_try: NextTry::After(Duration::from_mins(5)),
+        today: day(),
+        from_journal: false,
+    };
+    let actor = Actor { os_user: "tester".into(), person: "Tessa".into() };
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    let ended = [ends(&lost, &refused), ends(&stands, &accepted)];
+    let settled = record::settle(&mut transaction, &ended, Vec::new(), &actor).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(settled, [Settled::Overtaken, Settled::Recorded]);
+    assert_eq!(office.notices().await, ["A01 friendly accepted"]);
+    assert_eq!(office.lines("SELECT live::text FROM dunning.notice_item").await, ["true"]);
+    let told =
+        "SELECT kind FROM dunning.event WHERE kind ~ '^(notice_accepted|notice_refused|late_reply)' ORDER BY seq";
+    assert_eq!(office.lines(told).await, ["notice_accepted", "late_reply"]);
+    office.verified().await;
 }
 
 #[tokio::test]

@@ -253,6 +253,13 @@ impl World {
             .collect()
     }
 
+    async fn attempts(&self, notice: &str) -> Vec<String> {
+        let attempts =
+            "SELECT concat_ws(' ', number, started_at, ended_at, outcome, phase, reply_code, reply_text, detail)
+                        FROM dunning.attempt";
+        self.office.lines(format!("{attempts} WHERE notice_id = '{notice}' ORDER BY number")).await
+    }
+
     /// What the journals say was accepted, by notice.
     fn accepted_by_journal(&self) -> BTreeSet<String> {
         let files = std::fs::read_dir(self.folder.path().join("state")).into_iter().flatten().flatten();
@@ -309,7 +316,8 @@ impl World {
             let fits = matches!(state, "accepted" | "unknown" | "in_flight");
             assert!(times == 0 || fits, "{when}: {id} was taken, and is {state} {}", one.reason);
             // I3: nothing is ever sent again by itself.
-            assert!(times <= 1, "{when}: {id} was taken {times} times");
+            let attempts = if times > 1 { self.attempts(&one.id).await } else { Vec::new() };
+            assert!(times <= 1, "{when}: {id} was taken {times} times, and is {state}: {attempts:#?}");
             // I5
             let follows = one.stage != "firm" || friendly_accepted.contains(one.account.as_str());
             assert!(follows, "{when}: {} has a second letter, and its first is not accepted", one.account);
