@@ -182,10 +182,18 @@ impl World {
         assert!(status.success(), "{}", self.said());
     }
 
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// How many daemons have been ready.
+    fn starts(&self) -> usize {
+        self.log().matches(r#""message":"ready""#).count()
+    }
+
     /// The last words of the daemons.
     fn said(&self) -> String {
-        let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        text.lines().rev().take(20).collect::<Vec<_>>().join("\n")
+        self.log().lines().rev().take(20).collect::<Vec<_>>().join("\n")
     }
 
     fn taken_count(&self) -> usize {
@@ -397,6 +405,7 @@ struct Done {
 
 /// One round: a daemon at work, and what happens to it. It is dead when this returns.
 async fn round(world: &mut World, number: usize, chance: &mut StdRng, done: &mut Done) {
+    let starts = world.starts();
     let mut child = world.daemon();
     world.sending(&mut child).await;
     let moment = Duration::from_micros(chance.random_range(0..250_000));
@@ -438,6 +447,11 @@ async fn round(world: &mut World, number: usize, chance: &mut StdRng, done: &mut
         }
         // The database ends without a word, and comes back: before the daemon is killed, or after it.
         4 => {
+            // One that has not started yet ends without its database, and its service manager starts it again.
+            while world.starts() == starts {
+                assert!(child.try_wait().unwrap().is_none(), "it does not start: {}", world.said());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             tokio::time::sleep(moment).await;
             let survives = done.database_crashes.is_multiple_of(2);
             let cluster = world.office.database.own.as_mut().unwrap();
@@ -452,7 +466,7 @@ async fn round(world: &mut World, number: usize, chance: &mut StdRng, done: &mut
             tokio::task::block_in_place(|| cluster.go_on()).unwrap();
             if survives {
                 let before = world.taken_count();
-                let until = Instant::now() + Duration::from_secs(20);
+                let until = Instant::now() + Duration::from_mins(1);
                 while world.taken_count() == before && world.office.count(UNFINISHED).await > 0 {
                     assert!(Instant::now() < until, "it does not come back to its database: {}", world.said());
                     world.office.sql(TIME_PASSES).await;
