@@ -104,10 +104,16 @@ impl Postfix {
         }
     }
 
-    /// Kills all its processes at once.
+    /// Kills all its processes at once: the signal reaches one after the other, so they are stopped before, or one would
+    /// see another one die and tell its client so.
     pub(crate) fn kill(&self) {
         let Some(master) = self.master() else { return };
-        kill(Pid::from_raw(-master), Signal::SIGKILL).unwrap();
+        let group = Pid::from_raw(-master);
+        kill(group, Signal::SIGSTOP).unwrap();
+        while anyone_goes_on(master) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        kill(group, Signal::SIGKILL).unwrap();
         while self.master().is_some() {
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -147,6 +153,17 @@ impl Drop for Postfix {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Whether a process of that group neither stands still nor is dead.
+fn anyone_goes_on(group: i32) -> bool {
+    fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // Behind the name, which is in brackets: state, parent, group.
+        let mut rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
+        let state = rest.next();
+        rest.nth(1) == Some(&group.to_string()) && !matches!(state, Some("T" | "Z" | "X"))
+    })
 }
 
 /// Whether a whole letter waits there. What Postfix was killed over while it took it lies there as well, without the mark

@@ -31,6 +31,8 @@ use crate::support::smtp::{Phase, Reply};
 
 const CONNECTIONS: usize = 4;
 const MAX_TRIES: i64 = 12;
+/// Each may cost a notice a try.
+const LEASES_CUT: usize = 5;
 /// The day of the first stage, and one on which the second is due.
 const DAYS: [&str; 2] = ["2026-03-10", "2026-03-20"];
 
@@ -401,6 +403,7 @@ struct Done {
     database_crashes: usize,
     relay_stops: usize,
     resets: usize,
+    overtaken: usize,
 }
 
 /// One round: a daemon at work, and what happens to it. It is dead when this returns.
@@ -409,7 +412,7 @@ async fn round(world: &mut World, number: usize, chance: &mut StdRng, done: &mut
     let mut child = world.daemon();
     world.sending(&mut child).await;
     let moment = Duration::from_micros(chance.random_range(0..250_000));
-    match number % 6 {
+    match number % 7 {
         // The machine, or a person, stops it, and lets it go on when its leases are over and another one works.
         1 => {
             tokio::time::sleep(moment).await;
@@ -482,6 +485,17 @@ async fn round(world: &mut World, number: usize, chance: &mut StdRng, done: &mut
             }
             tokio::time::sleep(moment).await;
         }
+        // Everything takes longer than a lease: what is claimed is claimed again, by the same one too.
+        6 => {
+            let granted = Reply::code(250, "2.1.5 Ok");
+            world.office.smtp.on(Phase::RcptTo, granted.clone().after(Duration::from_millis(20)));
+            for _ in 0..LEASES_CUT {
+                tokio::time::sleep(Duration::from_millis(chance.random_range(5..40))).await;
+                world.office.sql(TIME_PASSES).await;
+            }
+            world.office.smtp.on(Phase::RcptTo, granted);
+            done.overtaken += 1;
+        }
         _ => tokio::time::sleep(moment).await,
     }
     done.kills += killed(child).await;
@@ -544,7 +558,7 @@ async fn storm(name: &str, relay: Relay, rounds: usize, accounts: usize) {
     let ends = done.kills + done.stopped + done.cut * 2 + done.database_crashes;
     println!(
         "{name}: {rounds} rounds in {:.0?}: {} kills, {} stopped and resumed, {} cut off by the database, {} crashes of the \
-         database, {} stops of the relay, {} resets after the dot; {changed} payments, holds and disputes meanwhile ({tried} \
+         database, {} stops of the relay, {} resets after the dot, {} times leases that end too soon; {changed} payments, holds and disputes meanwhile ({tried} \
          tried)\n{name}: {} messages ({firm} of the second stage): {accepted} accepted, {unknown} unknown ({died} after a \
          death, of {} that it may be), {cancelled} cancelled by what people did, {doubled} doubled, {lost} lost",
         began.elapsed(),
@@ -554,6 +568,7 @@ async fn storm(name: &str, relay: Relay, rounds: usize, accounts: usize) {
         done.database_crashes,
         done.relay_stops,
         done.resets,
+        done.overtaken,
         notices.len(),
         ends * CONNECTIONS,
     );
