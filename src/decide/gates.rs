@@ -269,8 +269,16 @@ pub(super) fn calendar_missing(missing: &CalendarMissing, asked_for: &str, trail
 #[derive(Clone)]
 pub(super) struct Coming {
     pub(super) on: NaiveDate,
-    /// None for an item that is only counted.
-    pub(super) item: Option<ItemId>,
+    pub(super) what: Comes,
+}
+
+#[derive(Clone)]
+pub(super) enum Comes {
+    Item(ItemId),
+    /// An item that is only counted.
+    NotDue,
+    /// More that is overdue, by an item that is only counted: what is demanded then may be another one.
+    MoreOverdue,
 }
 
 /// When an item that is not overdue yet, or out for a time, can first be demanded, or lets another one be demanded by
@@ -286,16 +294,21 @@ pub(super) fn coming(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<Comi
             one.stops.iter().filter_map(|stop| stop.over_on).chain(one.released_on).chain(overdue)
         });
         let changes: BTreeSet<NaiveDate> = days.collect();
+        let mut lifts = may_be_lifted(q, assessed);
         for day in changes.range(next_day(q.today)..).copied().take(LOOK_AHEAD_CHANGES) {
             if first.as_ref().is_some_and(|(known, _)| *known <= day) {
                 break;
             }
-            first = first.into_iter().chain(first_demand_from(q, day)).min();
+            let (demand, would_lift) = look_ahead(q, day);
+            lifts |= would_lift;
+            first = first.into_iter().chain(demand).min();
         }
-        let listed = first.map(|(on, item)| Coming { on, item: Some(item) });
-        let lifts = may_be_lifted(q, assessed);
-        let counted = if lifts { first_overdue_of_not_due(q) } else { first_demand_of_not_due(q) };
-        let counted = counted.map(|on| Coming { on, item: None });
+        let listed = first.map(|(on, item)| Coming { on, what: Comes::Item(item) });
+        let counted = if lifts {
+            first_overdue_of_not_due(q).map(|on| Coming { on, what: Comes::MoreOverdue })
+        } else {
+            first_demand_of_not_due(q).map(|on| Coming { on, what: Comes::NotDue })
+        };
         listed.into_iter().chain(counted).min_by_key(|coming| coming.on)
     };
     q.coming.get_or_init(find).clone()
@@ -313,18 +326,20 @@ fn first_announcement(q: &Question<'_>, one: &Assessed<'_>) -> Option<NaiveDate>
     day.filter(|day| one.item.due_date >= Some(*day) && one.remaining() > Decimal::ZERO)
 }
 
-/// The first demand from that day on, if nothing else falls due: the account as it stands then, with what credits cover
-/// and whether it is worth a letter.
-fn first_demand_from(q: &Question<'_>, day: NaiveDate) -> Option<(NaiveDate, ItemId)> {
+/// The first demand from that day on, if nothing else falls due, and whether more that does would let something be
+/// demanded: the account as it stands then, with what credits cover and whether it is worth a letter.
+fn look_ahead(q: &Question<'_>, day: NaiveDate) -> (Option<(NaiveDate, ItemId)>, bool) {
     let plans = register::plan_standings(q.policy, q.as_read, day);
     let promises = promises::standings(q.policy, q.as_read, day);
     let snapshot = register::with_entries(q.policy, q.as_read, &plans, day);
     let (mut assessed, _) = items::assess(q.policy, &snapshot, &promises, &plans, day);
     ladder::climb(q.policy, &snapshot, q.ladder, q.past, &mut assessed, day);
+    let would_lift = may_be_lifted(q, &assessed);
     let worth = || assessed.iter().filter(|one| one.is_active() || one.code == ItemCode::InGrace);
-    let oldest = worth().filter_map(|one| one.effective_due).min()?;
+    let Some(oldest) = worth().filter_map(|one| one.effective_due).min() else { return (None, would_lift) };
     let late_enough = days_after(oldest, q.policy.account_min_arrears_days);
-    worth().filter_map(|one| Some((one.due_on?.max(late_enough).max(day), one.item.id.clone()))).min()
+    let demands = worth().filter_map(|one| Some((one.due_on?.max(late_enough).max(day), one.item.id.clone())));
+    (demands.min(), would_lift)
 }
 
 /// The day on which the first of the items that are only counted is overdue.
@@ -335,7 +350,7 @@ fn first_overdue_of_not_due(q: &Question<'_>) -> Option<NaiveDate> {
 
 /// Whether more that falls due may let something else be demanded: what is too little, alone or for a stage, or may be
 /// once it is no longer out.
-pub(super) fn may_be_lifted(q: &Question<'_>, assessed: &[Assessed<'_>]) -> bool {
+fn may_be_lifted(q: &Question<'_>, assessed: &[Assessed<'_>]) -> bool {
     let too_little = |one: &Assessed<'_>| one.code == ItemCode::BelowMinimum || one.released_on.is_some();
     let for_a_stage = q.ladder.stages.iter().any(|stage| stage.enabled && !stage.when.min.is_empty());
     assessed.iter().any(|one| one.is_debit() && (too_little(one) || for_a_stage && one.keeps_case_open()))

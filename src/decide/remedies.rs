@@ -12,7 +12,7 @@ use crate::model::{
     days_after,
 };
 
-use super::gates::{self, Question};
+use super::gates::{self, Comes, Question};
 use super::items::{self, Assessed};
 use super::{ladder, notice, recipient, register};
 
@@ -451,13 +451,13 @@ fn below_minimum(q: &Question<'_>, have: Money) -> Option<String> {
 /// The first day on which an item that is not overdue yet can be demanded, or lets another one be demanded. What is out
 /// for a time has a sentence of its own.
 fn coming(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Option<Way> {
-    let gates::Coming { on, item } = gates::coming(q, assessed)?;
+    let gates::Coming { on, what } = gates::coming(q, assessed)?;
     let is_out = |id: &ItemId| assessed.iter().any(|one| one.item.id == *id && one.code.is_out());
-    let what = match &item {
-        Some(id) if is_out(id) => return None,
-        Some(id) => format!("Item {id}"),
-        None if gates::may_be_lifted(q, assessed) => return None,
-        None => "An item that is not due yet".to_owned(),
+    let what = match &what {
+        Comes::Item(id) if is_out(id) => return None,
+        Comes::Item(id) => format!("Item {id}"),
+        Comes::NotDue => "An item that is not due yet".to_owned(),
+        Comes::MoreOverdue => return None,
     };
     Some((Some(on), format!("{what} can first be demanded on {}.", day_of_letter(q, on))))
 }

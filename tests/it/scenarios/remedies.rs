@@ -503,6 +503,19 @@ fn what_lifts_the_sum_over_the_minimum_is_named_with_its_day() {
 }
 
 #[test]
+fn what_will_be_too_little_when_it_falls_due_may_be_lifted_by_what_is_only_counted() {
+    let small = World::new().owes("A", 0, "8 EUR");
+    let listed = small.clone().owes("B", -2, "5 EUR");
+    crate::support::world::check(&listed, "wait not_overdue until T+3");
+    assert_eq!(listed.on(3).decide().code(), "contact");
+    let mut counted = small;
+    counted.snapshot.not_due = NotDue { items: 1, first_due: Some(t_plus(2)) };
+    crate::support::world::check(&counted, "wait not_overdue until T+3");
+    // Nobody can say which item that would be.
+    check(&counted, &["not_overdue from T+3: An open item passes its due date."]);
+}
+
+#[test]
 fn an_item_whose_due_date_was_moved_is_announced_for_its_own_next_stage() {
     let world = World::new().owes("A", 4, "100 EUR").reminded("friendly", 1, &["A"]);
     let moved = world.item("A", |item| item.due_date = Some(t_plus(8)));
