@@ -53,14 +53,23 @@ impl From<sqlx::Error> for StateError {
 /// When it cannot be kept, or the database has lost events since.
 pub async fn journal(shell: &Shell, connection: &mut PgConnection) -> Result<Arc<Journal>, StateError> {
     let journal = opened(shell).await?;
-    let Some(seen) = journal.head() else {
+    if journal.head().is_none() {
         journal.saw(head(connection).await?)?;
-        return Ok(journal);
-    };
+    }
+    compared(&journal, connection).await?;
+    Ok(journal)
+}
+
+/// Whether the database holds what this machine has seen of it.
+///
+/// # Errors
+/// What it has lost, or that it refuses.
+pub(super) async fn compared(journal: &Journal, connection: &mut PgConnection) -> Result<(), StateError> {
+    let Some(seen) = journal.head() else { return Ok(()) };
     let there = record::chain_hash_at(connection, seen.events).await?.map(hex::encode);
     if seen.events == 0 || there.as_ref() == Some(&seen.chain_hash) {
-        let lost = lost(&journal, connection).await?;
-        let Some(first) = lost.first() else { return Ok(journal) };
+        let lost = lost(journal, connection).await?;
+        let Some(first) = lost.first() else { return Ok(()) };
         let (count, outcome) = (lost.len(), first.outcome.state().as_str());
         return Err(StateError::AttemptsLost { count, notice: first.notice, outcome, at: first.at });
     }
@@ -115,7 +124,7 @@ pub async fn accept_database(shell: &Shell, reason: &str) -> Result<(), StateErr
     if signed.is_some() {
         forget(directory)?;
     }
-    journal.saw(head(&mut connection).await?)?;
+    journal.goes_on_from(head(&mut connection).await?)?;
     Ok(journal.sync()?)
 }
 

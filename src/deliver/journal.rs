@@ -209,15 +209,23 @@ impl Journal {
         self.lock().head.clone()
     }
 
-    /// The contact log has come so far, and a person may have said that this counts although it was further before.
+    /// The contact log has come so far. An earlier head says nothing new.
     ///
     /// # Errors
     /// When it cannot be written; the journal is broken then.
     pub fn saw(&self, head: LogHead) -> Result<(), JournalError> {
-        let mut inner = self.lock();
-        if inner.head.as_ref() == Some(&head) {
+        if self.head().is_some_and(|seen| seen.events >= head.events) {
             return Ok(());
         }
+        self.goes_on_from(head)
+    }
+
+    /// The contact log has come so far, because a person says that this counts, although it was further before.
+    ///
+    /// # Errors
+    /// When it cannot be written; the journal is broken then.
+    pub fn goes_on_from(&self, head: LogHead) -> Result<(), JournalError> {
+        let mut inner = self.lock();
         inner.used = true;
         self.write(&mut inner, &Line::Head(head.clone()))?;
         inner.head = Some(head);
@@ -439,6 +447,18 @@ mod tests {
         journal.settled([1, 2, 3].map(|n| ending(n).attempt));
         journal.tidy().unwrap();
         assert_eq!(String::from_utf8(bytes(folder.path())).unwrap(), written(&Line::Head(head(7))));
+    }
+
+    #[test]
+    fn a_head_that_was_seen_is_given_up_for_an_earlier_one_by_a_person_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).unwrap();
+        for (events, seen) in [(7, 7), (6, 7), (9, 9)] {
+            journal.saw(head(events)).unwrap();
+            assert_eq!(journal.head(), Some(head(seen)));
+        }
+        journal.goes_on_from(head(5)).unwrap();
+        assert_eq!(journal.head(), Some(head(5)));
     }
 
     #[test]

@@ -406,14 +406,15 @@ pub async fn sweep(connection: &mut PgConnection, actor: &Actor) -> Result<u64, 
     }
     let ids: Vec<Uuid> = rows.iter().map(|row| row.notice_id).collect();
     sqlx::query!(
-        // Only the last one may have come to the message: an earlier one lost its claim before.
+        // Only the last open one may have come to the message: an earlier one lost its claim before.
         "UPDATE dunning.attempt a
          SET outcome = CASE WHEN later.number IS NULL THEN 'unknown' ELSE 'deferred' END,
              detail = CASE WHEN later.number IS NULL THEN 'instance_died' ELSE 'lease_lost' END,
              ended_at = clock_timestamp()
          FROM dunning.attempt open
          LEFT JOIN LATERAL (SELECT l.number FROM dunning.attempt l
-                            WHERE l.notice_id = open.notice_id AND l.number > open.number LIMIT 1) later ON true
+                            WHERE l.notice_id = open.notice_id AND l.number > open.number AND l.ended_at IS NULL
+                            LIMIT 1) later ON true
          WHERE open.notice_id = ANY ($1) AND open.ended_at IS NULL AND a.attempt_id = open.attempt_id",
         &ids
     )

@@ -62,6 +62,20 @@ pub async fn chain_hash_at(connection: &mut PgConnection, seq: i64) -> Result<Op
     Ok(hash.fetch_optional(connection).await?)
 }
 
+/// Whether the log holds all these events, each with the chain hash, in hex, that it had.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn holds(connection: &mut PgConnection, numbers: &[i64], hashes: &[String]) -> Result<bool, RecordError> {
+    let held = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "held!" FROM unnest($1::bigint[], $2::text[]) AS s (seq, chain_hash)
+           JOIN dunning.event e ON e.seq = s.seq AND encode(e.chain_hash, 'hex') = s.chain_hash"#,
+        numbers,
+        hashes
+    );
+    Ok(usize::try_from(held.fetch_one(connection).await?) == Ok(numbers.len()))
+}
+
 /// Keeps the text behind a hash and returns the hash (SHA-256, hex).
 ///
 /// # Errors

@@ -62,7 +62,7 @@ pub use digest::{
 };
 pub use dossier::{DecisionLine, Recorded, RegisterLine, recorded, text_of};
 pub use erasure::{EraseError, Erasure, erase, expired, lift_legal_hold, place_legal_hold};
-pub use events::{append, chain_hash_at, head, now, texts_stored, times};
+pub use events::{append, chain_hash_at, head, holds, now, texts_stored, times};
 pub use export::{
     AttemptLine, EventLine, Message, Note, attempt_lines, event_lines, export_line, message_file, message_line,
     message_of, note_line, notes, notices_made,
@@ -118,12 +118,28 @@ pub enum RecordError {
     /// that looks at a day before the notice's own.
     #[error("a notice for one of these items and its stage exists already")]
     Doubled,
+    /// It lost its last commits, or is another one than before.
+    #[error("the database does not hold what it was told before")]
+    Forgot,
     /// Another run of the creditor has begun since.
     #[error("another run of this creditor took over; what this one concluded was not written")]
     TakenOver,
     /// A stored value does not parse.
     #[error("table {table}, column {column}: {value:?} is not valid")]
     Inconsistent { table: &'static str, column: &'static str, value: String },
+}
+
+impl RecordError {
+    /// Whether the database answered that something is wrong with what it was asked. Else nobody knows whether it is there,
+    /// or the same one.
+    #[must_use]
+    pub fn is_an_answer(&self) -> bool {
+        let Self::Database(error) = self else { return !matches!(self, Self::Forgot) };
+        // PostgreSQL, appendix A: connection, transaction state, resources, intervention, system, internal.
+        let lost = ["08", "25", "53", "57", "58", "XX"];
+        let code = error.as_database_error().and_then(|answer| answer.code());
+        code.is_some_and(|code| !lost.iter().any(|class| code.starts_with(class)))
+    }
 }
 
 /// The message of a database error without PostgreSQL's source lines, and without values of the row.

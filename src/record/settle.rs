@@ -144,60 +144,26 @@ pub async fn settle(
     mut events: Vec<Event>,
     actor: &Actor,
 ) -> Result<Vec<Settled>, RecordError> {
-    let mut notices = Vec::new();
-    let (mut tokens, mut attempts, mut states, mut accepted_on) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut waits, mut burnt, mut reasons, mut outcomes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut phases, mut codes, mut texts, mut details) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut moved = move_notices(connection, settlements).await?;
+    if moved.len() < settlements.len() {
+        // Where the sweep was quicker by a moment, what it wrote can only be seen by another statement.
+        let is_moved = |one: &&Settlement<'_>| moved.iter().any(|row| row.attempt == one.claimed.attempt);
+        let (_, others): (Vec<_>, Vec<&Settlement<'_>>) = settlements.iter().partition(is_moved);
+        let others: Vec<Settlement<'_>> = others.into_iter().cloned().collect();
+        moved.extend(move_notices(connection, &others).await?);
+    }
+    let (mut attempts, mut outcomes, mut phases) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut codes, mut texts, mut details) = (Vec::new(), Vec::new(), Vec::new());
     for one in settlements {
-        let after = one.after();
         let (phase, detail) = one.phase_and_detail();
         let reply = one.outcome.reply();
-        notices.push(one.claimed.notice);
-        tokens.push(one.claimed.token);
         attempts.push(one.claimed.attempt);
-        states.push(after.state.to_owned());
-        accepted_on.push(matches!(one.outcome, Outcome::Accepted { .. }).then_some(one.today));
-        waits.push(after.next_try.map(|wait| wait.as_secs_f64()));
-        burnt.push(i32::from(!one.outcome.fault().is_some_and(Fault::is_ours)));
-        reasons.push(after.reason.map(str::to_owned));
         outcomes.push(one.outcome.state().as_str().to_owned());
         phases.push(phase.to_owned());
         codes.push(reply.map(|reply| i32::from(reply.code)));
         texts.push(reply.map(|reply| reply.text.clone()));
         details.push(detail.map(str::to_owned));
     }
-    let moved = sqlx::query!(
-        r#"WITH e AS (
-             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::date[], $6::float8[], $7::int[],
-                                  $8::text[])
-                 AS e (notice_id, token, attempt_id, state, accepted_on, wait, burnt, reason)),
-         old AS (
-             SELECT e.*, n.state = 'unknown' AS was_unknown FROM dunning.notice n JOIN e USING (notice_id)
-             WHERE n.lease_token = e.token AND n.state IN ('claimed', 'in_flight')
-                OR n.state = 'unknown' AND n.reason = 'instance_died' AND NOT n.redirected
-                   AND EXISTS (SELECT FROM dunning.attempt a
-                               WHERE a.attempt_id = e.attempt_id AND a.notice_id = n.notice_id
-                                 AND a.detail = 'instance_died')
-                -- Accepted at first, as a journal tells when it is in the queue again: then that is enough.
-                OR n.resend_of = e.attempt_id AND e.state = 'accepted'
-                   AND n.state IN ('queued', 'deferred', 'claimed', 'unknown')
-             FOR UPDATE OF n)
-         UPDATE dunning.notice n
-         SET state = old.state, accepted_on = old.accepted_on, next_try_at = clock_timestamp() + make_interval(secs => old.wait), tries = n.tries + old.burnt,
-             reason = old.reason, lease_token = NULL, changed_at = clock_timestamp()
-         FROM old WHERE n.notice_id = old.notice_id
-         RETURNING n.notice_id, old.attempt_id AS "attempt_id!", old.was_unknown AS "was_unknown!""#,
-        &notices,
-        &tokens,
-        &attempts,
-        &states,
-        &accepted_on as &[Option<NaiveDate>],
-        &waits as &[Option<f64>],
-        &burnt,
-        &reasons as &[Option<String>]
-    )
-    .fetch_all(&mut *connection)
-    .await?;
     // What ended before its last check may have been claimed ahead: then nothing tells yet that it began.
     let unsent: Vec<&Settlement<'_>> = settlements.iter().filter(|one| one.may_be_new()).collect();
     if !unsent.is_empty() {
@@ -239,7 +205,7 @@ pub async fn settle(
     .fetch_all(&mut *connection)
     .await?;
     // One that lost its claim may end together with the one that has it now.
-    let recorded_now: HashSet<Uuid> = moved.iter().map(|row| row.attempt_id).collect();
+    let recorded_now: HashSet<Uuid> = moved.iter().map(|row| row.attempt).collect();
     let recorded = |one: &Settlement<'_>| recorded_now.contains(&one.claimed.attempt);
     // What went to a mailbox of our own completes no stage: the next run may write again.
     let dead: Vec<Uuid> = settlements
@@ -256,8 +222,7 @@ pub async fn settle(
             .execute(&mut *connection)
             .await?;
     }
-    let known_now: Vec<String> =
-        moved.iter().filter(|row| row.was_unknown).map(|row| row.notice_id.to_string()).collect();
+    let known_now: Vec<String> = moved.iter().filter(|row| row.was_unknown).map(|row| row.notice.to_string()).collect();
     if !known_now.is_empty() {
         close_resolve_tasks(connection, &known_now).await?;
     }
@@ -269,6 +234,70 @@ pub async fn settle(
     }
     let answer = |one| if recorded(one) { Settled::Recorded } else { Settled::Overtaken };
     Ok(settlements.iter().map(answer).collect())
+}
+
+/// A notice that was settled.
+struct Moved {
+    notice: Uuid,
+    attempt: Uuid,
+    was_unknown: bool,
+}
+
+/// Settles the notices of those attempts whose claim stands, or of which nobody knew how they ended.
+async fn move_notices(
+    connection: &mut PgConnection,
+    settlements: &[Settlement<'_>],
+) -> Result<Vec<Moved>, RecordError> {
+    let (mut notices, mut tokens, mut attempts, mut states) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut accepted_on, mut waits, mut burnt, mut reasons) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for one in settlements {
+        let after = one.after();
+        notices.push(one.claimed.notice);
+        tokens.push(one.claimed.token);
+        attempts.push(one.claimed.attempt);
+        states.push(after.state.to_owned());
+        accepted_on.push(matches!(one.outcome, Outcome::Accepted { .. }).then_some(one.today));
+        waits.push(after.next_try.map(|wait| wait.as_secs_f64()));
+        burnt.push(i32::from(!one.outcome.fault().is_some_and(Fault::is_ours)));
+        reasons.push(after.reason.map(str::to_owned));
+    }
+    let moved = sqlx::query_as!(
+        Moved,
+        r#"WITH e AS (
+             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::date[], $6::float8[], $7::int[],
+                                  $8::text[])
+                 AS e (notice_id, token, attempt_id, state, accepted_on, wait, burnt, reason)),
+         old AS (
+             SELECT e.*, n.state = 'unknown' AS was_unknown FROM dunning.notice n JOIN e USING (notice_id)
+             WHERE n.lease_token = e.token AND n.state IN ('claimed', 'in_flight')
+                OR n.state = 'unknown' AND n.reason = 'instance_died' AND NOT n.redirected
+                   AND EXISTS (SELECT FROM dunning.attempt a
+                               WHERE a.attempt_id = e.attempt_id AND a.notice_id = n.notice_id
+                                 AND a.detail = 'instance_died'
+                                 -- Of one that was sent again only an acceptance says what became of the notice.
+                                 AND (e.state = 'accepted'
+                                      OR NOT EXISTS (SELECT FROM dunning.attempt l
+                                                     WHERE l.notice_id = a.notice_id AND l.number > a.number)))
+                -- Accepted at first, as a journal tells when it is in the queue again: then that is enough.
+                OR n.resend_of = e.attempt_id AND e.state = 'accepted'
+                   AND n.state IN ('queued', 'deferred', 'claimed', 'unknown')
+             FOR UPDATE OF n)
+         UPDATE dunning.notice n
+         SET state = old.state, accepted_on = old.accepted_on, next_try_at = clock_timestamp() + make_interval(secs => old.wait), tries = n.tries + old.burnt,
+             reason = old.reason, lease_token = NULL, changed_at = clock_timestamp()
+         FROM old WHERE n.notice_id = old.notice_id
+         RETURNING n.notice_id AS notice, old.attempt_id AS "attempt!", old.was_unknown AS "was_unknown!""#,
+        &notices,
+        &tokens,
+        &attempts,
+        &states,
+        &accepted_on as &[Option<NaiveDate>],
+        &waits as &[Option<f64>],
+        &burnt,
+        &reasons as &[Option<String>]
+    )
+    .fetch_all(connection);
+    Ok(moved.await?)
 }
 
 /// Nobody has to find out any more what became of these notices.

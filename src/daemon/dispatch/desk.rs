@@ -5,22 +5,26 @@ mod claims;
 mod lane;
 mod settlements;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::since_boot;
 use crate::deliver::{Journal, Limits, LogHead};
 use crate::model::{Creditor, CreditorId};
-use crate::record::{ClaimedNotice, RecordError};
+use crate::record::{self, ClaimedNotice, RecordError};
 
 use super::super::breakers::{Breakers, Change};
+use super::super::replies::{StateError, compared};
 use super::super::{Live, Shell};
 use super::Dispatched;
+
+use lane::{Lane, Work};
 
 pub(super) use checks::{CheckAsk, Checked};
 pub(super) use claims::ClaimAsk;
@@ -44,6 +48,9 @@ pub(in crate::daemon) struct Desk<'a> {
     pub(super) halted: CancellationToken,
     /// Something failed lately: nothing is claimed ahead, because each end of an attempt decides who may go next.
     failing: AtomicBool,
+    /// The database was lost from sight: it may be another one when it comes back, and what is on the wire is in no journal
+    /// yet. Nothing more passes the last check in this round.
+    lost: AtomicBool,
     /// A pause came: who has not begun keeps his place in the queue.
     paused: AtomicBool,
     told: Mutex<Told>,
@@ -74,9 +81,9 @@ impl<'a> Desk<'a> {
         journal: Option<&'a Arc<Journal>>,
         in_flight: Duration,
     ) -> Self {
-        let (halted, failing, paused) = (CancellationToken::new(), AtomicBool::new(false), AtomicBool::new(false));
-        let (told, written) = (Mutex::default(), Mutex::default());
-        Self { shell, live, limits, breakers, journal, in_flight, halted, failing, paused, told, written }
+        let (halted, told, written) = (CancellationToken::new(), Mutex::default(), Mutex::default());
+        let (failing, lost, paused) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+        Self { shell, live, limits, breakers, journal, in_flight, halted, failing, lost, paused, told, written }
     }
 
     /// What the round did, with why it ended.
@@ -94,10 +101,20 @@ impl<'a> Desk<'a> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The database failed: nothing new begins.
+    /// The database failed: nothing new begins. That it forgot something is told already.
     fn fail(&self, error: RecordError) {
-        self.halted.cancel();
+        self.failed(&error);
+        if matches!(error, RecordError::Forgot) {
+            return;
+        }
         self.told().error.get_or_insert(error);
+    }
+
+    fn failed(&self, error: &RecordError) {
+        self.halted.cancel();
+        if !error.is_an_answer() {
+            self.lost.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Replies cannot be kept: nothing new begins.
@@ -147,7 +164,39 @@ impl<'a> Desk<'a> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A later commit of the database has waited for the disk: this it does not forget any more.
+    /// A lane at work on the database that was told what this process told. A connection ends with its server, so one that
+    /// is open still need not be asked: a server that crashed, or took another one's place, is asked when it is connected to.
+    async fn work(&self, lane: &mut Lane<'_>) -> Result<Work, RecordError> {
+        let known = lane.is_open();
+        let mut work = lane.work().await?;
+        if !known {
+            self.look_for_what_was_told(&mut work).await?;
+        }
+        Ok(work)
+    }
+
+    /// A database that crashed may have lost the commits that did not wait for its disk: what they told stays in the journal,
+    /// which tells it again when the next round begins. One that lost more is left alone.
+    async fn look_for_what_was_told(&self, connection: &mut PgConnection) -> Result<(), RecordError> {
+        let Some(journal) = self.journal else { return Ok(()) };
+        let (numbers, hashes): (Vec<i64>, Vec<String>) =
+            self.written().iter().map(|one| (one.head.events, one.head.chain_hash.clone())).unzip();
+        if !record::holds(connection, &numbers, &hashes).await? {
+            self.take_written();
+            self.halted.cancel();
+            tracing::warn!("the database has lost its last commits; the journal of replies tells them again");
+        }
+        match compared(journal, connection).await {
+            Ok(()) => Ok(()),
+            Err(StateError::Record(error)) => Err(error),
+            Err(other) => {
+                self.stop(&other);
+                Err(RecordError::Forgot)
+            }
+        }
+    }
+
+    /// A later commit of the same server has waited for the disk: this it does not forget any more.
     fn outlasts(&self, written: Vec<Written>) {
         let Some(journal) = self.journal else { return };
         for Written { attempts, head } in written {

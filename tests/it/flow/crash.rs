@@ -30,13 +30,44 @@ async fn passes(office: &Office, claimed: &ClaimedNotice) -> bool {
     record::in_flight_check(&mut connection, &[check], 900).await.unwrap() == [true]
 }
 
+fn accepted() -> Outcome {
+    Outcome::Accepted { reply: Answer { code: 250, text: "2.0.0 Ok".into() } }
+}
+
+fn deferred(phase: Place) -> Outcome {
+    let reply = Some(Answer { code: 451, text: "4.3.0 later".into() });
+    Outcome::Deferred { phase, reply, detail: "later".into(), fault: Fault::Recipient }
+}
+
+fn actor() -> Actor {
+    Actor { os_user: "tester".into(), person: "Tessa".into() }
+}
+
+/// Attempts that end in one group.
+async fn settle(office: &Office, ended: &[(&ClaimedNotice, Outcome)]) -> Vec<Settled> {
+    let next_try = NextTry::After(Duration::from_mins(5));
+    let ended: Vec<Settlement<'_>> = ended
+        .iter()
+        .map(|(claimed, outcome)| Settlement { claimed, outcome, next_try, today: day(), from_journal: false })
+        .collect();
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    let settled = record::settle(&mut transaction, &ended, Vec::new(), &actor()).await.unwrap();
+    transaction.commit().await.unwrap();
+    settled
+}
+
+async fn sweep(office: &Office) {
+    let mut transaction = office.shell.pool.begin().await.unwrap();
+    record::sweep(&mut transaction, &actor()).await.unwrap();
+    transaction.commit().await.unwrap();
+}
+
 /// A notice that did not pass is somebody else's by now: nobody touches it.
 async fn is_let_alone(office: &Office, claimed: &ClaimedNotice) {
     assert!(!passes(office, claimed).await);
     let check = LastCheck { claimed, today: day(), payments_as_of: None };
-    let actor = Actor { os_user: "tester".into(), person: "Tessa".into() };
     let mut transaction = office.shell.pool.begin().await.unwrap();
-    assert_eq!(record::stopped(&mut transaction, &check, &actor).await.unwrap(), None);
+    assert_eq!(record::stopped(&mut transaction, &check, &actor()).await.unwrap(), None);
     transaction.commit().await.unwrap();
 }
 
@@ -94,26 +125,13 @@ async fn of_two_attempts_that_end_at_once_only_the_one_whose_claim_stands_settle
     time_passes(&office).await;
     let stands = claim(&office).await;
     assert!(passes(&office, &stands).await);
-    let reply = |code, text: &str| Answer { code, text: text.into() };
     let refused = Outcome::Refused {
         phase: Place::RcptTo,
-        reply: Some(reply(550, "5.1.1 unknown")),
+        reply: Some(Answer { code: 550, text: "5.1.1 unknown".into() }),
         detail: "refused".into(),
         fault: Fault::Recipient,
     };
-    let accepted = Outcome::Accepted { reply: reply(250, "2.0.0 Ok") };
-    let ends = |claimed, outcome| Settlement {
-        claimed,
-        outcome,
-        next_try: NextTry::After(Duration::from_mins(5)),
-        today: day(),
-        from_journal: false,
-    };
-    let actor = Actor { os_user: "tester".into(), person: "Tessa".into() };
-    let mut transaction = office.shell.pool.begin().await.unwrap();
-    let ended = [ends(&lost, &refused), ends(&stands, &accepted)];
-    let settled = record::settle(&mut transaction, &ended, Vec::new(), &actor).await.unwrap();
-    transaction.commit().await.unwrap();
+    let settled = settle(&office, &[(&lost, refused), (&stands, accepted())]).await;
     assert_eq!(settled, [Settled::Overtaken, Settled::Recorded]);
     assert_eq!(office.notices().await, ["A01 friendly accepted"]);
     assert_eq!(office.lines("SELECT live::text FROM dunning.notice_item").await, ["true"]);
@@ -121,6 +139,70 @@ async fn of_two_attempts_that_end_at_once_only_the_one_whose_claim_stands_settle
         "SELECT kind FROM dunning.event WHERE kind ~ '^(notice_accepted|notice_refused|late_reply)' ORDER BY seq";
     assert_eq!(office.lines(told).await, ["notice_accepted", "late_reply"]);
     office.verified().await;
+}
+
+#[tokio::test]
+async fn the_attempt_that_was_on_the_wire_is_the_unknown_one_although_an_earlier_claim_was_noted_after_it() {
+    let office = queued().await;
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let (attempt, token) = (office.shell.clock.new_id(), office.shell.clock.new_id());
+    let ahead = record::claim_ahead(&mut connection, &[attempt], token, 150).await.unwrap().remove(0);
+    drop(connection);
+    time_passes(&office).await;
+    let sends = claim(&office).await;
+    assert!(passes(&office, &sends).await);
+    assert_eq!(settle(&office, &[(&ahead, deferred(Place::RcptTo))]).await, [Settled::Overtaken]);
+    time_passes(&office).await;
+    sweep(&office).await;
+    let attempts = "SELECT concat_ws(' ', number, outcome, detail) FROM dunning.attempt ORDER BY number";
+    assert_eq!(office.lines(attempts).await, ["1 unknown instance_died", "2 deferred later"]);
+    // Its journal turns up.
+    assert_eq!(settle(&office, &[(&sends, accepted())]).await, [Settled::Recorded]);
+    assert_eq!(office.notices().await, ["A01 friendly accepted"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_reply_that_comes_while_the_sweep_calls_its_notice_unknown_settles_it_all_the_same() {
+    let office = queued().await;
+    let sends = claim(&office).await;
+    assert!(passes(&office, &sends).await);
+    time_passes(&office).await;
+    let mut sweeping = office.shell.pool.begin().await.unwrap();
+    assert_eq!(record::sweep(&mut sweeping, &actor()).await.unwrap(), 1);
+    let committing = async {
+        let waits = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while office.count(waits).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        sweeping.commit().await.unwrap();
+    };
+    let reply = [(&sends, accepted())];
+    let (settled, ()) = tokio::join!(settle(&office, &reply), committing);
+    assert_eq!(settled, [Settled::Recorded]);
+    assert_eq!(office.notices().await, ["A01 friendly accepted"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn what_became_of_a_first_copy_says_nothing_of_a_second_one_unless_it_was_accepted() {
+    for (outcome, state) in
+        [(deferred(Place::Dot), "A01 friendly unknown instance_died"), (accepted(), "A01 friendly accepted")]
+    {
+        let office = queued().await;
+        let first = claim(&office).await;
+        assert!(passes(&office, &first).await);
+        time_passes(&office).await;
+        sweep(&office).await;
+        // A day later it is sent once more, and that one dies as well.
+        office.sql("UPDATE dunning.notice SET state = 'queued', reason = NULL").await;
+        let second = claim(&office).await;
+        assert!(passes(&office, &second).await);
+        time_passes(&office).await;
+        sweep(&office).await;
+        settle(&office, &[(&first, outcome)]).await;
+        assert_eq!(office.notices().await, [state]);
+    }
 }
 
 #[tokio::test]

@@ -188,6 +188,14 @@ impl World {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// The notices of which a daemon said that they were accepted.
+    fn said_accepted(&self) -> BTreeSet<String> {
+        let log = self.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let accepted = lines.filter(|line| line["fields"]["outcome"] == "accepted");
+        accepted.filter_map(|line| Some(line["fields"]["notice.id"].as_str()?.to_owned())).collect()
+    }
+
     /// How many daemons have been ready.
     fn starts(&self) -> usize {
         self.log().matches(r#""message":"ready""#).count()
@@ -544,6 +552,15 @@ async fn storm(name: &str, relay: Relay, rounds: usize, accounts: usize) {
     world.check(&format!("seed {seed}, at the end")).await;
 
     let (notices, taken) = (world.notices().await, world.taken());
+    // A daemon says so when its journal has it: from then on no death makes it unknown.
+    let said = world.said_accepted();
+    for one in notices.iter().filter(|one| said.contains(&one.id)) {
+        assert_eq!(
+            one.state, "accepted",
+            "seed {seed}: a daemon knew that {} was accepted: {}",
+            one.message_id, one.reason
+        );
+    }
     let in_state = |state: &str| notices.iter().filter(|one| one.state == state).count();
     let died = notices.iter().filter(|one| one.reason == "instance_died" && one.state == "unknown").count();
     let (accepted, unknown, cancelled) = (in_state("accepted"), in_state("unknown"), in_state("cancelled"));

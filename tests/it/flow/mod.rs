@@ -10,6 +10,7 @@ mod claimable;
 mod crash;
 mod daemons;
 mod digest;
+mod forgetful;
 mod killed_delivery;
 mod killed_scan;
 mod last_check;

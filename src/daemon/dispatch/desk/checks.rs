@@ -12,7 +12,7 @@ use crate::clock::since_boot;
 use crate::model::CancelReason;
 use crate::record::{self, ClaimedNotice, LastCheck, RecordError};
 
-use super::lane::{Lane, in_time};
+use super::lane::{Lane, Work, in_time};
 use super::{AT_ONCE, Desk};
 use crate::daemon::schedule::{payments_at_most, payments_needed};
 
@@ -52,26 +52,39 @@ impl Desk<'_> {
             {
             }
             let group = std::mem::take(&mut asked);
+            if self.lost.load(Ordering::Relaxed) {
+                self.unanswered(group);
+                continue;
+            }
             match self.check(&group, &mut lane).await {
                 Ok((passed, at)) => self.answer(group, &passed, at, &mut lane, Checked::LeaseLost).await,
                 // One account that cannot be asked about must not stop the others. What the statement without an answer
                 // had moved already does not pass again.
-                Err(_) if group.len() > 1 => {
+                Err(error) if group.len() > 1 && error.is_an_answer() => {
                     for one in group {
                         let alone = vec![one];
+                        if self.lost.load(Ordering::Relaxed) {
+                            self.unanswered(alone);
+                            continue;
+                        }
                         match self.check(&alone, &mut lane).await {
                             Ok((passed, at)) => self.answer(alone, &passed, at, &mut lane, Checked::Unanswered).await,
-                            Err(error) => self.unanswered(alone, error),
+                            Err(error) => {
+                                self.fail(error);
+                                self.unanswered(alone);
+                            }
                         }
                     }
                 }
-                Err(error) => self.unanswered(group, error),
+                Err(error) => {
+                    self.fail(error);
+                    self.unanswered(group);
+                }
             }
         }
     }
 
-    fn unanswered(&self, asked: Vec<CheckAsk>, error: RecordError) {
-        self.fail(error);
+    fn unanswered(&self, asked: Vec<CheckAsk>) {
         for ask in asked {
             let _ = ask.answer.send((Checked::Unanswered, since_boot()));
         }
@@ -80,9 +93,10 @@ impl Desk<'_> {
     async fn check(&self, asked: &[CheckAsk], lane: &mut Lane<'_>) -> Result<(Vec<bool>, Duration), RecordError> {
         let began = since_boot();
         let checks: Vec<LastCheck<'_>> = asked.iter().map(|ask| self.look_at(&ask.claimed)).collect();
+        let work = in_time(self.work(lane)).await?;
         // Once the statement runs, later ends of attempts may be committed after it.
         let written = self.take_written();
-        let passed = in_time(self.check_over(&checks, lane)).await;
+        let passed = in_time(self.check_over(&checks, lane, work)).await;
         // A statement that wrote nothing waits for no disk.
         if passed.as_ref().is_ok_and(|passed| passed.contains(&true)) {
             self.outlasts(written);
@@ -92,9 +106,13 @@ impl Desk<'_> {
         Ok((passed?, began))
     }
 
-    async fn check_over(&self, checks: &[LastCheck<'_>], lane: &mut Lane<'_>) -> Result<Vec<bool>, RecordError> {
+    async fn check_over(
+        &self,
+        checks: &[LastCheck<'_>],
+        lane: &mut Lane<'_>,
+        mut work: Work,
+    ) -> Result<Vec<bool>, RecordError> {
         let seconds = u32::try_from(self.in_flight.as_secs()).unwrap_or(u32::MAX);
-        let mut work = lane.work().await?;
         let passed = record::in_flight_check(&mut work, checks, seconds).await?;
         lane.done(work).await?;
         Ok(passed)
@@ -134,14 +152,17 @@ impl Desk<'_> {
         for ask in others {
             match self.stopped(&ask.claimed, lane).await {
                 Ok(reason) => drop(ask.answer.send((reason.map_or(not_ours, Checked::Cancelled), at))),
-                Err(error) => self.unanswered(vec![ask], error),
+                Err(error) => {
+                    self.fail(error);
+                    self.unanswered(vec![ask]);
+                }
             }
         }
     }
 
     async fn stopped(&self, claimed: &ClaimedNotice, lane: &mut Lane<'_>) -> Result<Option<CancelReason>, RecordError> {
         let reason = in_time(async {
-            let mut work = lane.work().await?;
+            let mut work = self.work(lane).await?;
             let mut transaction = work.begin().await?;
             let reason = record::stopped(&mut transaction, &self.look_at(claimed), &self.shell.actor).await?;
             transaction.commit().await?;

@@ -34,6 +34,11 @@ impl<'a> Lane<'a> {
         Self { pool, forgettable, own: None }
     }
 
+    /// Whether it has a connection of its own.
+    pub(super) fn is_open(&self) -> bool {
+        self.own.is_some()
+    }
+
     pub(super) async fn work(&mut self) -> Result<Work, RecordError> {
         if let Some(own) = self.own.take() {
             return Ok(Work::Own(own));

@@ -63,7 +63,10 @@ impl Desk<'_> {
         for tried in 1..=TRIES {
             self.sync().await;
             let Err(error) = in_time(self.settle_once(ended, lane)).await else { return };
-            self.halted.cancel();
+            self.failed(&error);
+            if matches!(error, RecordError::Forgot) {
+                return;
+            }
             if tried == TRIES {
                 tracing::error!(%error, count = ended.len(), "the ends of attempts could not be recorded");
                 self.fail(error);
@@ -87,7 +90,7 @@ impl Desk<'_> {
     }
 
     async fn settle_once(&self, ended: &[EndAsk], lane: &mut Lane<'_>) -> Result<(), RecordError> {
-        let mut work = lane.work().await?;
+        let mut work = self.work(lane).await?;
         let mut transaction = work.begin().await?;
         let (mut changes, mut events) = (Vec::new(), Vec::new());
         let mut taught = record::any_breaker(&mut transaction).await?;
@@ -121,11 +124,12 @@ impl Desk<'_> {
 
     /// Waits for the disk of the database where the last ends of attempts have not done so.
     async fn make_last(&self) -> Result<(), RecordError> {
-        let written = self.take_written();
-        if written.is_empty() {
+        if self.written().is_empty() {
             return Ok(());
         }
         let mut transaction = self.shell.pool.begin().await?;
+        self.look_for_what_was_told(&mut transaction).await?;
+        let written = self.take_written();
         record::write_through(&mut transaction).await?;
         transaction.commit().await?;
         self.outlasts(written);
