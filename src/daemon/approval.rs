@@ -244,7 +244,7 @@ pub(super) async fn look_again(
     let mut connection = shell.pool.acquire().await?;
     let Some(approved) = record::approved_notice(&mut connection, notice).await? else { return Ok(Looked::Void) };
     let expired = approved.valid_until < today;
-    if approved.unchanged && !expired {
+    if approved.is_unchanged_on(today) && !expired {
         return Ok(Looked::AsApproved);
     }
     let renewed = if expired {

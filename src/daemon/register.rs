@@ -85,16 +85,22 @@ pub async fn task_done(shell: &Shell, task: i64, entry: &TaskEntry<'_>) -> Resul
     let mut not_right = None;
     if let Some(paper) = record::lock_paper(&mut transaction, task).await? {
         let as_of = entry.on.filter(|on| *on < entry.today);
-        let (snapshot, decision) = look_at(shell, &paper.account, as_of).await?;
-        let reason = decision.taken_back.iter().find_map(|(notice, became)| match became {
-            TakenBack::Cancelled(reason) if *notice == paper.notice => Some(*reason),
-            _ => None,
-        });
-        // Whether its time was over, the record knows.
-        not_right = reason.filter(|reason| *reason != CancelReason::Expired);
-        if let Some(reason) = not_right.filter(|_| entry.on.is_none()) {
-            let amounts = changed_amounts(&snapshot, &decision, paper.notice);
-            return Err(TaskError::NotRight { task, kind: paper.kind, reason, amounts }.into());
+        match look_at(shell, &paper.account, as_of).await {
+            Ok((snapshot, decision)) => {
+                let reason = decision.taken_back.iter().find_map(|(notice, became)| match became {
+                    TakenBack::Cancelled(reason) if *notice == paper.notice => Some(*reason),
+                    _ => None,
+                });
+                // Whether its time was over, the record knows.
+                not_right = reason.filter(|reason| *reason != CancelReason::Expired);
+                if let Some(reason) = not_right.filter(|_| entry.on.is_none()) {
+                    let amounts = changed_amounts(&snapshot, &decision, paper.notice);
+                    return Err(TaskError::NotRight { task, kind: paper.kind, reason, amounts }.into());
+                }
+            }
+            // What was done was done, also where the account has left the ledger since.
+            Err(ScanError::UnknownAccount(_) | ScanError::UnknownCreditor(_)) if entry.on.is_some() => {}
+            Err(error) => return Err(error.into()),
         }
     }
     let end = record::task_done(&mut transaction, task, entry, not_right, &shell.actor).await?;

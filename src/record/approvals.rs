@@ -179,6 +179,9 @@ pub async fn approve(
              AND n.fingerprint = dunning.ledger_fingerprint(n.account_id,
                      ARRAY(SELECT item_id FROM dunning.notice_item i WHERE i.notice_id = n.notice_id), n.as_of,
                      n.business_date)
+             AND coalesce(dunning.day_to_come(n.account_id,
+                     ARRAY(SELECT item_id FROM dunning.notice_item i WHERE i.notice_id = n.notice_id),
+                     n.business_date) > meant.today, true)
            RETURNING n.notice_id, n.creditor, n.account_id, n.run_id, n.stage, n.approval, n.demanded"#,
         &ids,
         &days,

@@ -68,14 +68,7 @@ pub async fn in_flight_check(
                AND n.fingerprint = l.fingerprint
                -- On its own day the fingerprint says so; on a later one, days that the ledger named may have come.
                AND (c.today <= n.business_date
-                    OR NOT EXISTS (
-                        SELECT FROM ledger.item s
-                        WHERE s.item_id::text = ANY (CASE WHEN strpos(c.demanded, 'plan:') > 0
-                                                          THEN dunning.behind(n.account_id, c.demanded::text[])
-                                                          ELSE c.demanded::text[] END)
-                          AND (s.settled_on::date > n.business_date AND s.settled_on::date <= c.today
-                               OR s.written_off_on::date > n.business_date AND s.written_off_on::date <= c.today
-                               OR s.disputed_since::date > n.business_date AND s.disputed_since::date <= c.today)))
+                    OR coalesce(dunning.day_to_come(n.account_id, c.demanded::text[], n.business_date) > c.today, true))
                AND (n.redirected
                     -- What the function says too, where nobody recorded anything: it costs more to call than to answer.
                     OR NOT EXISTS (SELECT FROM dunning.account_in_register r WHERE r.account_id = n.account_id)

@@ -283,7 +283,17 @@ pub struct ApprovedNotice {
     pub valid_until: NaiveDate,
     pub items: Vec<(String, String, Money)>,
     /// The ledger says about it what it said when it was made.
-    pub unchanged: bool,
+    unchanged: bool,
+    /// The first later day on which one of its items is settled, written off or disputed, as the ledger says ahead.
+    day_to_come: Option<NaiveDate>,
+}
+
+impl ApprovedNotice {
+    /// Whether it is what was approved still.
+    #[must_use]
+    pub fn is_unchanged_on(&self, today: NaiveDate) -> bool {
+        self.unchanged && self.day_to_come.is_none_or(|day| day > today)
+    }
 }
 
 /// Reads a notice that waits for a person, or that one approved; `None` when there is no such notice.
@@ -299,6 +309,7 @@ pub async fn approved_notice(
                n.valid_until,
                n.fingerprint = dunning.ledger_fingerprint(n.account_id, array_agg(i.item_id), n.as_of, n.business_date)
                    AS "unchanged!",
+               dunning.day_to_come(n.account_id, array_agg(i.item_id), n.business_date) AS day_to_come,
                array_agg(i.item_id ORDER BY i.item_id) AS "items!", array_agg(i.stage ORDER BY i.item_id) AS "stages!",
                array_agg(i.currency ORDER BY i.item_id) AS "currencies!",
                array_agg(i.to_pay ORDER BY i.item_id) AS "amounts!: Vec<Decimal>"
@@ -333,6 +344,7 @@ pub async fn approved_notice(
         valid_until: row.valid_until,
         items: items?,
         unchanged: row.unchanged,
+        day_to_come: row.day_to_come,
     }))
 }
 

@@ -565,10 +565,19 @@ async fn cancel_instead(
                SELECT i.notice_id, bool_or(i.stage = own.stage) AS same_stage
                FROM dunning.notice_item own
                JOIN dunning.notice_item i ON i.item_id = own.item_id AND i.live AND i.notice_id <> own.notice_id
-               WHERE own.notice_id = $1 GROUP BY i.notice_id)
-           SELECT n.notice_id, n.account_id, n.creditor, n.state, same_stage AS "same_stage!",
+               WHERE own.notice_id = $1 GROUP BY i.notice_id),
+           -- Nothing else was made for the account while this one was with a person.
+           made_since AS MATERIALIZED (
+               SELECT n.notice_id FROM dunning.notice own
+               JOIN dunning.notice n ON n.account_id = own.account_id AND n.notice_id <> own.notice_id
+                   AND n.created_at > own.created_at AND n.copy_of IS NULL
+                   AND n.state IN ('planned', 'awaiting_approval', 'queued', 'deferred', 'with_person')
+               WHERE own.notice_id = $1)
+           SELECT n.notice_id, n.account_id, n.creditor, n.state, coalesce(same_stage, false) AS "same_stage!",
                n.resend_of IS NOT NULL AS "sent_before!"
-           FROM dunning.notice n JOIN instead USING (notice_id) ORDER BY n.notice_id FOR UPDATE OF n"#,
+           FROM dunning.notice n LEFT JOIN instead USING (notice_id)
+           WHERE instead.notice_id IS NOT NULL OR n.notice_id IN (SELECT notice_id FROM made_since)
+           ORDER BY n.notice_id FOR UPDATE OF n"#,
         notice.id
     )
     .fetch_all(&mut *connection)

@@ -386,19 +386,22 @@ pub async fn take_back(
     reason: &str,
     actor: &Actor,
 ) -> Result<(), RegisterError> {
-    let creditor = known(connection, account, None).await?;
-    let id = sqlx::query_scalar!(
+    let taken = sqlx::query!(
         "UPDATE dunning.handover SET back_by = $2, back_at = clock_timestamp(), back_reason = $3
-         WHERE account_id = $1 AND back_at IS NULL RETURNING handover_id",
+         WHERE account_id = $1 AND back_at IS NULL RETURNING handover_id, creditor",
         account.as_str(),
         actor.person,
         reason
     )
     .fetch_optional(&mut *connection)
-    .await?
-    .ok_or_else(|| RegisterError::NotHandedOver(account.to_string()))?;
-    let facts = json!({ "handover": id.to_string(), "reason": reason });
-    append(connection, &[account_event(EventKind::AccountTakenBack, &creditor, account, actor, facts)]).await?;
+    .await?;
+    // The ledger may not have the account any more, and what left it is held until it is taken back.
+    let Some(taken) = taken else {
+        known(connection, account, None).await?;
+        return Err(RegisterError::NotHandedOver(account.to_string()));
+    };
+    let facts = json!({ "handover": taken.handover_id.to_string(), "reason": reason });
+    append(connection, &[account_event(EventKind::AccountTakenBack, &taken.creditor, account, actor, facts)]).await?;
     Ok(())
 }
 

@@ -180,13 +180,16 @@ pub async fn release_run(
         awaiting = sqlx::query!(
             "UPDATE dunning.notice
              SET state = 'awaiting_approval', approval = coalesce(approval, $2),
-                 -- A letter has had the time of one who approves from the start.
-                 valid_until = CASE WHEN channel = 'letter' THEN valid_until ELSE business_date + $3::int END,
+                 -- A letter has had the time of one who approves from the start. What a brake alone holds names days to
+                 -- answer that run from the day on which it was to go: later it is decided anew.
+                 valid_until = CASE WHEN channel = 'letter' OR $4 AND approval IS NULL AND respond_by IS NOT NULL
+                                    THEN valid_until ELSE business_date + $3::int END,
                  changed_at = clock_timestamp()
              WHERE run_id = $1 AND state = 'planned' AND ($2::text IS NOT NULL OR approval IS NOT NULL)",
             run.run.0,
             everybody_waits.map(ApprovalCause::as_str),
-            i32::try_from(order.valid_days).unwrap_or(i32::MAX)
+            i32::try_from(order.valid_days).unwrap_or(i32::MAX),
+            state == ReleaseState::Held
         )
         .execute(&mut *connection)
         .await?

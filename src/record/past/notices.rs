@@ -95,15 +95,15 @@ pub(super) fn take(page: &mut Page<'_>, rows: &[PgRow]) -> Result<(), RecordErro
         id(a) == id(b)
     }) {
         let Some(first) = rows.first() else { continue };
-        let (today, as_of) = (page.today, page.as_of);
+        let as_of = page.as_of;
         if let Some(past) = page.past(first.try_get_unchecked(at::ACCOUNT)?) {
-            past.history.notices.push(notice(first, rows, today, as_of)?);
+            past.history.notices.push(notice(first, rows, as_of)?);
         }
     }
     Ok(())
 }
 
-fn notice(row: &PgRow, items: &[PgRow], today: NaiveDate, as_of: Option<NaiveDate>) -> Result<PastNotice, RecordError> {
+fn notice(row: &PgRow, items: &[PgRow], as_of: Option<NaiveDate>) -> Result<PastNotice, RecordError> {
     let text = |column: usize| row.try_get_unchecked::<&str, _>(column);
     let day = |column: usize| row.try_get_unchecked::<Option<NaiveDate>, _>(column);
     let (state, tone, channel) = (text(at::STATE)?, text(at::TONE)?, text(at::CHANNEL)?);
@@ -130,7 +130,7 @@ fn notice(row: &PgRow, items: &[PgRow], today: NaiveDate, as_of: Option<NaiveDat
         state,
         decided_on: row.try_get_unchecked(at::BUSINESS_DATE)?,
         counted_on: day(at::COUNTED_ON)?.filter(|day| as_of.is_none_or(|as_of| *day <= as_of) && !is_copy),
-        accepted_on: day(at::ACCEPTED_ON)?.filter(|day| *day <= today),
+        accepted_on: day(at::ACCEPTED_ON)?.filter(|day| as_of.is_none_or(|as_of| *day <= as_of)),
         lapses_on: day(at::LAPSES_ON)?,
         post_by: day(at::POST_BY)?,
         respond_by: day(at::RESPOND_BY)?,

@@ -447,6 +447,32 @@ async fn what_took_the_place_of_a_posted_letter_is_taken_out_of_the_queue_and_aw
 }
 
 #[tokio::test]
+async fn a_letter_about_something_else_that_was_made_because_a_posted_one_was_not_known_waits_its_turn() {
+    let mut office = after_a_scan(LETTER).await;
+    office.sql("UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-10'").await;
+    office.invoice("I02", "A01", 6, "50.00 EUR").await;
+    office.go_to(day_plus(1)).await;
+    office.scan().await;
+    assert_eq!(office.notices().await, ["A01 friendly cancelled paid_before_send", "A01 friendly with_person"]);
+    assert_eq!(done(&office, told_later(day())).await.unwrap(), TaskEnd::DoneBefore { cancelled: 1 });
+    assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly cancelled done_before"]);
+    assert_eq!(office.tasks().await, [""; 0]);
+    assert_eq!(office.verdicts().await, ["A01 contact_cap"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn that_a_letter_was_posted_can_be_told_although_its_account_has_left_the_ledger() {
+    let mut office = after_a_scan(LETTER).await;
+    office.sql("DELETE FROM ledger.item; DELETE FROM ledger.contact; DELETE FROM ledger.account").await;
+    office.go_to(day_plus(1)).await;
+    let told = TaskEntry { on: Some(day()), today: day_plus(1), ..entry() };
+    assert_eq!(done(&office, told).await.unwrap(), TaskEnd::CopyQueued);
+    assert_eq!(office.notices().await[0], "A01 friendly done");
+    office.verified().await;
+}
+
+#[tokio::test]
 async fn a_hand_over_that_a_scan_took_back_is_recorded_once_it_is_told() {
     let mut office = posted_and_part_paid(HANDOVER).await;
     office.go_to(day_plus(1)).await;

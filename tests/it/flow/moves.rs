@@ -123,6 +123,29 @@ async fn what_leaves_an_account_that_was_handed_over_stays_with_whom_it_went_to(
 }
 
 #[tokio::test]
+async fn an_account_that_has_left_the_ledger_can_be_taken_back_or_what_left_it_would_be_held_for_ever() {
+    let mut office = two().await;
+    office.scan().await;
+    assert_eq!(office.deliver().await.accepted, 1);
+    office.go_to(day_plus(1)).await;
+    hand_over(&office, day_plus(1)).await;
+    office.go_to(day_plus(13)).await;
+    office.sql(MOVE).await;
+    office
+        .sql("DELETE FROM ledger.contact WHERE account_id = 'A01'; DELETE FROM ledger.account WHERE account_id = 'A01'")
+        .await;
+    check(&office, &["A02 all_items_out"]).await;
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let from = AccountId::parse("A01").unwrap();
+    record::take_back(&mut connection, &from, "accordo fallito", &office.shell.actor).await.unwrap();
+    let again = record::take_back(&mut connection, &from, "accordo fallito", &office.shell.actor).await;
+    assert_eq!(again.unwrap_err().to_string(), "the ledger has no account A01");
+    drop(connection);
+    assert_eq!(office.verdicts().await, ["A02 contact"]);
+    office.verified().await;
+}
+
+#[tokio::test]
 async fn what_had_left_an_account_before_it_was_handed_over_goes_on() {
     let mut office = two().await;
     office.invoice("I03", "A01", 6, "70.00 EUR").await;

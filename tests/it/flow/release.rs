@@ -37,6 +37,21 @@ async fn waiting() -> Office {
 }
 
 #[tokio::test]
+async fn what_the_ledger_says_is_settled_from_today_on_is_not_approved_any_more() {
+    for day_to_come in ["settled_on", "written_off_on", "disputed_since"] {
+        let mut office = Office::new().await;
+        office.accounts(1).await;
+        office.sql(format!("UPDATE ledger.item SET {day_to_come} = '2026-03-11'")).await;
+        mode(&office, Mode::ApproveAll).await;
+        assert_eq!(office.scan().await.released.unwrap().awaiting, 1);
+        office.go_to(day_plus(1)).await;
+        let done = approve(&mut office, &Which::All).await.unwrap();
+        assert_eq!((done.approved, done.void), (0, 1), "{day_to_come}");
+        assert_eq!(office.count("dunning.notice WHERE state = 'cancelled'").await, 1);
+    }
+}
+
+#[tokio::test]
 async fn a_call_after_the_scan_puts_the_approval_off() {
     let mut office = waiting().await;
     let call = record::Call {
@@ -317,6 +332,28 @@ async fn the_mode_shadow_decides_and_sends_nothing() {
     // No stage is done by it.
     assert_eq!(office.verdicts().await, ["A01 contact", "A02 contact"]);
     office.verified().await;
+}
+
+#[tokio::test]
+async fn what_a_brake_holds_is_decided_anew_before_the_days_to_answer_that_it_names_are_used_up() {
+    // Of the two letters one names a last day, which runs from the day on which it was to go.
+    for (days, valid_until) in [("", "2026-03-15"), ("respond_within = 10\n", "2026-03-12")] {
+        let friendly = format!("name = \"friendly\"\n{days}").leak();
+        let setup = Setup::default()
+            .policy("notices_per_run = 2000", "notices_per_run = 1")
+            .policy("name = \"friendly\"\n", friendly);
+        let office = Office::with(setup).await;
+        office.accounts(1).await;
+        assert_eq!(office.scan().await.queued, 1);
+        for n in ["02", "03"] {
+            office.account(&format!("A{n}"), "it", &format!("conti@a{n}.test")).await;
+            office.invoice(&format!("I{n}"), &format!("A{n}"), 6, "100.00 EUR").await;
+        }
+        assert_eq!(office.scan().await.released.unwrap().state, ReleaseState::Held);
+        let kept = "SELECT DISTINCT concat_ws(' ', approval, valid_until) FROM dunning.notice
+                    WHERE state = 'awaiting_approval'";
+        assert_eq!(office.lines(kept).await, [format!("brake {valid_until}")]);
+    }
 }
 
 #[tokio::test]
