@@ -137,7 +137,7 @@ impl RecordError {
         let Self::Database(error) = self else { return !matches!(self, Self::Forgot) };
         // PostgreSQL, appendix A: connection, transaction state, resources, intervention, system, internal.
         let lost = ["08", "25", "53", "57", "58", "XX"];
-        let code = error.as_database_error().and_then(|answer| answer.code());
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         code.is_some_and(|code| !lost.iter().any(|class| code.starts_with(class)))
     }
 }

@@ -345,6 +345,7 @@ async fn what_a_brake_holds_is_decided_anew_before_the_days_to_answer_that_it_na
         let office = Office::with(setup).await;
         office.accounts(1).await;
         assert_eq!(office.scan().await.queued, 1);
+        assert_eq!(office.deliver().await.accepted, 1);
         for n in ["02", "03"] {
             office.account(&format!("A{n}"), "it", &format!("conti@a{n}.test")).await;
             office.invoice(&format!("I{n}"), &format!("A{n}"), 6, "100.00 EUR").await;

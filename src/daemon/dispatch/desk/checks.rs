@@ -53,7 +53,7 @@ impl Desk<'_> {
             }
             let group = std::mem::take(&mut asked);
             if self.lost.load(Ordering::Relaxed) {
-                self.unanswered(group);
+                unanswered(group);
                 continue;
             }
             match self.check(&group, &mut lane).await {
@@ -64,29 +64,23 @@ impl Desk<'_> {
                     for one in group {
                         let alone = vec![one];
                         if self.lost.load(Ordering::Relaxed) {
-                            self.unanswered(alone);
+                            unanswered(alone);
                             continue;
                         }
                         match self.check(&alone, &mut lane).await {
                             Ok((passed, at)) => self.answer(alone, &passed, at, &mut lane, Checked::Unanswered).await,
                             Err(error) => {
                                 self.fail(error);
-                                self.unanswered(alone);
+                                unanswered(alone);
                             }
                         }
                     }
                 }
                 Err(error) => {
                     self.fail(error);
-                    self.unanswered(group);
+                    unanswered(group);
                 }
             }
-        }
-    }
-
-    fn unanswered(&self, asked: Vec<CheckAsk>) {
-        for ask in asked {
-            let _ = ask.answer.send((Checked::Unanswered, since_boot()));
         }
     }
 
@@ -154,7 +148,7 @@ impl Desk<'_> {
                 Ok(reason) => drop(ask.answer.send((reason.map_or(not_ours, Checked::Cancelled), at))),
                 Err(error) => {
                     self.fail(error);
-                    self.unanswered(vec![ask]);
+                    unanswered(vec![ask]);
                 }
             }
         }
@@ -174,5 +168,11 @@ impl Desk<'_> {
             self.paused.store(true, Ordering::Relaxed);
         }
         Ok(reason)
+    }
+}
+
+fn unanswered(asked: Vec<CheckAsk>) {
+    for ask in asked {
+        let _ = ask.answer.send((Checked::Unanswered, since_boot()));
     }
 }
