@@ -2,7 +2,8 @@
 //! as accepted on its day. Reads only, one account at a time, all its days at once.
 //!
 //! It begins without any history of ours, and an account is alone with its mailbox: caps over several accounts, and
-//! holds, waivers and pauses recorded by people, are left out.
+//! holds, waivers and pauses recorded by people, are left out. Nothing waits for a person whom a mode asks: days to answer
+//! that in mode `approve_all` run from the last day to approve run from the day itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
