@@ -31,7 +31,7 @@ codes! {
         Ramped = "ramped", "One of the first runs sends only so many; this one is decided again the next day.";
         Dropped = "dropped", "A person dropped it before it went out.";
         ApprovalVoid = "approval_void", "Something grew or changed after a person approved it, so it is decided again.";
-        DoneBefore = "done_before", "What it took the place of had been posted or handed over, which was said later.";
+        DoneBefore = "done_before", "What it replaced, or was made beside, had been posted or handed over, which was said later.";
         Renewed = "renewed", "It demands less than what was approved: a new letter with the smaller amount took its place.";
         RecipientNotAllowed = "recipient_not_allowed", "This installation may not write to its recipient: see `allow_domains` and `redirect_to`.";
         CreditorRemoved = "creditor_removed", "Its creditor is no longer in creditors.toml.";

@@ -147,9 +147,8 @@ pub async fn settle(
     let mut moved = move_notices(connection, settlements).await?;
     if moved.len() < settlements.len() {
         // Where the sweep was quicker by a moment, what it wrote can only be seen by another statement.
-        let is_moved = |one: &&Settlement<'_>| moved.iter().any(|row| row.attempt == one.claimed.attempt);
-        let (_, others): (Vec<_>, Vec<&Settlement<'_>>) = settlements.iter().partition(is_moved);
-        let others: Vec<Settlement<'_>> = others.into_iter().cloned().collect();
+        let is_moved = |one: &Settlement<'_>| moved.iter().any(|row| row.attempt == one.claimed.attempt);
+        let others: Vec<Settlement<'_>> = settlements.iter().filter(|one| !is_moved(one)).cloned().collect();
         moved.extend(move_notices(connection, &others).await?);
     }
     let (mut attempts, mut outcomes, mut phases) = (Vec::new(), Vec::new(), Vec::new());

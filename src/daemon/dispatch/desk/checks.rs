@@ -69,19 +69,18 @@ impl Desk<'_> {
                         }
                         match self.check(&alone, &mut lane).await {
                             Ok((passed, at)) => self.answer(alone, &passed, at, &mut lane, Checked::Unanswered).await,
-                            Err(error) => {
-                                self.fail(error);
-                                unanswered(alone);
-                            }
+                            Err(error) => self.give_up(alone, error),
                         }
                     }
                 }
-                Err(error) => {
-                    self.fail(error);
-                    unanswered(group);
-                }
+                Err(error) => self.give_up(group, error),
             }
         }
+    }
+
+    fn give_up(&self, asked: Vec<CheckAsk>, error: RecordError) {
+        self.fail(error);
+        unanswered(asked);
     }
 
     async fn check(&self, asked: &[CheckAsk], lane: &mut Lane<'_>) -> Result<(Vec<bool>, Duration), RecordError> {
@@ -146,10 +145,7 @@ impl Desk<'_> {
         for ask in others {
             match self.stopped(&ask.claimed, lane).await {
                 Ok(reason) => drop(ask.answer.send((reason.map_or(not_ours, Checked::Cancelled), at))),
-                Err(error) => {
-                    self.fail(error);
-                    unanswered(vec![ask]);
-                }
+                Err(error) => self.give_up(vec![ask], error),
             }
         }
     }
