@@ -19,10 +19,11 @@ const THINKS: Duration = Duration::from_secs(6);
 /// One connection, three letters in the queue, and a database that brings to its disk only what somebody waits for.
 async fn queued() -> Office {
     let office = Office::on(Database::that_may_crash().await, Setup::default().with("MAIL__CONNECTIONS", "1")).await;
-    office.sql("ALTER SYSTEM SET wal_writer_delay = '10s'").await;
-    office.sql("SELECT pg_reload_conf()").await;
     office.accounts(3).await;
     office.scan().await;
+    // From now on it writes nothing by itself for ten seconds, in which the delivery has to meet its crash.
+    office.sql("ALTER SYSTEM SET wal_writer_delay = '10s'").await;
+    office.sql("SELECT pg_reload_conf()").await;
     office
 }
 
