@@ -78,7 +78,7 @@ pub struct Database {
     pub password: Option<Secret>,
     /// `admin_password_file` or `admin_password_credential`: the password of `admin_url`. Default: none.
     pub admin_password: Option<Secret>,
-    /// `max_connections`: the most connections of this daemon, 6 to 200. Default 10.
+    /// `max_connections`: the most connections of this daemon, 7 to 200. Default 12.
     pub max_connections: u32,
 }
 
@@ -325,7 +325,7 @@ fn read_database(mut section: Section<'_>, around: Surroundings<'_>) -> Option<D
     let admin_url = section.get("admin_url").and_then(|field| database_url(&field, "admin_password_file"));
     let password = around.secret(&mut section, "password_file", "password_credential");
     let admin_password = around.secret(&mut section, "admin_password_file", "admin_password_credential");
-    let max_connections = section.number("max_connections", 6..=200, 10);
+    let max_connections = section.number("max_connections", 7..=200, 12);
     section.close();
     Some(Database { url: url?, admin_url, password, admin_password, max_connections })
 }

@@ -4,11 +4,12 @@
 mod guards;
 mod letters;
 mod look;
+mod memory;
 mod turns;
 mod writer;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,25 +17,27 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use crate::clock::Clock;
 use crate::config::{Mail, Recipients};
 use crate::decide::{brake, decide, expected_by, ladder_of, needs_approval};
-use crate::ledger::{self, Counted, LedgerAccount, MailboxAccounts, Reader, View};
+use crate::ledger::{self, Counted, Lanes, LedgerAccount, MailboxAccounts, Reader, View};
 use crate::model::{
-    AccountId, Approvals, CaseChange, Creditor, Decision, EmailAddress, Event, Freshness, ItemCode, ItemId, Ladder,
-    MailboxUse, Mode, NoticeId, Released, RunId, RunTotals, Snapshot, Verdict,
+    AccountId, Approvals, CaseChange, Creditor, Decision, Event, Freshness, ItemCode, ItemId, Ladder, Mode, NoticeId,
+    Released, RunId, RunTotals, Snapshot, Verdict,
 };
-use crate::record::{
-    self, Identity, Past, PastReader, Planned, RecordError, RecordedDecisions, ReleaseOrder, RunEnd, RunStart,
-};
+use crate::record::{self, Identity, Planned, RecordError, RecordedDecisions, ReleaseOrder, RunEnd, RunStart};
 
 use super::scan::{Page, RunReport, ScanError, ScanRequest, Spent};
 use super::{Live, Shell};
 pub(in crate::daemon) use look::Around;
+use memory::Remembered;
 use turns::short_hash;
 use writer::Writer;
+
+/// Pages without letters that may wait for whoever takes them next: they are small, and not all take equally long.
+const PAGES_AHEAD: usize = 4;
 
 /// One creditor, one business date.
 pub(super) struct Run<'a> {
@@ -319,27 +322,32 @@ impl<'a> Run<'a> {
         };
         // The next page is read while this one is decided and the one before it is written.
         let reading = ledger::same_view(&self.shell.pool, &mut read).await?;
-        let (pages, mut read_pages) = mpsc::channel(1);
-        let reader = tokio::spawn(read_ledger(reading, view, self.today, self.request.page, pages));
+        let reading_items = match self.request.account {
+            None => Some(ledger::same_view(&self.shell.pool, &mut read).await?),
+            Some(_) => None,
+        };
+        let (pages, read_pages) = mpsc::channel(PAGES_AHEAD);
+        let reader = tokio::spawn(read_ledger(reading, reading_items, view, self.today, self.request.page, pages));
         let stops = self.stops(&mut read).await?;
         let calendars = &self.live.config.policy.calendars;
         let next_working_day = calendars.add_working_days(self.creditor.country, self.today, 1);
         let next_working_day = next_working_day.unwrap_or(self.today + Days::new(1));
         let entered = record::entered_mailboxes(&mut read).await?;
-        let mut known = Known {
+        let known = Known {
             freshness,
             seen,
-            waiting: stops.approvals.waiting,
             stops,
             shared: Cow::Owned(self.shared_mailboxes(&mut read, &entered).await?),
             entered,
-            turns: HashMap::new(),
-            pasts: self.pasts(&mut read, seen.moved).await?,
             without: None,
         };
+        let mut memory = self.memory(&mut read, &known).await?;
         if self.request.account.is_none() {
-            known.pasts.pass_over_all(&mut read, &self.creditor.id, self.today).await?;
+            memory.pass_over_all(&mut read).await?;
         }
+        let read = Arc::new(Mutex::new(read));
+        let (remembered, mut remembered_pages) = mpsc::channel(PAGES_AHEAD);
+        let memory = tokio::spawn(memory.run(Arc::clone(&read), read_pages, remembered));
         let writer = Writer {
             actor: self.shell.actor.clone(),
             start: start.clone(),
@@ -349,9 +357,9 @@ impl<'a> Run<'a> {
         let (written, mut written_pages) = mpsc::channel(1);
         let writer = tokio::spawn(writer.run(decided_pages, written));
         let deciding = async {
-            let mut taken = HashSet::new();
-            while let Some(page) = read_pages.recv().await {
-                let concluded = self.conclude(&mut read, page, &mut known, &mut taken, &mut spent).await?;
+            let mut so_far = SoFar::new(known.stops.approvals.waiting);
+            while let Some(page) = remembered_pages.recv().await {
+                let concluded = self.conclude(&read, page, &known, &mut so_far, &mut spent).await?;
                 if decided.send(concluded).await.is_err() {
                     break;
                 }
@@ -384,6 +392,7 @@ impl<'a> Run<'a> {
         drop(written_pages);
         writer.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
         concluded?;
+        spent.history = memory.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
         (spent.ledger, report.unreadable) = reader.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
         report.totals.count_unreadable(report.unreadable.len());
         report.spent = Spent { writes, freezing, ..spent };
@@ -394,22 +403,20 @@ impl<'a> Run<'a> {
     /// Decides about a page of accounts, and writes the letters.
     async fn conclude(
         &self,
-        read: &mut PgConnection,
-        page: Vec<LedgerAccount>,
-        known: &mut Known<'_>,
-        taken: &mut HashSet<u64>,
+        read: &Mutex<Transaction<'static, Postgres>>,
+        page: Remembered,
+        known: &Known<'_>,
+        so_far: &mut SoFar,
         spent: &mut Spent,
     ) -> Result<Vec<Concluded>, ScanError> {
         let mut lap = Instant::now();
-        let snapshots = self.snapshots(read, page, known).await?;
-        spent.history += end_of_lap(&mut lap);
-        let mut concluded = Vec::with_capacity(snapshots.len());
-        let mut letters = Duration::ZERO;
-        for mut snapshot in snapshots {
-            known.in_this_run(&mut snapshot, taken);
+        let policy = &self.live.config.policy;
+        let (mut concluded, mut letters) = (Vec::new(), Duration::ZERO);
+        for mut snapshot in page.snapshots(known) {
+            so_far.tell(&mut snapshot);
             let mut one = self.decided(snapshot);
             if let Some(key) = known.shared_key(&one.decision)
-                && !self.has_its_turn(read, &key, &mut one, known, taken).await?
+                && !self.has_its_turn(&mut *read.lock().await, &key, &mut one, known, so_far).await?
             {
                 let Concluded { mut snapshot, .. } = one;
                 snapshot.mailboxes.entry(key).or_default().notice_today = true;
@@ -424,17 +431,16 @@ impl<'a> Run<'a> {
             // What cannot be written takes no mailbox and waits for nobody.
             if one.is_contact() {
                 let Concluded { snapshot, decision, .. } = &one;
-                taken.extend(known.shared_key(decision).as_deref().map(short_hash));
-                let policy = &self.live.config.policy;
+                so_far.taken.extend(known.shared_key(decision).as_deref().map(short_hash));
                 let waits = snapshot.approvals.all || needs_approval(policy, snapshot, decision).is_some();
-                known.waiting = known.waiting.saturating_add(u32::from(waits));
+                so_far.waiting = so_far.waiting.saturating_add(u32::from(waits));
             }
             concluded.push(one);
         }
         spent.decide += end_of_lap(&mut lap).saturating_sub(letters);
         spent.letters += letters;
         if !self.request.dry_run {
-            self.fingerprints(read, &mut concluded).await?;
+            self.fingerprints(&mut *read.lock().await, &mut concluded).await?;
         }
         spent.fingerprints += end_of_lap(&mut lap);
         Ok(concluded)
@@ -478,43 +484,6 @@ impl<'a> Run<'a> {
         self.recipients().zip(to).is_none_or(|(recipients, to)| recipients.allow(to))
     }
 
-    async fn snapshots(
-        &self,
-        read: &mut PgConnection,
-        mut page: Vec<LedgerAccount>,
-        known: &mut Known<'_>,
-    ) -> Result<Vec<Snapshot>, ScanError> {
-        let ids: Vec<AccountId> = page.iter().map(|one| one.account.id.clone()).collect();
-        let mut pasts = known.pasts.page(read, &ids, self.today).await?;
-        for one in &mut page {
-            let entries = pasts.get(&one.account.id).map(|past| past.contacts.as_slice()).unwrap_or_default();
-            for entry in entries {
-                entry.apply(&mut one.contacts);
-            }
-        }
-        // Nobody is written to about nothing.
-        let owes = |one: &&LedgerAccount| {
-            let has_plan = || pasts.get(&one.account.id).is_some_and(|past| !past.plans.is_empty());
-            !one.items.is_empty() || has_plan()
-        };
-        let keys: Vec<String> = page
-            .iter()
-            .filter(owes)
-            .flat_map(|one| &one.contacts)
-            .filter_map(|contact| contact.email.as_ref())
-            .map(EmailAddress::mailbox_key)
-            .collect();
-        let uses =
-            record::mailboxes(read, &keys, &self.creditor.id, self.today, self.request.as_of, known.without).await?;
-        Ok(page
-            .into_iter()
-            .map(|one| {
-                let past = pasts.remove(&one.account.id).unwrap_or_default();
-                snapshot(one, past, &uses, known)
-            })
-            .collect())
-    }
-
     /// Gives every notice what the ledger says about its claim now.
     async fn fingerprints(&self, read: &mut PgConnection, concluded: &mut [Concluded]) -> Result<(), ScanError> {
         let claims: Vec<(AccountId, Vec<ItemId>)> = concluded
@@ -530,16 +499,6 @@ impl<'a> Run<'a> {
             one.fingerprint = print;
         }
         Ok(())
-    }
-
-    /// The pasts of accounts; `unwritten` when items may have moved since a run last wrote that down.
-    async fn pasts(&self, read: &mut PgConnection, unwritten: bool) -> Result<PastReader, ScanError> {
-        let mut pasts = PastReader::open(read, self.request.as_of).await?;
-        // Through `--as-of` nobody compares, and nothing is written down.
-        if unwritten || self.request.as_of.is_some() {
-            pasts.look_for_moves(read, &self.creditor.id).await?;
-        }
-        Ok(pasts)
     }
 }
 
@@ -582,22 +541,41 @@ struct Known<'a> {
     freshness: Option<Freshness>,
     seen: &'a Seen<'a>,
     stops: Stops,
-    /// Notices that wait for approval, with those of this run.
-    waiting: u32,
     /// Mailboxes that several accounts use.
     shared: Cow<'a, HashMap<String, MailboxAccounts>>,
     /// Those that a person entered for accounts: any other may use them too.
     entered: HashMap<String, BTreeSet<String>>,
-    /// By the hash of a mailbox: the account whose turn it is there today.
-    turns: HashMap<u64, AccountId>,
-    pasts: PastReader,
     /// A notice that is looked at as if it did not exist.
     without: Option<NoticeId>,
 }
 
+/// What this run has concluded so far.
+struct SoFar {
+    /// Notices that wait for approval, with those of this run.
+    waiting: u32,
+    /// The hashes of shared mailboxes that get a notice.
+    taken: HashSet<u64>,
+    /// By the hash of a mailbox: the account whose turn it is there today.
+    turns: HashMap<u64, AccountId>,
+}
+
+impl SoFar {
+    fn new(waiting: u32) -> Self {
+        Self { waiting, taken: HashSet::new(), turns: HashMap::new() }
+    }
+
+    fn tell(&self, snapshot: &mut Snapshot) {
+        for (key, usage) in &mut snapshot.mailboxes {
+            usage.notice_today |= self.taken.contains(&short_hash(key));
+        }
+        snapshot.approvals.waiting = self.waiting;
+    }
+}
+
 /// Reads the ledger page by page, as long as somebody takes the pages. Returns how long the reading alone took.
 async fn read_ledger(
-    mut transaction: Transaction<'static, Postgres>,
+    mut accounts: Transaction<'static, Postgres>,
+    mut items: Option<Transaction<'static, Postgres>>,
     view: View,
     today: NaiveDate,
     page: Page,
@@ -605,64 +583,15 @@ async fn read_ledger(
 ) -> Result<(Duration, Vec<String>), sqlx::Error> {
     let mut spent = Duration::ZERO;
     let mut lap = Instant::now();
-    let mut reader = Reader::open(&mut transaction, &view, today).await?;
+    let mut lanes = Lanes { accounts: &mut accounts, items: items.as_deref_mut() };
+    let mut reader = Reader::open(&mut lanes, &view, today).await?;
     loop {
-        let accounts = reader.page(&mut transaction, page.0).await?;
+        let accounts = reader.page(&mut lanes, page.0).await?;
         spent += end_of_lap(&mut lap);
         if accounts.is_empty() || pages.send(accounts).await.is_err() {
             return Ok((spent, reader.unreadable()));
         }
         lap = Instant::now();
-    }
-}
-
-fn snapshot(one: LedgerAccount, mut past: Past, uses: &BTreeMap<String, MailboxUse>, known: &Known<'_>) -> Snapshot {
-    let Known { seen, shared, .. } = known;
-    let LedgerAccount { account, contacts, mut items, not_due } = one;
-    for item in &mut items {
-        item.withdrawn = past.withdrawn.contains(&item.id) && !seen.restored.contains(item.id.as_str());
-    }
-    let vanished = |item: &ItemId| {
-        let withdrawn = past.withdrawn.contains(item) && !seen.restored.contains(item.as_str());
-        withdrawn || past.moved_away.contains(item) || seen.vanished.contains(item.as_str())
-    };
-    let promised = past.promises.iter_mut().flat_map(|promise| &mut promise.items);
-    for one in promised.chain(past.plans.iter_mut().flat_map(|plan| &mut plan.items)) {
-        one.vanished |= vanished(&one.item);
-    }
-    for one in past.handover.iter_mut().flat_map(|handover| &mut handover.items) {
-        one.vanished = vanished(&one.item);
-    }
-    for notice in &mut past.history.notices {
-        notice.vanished = notice.items.iter().any(|(item, _)| vanished(item));
-    }
-    let mailboxes = contacts
-        .iter()
-        .filter_map(|contact| contact.email.as_ref())
-        .map(|email| {
-            let key = email.mailbox_key();
-            let mut usage = uses.get(&key).cloned().unwrap_or_default();
-            usage.accounts = shared.get(&key).map_or(1, |used| used.owing.max(1));
-            (key, usage)
-        })
-        .collect();
-    Snapshot {
-        account,
-        contacts,
-        items,
-        not_due,
-        case: past.case,
-        history: past.history,
-        holds: past.holds,
-        handover: past.handover,
-        promises: past.promises,
-        plans: past.plans,
-        causes: past.causes,
-        write_offs: past.write_offs,
-        mailboxes,
-        paused: known.stops.paused.clone(),
-        freshness: known.freshness,
-        approvals: known.stops.approvals,
     }
 }
 

@@ -69,29 +69,31 @@ pub async fn shared_mailboxes(
     as_of: Option<NaiveDate>,
 ) -> Result<HashMap<String, MailboxAccounts>, sqlx::Error> {
     // The server groups what it can tell a key of. What it cannot stands behind a line feed, which begins no key.
-    let rows: Vec<(String, Vec<String>)> = sqlx::query_as(
-        r#"SELECT mailbox, array_agg(account)
-           FROM (SELECT DISTINCT
-                     coalesce(dunning.mailbox_key(c.email::text), E'\n' || c.email::text) COLLATE "C" AS mailbox,
+    let (accounts, is_ours) = if is_alone(connection, creditor).await? {
+        ("", "$1::text IS NOT NULL")
+    } else {
+        ("JOIN ledger.account a ON a.account_id::text = c.account_id::text", "a.creditor::text = $1")
+    };
+    let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
+        r#"SELECT mailbox
+           FROM (SELECT coalesce(dunning.mailbox_key(c.email::text), E'\n' || c.email::text) COLLATE "C" AS mailbox,
                      c.account_id::text COLLATE "C" AS account
-                 FROM ledger.contact c JOIN ledger.account a ON a.account_id::text = c.account_id::text
-                 WHERE a.creditor::text = $1 AND c.email IS NOT NULL AND NOT c.no_email::boolean) used
-           GROUP BY mailbox HAVING count(*) > 1 OR starts_with(mailbox, E'\n')"#,
-    )
+                 FROM ledger.contact c {accounts}
+                 WHERE {is_ours} AND c.email IS NOT NULL AND NOT c.no_email::boolean) used
+           GROUP BY mailbox HAVING min(account) < max(account) OR starts_with(mailbox, E'\n')"#
+    )))
     .bind(creditor.as_str())
     .fetch_all(&mut *connection)
     .await?;
-    let mut shared: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut told_here: BTreeSet<String> = also.into_iter().collect();
-    for (mailbox, accounts) in rows {
-        match mailbox.strip_prefix('\n') {
-            None => drop(shared.insert(mailbox, accounts.into_iter().collect())),
-            Some(text) => told_here.extend(key_of(text)),
-        }
+    let told_here = found.into_iter().filter_map(|found| match found.strip_prefix('\n') {
+        None => Some(found),
+        Some(text) => key_of(text),
+    });
+    let wanted: BTreeSet<String> = also.into_iter().chain(told_here).collect();
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
     }
-    if !told_here.is_empty() {
-        shared.extend(accounts_of_mailboxes(connection, creditor, &told_here).await?);
-    }
+    let shared = accounts_of_mailboxes(connection, creditor, &wanted).await?;
     if shared.is_empty() {
         return Ok(HashMap::new());
     }
@@ -115,6 +117,14 @@ pub async fn shared_mailboxes(
         (key, MailboxAccounts { accounts: accounts.into_iter().collect(), owing })
     });
     Ok(counted.collect())
+}
+
+/// Whether every account of the ledger is the creditor's.
+pub(super) async fn is_alone(connection: &mut PgConnection, creditor: &CreditorId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT NOT EXISTS (SELECT FROM ledger.account WHERE creditor::text IS DISTINCT FROM $1)")
+        .bind(creditor.as_str())
+        .fetch_one(connection)
+        .await
 }
 
 fn key_of(text: &str) -> Option<String> {

@@ -18,4 +18,4 @@ pub use import::{
     import_csv, import_csv_with_progress, read_opening,
 };
 pub use profile::{Profile, ProfileError, SHIPPED_PROFILES, Scope};
-pub use snapshots::{Counted, LedgerAccount, Reader, View};
+pub use snapshots::{Counted, Lanes, LedgerAccount, Reader, View};

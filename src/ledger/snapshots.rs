@@ -7,9 +7,12 @@ mod cursor;
 mod row;
 mod sql;
 
+use std::iter;
+
 use chrono::NaiveDate;
 use sqlx::{PgConnection, Row as _};
 
+use super::facts::is_alone;
 use crate::model::{Account, AccountId, Contact, CreditorId, Currency, Item, NotDue, printable};
 
 pub(super) use cursor::Cursor;
@@ -48,7 +51,14 @@ pub struct LedgerAccount {
     pub not_due: NotDue,
 }
 
-/// Streams accounts. The connection must stay inside one transaction from `open` on.
+/// The connections that a ledger is read over, each inside a REPEATABLE READ transaction of the same view.
+pub struct Lanes<'c> {
+    pub accounts: &'c mut PgConnection,
+    /// For a whole ledger: the server sorts its items while it sorts its accounts.
+    pub items: Option<&'c mut PgConnection>,
+}
+
+/// Streams accounts. The connections must stay inside one transaction from `open` on.
 pub struct Reader {
     accounts: Cursor,
     contacts: Cursor,
@@ -67,13 +77,16 @@ const WHOLE_LEDGER: &str =
     "SET LOCAL cursor_tuple_fraction TO 1; SET LOCAL enable_nestloop TO off; SET LOCAL jit TO off";
 
 impl Reader {
-    /// Opens the cursors. `connection` is inside a REPEATABLE READ transaction, which decides what they see.
+    /// Opens the cursors.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn open(connection: &mut PgConnection, view: &View, today: NaiveDate) -> Result<Self, sqlx::Error> {
+    pub async fn open(lanes: &mut Lanes<'_>, view: &View, today: NaiveDate) -> Result<Self, sqlx::Error> {
+        let Lanes { accounts: connection, items: of_items } = lanes;
         if view.account.is_none() {
-            sqlx::raw_sql(WHOLE_LEDGER).execute(&mut *connection).await?;
+            for connection in iter::once(&mut *connection).chain(&mut *of_items) {
+                sqlx::raw_sql(WHOLE_LEDGER).execute(&mut **connection).await?;
+            }
         }
         let counted = view.counted.as_ref().filter(|_| view.as_of.is_none() && view.account.is_none());
         let (not_due, items) = match counted {
@@ -83,14 +96,20 @@ impl Reader {
             }
             None => (None, items_sql(view.as_of.is_some(), today)),
         };
-        let accounts = accounts_sql(ONE_ACCOUNT, not_due.as_deref());
-        Ok(Self {
-            accounts: Cursor::declare(connection, "dunning_accounts", 0, accounts, view).await?,
-            contacts: Cursor::declare(connection, "dunning_contacts", 1, contacts_sql(ONE_ACCOUNT), view).await?,
-            items: Cursor::declare(connection, "dunning_items", 1, items, view).await?,
-            today,
-            unreadable: Vec::new(),
-        })
+        let of_accounts = accounts_sql(ONE_ACCOUNT, not_due.as_deref());
+        let mut accounts = Cursor::declare(connection, "dunning_accounts", 0, of_accounts, view).await?;
+        let mut contacts = Cursor::declare(connection, "dunning_contacts", 1, contacts_sql(ONE_ACCOUNT), view).await?;
+        let mut items =
+            Cursor::declare(of_items.as_deref_mut().unwrap_or(connection), "dunning_items", 1, items, view).await?;
+        if let Some(of_items) = of_items {
+            // With the first row the server is done with its sorting.
+            let of_accounts = async {
+                accounts.fill(connection).await?;
+                contacts.fill(connection).await
+            };
+            tokio::try_join!(of_accounts, items.fill(of_items))?;
+        }
+        Ok(Self { accounts, contacts, items, today, unreadable: Vec::new() })
     }
 
     /// The accounts passed over so far because their ids are none that we can hold, as they can be shown.
@@ -103,18 +122,15 @@ impl Reader {
     ///
     /// # Errors
     /// When the database refuses, or a column has a type that the contract does not allow.
-    pub async fn page(
-        &mut self,
-        connection: &mut PgConnection,
-        size: usize,
-    ) -> Result<Vec<LedgerAccount>, sqlx::Error> {
+    pub async fn page(&mut self, lanes: &mut Lanes<'_>, size: usize) -> Result<Vec<LedgerAccount>, sqlx::Error> {
+        let Lanes { accounts: connection, items: of_items } = lanes;
         let mut page: Vec<LedgerAccount> = Vec::new();
         let mut items_read = 0;
         while page.len() < size && items_read < size.saturating_mul(ITEMS_PER_ACCOUNT) {
             let Some(row) = self.accounts.pop(connection).await? else { break };
             let key: &str = row.try_get(0)?;
             let contacts = self.contacts.take(connection, key).await?;
-            let items = self.items.take(connection, key).await?;
+            let items = self.items.take(of_items.as_deref_mut().unwrap_or(connection), key).await?;
             let Some(ReadAccount { account, mut problem, not_due }) = read_account(&row)? else {
                 self.unreadable.push(shown_id(key));
                 continue;
@@ -143,12 +159,4 @@ pub(super) fn shown_id(id: &str) -> String {
     const SHOWN: usize = 60;
     let more = if id.chars().nth(SHOWN).is_some() { "…" } else { "" };
     format!("\"{}{more}\"", printable(id.chars().take(SHOWN), &[]))
-}
-
-/// Whether every account of the ledger is the creditor's.
-async fn is_alone(connection: &mut PgConnection, creditor: &CreditorId) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT NOT EXISTS (SELECT FROM ledger.account WHERE creditor::text IS DISTINCT FROM $1)")
-        .bind(creditor.as_str())
-        .fetch_one(connection)
-        .await
 }

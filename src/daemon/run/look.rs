@@ -9,7 +9,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::daemon::scan::ScanError;
 use crate::decide::decide;
-use crate::ledger::{MailboxAccounts, Reader, View};
+use crate::ledger::{Lanes, MailboxAccounts, Reader, View};
 use crate::model::{AccountId, Approvals, CreditorId, Decision, NoticeId, Snapshot};
 use crate::record;
 
@@ -85,34 +85,33 @@ impl Run<'_> {
         let freshness = self.freshness(read).await?;
         let seen = Seen::of(&around.compared);
         let stops = self.stops(read).await?;
-        let mut known = Known {
+        let known = Known {
             freshness,
             seen: &seen,
-            waiting: stops.approvals.waiting,
             stops,
             shared: Cow::Borrowed(&around.shared),
             entered: HashMap::new(),
-            turns: HashMap::new(),
-            pasts: self.pasts(read, seen.moved).await?,
             without,
         };
-        self.look_one_by_one(read, accounts, &mut known).await
+        self.look_one_by_one(read, accounts, &known).await
     }
 
     pub(super) async fn look_one_by_one(
         &self,
         read: &mut PgConnection,
         accounts: &[AccountId],
-        known: &mut Known<'_>,
+        known: &Known<'_>,
     ) -> Result<Vec<Snapshot>, ScanError> {
         let (creditor, as_of) = (&self.creditor.id, self.request.as_of);
+        let mut memory = self.memory(read, known).await?;
         let mut looked = Vec::new();
         for account in accounts {
             let view = View { creditor: creditor.clone(), as_of, account: Some(account.clone()), counted: None };
             // Its end closes the cursors.
             let mut one = read.begin().await?;
-            let page = Reader::open(&mut one, &view, self.today).await?.page(&mut one, 1).await?;
-            looked.extend(self.snapshots(&mut one, page, known).await?);
+            let mut lanes = Lanes { accounts: &mut one, items: None };
+            let page = Reader::open(&mut lanes, &view, self.today).await?.page(&mut lanes, 1).await?;
+            looked.extend(memory.page(&mut one, page).await?.snapshots(known));
             one.rollback().await?;
         }
         Ok(looked)

@@ -1,6 +1,6 @@
 //! Accounts that share a mailbox: it gets one notice a day, and whoever has waited longest comes first.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::slice;
 
@@ -9,9 +9,9 @@ use sqlx::PgConnection;
 
 use crate::daemon::scan::ScanError;
 use crate::ledger::{self, MailboxAccounts};
-use crate::model::{AccountId, Decision, EmailAddress, ItemCode, Snapshot, Verdict};
+use crate::model::{AccountId, Decision, EmailAddress, ItemCode, Verdict};
 
-use super::{Concluded, Known, Run};
+use super::{Concluded, Known, Run, SoFar};
 
 impl Run<'_> {
     pub(super) async fn shared_mailboxes(
@@ -30,14 +30,14 @@ impl Run<'_> {
         read: &mut PgConnection,
         key: &str,
         one: &mut Concluded,
-        known: &mut Known<'_>,
-        taken: &HashSet<u64>,
+        known: &Known<'_>,
+        so_far: &mut SoFar,
     ) -> Result<bool, ScanError> {
         if self.request.account.is_some() {
             return Ok(true);
         }
         let mailbox = short_hash(key);
-        if let Some(turn) = known.turns.get(&mailbox).filter(|turn| **turn >= one.snapshot.account.id) {
+        if let Some(turn) = so_far.turns.get(&mailbox).filter(|turn| **turn >= one.snapshot.account.id) {
             return Ok(*turn == one.snapshot.account.id);
         }
         self.letters(slice::from_mut(one));
@@ -48,12 +48,9 @@ impl Run<'_> {
         let this = &snapshot.account.id;
         // About those before it the run has concluded.
         let others: Vec<AccountId> = known.accounts_of(key).into_iter().filter(|other| other > this).collect();
-        let fresh = self.pasts(read, known.seen.moved).await?;
-        let passing = std::mem::replace(&mut known.pasts, fresh);
-        let looked = self.look_one_by_one(read, &others, known).await;
-        known.pasts = passing;
-        let decided = looked?.into_iter().map(|mut snapshot| {
-            known.in_this_run(&mut snapshot, taken);
+        let looked = self.look_one_by_one(read, &others, known).await?;
+        let decided = looked.into_iter().map(|mut snapshot| {
+            so_far.tell(&mut snapshot);
             self.decided(snapshot)
         });
         let mut rivals: Vec<Concluded> =
@@ -64,20 +61,12 @@ impl Run<'_> {
         let turn = waiting.chain([(waits_since(decision), this)]).min().map_or(this, |(_, first)| first);
         let is_this = turn == this;
         let turn = turn.clone();
-        known.turns.insert(mailbox, turn);
+        so_far.turns.insert(mailbox, turn);
         Ok(is_this)
     }
 }
 
 impl Known<'_> {
-    /// What else this run has concluded so far.
-    pub(super) fn in_this_run(&self, snapshot: &mut Snapshot, taken: &HashSet<u64>) {
-        for (key, usage) in &mut snapshot.mailboxes {
-            usage.notice_today |= taken.contains(&short_hash(key));
-        }
-        snapshot.approvals.waiting = self.waiting;
-    }
-
     /// The mailbox that a contact goes to, where other accounts may use it too.
     pub(super) fn shared_key(&self, decision: &Decision) -> Option<String> {
         let Verdict::Contact(contacting) = &decision.verdict else { return None };

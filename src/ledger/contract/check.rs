@@ -238,11 +238,11 @@ pub async fn check(connection: &mut PgConnection, options: &CheckOptions) -> Res
                 queries::check(connection, options, &mut tally).await?;
                 rows::accounts(connection, options, "true", &mut tally).await?;
                 rows::contacts(connection, options, &mut tally).await?;
-                rows::items(connection, options, "true", &mut tally).await?;
+                rows::items(connection, options, &promised, "true", &mut tally).await?;
             }
             Depth::WhatStopsARun => {
                 rows::doubtful_accounts(connection, options, &mut tally).await?;
-                rows::doubtful_items(connection, options, &mut tally).await?;
+                rows::doubtful_items(connection, options, &promised, &mut tally).await?;
             }
         }
     }

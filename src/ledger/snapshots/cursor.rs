@@ -62,7 +62,8 @@ impl Cursor {
         Ok(self.rows.pop_front())
     }
 
-    async fn fill(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    /// Fetches the next rows when there are none at hand.
+    pub(super) async fn fill(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         if self.rows.is_empty() && !self.exhausted {
             let fetch = AssertSqlSafe(format!("FETCH FORWARD {FETCH} FROM {}", self.name));
             self.rows = sqlx::query(fetch).fetch_all(connection).await?.into();

@@ -135,7 +135,7 @@ async fn the_service_scans_delivers_reloads_and_stops() {
 
     // What is fixed at the start is told at every reload, until it says again what it said then.
     program.replace("dunningd.toml", "filter = \"info\"", "filter = \"info,dunningd=debug\"");
-    program.replace("dunningd.toml", "max_connections = 10", "max_connections = 11");
+    program.replace("dunningd.toml", "max_connections = 12", "max_connections = 13");
     for _ in 0..2 {
         service.signal(Signal::SIGHUP);
         service.says("\"keys\":\"database.max_connections, log.filter\"").await;

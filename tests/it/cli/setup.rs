@@ -87,7 +87,7 @@ async fn init_writes_nothing_over_what_is_there() {
 #[tokio::test]
 async fn three_mistakes_in_two_files_are_listed_at_once() {
     let program = Program::bare().await;
-    program.replace("dunningd.toml", "max_connections = 10", "max_conections = 10");
+    program.replace("dunningd.toml", "max_connections = 12", "max_conections = 12");
     program.replace("dunningd.toml", "poll_seconds = 60", "poll_seconds = 0");
     program.replace("policy.toml", "rows_in_letter = 10", "rows_in_letter = \"ten\"");
     let said = program.run(&["check"]).await.failed(78);

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::record::{self, RecordError};
 
-/// A pool of so many connections can spare three for the length of a round: a scan takes five.
+/// A pool of so many connections can spare three for the length of a round: a scan takes six.
 const CAN_SPARE: u32 = 10;
 /// Of a database that is there.
 const ANSWERS_WITHIN: Duration = Duration::from_mins(1);
