@@ -172,10 +172,13 @@ pub async fn scan(
     {
         return Err(ScanError::AsOfInProduction);
     }
-    if let Some(day) = request.as_of.filter(|day| !request.dry_run && *day > shell.clock.today(chrono_tz::Tz::UTC)) {
+    let all = &live.config.policy.creditors;
+    // The day begins first where the sun does.
+    let today = all.values().map(|creditor| shell.clock.today(creditor.time_zone)).max();
+    let today = today.unwrap_or_else(|| shell.clock.today(chrono_tz::Tz::UTC));
+    if let Some(day) = request.as_of.filter(|day| !request.dry_run && *day > today) {
         return Err(ScanError::AsOfInFuture(day));
     }
-    let all = &live.config.policy.creditors;
     if request.accept_ledger.is_some() && request.creditor.is_none() && all.len() > 1 {
         return Err(ScanError::WhoseLedger(all.keys().cloned().collect()));
     }

@@ -192,9 +192,11 @@ pub async fn fingerprints(
 /// # Errors
 /// When the database refuses.
 pub async fn creditors(connection: &mut PgConnection) -> Result<Vec<(String, i64)>, sqlx::Error> {
-    sqlx::query_as("SELECT creditor::text, count(*) FROM ledger.account GROUP BY 1 ORDER BY 1")
-        .fetch_all(connection)
-        .await
+    sqlx::query_as(
+        "SELECT creditor::text, count(*) FROM ledger.account WHERE creditor IS NOT NULL GROUP BY 1 ORDER BY 1",
+    )
+    .fetch_all(connection)
+    .await
 }
 
 /// The creditor of an account; `None` when the ledger does not know it.
@@ -202,7 +204,7 @@ pub async fn creditors(connection: &mut PgConnection) -> Result<Vec<(String, i64
 /// # Errors
 /// When the database refuses.
 pub async fn creditor_of(connection: &mut PgConnection, account: &AccountId) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query_scalar("SELECT creditor::text FROM ledger.account WHERE account_id::text = $1")
+    sqlx::query_scalar("SELECT creditor::text FROM ledger.account WHERE account_id::text = $1 AND creditor IS NOT NULL")
         .bind(account.as_str())
         .fetch_optional(connection)
         .await

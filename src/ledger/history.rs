@@ -193,7 +193,7 @@ impl HistoryReader {
             for row in &items {
                 let read = item(row, self.last)?;
                 problem.look_at(&read);
-                if let ReadItem::Open(item) = read {
+                if let ReadItem::Open { item, .. } = read {
                     histories.push(Self::history(row, item)?);
                 }
             }

@@ -139,7 +139,7 @@ impl Reader {
             for row in &items {
                 let read = item(row, self.today)?;
                 problem.look_at(&read);
-                if let ReadItem::Open(item) = read {
+                if let ReadItem::Open { item, .. } = read {
                     open.push(item);
                 }
             }

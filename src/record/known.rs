@@ -298,13 +298,16 @@ pub async fn remember(
          LEFT JOIN dunning.known_item o ON o.item_id = now.item_id
          WHERE o.item_id IS NULL
             OR o.state <> 'withdrawn'
+           -- What opened again after this run compared is for the next one to see.
+           AND ($3 OR NOT (o.state = 'settled' AND now.state = 'open'))
            AND (o.state, o.fingerprint, o.creditor, o.account_id)
                IS DISTINCT FROM (now.state, now.fingerprint, now.creditor, now.account_id)
          ON CONFLICT (item_id) DO UPDATE
          SET creditor = excluded.creditor, account_id = excluded.account_id, state = excluded.state,
              fingerprint = excluded.fingerprint, seen_on = excluded.seen_on",
         run.creditor.as_str(),
-        run.business_date
+        run.business_date,
+        comparison.reopened > 0
     )
     .execute(connection)
     .await?;

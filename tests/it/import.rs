@@ -421,8 +421,33 @@ async fn nothing_is_closed_while_rows_are_rejected() {
     import_text(&pool, &file(&[&row("1", "100"), &row("2", "50")]), &open_items).await.unwrap();
     let report = import_text(&pool, &file(&[&row("1", "100"), &row("2", "500")]), &open_items).await.unwrap();
     assert_eq!((report.closed, report.rejected), (0, 1));
-    assert_eq!(report.notes, ["nothing was closed, because rows were rejected: they may be the absent ones"]);
+    assert_eq!(
+        report.notes,
+        [
+            "nothing was closed, because rows were rejected: they may be the absent ones",
+            "payments of acme are not taken as known up to this file's moment, because rows were rejected and any of them \
+             may be a payment; import them, corrected, with the rest"
+        ]
+    );
     assert_eq!(lines(&database, "SELECT open_amount::text FROM ledger.item ORDER BY item_id").await, ["100", "50"]);
+}
+
+#[tokio::test]
+async fn payments_are_not_known_up_to_the_moment_of_a_file_with_rejected_rows() {
+    let (database, pool) = world().await;
+    let on = |day: &str| ImportOptions {
+        payments_as_of: Some(moment(&format!("2024-02-{day}T06:00:00Z"))),
+        scope: Some(Scope::Delta),
+        allow_rejects: true,
+        ..ImportOptions::default()
+    };
+    let freshness = "SELECT to_char(payments_as_of AT TIME ZONE 'UTC', 'DD') FROM ledger.freshness";
+    let (good, bad) = (file(&[&row("1", "100")]), file(&[&row("1", "100"), &row("2", "500")]));
+    import_text(&pool, &bad, &on("01")).await.unwrap();
+    assert!(lines(&database, freshness).await.is_empty());
+    import_text(&pool, &good, &on("02")).await.unwrap();
+    import_text(&pool, &bad, &on("03")).await.unwrap();
+    assert_eq!(lines(&database, freshness).await, ["02"]);
 }
 
 #[tokio::test]
@@ -437,6 +462,14 @@ async fn creditors_neither_close_nor_take_each_others_items() {
         said(&import_text(&pool, &taken, &open_items).await.unwrap_err()),
         "row 2, item_id = \"1\": this item id belongs to creditor acme in the ledger, here to other; make ids unique \
          in the profile, such as \"other-{…}\"\n"
+    );
+    let contact = |row: &str| format!("{HEADER},contact_id,role,email\n{row},C1,billing,a@alpha.example\n");
+    import_text(&pool, &contact(&row("1", "100")), &options()).await.unwrap();
+    let taken = contact("9,B1,other,Beta,company,invoice,9,2024-01-01,2024-01-31,EUR,100,100");
+    assert_eq!(
+        said(&import_text(&pool, &taken, &options()).await.unwrap_err()),
+        "row 2, contact_id = \"C1\": this contact id belongs to creditor acme in the ledger, here to other; make ids \
+         unique in the profile, such as \"other-{…}\"\n"
     );
 }
 
@@ -461,6 +494,50 @@ async fn a_column_that_the_file_lacks_leaves_the_ledger_as_it_is() {
     let state = "SELECT concat_ws('|', a.name, a.tax_id, c.email, c.is_primary) \
          FROM ledger.account a JOIN ledger.contact c USING (account_id)";
     assert_eq!(lines(&database, state).await, ["Alpha Ltd|IT01|a@alpha.example|f"]);
+}
+
+#[tokio::test]
+async fn who_wants_no_mail_is_not_forgotten_by_a_file_that_does_not_speak_of_it() {
+    let (database, pool) = world().await;
+    let contact = |id: &str| format!("{},{id},billing,a@alpha.example", row(&id.replace('C', ""), "100"));
+    let said = format!("{HEADER},contact_id,role,email,no_email\n{},true\n", contact("C1"));
+    import_text(&pool, &said, &options()).await.unwrap();
+    let silent = format!("{HEADER},contact_id,role,email\n{}\n{}\n", contact("C1"), contact("C2"));
+    let report = import_text(&pool, &silent, &options()).await.unwrap();
+    assert_eq!(report.contacts, counts(1, 0, 1));
+    let state = "SELECT concat_ws('|', contact_id, no_email) FROM ledger.contact ORDER BY 1";
+    assert_eq!(lines(&database, state).await, ["C1|t", "C2|f"]);
+}
+
+#[tokio::test]
+async fn a_quote_that_is_not_closed_takes_no_rows_along() {
+    let (database, pool) = world().await;
+    let payment = row("P", "-90").replace("invoice", "payment").replace("EUR,100", "EUR,-90");
+    for end in ["\"ok\"", "ok"] {
+        let text = format!(
+            "{HEADER},comment\n{},ok\n{},\"see mail\n{payment},ok\n{},{end}\n",
+            row("1", "100"),
+            row("2", "100"),
+            row("3", "100")
+        );
+        let refused = said(&import_text(&pool, &text, &options()).await.unwrap_err());
+        let reason = "a line in it looks like a row of the file; is a quote not closed?";
+        assert!(refused.starts_with("row 3, comment = ") && refused.contains(reason), "{refused}");
+    }
+    assert!(lines(&database, EVERYTHING).await.is_empty());
+    let honest = format!("{HEADER},comment\n{},\"first line,\nsecond, and more\"\n", row("1", "100"));
+    assert_eq!(import_text(&pool, &honest, &options()).await.unwrap().rows, 1);
+}
+
+#[tokio::test]
+async fn a_column_that_is_named_twice_or_almost_right_is_told() {
+    let (_database, pool) = world().await;
+    let twice = format!("{HEADER},item_hold_reason,item_hold_reason\n{},,legal\n", row("1", "100"));
+    let error = said(&import_text(&pool, &twice, &options()).await.unwrap_err());
+    assert!(error.starts_with("the header has the column \"item_hold_reason\" more than once: "), "{error}");
+    let slip = format!("{HEADER},Disputed_since,colour\n{},2024-01-05,red\n", row("1", "100"));
+    let report = import_text(&pool, &slip, &options()).await.unwrap();
+    assert_eq!(report.notes, ["the column \"Disputed_since\" is not read; did you mean \"disputed_since\"?"]);
 }
 
 #[tokio::test]

@@ -258,7 +258,7 @@ async fn warnings_name_what_is_worth_a_look() {
         report.to_string(),
         "W302 unknown_creditor (1): not in creditors.toml; these accounts are never contacted: B2
 W303 orphan_contact (1): its account does not exist: orphan
-W304 incomplete_contact (1): role is unknown, or is_primary or no_email missing: role
+W304 incomplete_contact (1): its id cannot be read, role is unknown, or is_primary or no_email missing: role
 W305 unusable_email (4): not exactly one address of the debtor; never written to: mailto, none, own, two
 W306 no_usable_email (1): something is open, and there is nowhere to write to: B1
 W307 shared_tax_id (1): the same tax id on several accounts of one creditor: A1 and 1 more

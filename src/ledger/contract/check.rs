@@ -86,7 +86,7 @@ kinds! {
     UNKNOWN_COLUMN = "W301" Warning "unknown_column": "not in the contract, ignored; a slip of the pen?";
     UNKNOWN_CREDITOR = "W302" Warning "unknown_creditor": "not in creditors.toml; these accounts are never contacted";
     ORPHAN_CONTACT = "W303" Warning "orphan_contact": "its account does not exist";
-    INCOMPLETE_CONTACT = "W304" Warning "incomplete_contact": "role is unknown, or is_primary or no_email missing";
+    INCOMPLETE_CONTACT = "W304" Warning "incomplete_contact": "its id cannot be read, role is unknown, or is_primary or no_email missing";
     UNUSABLE_EMAIL = "W305" Warning "unusable_email": "not exactly one address of the debtor; never written to";
     NO_USABLE_EMAIL = "W306" Warning "no_usable_email": "something is open, and there is nowhere to write to";
     SHARED_TAX_ID = "W307" Warning "shared_tax_id": "the same tax id on several accounts of one creditor";

@@ -17,7 +17,7 @@ use super::item::{
 };
 use super::shape::Promised;
 use crate::ledger::snapshots::shown_id;
-use crate::model::{AccountId, ContactRole, Country, EmailAddress, Language, PartyKind};
+use crate::model::{AccountId, ContactId, ContactRole, Country, EmailAddress, Language, PartyKind};
 
 pub(super) async fn accounts(
     connection: &mut PgConnection,
@@ -110,7 +110,8 @@ pub(super) async fn contacts(
         let is_primary: Option<bool> = row.try_get(5)?;
         let no_email: Option<bool> = row.try_get(6)?;
         let role = role.and_then(ContactRole::parse);
-        if role.is_none() || is_primary.is_none() || no_email.is_none() {
+        let is_named = ContactId::parse(contact).is_ok();
+        if !is_named || role.is_none() || is_primary.is_none() || no_email.is_none() {
             tally.add(&INCOMPLETE_CONTACT, contact);
         }
         let language: Option<&str> = row.try_get(7)?;
@@ -124,7 +125,7 @@ pub(super) async fn contacts(
             tally.add(&UNUSABLE_EMAIL, contact);
         }
         // A legal contact gets no reminders.
-        let reminders = role.is_some_and(|role| role != ContactRole::Legal) && no_email == Some(false);
+        let reminders = is_named && role.is_some_and(|role| role != ContactRole::Legal) && no_email == Some(false);
         if let Some(reach) = &mut current {
             reach.usable |= usable && reminders;
         }

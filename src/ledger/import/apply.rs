@@ -29,6 +29,14 @@ impl Staging {
         let items = self.item.list(|column| format!("{} AS {}", self.item.staged(column), column.name));
         report.items = upsert(connection, &self.item, &format!("(SELECT {items} FROM pg_temp.import_row)")).await?;
         self.absent(connection, report, may_close).await?;
+        if report.rejected > 0 {
+            for Covered { creditor, .. } in report.covered.drain(..) {
+                report.notes.push(format!(
+                    "payments of {creditor} are not taken as known up to this file's moment, because rows were rejected and \
+                     any of them may be a payment; import them, corrected, with the rest"
+                ));
+            }
+        }
         for covered in &report.covered {
             let earlier: Option<DateTime<Utc>> = sqlx::query_scalar(
                 "SELECT payments_as_of FROM ledger.freshness

@@ -142,7 +142,7 @@ pub async fn import_csv_with_progress(
     if rows == 0 {
         return Err(structure("the file has a header and no rows"));
     }
-    let mut notes = Vec::new();
+    let mut notes = layout.slips(&records);
     staging.compare(&mut transaction, profile, &mut rejects, &mut notes, &reject_error).await?;
 
     let rejected = rejects.rows();

@@ -17,6 +17,8 @@ pub(super) struct Layout<'p> {
     pub(super) account: Vec<&'p Mapped>,
     pub(super) contact: Vec<&'p Mapped>,
     pub(super) item: Vec<&'p Mapped>,
+    /// Columns that the file says nothing about: new rows get the default, and the others keep what they have.
+    pub(super) only_new: Vec<&'static str>,
     has_as_of: bool,
 }
 
@@ -45,6 +47,9 @@ impl<'p> Layout<'p> {
         let as_of_columns: Vec<&str> = profile.payments_as_of.iter().flat_map(Template::columns).collect();
         let has_as_of = as_of_columns.iter().all(|name| records.has(name)) && profile.payments_as_of.is_some();
         records.require(needed.chain(as_of_columns.into_iter().filter(|name| !may_lack(name))), profile)?;
+        records.require_once(every().flat_map(|mapped| mapped.source.columns()))?;
+        let only_new = every().filter(|field| missing(field) && default_of(field.column).is_some());
+        let only_new = only_new.map(|field| field.column.name).collect();
         let mapped = |fields: &'p [Mapped]| {
             fields.iter().filter(|field| !missing(field) || default_of(field.column).is_some()).collect()
         };
@@ -53,8 +58,18 @@ impl<'p> Layout<'p> {
             account: mapped(&profile.account),
             contact: if contacts { mapped(&profile.contact) } else { Vec::new() },
             item: mapped(&profile.item),
+            only_new,
             has_as_of,
         })
+    }
+
+    /// Columns of the file that are not read although another name was probably meant, in words.
+    pub(super) fn slips(&self, records: &Records) -> Vec<String> {
+        let Profile { account, contact, item, payments_as_of, .. } = self.profile;
+        let fields = account.iter().chain(contact).chain(item).flat_map(|mapped| mapped.source.columns());
+        let read: Vec<&str> = fields.chain(payments_as_of.iter().flat_map(Template::columns)).collect();
+        let slips = records.probably_meant(&read).into_iter();
+        slips.map(|(name, meant)| format!("the column {name:?} is not read; did you mean {meant:?}?")).collect()
     }
 
     /// Whether each row says up to when payments are known.
@@ -88,6 +103,10 @@ impl<'p> Layout<'p> {
                     }
                 ),
             )]);
+        }
+        if let Some(column) = records.swallowing() {
+            let reason = "a line in it looks like a row of the file; is a quote not closed?";
+            return Err(vec![Reject::new(row, Some(column), records.value_of(column), reason)]);
         }
         let mut reader = RowReader { layout: self, records, row, rejects: Vec::new() };
         let mut values = Vec::with_capacity(self.account.len() + self.contact.len() + self.item.len());

@@ -18,6 +18,7 @@ pub(super) const MAX_RECORD_BYTES: usize = 1024 * 1024;
 pub(super) struct Records {
     reader: csv::Reader<Normalised>,
     encoding: Encoding,
+    delimiter: u8,
     bytes: ByteRecord,
     /// The current record, decoded; its cells are not trimmed.
     pub(super) record: StringRecord,
@@ -39,6 +40,7 @@ impl Records {
         let mut records = Self {
             reader,
             encoding: profile.file.encoding,
+            delimiter: profile.file.delimiter,
             bytes: ByteRecord::new(),
             record: StringRecord::new(),
             header: Vec::new(),
@@ -76,7 +78,21 @@ impl Records {
 
     /// The trimmed text of a column of the current record; empty when the file has no such column.
     pub(super) fn cell(&self, column: &str) -> &str {
-        self.positions.get(column).and_then(|at| self.record.get(*at)).unwrap_or_default().trim()
+        self.value_of(column).unwrap_or_default().trim()
+    }
+
+    /// The column whose value in the current record has a line with as many delimiters as a row, mapped or not: a quote that
+    /// is never closed takes rows along, and payments among them.
+    pub(super) fn swallowing(&self) -> Option<&str> {
+        let (delimiter, cells) = (char::from(self.delimiter), self.header.len());
+        let is_row = |line: &str| cells > 2 && line.matches(delimiter).count() + 1 >= cells;
+        let at = self.record.iter().position(|cell| cell.contains('\n') && cell.split('\n').skip(1).any(is_row))?;
+        self.header.get(at).map(String::as_str)
+    }
+
+    /// The text of a column of the current record; none when the file has no such column.
+    pub(super) fn value_of(&self, column: &str) -> Option<&str> {
+        self.positions.get(column).and_then(|at| self.record.get(*at))
     }
 
     /// Whether the file has a column of that name.
@@ -95,7 +111,6 @@ impl Records {
         columns: impl Iterator<Item = &'c str>,
         profile: &Profile,
     ) -> Result<(), ImportError> {
-        let found = || self.header.iter().map(|name| cut(name, 40)).collect::<Vec<_>>().join(", ");
         for column in columns {
             match self.header.iter().filter(|name| *name == column).count() {
                 1 => {}
@@ -110,17 +125,37 @@ impl Records {
                     }
                     let near = did_you_mean(column, self.header.iter().map(String::as_str))
                         .map_or_else(|| ".".to_owned(), |near| format!("; did you mean {near:?}?"));
-                    let found = found();
+                    let found = self.named();
                     return Err(structure(format!(
                         "the header has no column {column:?}{near} It has: {found}. Correct the header or the profile"
                     )));
                 }
-                _ => {
-                    return Err(structure(format!("the header has the column {column:?} more than once: {}", found())));
-                }
+                _ => return Err(self.twice(column)),
             }
         }
         Ok(())
+    }
+
+    /// Refuses a header in which a column that is read is named twice.
+    pub(super) fn require_once<'c>(&self, columns: impl Iterator<Item = &'c str>) -> Result<(), ImportError> {
+        let times = |column: &str| self.header.iter().filter(|name| *name == column).count();
+        columns.filter(|column| times(column) > 1).map(|column| Err(self.twice(column))).collect()
+    }
+
+    fn twice(&self, column: &str) -> ImportError {
+        structure(format!("the header has the column {column:?} more than once: {}", self.named()))
+    }
+
+    fn named(&self) -> String {
+        self.header.iter().map(|name| cut(name, 40)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Columns of the file that nothing reads, each with one that the profile reads and the file lacks, which was probably
+    /// meant.
+    pub(super) fn probably_meant<'c>(&self, read: &[&'c str]) -> Vec<(&str, &'c str)> {
+        let unread = self.header.iter().filter(|name| !read.contains(&name.as_str()));
+        let lacking = || read.iter().copied().filter(|column| !self.has(column));
+        unread.filter_map(|name| Some((name.as_str(), did_you_mean(name, lacking())?))).collect()
     }
 
     fn decode(&mut self, row: u64) -> Result<(), ImportError> {

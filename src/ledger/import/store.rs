@@ -102,6 +102,7 @@ pub(super) struct Side {
     pub(super) key: &'static str,
     /// The mapped columns, the key among them.
     pub(super) columns: Vec<&'static Column>,
+    only_new: Vec<&'static str>,
 }
 
 impl Side {
@@ -111,7 +112,7 @@ impl Side {
             columns.extend(relation.columns.iter().filter(|column| column.name == "account_id"));
         }
         // Every relation's own id is its first column.
-        Self { relation, letter, key: relation.columns[0].name, columns }
+        Self { relation, letter, key: relation.columns[0].name, columns, only_new: layout.only_new.clone() }
     }
 
     /// The staging column behind a column: contacts and items belong to the account of their row.
@@ -124,8 +125,9 @@ impl Side {
         self.columns.iter().map(|column| of(column)).collect::<Vec<_>>().join(", ")
     }
 
+    /// What the file says about what the key names.
     pub(super) fn values(&self) -> impl Iterator<Item = &&'static Column> {
-        self.columns.iter().filter(|column| column.name != self.key)
+        self.columns.iter().filter(|column| column.name != self.key && !self.only_new.contains(&column.name))
     }
 }
 
@@ -348,6 +350,30 @@ impl Staging {
                     .to_owned(),
             )
             .await?;
+        if !self.contact.columns.is_empty() {
+            found
+                .delete(
+                    connection,
+                    "DELETE FROM pg_temp.import_row s
+                     USING pg_temp.import_account f, ledger.contact c, ledger.account a
+                     WHERE s.a_account_id = f.account_id AND c.contact_id = s.c_contact_id
+                       AND a.account_id = c.account_id AND a.creditor <> f.creditor
+                     RETURNING s.row_no, s.record, 'contact.contact_id' AS field, s.c_contact_id AS value,
+                               'this contact id belongs to creditor ' || a.creditor || ' in the ledger, here to '
+                               || f.creditor || '; make ids unique in the profile, such as \"' || f.creditor
+                               || '-{…}\"' AS reason"
+                        .to_owned(),
+                )
+                .await?;
+            run(
+                connection,
+                "DELETE FROM pg_temp.import_contact c USING pg_temp.import_account f, ledger.contact t, ledger.account a
+                 WHERE f.account_id = c.account_id AND t.contact_id = c.contact_id AND a.account_id = t.account_id
+                   AND a.creditor <> f.creditor"
+                    .to_owned(),
+            )
+            .await?;
+        }
         run(
             connection,
             "DELETE FROM pg_temp.import_account f USING ledger.account a

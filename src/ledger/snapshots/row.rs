@@ -191,11 +191,11 @@ impl AccountProblem {
     /// Before [`quarantine`](Self::quarantine), of each item.
     pub(in crate::ledger) fn look_at(&mut self, item: &ReadItem) {
         let unreadable = match item {
-            ReadItem::Open(item) if item.kind.is_credit() => {
+            ReadItem::Open { item, may_be_credit: true } => {
                 item.bad_data.as_ref().map(|problem| format!("{} ({problem})", item.id))
             }
             ReadItem::Nameless => Some("an item without an id that can be read".to_owned()),
-            ReadItem::Open(_) | ReadItem::Settled => None,
+            ReadItem::Open { .. } | ReadItem::Settled => None,
         };
         if let Some(item) = unreadable {
             self.credit.get_or_insert(format!("its account may owe less: a credit cannot be read, {item}"));
@@ -214,7 +214,11 @@ impl AccountProblem {
 /// What the row of an item says.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub(in crate::ledger) enum ReadItem {
-    Open(Item),
+    Open {
+        item: Item,
+        /// It is one, or nobody knows what it is and its amounts are those of one.
+        may_be_credit: bool,
+    },
     /// Nothing is open.
     Settled,
     /// Something is open, and no word can be said of it: its id is none, or none that we can hold. It may be a credit.
@@ -331,9 +335,12 @@ pub(in crate::ledger) fn item(row: &PgRow, today: NaiveDate) -> Result<ReadItem,
     let currency = currency.and_then(|code| Currency::parse(&code).ok());
     // Quarantined items still need a currency to be counted in; XXX is ISO 4217's "no currency".
     let Some(currency) = currency.or_else(|| Currency::parse("XXX").ok()) else { return Ok(ReadItem::Nameless) };
-    Ok(ReadItem::Open(Item {
+    let kind = kind.and_then(|kind| ItemKind::parse(&kind));
+    let is_negative = |amount: Option<Decimal>| amount.is_some_and(|amount| amount.is_sign_negative());
+    let may_be_credit = kind.map_or_else(|| is_negative(amount) || is_negative(open), ItemKind::is_credit);
+    let item = Item {
         id,
-        kind: kind.and_then(|kind| ItemKind::parse(&kind)).unwrap_or(ItemKind::Invoice),
+        kind: kind.unwrap_or(ItemKind::Invoice),
         document_no: document_no.unwrap_or_default(),
         instalment,
         issue_date: issue_date.unwrap_or(today),
@@ -357,5 +364,6 @@ pub(in crate::ledger) fn item(row: &PgRow, today: NaiveDate) -> Result<ReadItem,
         withdrawn: false,
         bad_data,
         part_of_plan: None,
-    }))
+    };
+    Ok(ReadItem::Open { item, may_be_credit })
 }

@@ -115,6 +115,11 @@ pub(super) fn items_sql(as_of: bool, today: NaiveDate) -> String {
     )
 }
 
+/// A number of instalments as one that we can hold, or NULL.
+fn number_sql(column: &str) -> String {
+    format!("CASE WHEN {column} BETWEEN 0 AND 1000000 THEN {column}::int END")
+}
+
 /// The columns of an item; `open` is what is open. What few items say stands in one record, which is NULL for all
 /// others.
 pub(in crate::ledger) fn item_columns(open: &str) -> String {
@@ -125,10 +130,12 @@ pub(in crate::ledger) fn item_columns(open: &str) -> String {
             CASE WHEN num_nonnulls(i.instalment_no, i.instalment_count, i.settled_on, i.written_off_on, i.disputed_since,
                                    i.dispute_reason, i.hold_until, i.hold_reason, i.customer_reference, i.contract_no,
                                    i.refers_to, i.payee, i.document_url, i.pay_url, i.direct_debit_on, i.requisites) > 0
-            THEN ROW(i.instalment_no::int, i.instalment_count::int, {written_off_on}, {disputed_since},
+            THEN ROW({instalment_no}, {instalment_count}, {written_off_on}, {disputed_since},
                      i.dispute_reason::text, {hold_until}, {hold_reason}, i.customer_reference::text,
                      i.contract_no::text, i.refers_to::text, i.payee::text, i.document_url::text, i.pay_url::text,
                      {direct_debit_on}, i.requisites::jsonb, {unreadable_date}) END",
+        instalment_no = number_sql("i.instalment_no"),
+        instalment_count = number_sql("i.instalment_count"),
         issue_date = date_sql("i.issue_date"),
         due_date = date_sql("i.due_date"),
         amount = amount_sql("i.amount"),

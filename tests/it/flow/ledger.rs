@@ -312,19 +312,25 @@ async fn a_hold_until_infinity_holds_until_it_is_cleared_and_any_other_endless_d
 
 #[tokio::test]
 async fn nothing_is_demanded_while_a_credit_of_the_account_cannot_be_read() {
-    let office = in_a_crowd(4).await;
+    let office = in_a_crowd(5).await;
+    // As in a view of the operator's own, where any text may stand.
+    office.sql("ALTER TABLE ledger.item DROP CONSTRAINT IF EXISTS item_kind_check").await;
     office
         .sql(
             r"INSERT INTO ledger.item (item_id, account_id, kind, document_no, issue_date, currency, amount, open_amount)
               VALUES ('P1', 'A01', 'payment', 'P1', '2026-03-01', 'EUR', 90, 90),
+                     ('P5', 'A05', 'storno', 'P5', '2026-03-01', 'EUR', -90, -90),
                      (E'P\t2', 'A02', 'payment', 'P2', '2026-03-01', 'EUR', -90, -90),
                      ('P3', 'A03', 'credit_note', 'P3', '2026-03-01', 'EUR', -90.123456789, -90.123456789)",
         )
         .await;
     let decisions = office.scan_as(&Office::request()).await.unwrap().1;
     let told: Vec<String> = decisions.iter().map(|one| format!("{} {}", one.account, one.code())).collect();
-    assert_eq!(told, ["A01 all_items_out", "A02 all_items_out", "A03 all_items_out", "A04 contact", "B00 not_overdue"]);
+    let out = "all_items_out";
+    let accounts = [("A01", out), ("A02", out), ("A03", out), ("A04", "contact"), ("A05", out), ("B00", "not_overdue")];
+    assert_eq!(told, accounts.map(|(account, code)| format!("{account} {code}")));
     let because = "its account may owe less: a credit cannot be read";
+    let unknown = r#"kind "storno" is none of invoice, debit_note, fee, credit_note, payment"#;
     assert_eq!(
         office.lines(BAD).await,
         [
@@ -336,6 +342,7 @@ async fn nothing_is_demanded_while_a_credit_of_the_account_cannot_be_read() {
             format!(
                 "bad_data: I03: {because}, P3 (amount is missing or out of range); P3: amount is missing or out of range"
             ),
+            format!("bad_data: I05: {because}, P5 ({unknown}); P5: {unknown}"),
         ]
     );
 }
@@ -742,4 +749,19 @@ async fn no_name_in_the_ledger_keeps_a_letter_from_going_out() {
         ]
     );
     office.verified().await;
+}
+
+#[tokio::test]
+async fn a_number_of_instalments_that_nobody_can_hold_and_an_account_without_a_creditor_stop_nobody_else() {
+    let office = in_a_crowd(1).await;
+    office.sql("ALTER TABLE ledger.item ALTER instalment_no TYPE bigint, ALTER instalment_count TYPE bigint").await;
+    office.sql("UPDATE ledger.item SET instalment_no = 3000000000, instalment_count = 3000000000").await;
+    office.sql("ALTER TABLE ledger.account ALTER creditor DROP NOT NULL").await;
+    office.sql("INSERT INTO ledger.account (account_id, name, party_kind) VALUES ('Z1', 'Nobody''s', 'company')").await;
+    assert_eq!(told(&office).await[0], "A01 contact");
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let creditors = dunningd::ledger::creditors(&mut connection).await.unwrap();
+    assert_eq!(creditors.len(), 1, "{creditors:?}");
+    let nobody_s = AccountId::parse("Z1").unwrap();
+    assert_eq!(dunningd::ledger::creditor_of(&mut connection, &nobody_s).await.unwrap(), None);
 }
