@@ -88,9 +88,12 @@ pub(super) async fn approve(cli: &Cli, args: &WhichArgs) -> Result<Exit, Failure
     let shell = connect::shell(cli, args.why.by.as_deref()).await?;
     let which = which(args);
     let done = daemon::approve(&shell, &which, &args.why.reason).await?;
+    let something_approved = done.approved + done.renewed > 0;
+    let something_refused = done.void + done.expired > 0 || !done.put_off.is_empty();
+    let exit = if something_refused && !something_approved { Exit::REFUSED } else { Exit::DONE };
     if cli.json {
         say!("{}", serde_json::to_value(&done).unwrap_or_default());
-        return Ok(Exit::DONE);
+        return Ok(exit);
     }
     say!("{} approved and queued.", notices(done.approved));
     if done.renewed > 0 {
@@ -116,8 +119,7 @@ pub(super) async fn approve(cli: &Cli, args: &WhichArgs) -> Result<Exit, Failure
         let wait = if done.run_waits_for == 1 { "waits" } else { "wait" };
         say!("Run {run} is not approved yet: {} of it {wait} on.", notices(done.run_waits_for));
     }
-    let nothing_approved = done.approved == 0 && done.renewed == 0;
-    Ok(if nothing_approved && !done.put_off.is_empty() { Exit::REFUSED } else { Exit::DONE })
+    Ok(exit)
 }
 
 pub(super) async fn drop_waiting(cli: &Cli, args: &WhichArgs) -> Result<Exit, Failure> {

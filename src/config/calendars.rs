@@ -40,8 +40,9 @@ impl Reader<'_> {
         let mut years = None;
         let mut header_seen = false;
         let mut days = BTreeMap::new();
-        let text: &str = &self.source.text;
-        let mut start = 0;
+        // Spreadsheets begin a file with a mark that nobody sees.
+        let text = self.source.text.trim_start_matches('\u{feff}');
+        let mut start = self.source.text.len() - text.len();
         for line in text.split_inclusive('\n') {
             let row = line.trim_end();
             if let Some(comment) = row.strip_prefix('#') {

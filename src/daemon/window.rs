@@ -17,7 +17,7 @@ pub struct SendWindow {
 
 /// The send windows of the sending days from `first` to `last` that are not `quiet`, each in the debtor's zone (his own,
 /// else his country's, else the creditor's), none of them beginning before the review of a notice planned `now` is over. None when neither
-/// policy nor law knows an hour, nobody reviews and no day is quiet: then a notice may go out at once. Empty when every hour
+/// policy nor law knows an hour, nobody reviews and each day is a sending day: then a notice may go out at once. Empty when every hour
 /// is past.
 #[must_use]
 pub fn send_windows(
@@ -28,15 +28,17 @@ pub fn send_windows(
     quiet: impl Fn(NaiveDate) -> bool,
     now: DateTime<Utc>,
 ) -> Option<Vec<SendWindow>> {
-    let legal = ContactLaw::of(account.party_kind, account.country).filter_map(ContactLaw::hours);
+    let country = account.country.unwrap_or(creditor.country);
+    let legal = ContactLaw::of(account.party_kind, Some(country)).filter_map(ContactLaw::hours);
     let hours = policy.send_window.into_iter().chain(legal).reduce(Hours::within);
     let days = || first.iter_days().take_while(|day| *day <= last);
-    if hours.is_none() && policy.review_window_minutes == 0 && !days().any(&quiet) {
+    let countries: Vec<_> = account.country.into_iter().chain([creditor.country]).collect();
+    let sending = |day: &NaiveDate| policy.calendars.is_sending_day(&countries, *day) == Ok(true) && !quiet(*day);
+    if hours.is_none() && policy.review_window_minutes == 0 && days().all(|day| sending(&day)) {
         return None;
     }
     let reviewed = now + Duration::minutes(i64::from(policy.review_window_minutes));
     let zone = account.time_zone.or_else(|| account.country.and_then(zone_of)).unwrap_or(creditor.time_zone);
-    let countries: Vec<_> = account.country.into_iter().chain([creditor.country]).collect();
     let window = |day: NaiveDate| {
         let (from, to) = match hours {
             Some(hours) => (instant(zone, day, hours.from), instant(zone, day, hours.to)),
@@ -47,6 +49,5 @@ pub fn send_windows(
         let from = from.max(reviewed);
         (from < to).then_some(SendWindow { from, to })
     };
-    let sending = |day: &NaiveDate| policy.calendars.is_sending_day(&countries, *day) == Ok(true) && !quiet(*day);
     Some(days().filter(sending).filter_map(window).collect())
 }

@@ -124,7 +124,7 @@ fn time_barred(policy: &Policy, account: &Account, due_date: Option<NaiveDate>, 
     if !matches!(account.party_kind, PartyKind::Consumer | PartyKind::Unknown) {
         return false;
     }
-    let years = account.country.and_then(|country| policy.brake.limitation_years.get(&country));
+    let years = policy.country_of(account).and_then(|country| policy.brake.limitation_years.get(&country));
     let (Some(years), Some(due)) = (years, due_date) else { return false };
     let end = i32::try_from(*years).ok().and_then(|years| {
         let year = due.year() + years;

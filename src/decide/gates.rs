@@ -55,7 +55,7 @@ impl Question<'_> {
 
     /// The country whose working days and quiet periods the debtor lives by: his own, else the creditor's.
     pub(super) fn debtor_country(&self) -> Option<Country> {
-        self.snapshot.account.country.or_else(|| self.creditor().map(|creditor| creditor.country))
+        self.policy.country_of(&self.snapshot.account)
     }
 }
 
@@ -345,7 +345,7 @@ fn look_ahead(q: &Question<'_>, day: NaiveDate) -> (Option<(NaiveDate, ItemId)>,
 /// The day on which the first of the items that are only counted is overdue.
 fn first_overdue_of_not_due(q: &Question<'_>) -> Option<NaiveDate> {
     let due = q.snapshot.not_due.first_due?;
-    Some(next_day(q.policy.calendars.effective_due_date(q.snapshot.account.country, due).unwrap_or(due)))
+    Some(next_day(q.policy.calendars.effective_due_date(q.debtor_country(), due).unwrap_or(due)))
 }
 
 /// Whether more that falls due may let something else be demanded: what is too little, alone or for a stage, or may be
@@ -360,7 +360,7 @@ fn may_be_lifted(q: &Question<'_>, assessed: &[Assessed<'_>]) -> bool {
 /// them the one that is due first is demanded first.
 fn first_demand_of_not_due(q: &Question<'_>) -> Option<NaiveDate> {
     let due = q.snapshot.not_due.first_due?;
-    let effective_due = q.policy.calendars.effective_due_date(q.snapshot.account.country, due).unwrap_or(due);
+    let effective_due = q.policy.calendars.effective_due_date(q.debtor_country(), due).unwrap_or(due);
     let stages = q.ladder.stages.iter().filter(|stage| stage.enabled && !stage.is_before_due());
     let first = stages.filter(|stage| !is_plan_stage(&stage.name)).map(|stage| stage.days).min()?;
     Some(items::add_days(effective_due, first).max(items::after_grace(q.policy, effective_due)))
@@ -452,7 +452,7 @@ fn contact_cap(q: &Question<'_>, email: Option<&EmailAddress>, trail: &mut Trail
     let of_mailbox = key.and_then(|key| q.snapshot.mailboxes.get(&key)).map(|usage| usage.contacts.as_slice());
     let account = &q.snapshot.account;
     let laws: Vec<&ContactLaw> =
-        ContactLaw::of(account.party_kind, account.country).filter(|law| !law.caps.is_empty()).collect();
+        ContactLaw::of(account.party_kind, q.debtor_country()).filter(|law| !law.caps.is_empty()).collect();
     let allowed = |day: NaiveDate| {
         [of_account.as_slice(), of_mailbox.unwrap_or_default()].iter().all(|contacts| {
             caps(q).all(|cap| {
@@ -506,7 +506,7 @@ fn mailbox(q: &Question<'_>, email: Option<&EmailAddress>, trail: &mut Trail<'_>
 /// The caps on contacts, of the policy and of the law.
 fn caps<'a>(q: &Question<'a>) -> impl Iterator<Item = &'a ContactCap> {
     let account = &q.snapshot.account;
-    let laws = ContactLaw::of(account.party_kind, account.country);
+    let laws = ContactLaw::of(account.party_kind, q.debtor_country());
     q.policy.contact_caps.iter().chain(laws.flat_map(|law| law.caps))
 }
 

@@ -39,6 +39,7 @@ pub(super) struct Assessed<'a> {
     /// Why nobody can tell when it is due, or how long a direct debit takes.
     pub(super) calendar_missing: Option<CalendarMissing>,
     pub(super) past_contractual_due: bool,
+    pub(super) in_plan: bool,
 }
 
 impl Assessed<'_> {
@@ -87,6 +88,7 @@ impl Assessed<'_> {
             disputed: self.disputed,
             days_past_due: self.days,
             past_contractual_due: self.past_contractual_due,
+            in_plan: self.in_plan,
             open: self.item.open(),
             credited: self.credited,
             next_stage: self.next_stage.map(|(_, name)| name),
@@ -111,7 +113,7 @@ pub(super) fn assess<'a>(
         .iter()
         .map(|item| {
             let past_contractual_due = item.due_date.is_some_and(|due| due < today);
-            let country = snapshot.account.country;
+            let country = policy.country_of(&snapshot.account);
             let moved = item.due_date.map(|due| policy.calendars.effective_due_date(country, due)).transpose();
             let agreed = (planned.get(&item.id).copied(), promised.get(&item.id).copied());
             let out = out(policy, snapshot, item, agreed, today);
@@ -135,6 +137,7 @@ pub(super) fn assess<'a>(
                 because: out.because,
                 calendar_missing: out.calendar_missing.or(due_unknown),
                 past_contractual_due,
+                in_plan: agreed.0.is_some(),
             }
         })
         .collect();
@@ -245,12 +248,14 @@ fn out(policy: &Policy, snapshot: &Snapshot, item: &Item, agreed: Agreed<'_>, to
         Ok(last) => (last.filter(|last| today <= *last), None),
         Err(missing) => (None, Some(missing)),
     };
-    let code = if item.bad_data.is_some() && !item.withdrawn {
+    // A credit that came back is money that the ledger says came in: whether a person has looked or not, it is not demanded.
+    let withdrawn = item.withdrawn && !item.kind.is_credit();
+    let code = if item.bad_data.is_some() && !withdrawn {
         // What is open may be what cannot be read.
         ItemCode::BadData
     } else if item.open_amount.is_zero() {
         ItemCode::Settled
-    } else if item.withdrawn {
+    } else if withdrawn {
         ItemCode::Withdrawn
     } else if item.due_date.is_none() && !item.kind.is_credit() {
         ItemCode::DataDueDateMissing
@@ -401,16 +406,20 @@ fn net(policy: &Policy, assessed: &mut [Assessed<'_>]) -> Vec<Netted> {
     let takes_part = |one: &Assessed<'_>| matches!(one.code, ItemCode::Reached | ItemCode::PromiseRunning);
     let mut oldest_first: Vec<usize> = (0..assessed.len()).filter(|n| takes_part(&assessed[*n])).collect();
     // Stable: equal due dates stay in the order of their ids.
-    oldest_first.sort_by_key(|n| assessed[*n].effective_due);
-    for credit in &credits {
-        for target in &oldest_first {
-            if left.get(credit).is_none_or(|amount| *amount <= Decimal::ZERO) {
-                break;
-            }
-            let same_contract = policy.credit_netting == CreditNetting::OldestFirst
-                || assessed[*credit].item.contract_no == assessed[*target].item.contract_no;
-            if same_contract && same_currency(assessed, *target, *credit) {
-                apply(assessed, &mut left, *credit, *target, &mut netted);
+    oldest_first.sort_by_key(|n| (assessed[*n].effective_due, assessed[*n].item.due_date));
+    // What names no contract is for the oldest items, whatever theirs, once every contract has its own.
+    for within_contract in [policy.credit_netting == CreditNetting::PerContract, false] {
+        for credit in &credits {
+            for target in &oldest_first {
+                if left.get(credit).is_none_or(|amount| *amount <= Decimal::ZERO) {
+                    break;
+                }
+                let contract = &assessed[*credit].item.contract_no;
+                let fits = contract == &assessed[*target].item.contract_no
+                    || !within_contract && (contract.is_none() || policy.credit_netting == CreditNetting::OldestFirst);
+                if fits && same_currency(assessed, *target, *credit) {
+                    apply(assessed, &mut left, *credit, *target, &mut netted);
+                }
             }
         }
     }

@@ -89,7 +89,10 @@ pub(super) fn write_to(
     let accepted = || q.snapshot.history.notices.iter().filter(|notice| notice.state.completes_stage());
     let opened_on = q.snapshot.case.as_ref().map(|case| case.opened_on);
     let written = || accepted().filter(|notice| notice.was_written());
-    let by_us = written().any(|n| n.tone > stage.tone && opened_on.is_some_and(|day| n.accepted_on >= Some(day)));
+    let in_this_case = |n: &PastNotice| opened_on.is_some_and(|day| n.accepted_on >= Some(day));
+    // A case may have closed in between, while what was demanded more sharply was disputed.
+    let is_owed = |n: &PastNotice| n.items.iter().any(|(item, _)| gates::still_owed(assessed, item));
+    let by_us = written().any(|n| n.tone > stage.tone && (in_this_case(n) || is_owed(n)));
     let is_sharper = |name| q.ladder.position(name).is_some_and(|n| q.ladder.stages[n].tone > stage.tone);
     let mut elsewhere = q.snapshot.history.waivers.iter().filter(|waiver| waiver.elsewhere.is_some());
     let escalated =
@@ -166,8 +169,9 @@ fn anchor(assessed: &[Assessed<'_>], position: usize) -> Option<ItemId> {
         .iter()
         .filter(|one| one.code == ItemCode::Reached && one.next_stage.as_ref().is_some_and(|(n, _)| *n == position))
         .collect();
-    let oldest = at_stage.iter().map(|one| one.effective_due).min()?;
-    let tied = || at_stage.iter().filter(|one| one.effective_due == oldest);
+    let age = |one: &Assessed<'_>| (one.effective_due, one.item.due_date);
+    let oldest = at_stage.iter().map(|one| age(one)).min()?;
+    let tied = || at_stage.iter().filter(|one| age(one) == oldest);
     let currencies: BTreeSet<_> = tied().map(|one| one.item.currency).collect();
     currencies
         .into_iter()

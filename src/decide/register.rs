@@ -23,7 +23,7 @@ pub fn plan_standings<'a>(policy: &Policy, snapshot: &'a Snapshot, today: NaiveD
         return all;
     }
     let credited = credited(policy, snapshot, &all, today);
-    let country = snapshot.account.country;
+    let country = policy.country_of(&snapshot.account);
     let effective_due = |day| policy.calendars.effective_due_date(country, day).unwrap_or(day);
     for (plan, standing) in &mut all {
         let of = |one: &PlanInstalment| plan.item_id(one).and_then(|id| credited.get(&id).copied()).unwrap_or_default();

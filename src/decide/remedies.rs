@@ -525,7 +525,7 @@ fn contact_cap(q: &Question<'_>, stage: &Stage) -> Option<Way> {
 
     let policy = q.policy.contact_caps.iter().enumerate().map(|(n, cap)| (*cap, cap_at(q, n)));
     let account = &q.snapshot.account;
-    let legal = ContactLaw::of(account.party_kind, account.country).flat_map(|law| law.caps);
+    let legal = ContactLaw::of(account.party_kind, q.debtor_country()).flat_map(|law| law.caps);
     let legal = legal.map(|cap| (*cap, " to a natural person".to_owned()));
     let caps: Vec<(ContactCap, String)> = policy.chain(legal).collect();
 

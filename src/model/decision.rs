@@ -360,6 +360,7 @@ pub struct Netted {
 
 /// What became of one item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is true or not, independently of the others")]
 pub struct ItemDecision {
     pub item: ItemId,
     pub code: ItemCode,
@@ -370,6 +371,9 @@ pub struct ItemDecision {
     /// Past the due date that its document names, whatever a country's law makes of it.
     #[serde(default)]
     pub past_contractual_due: bool,
+    /// A plan that lives stands for it, whatever else takes it out.
+    #[serde(skip)]
+    pub in_plan: bool,
     pub open: Money,
     /// How much of it credits cover; zero or positive.
     pub credited: Decimal,
@@ -388,6 +392,7 @@ impl ItemDecision {
     pub fn is_overdue_debit(&self) -> bool {
         !self.is_credit
             && self.code != ItemCode::InPlan
+            && !self.in_plan
             && self.open.amount > Decimal::ZERO
             && self.past_contractual_due
     }

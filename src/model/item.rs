@@ -132,7 +132,10 @@ pub struct Item {
 impl Item {
     /// Whether its row can be believed and is ours.
     pub(super) fn is_sound(&self) -> bool {
-        !self.withdrawn && self.bad_data.is_none() && self.payee.is_none() && self.written_off_on.is_none()
+        (!self.withdrawn || self.kind.is_credit())
+            && self.bad_data.is_none()
+            && self.payee.is_none()
+            && self.written_off_on.is_none()
     }
 
     /// What is still open.

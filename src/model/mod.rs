@@ -63,7 +63,7 @@ pub use policy::{
     CauseHold, CauseRule, Channel, ContactCap, CreditNetting, Demands, Ladder, Minimums, OnUnknown, Policy, Retention,
     Stage, StageCondition, TemplateCatalog, Tone,
 };
-pub use printable::{as_argument, printable};
+pub use printable::{as_argument, is_unseen, printable};
 pub use promise::{Promise, PromiseState, PromisedItem, Standing};
 pub use register::{
     CallOutcome, Cause, ContactEntry, Handover, HandoverItem, Hold, HoldTarget, RecordedCause, WriteOff,

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::codes::codes;
 use super::{
-    Amounts, ApprovalPolicy, BrakePolicy, Calendars, Cause, Country, Creditor, CreditorId, Currency, Hours, LadderName,
-    Language, PartyKind, StageName, TaskKind,
+    Account, Amounts, ApprovalPolicy, BrakePolicy, Calendars, Cause, Country, Creditor, CreditorId, Currency, Hours,
+    LadderName, Language, PartyKind, StageName, TaskKind,
 };
 
 /// How urgent a stage sounds. Ordered: from `Final` on a named deadline blocks everything else, and only the items
@@ -430,6 +430,12 @@ impl Policy {
     #[must_use]
     pub fn location(&self, key: &str) -> Option<&Arc<str>> {
         self.locations.get(key)
+    }
+
+    /// The country whose rules protect a debtor, and whose days he lives by: his own, else the creditor's.
+    #[must_use]
+    pub fn country_of(&self, account: &Account) -> Option<Country> {
+        account.country.or_else(|| self.creditors.get(&account.creditor).map(|creditor| creditor.country))
     }
 
     /// The zone of that creditor's business dates; UTC for a creditor that is not configured.

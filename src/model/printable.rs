@@ -33,6 +33,12 @@ pub fn as_argument(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// A control character or a mark of writing direction: a letter of ours has no use for one, and a reader cannot see it.
+#[must_use]
+pub fn is_unseen(c: char) -> bool {
+    c.is_control() && !matches!(c, '\n' | '\t') || is_bidi_control(c)
+}
+
 /// Unicode's property `Bidi_Control` (UAX #9).
 pub(super) fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -140,6 +140,7 @@ async fn claim_as(
                AND (n.send_windows IS NULL OR n.send_windows @> clock_timestamp()
                     OR upper(n.send_windows) <= clock_timestamp())
                AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
+               AND NOT EXISTS (SELECT FROM dunning.control WHERE mode = 'shadow')
                AND NOT (EXISTS (SELECT FROM dunning.breaker WHERE kind <> 'relay')
                         AND dunning.waits_for_breaker(n.creditor, n.stage, n.language))
                AND split_part(n.recipient_key, '@', 2) <> ALL ($4)

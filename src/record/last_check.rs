@@ -61,6 +61,7 @@ pub async fn in_flight_check(
                AND n.lease_until > clock_timestamp()
                AND n.valid_until >= c.today AND coalesce(upper(n.send_windows), 'infinity') > clock_timestamp()
                AND NOT EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
+               AND NOT EXISTS (SELECT FROM dunning.control WHERE mode = 'shadow')
                AND (c.needed IS NULL
                     OR (SELECT min(f.payments_as_of::timestamptz) BETWEEN c.needed AND c.at_most
                                AND bool_and(isfinite(f.payments_as_of::timestamptz))
@@ -128,7 +129,8 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
         r#"SELECT
                n.lease_token IS NOT DISTINCT FROM $2 AND n.state = 'claimed' AND n.lease_until > clock_timestamp()
                    AS "mine!",
-               EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL) AS "paused!",
+               EXISTS (SELECT FROM dunning.pause WHERE reason IS NOT NULL)
+               OR EXISTS (SELECT FROM dunning.control WHERE mode = 'shadow') AS "paused!",
                n.valid_until >= $3 AND coalesce(upper(n.send_windows), 'infinity') > clock_timestamp() AS "valid!",
                $4::timestamptz IS NULL
                    OR coalesce((SELECT min(f.payments_as_of::timestamptz) BETWEEN $4 AND $5

@@ -29,7 +29,8 @@ pub async fn mode(connection: &mut PgConnection) -> Result<ModeState, RecordErro
     Ok(ModeState { mode, reason: row.reason, since: row.since, by_person: row.by_person })
 }
 
-/// Changes the mode; `false` when it is that one already. What is queued or waits already is not touched.
+/// Changes the mode; `false` when it is that one already. What is queued or waits already stays where it is; in
+/// `shadow` nobody claims it.
 ///
 /// # Errors
 /// When the database refuses.

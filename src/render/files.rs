@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::finding::TemplateFinding;
 use crate::files;
+use crate::model::is_unseen;
 
 macro_rules! files {
     ($($file:literal),* $(,)?) => {
@@ -126,7 +127,12 @@ fn collect(
             match files::text(&path) {
                 Ok(text) => {
                     // Some editors of Windows begin a file with a mark that nobody sees.
-                    files.insert(file, text.trim_start_matches('\u{feff}').replace("\r\n", "\n"));
+                    let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n");
+                    if let Some((at, unseen)) = text.char_indices().find(|(_, c)| is_unseen(*c)) {
+                        let message = format!("a character that nobody sees, U+{:04X}: remove it", u32::from(unseen));
+                        findings.push(TemplateFinding::at(&file, &text, at, message));
+                    }
+                    files.insert(file, text);
                 }
                 Err(e) => findings.push(TemplateFinding::whole(&file, format!("this file cannot be read: {e}"))),
             }

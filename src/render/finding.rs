@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::model::is_unseen;
+
 /// Of a line more than twice as long, so many characters before and after the mistake are shown: a paragraph is one line.
 const AROUND: usize = 50;
 
@@ -46,7 +48,9 @@ impl TemplateFinding {
 
     /// About that line and column, both from 1.
     pub(super) fn on(file: &str, source: &str, line: usize, column: usize, message: impl Into<String>) -> Self {
-        let source_line = source.lines().nth(line.saturating_sub(1)).unwrap_or_default().to_owned();
+        let source_line = source.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+        // A terminal would obey what nobody sees.
+        let source_line = source_line.replace(is_unseen, "\u{fffd}");
         Self { line, column, source_line, ..Self::whole(file, message) }
     }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::finding::{TemplateFinding, suggest};
-use crate::model::{ItemKind, LetterRow};
+use crate::model::{ItemKind, LetterRow, is_unseen};
 
 /// Every word that a block needs. Labels stand before a colon or over a column, so that no noun has to follow a number.
 #[derive(Debug, Clone, Deserialize)]
@@ -89,6 +89,18 @@ impl Labels {
                 None => TemplateFinding::at(file, source, at, message),
             }]
         })?;
+        // An escape says what the file itself may not hold.
+        let table: toml::Table = toml::from_str(source).unwrap_or_default();
+        let unseen: Vec<_> = table
+            .iter()
+            .filter(|(_, value)| holds_unseen(value))
+            .map(|(key, _)| {
+                TemplateFinding::whole(file, format!("`{key}` holds a character that nobody sees: remove it"))
+            })
+            .collect();
+        if !unseen.is_empty() {
+            return Err(unseen);
+        }
         let wanted = [
             ("more", &labels.more, ["{shown}", "{count}", "{file}"].as_slice()),
             ("reference_many", &labels.reference_many, &["{account}"]),
@@ -132,6 +144,14 @@ impl Labels {
             title.push_str(&fill(&self.instalment, &[("{no}", &no.to_string()), ("{count}", &count.to_string())]));
         }
         title
+    }
+}
+
+fn holds_unseen(value: &toml::Value) -> bool {
+    match value {
+        toml::Value::String(text) => text.contains(is_unseen),
+        toml::Value::Table(table) => table.values().any(holds_unseen),
+        _ => false,
     }
 }
 

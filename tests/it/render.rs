@@ -894,6 +894,17 @@ fn mistakes_are_found_at_load() {
 }
 
 #[test]
+fn what_a_reader_cannot_see_is_found_at_load() {
+    for (unseen, name) in [("\0", "U+0000"), ("\u{1b}", "U+001B"), ("\u{202e}", "U+202E")] {
+        let found = findings("friendly/it.md", &|text| format!("{text}\nab{unseen}c\n"));
+        assert!(found.contains(&format!("a character that nobody sees, {name}: remove it")), "{found}");
+        assert!(found.contains(":3: ") && !found.contains(unseen), "{found:?}");
+    }
+    let escaped = findings("labels/it.toml", &|text| text.replace("demands = \"", "demands = \"\\u001b"));
+    assert!(escaped.contains("`demands` holds a character that nobody sees: remove it"), "{escaped}");
+}
+
+#[test]
 fn all_findings_come_at_once() {
     let dir = copy_with(&[
         ("firm/en.md", &|text| text.replace("{{ sender }}", "").replace("{{ demands }}", "{{ demnds }}")),

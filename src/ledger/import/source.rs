@@ -139,7 +139,7 @@ impl Records {
     /// Refuses a header in which a column that is read is named twice.
     pub(super) fn require_once<'c>(&self, columns: impl Iterator<Item = &'c str>) -> Result<(), ImportError> {
         let times = |column: &str| self.header.iter().filter(|name| *name == column).count();
-        columns.filter(|column| times(column) > 1).map(|column| Err(self.twice(column))).collect()
+        columns.filter(|column| times(column) > 1).try_for_each(|column| Err(self.twice(column)))
     }
 
     fn twice(&self, column: &str) -> ImportError {

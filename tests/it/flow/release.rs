@@ -321,6 +321,19 @@ async fn more_than_the_policy_allows_do_not_wait() {
 }
 
 #[tokio::test]
+async fn what_was_released_before_waits_while_the_mode_is_shadow() {
+    let office = Office::new().await;
+    office.accounts(2).await;
+    office.scan().await;
+    office.sql("UPDATE dunning.control SET mode = 'shadow'").await;
+    assert_eq!(office.deliver().await.accepted, 0);
+    assert_eq!(office.count("dunning.claimable").await, 0);
+    assert_eq!(office.notices().await, ["A01 friendly queued", "A02 friendly queued"]);
+    office.sql("UPDATE dunning.control SET mode = 'live'").await;
+    assert_eq!(office.deliver().await.accepted, 2);
+}
+
+#[tokio::test]
 async fn the_mode_shadow_decides_and_sends_nothing() {
     let office = Office::new().await;
     office.accounts(2).await;

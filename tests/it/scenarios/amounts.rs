@@ -92,3 +92,43 @@ fn after_a_part_payment_the_rest_is_demanded_and_the_history_stays() {
     check(&world, "contact firm: demands A");
     assert_eq!(world.decide().items[0].to_pay().to_string(), "60.00 EUR");
 }
+
+#[test]
+fn under_netting_per_contract_a_payment_without_a_contract_goes_to_the_oldest_items_after_the_others() {
+    let world = World::new()
+        .owes("A", 6, "100 EUR")
+        .owes("B", 8, "100 EUR")
+        .unallocated("P1", "50 EUR")
+        .unallocated("P2", "80 EUR")
+        .item("A", |item| item.contract_no = Some("C-1".to_owned()))
+        .item("B", |item| item.contract_no = Some("C-2".to_owned()))
+        .item("P2", |item| item.contract_no = Some("C-2".to_owned()))
+        .policy(|policy| policy.credit_netting = dunningd::model::CreditNetting::PerContract);
+    let told: Vec<String> =
+        world.decide().netted.iter().map(|one| format!("{} {} {}", one.credit, one.item, one.amount)).collect();
+    assert_eq!(told, ["P2 B 80", "P1 B 20", "P1 A 30"]);
+}
+
+#[test]
+fn a_credit_that_came_back_changed_still_reduces_what_is_owed() {
+    let world =
+        World::new().owes("A", 20, "100 EUR").unallocated("P", "90 EUR").item("P", |item| item.withdrawn = true);
+    assert_eq!(world.decide().items[0].to_pay().to_string(), "10.00 EUR");
+    check_items(&world.unallocated("Q", "20 EUR"), "A covered, P credit, Q credit");
+}
+
+#[test]
+fn of_two_items_that_the_law_makes_due_on_one_day_the_older_document_is_paid_first() {
+    let on = |text: &str| text.parse().ok();
+    let world = World::new()
+        .owes("A", 10, "200 EUR")
+        .owes("B", 10, "100 EUR")
+        .account(|account| account.country = dunningd::model::Country::parse("PL").ok())
+        .item("A", |item| item.due_date = on("2026-04-07"))
+        .item("B", |item| item.due_date = on("2026-04-04"))
+        .unallocated("P", "60 EUR");
+    let decision = World { today: "2026-04-17".parse().unwrap(), ..world }.decide();
+    let told: Vec<String> =
+        decision.netted.iter().map(|one| format!("{} {} {}", one.credit, one.item, one.amount)).collect();
+    assert_eq!(told, ["P B 60"]);
+}

@@ -275,6 +275,17 @@ fn stages_count_from_the_effective_due_date_and_totals_from_the_contractual_one(
 }
 
 #[test]
+fn where_nobody_knows_the_debtors_country_his_creditors_days_count() {
+    let world = in_the("PL").owes("A", 0, "100 PLN").item("A", |item| item.due_date = Some(date("2026-04-04")));
+    let world = world.policy(|policy| {
+        policy.creditors.values_mut().for_each(|creditor| creditor.country = country("PL"));
+    });
+    let unknown = world.account(|account| account.country = None);
+    check_on(&unknown, "2026-04-09", "before_first_stage until 2026-04-10");
+    check_on(&unknown, "2026-04-10", "friendly");
+}
+
+#[test]
 fn nothing_is_announced_once_the_day_that_the_letter_prints_is_over() {
     // Due on the Saturday before Easter, so effectively on Tuesday.
     let world = in_the("PL").stage("friendly", |stage| stage.days = -5);

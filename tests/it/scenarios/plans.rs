@@ -253,7 +253,10 @@ fn money_for_the_contract_of_the_planned_items_counts_where_credits_stay_within_
     let world = world.policy(|policy| policy.credit_netting = CreditNetting::PerContract);
     let of = |id: &str, world: World| world.item(id, |item| item.contract_no = Some("V-7".to_owned()));
     check(&of("P", of("A", world.clone())), "skip account_in_credit until T+43");
-    check(&of("A", world), "contact plan_missed: demands plan:1:1:1, plan:1:1:2, plan:1:1:3");
+    // What names no contract is for whatever is owed.
+    check(&of("A", world.clone()), "skip account_in_credit until T+43");
+    let elsewhere = of("A", world).item("P", |item| item.contract_no = Some("V-8".to_owned()));
+    check(&elsewhere, "contact plan_missed: demands plan:1:1:1, plan:1:1:2, plan:1:1:3");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 use dunningd::decide::{expected_by, needs_approval};
-use dunningd::model::{ApprovalCause, PartyKind};
+use dunningd::model::{ApprovalCause, Country, PartyKind};
 
 use crate::support::world::{World, t_plus};
 
@@ -40,8 +40,10 @@ fn a_person_looks_at_a_consumers_debt_once_the_years_of_limitation_are_over() {
     let kind = |kind: PartyKind| consumer("2023-03-17").account(|account| account.party_kind = kind);
     check(&kind(PartyKind::Unknown), Some(ApprovalCause::TimeBarred));
     check(&kind(PartyKind::Company), None);
-    let elsewhere = consumer("2023-03-17").account(|account| account.country = None);
-    check(&elsewhere, None);
+    let within = |country: Option<Country>| consumer("2023-03-17").account(|account| account.country = country);
+    check(&within(Country::parse("DE").ok()), None);
+    // Where nobody knows his country, his creditor's says when to ask.
+    check(&within(None), Some(ApprovalCause::TimeBarred));
 }
 
 #[test]

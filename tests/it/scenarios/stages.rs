@@ -218,6 +218,12 @@ fn a_new_item_beside_an_escalated_one_is_written_about_in_neutral_words() {
 }
 
 #[test]
+fn a_case_that_closed_and_opened_again_does_not_make_the_words_for_a_new_item_less_neutral() {
+    let world = climbed(&["A"], 10).owes("B", 3, "100 EUR").case_since(2);
+    check(&world, "contact friendly in neutral words: demands B; also open A");
+}
+
+#[test]
 fn nothing_is_sent_while_the_deadline_of_a_final_notice_runs() {
     let world = World::new()
         .owes("A", 60, "100 EUR")
