@@ -128,6 +128,8 @@ stray = {name for name in files if name.startswith(("messages/", "texts/") if do
 need(not stray, f"nothing ties these files to the log: {sorted(stray)}")
 
 print(f"holds together: {told}")
-if not dossier and not signed and not kept: print("there is no checkpoint, so there was no signature to check")
+far = 0 if dossier else max([size for size, _ in [*signed.values(), *kept]], default=0)
+if not dossier and not far: print("there is no checkpoint, so there was no signature to check")
 elif not own: print("signatures were checked ONLY with the key that came along; give the public key")
+if 0 < far < len(events): print(f"events {far + 1} to {len(events)} are signed by nobody yet")
 if kept and not own: print("signatures of the checkpoints that you kept were NOT checked; give the public key")

@@ -254,6 +254,9 @@ fn human_report(report: &Report, keys: &[VerifierKey], alone: bool) -> String {
             format!("{} checkpoints", report.checkpoints)
         };
         let _ = writeln!(out, "{count} signed this very log, up to event {}.", report.signed);
+        if let Some(log) = report.log.as_ref().filter(|log| log.events > report.signed) {
+            let _ = writeln!(out, "What comes after it, up to event {}, is signed by nobody yet.", log.events);
+        }
         if keys.is_empty() {
             let along = report.keys.join(" ");
             let _ = writeln!(

@@ -48,7 +48,7 @@ codes! {
         WrittenOffBeforeSend = "written_off_before_send", "An item it demands was written off.";
         PlannedBeforeSend = "planned_before_send", "An instalment plan over something it demands was agreed, changed or ended.";
         CauseBeforeSend = "cause_before_send", "A cause was recorded for the account or for something it demands, or cleared.";
-        ContactBeforeSend = "contact_before_send", "A contact of the account was changed, or no longer wants e-mail.";
+        ContactBeforeSend = "contact_before_send", "A contact of the account was changed or no longer wants e-mail, or the debtor was called.";
         WaivedBeforeSend = "waived_before_send", "A stage that it stands for was waived for one of its items.";
         ResolvedNotSent = "resolved_not_sent", "A person decided that it had not gone out.";
         LedgerChanged = "ledger_changed", "Something else about the account, its credits or the items changed.";

@@ -70,6 +70,11 @@ pub async fn in_flight_check(
                -- On its own day the fingerprint says so; on a later one, days that the ledger named may have come.
                AND (c.today <= n.business_date
                     OR coalesce(dunning.day_to_come(n.account_id, c.demanded::text[], n.business_date) > c.today, true))
+               -- A call is a contact too, and the caps did not know of it. The copy of a letter is none of its own.
+               AND (n.redirected OR n.copy_of IS NOT NULL
+                    OR NOT EXISTS (SELECT FROM dunning.call k JOIN dunning.run r ON r.run_id = n.run_id
+                                   WHERE k.account_id COLLATE "C" = n.account_id
+                                     AND k.called_at > greatest(r.started_at, n.approved_at)))
                AND (n.redirected
                     -- What the function says too, where nobody recorded anything: it costs more to call than to answer.
                     OR NOT EXISTS (SELECT FROM dunning.account_in_register r WHERE r.account_id = n.account_id)
@@ -178,6 +183,9 @@ async fn why_not(connection: &mut PgConnection, check: &LastCheck<'_>) -> Result
                EXISTS (SELECT FROM dunning.contact_entry e
                        WHERE e.account_id = n.account_id AND greatest(e.entered_at, e.ended_at) > r.started_at)
                OR NOT (n.redirected OR dunning.wants_mail(n.account_id, n.recipient_key))
+               OR EXISTS (SELECT FROM dunning.call k
+                          WHERE k.account_id COLLATE "C" = n.account_id AND NOT n.redirected AND n.copy_of IS NULL
+                            AND k.called_at > greatest(r.started_at, n.approved_at))
                    AS "contact!",
                EXISTS (SELECT FROM dunning.notice_item i JOIN dunning.waiver w USING (item_id, stage)
                        WHERE i.notice_id = n.notice_id) AS "waived!",

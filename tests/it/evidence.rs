@@ -644,6 +644,21 @@ async fn of_an_export_without_a_checkpoint_neither_verifier_says_that_signatures
 }
 
 #[tokio::test]
+async fn what_follows_the_last_checkpoint_is_told_to_be_signed_by_nobody() {
+    let (_office, program, key) = signed().await;
+    program.run(&["log", "anchor"]).await.done();
+    let signed = accepted(&export(&program, "signed").await, &key);
+    assert!(!signed.contains("by nobody"), "{signed}");
+    program.run(&["note", "A03", "Richiamare"]).await.done();
+    let said = accepted(&export(&program, "export").await, &key);
+    assert!(said.contains("is signed by nobody yet.\n"), "{said}");
+    let folder = program.path("export").to_str().unwrap().to_owned();
+    if let Some((holds, told)) = script(&[&folder, &key]) {
+        assert!(holds && told.contains(" are signed by nobody yet\n"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_log_whose_key_was_changed_is_checked_with_all_its_keys_and_with_no_fewer() {
     let (_office, program, old) = signed().await;
     let kept = program.write("kept.txt", &program.run(&["log", "anchor"]).await.done());

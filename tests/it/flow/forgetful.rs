@@ -23,6 +23,7 @@ async fn queued() -> Office {
     office.scan().await;
     // From now on it writes nothing by itself for ten seconds, in which the delivery has to meet its crash.
     office.sql("ALTER SYSTEM SET wal_writer_delay = '10s'").await;
+    office.sql("ALTER SYSTEM SET wal_writer_flush_after = '1GB'").await;
     office.sql("SELECT pg_reload_conf()").await;
     office
 }
@@ -47,6 +48,8 @@ async fn while_it_delivers(office: &mut Office, second: &str, happens: impl FnOn
         while !sqlx::query_scalar::<_, bool>(reached).bind(&states).fetch_one(&*hand).await.unwrap() {
             sleep(Duration::from_millis(5)).await;
         }
+        // Until the delivery has heard of the commit that is seen here: it would offer again what it did not hear.
+        sleep(Duration::from_millis(500)).await;
         tokio::task::block_in_place(|| happens(database.own.as_mut().unwrap()));
     };
     // It may end with an error: its database was gone.

@@ -71,6 +71,18 @@ async fn a_new_invoice_stops_nothing() {
 }
 
 #[tokio::test]
+async fn a_call_in_the_meantime_is_a_contact_and_stops_the_notice() {
+    let office = queued().await;
+    office
+        .sql(
+            "INSERT INTO dunning.call (creditor, account_id, outcome, called_on, called_by)
+             SELECT creditor, account_id, 'no_answer', '2026-03-10', 'Ada' FROM ledger.account WHERE account_id = 'A01'",
+        )
+        .await;
+    is_stopped(&office, "contact_before_send", "contact_cap").await;
+}
+
+#[tokio::test]
 async fn a_hold_in_the_meantime_stops_the_notice() {
     let office = queued().await;
     let account = AccountId::parse("A01").unwrap();
