@@ -16,9 +16,9 @@ pub struct SendWindow {
 }
 
 /// The send windows of the sending days from `first` to `last` that are not `quiet`, each in the debtor's zone (his own,
-/// else his country's, else the creditor's), none of them beginning before the review of a notice planned `now` is over. None when neither
-/// policy nor law knows an hour, nobody reviews and each day is a sending day: then a notice may go out at once. Empty when every hour
-/// is past.
+/// else his country's, else the creditor's), none of them beginning before the review of a notice planned `now` is over.
+/// None when neither policy nor law knows an hour, nobody reviews and each day is a sending day: then a notice may go out
+/// at once. Empty when every hour is past.
 #[must_use]
 pub fn send_windows(
     policy: &Policy,
