@@ -29,8 +29,8 @@ pub fn send_windows(
     now: DateTime<Utc>,
 ) -> Option<Vec<SendWindow>> {
     let country = account.country.unwrap_or(creditor.country);
-    let legal = ContactLaw::of(account.party_kind, Some(country)).filter_map(ContactLaw::hours);
-    let hours = policy.send_window.into_iter().chain(legal).reduce(Hours::within);
+    let laws = || ContactLaw::of(account.party_kind, Some(country));
+    let hours = policy.send_window.into_iter().chain(laws().filter_map(ContactLaw::hours)).reduce(Hours::within);
     let days = || first.iter_days().take_while(|day| *day <= last);
     let countries: Vec<_> = account.country.into_iter().chain([creditor.country]).collect();
     let sending = |day: &NaiveDate| policy.calendars.is_sending_day(&countries, *day) == Ok(true) && !quiet(*day);
@@ -39,6 +39,10 @@ pub fn send_windows(
     }
     let reviewed = now + Duration::minutes(i64::from(policy.review_window_minutes));
     let zone = account.time_zone.or_else(|| account.country.and_then(zone_of)).unwrap_or(creditor.time_zone);
+    let everywhere: Vec<_> = match account.time_zone {
+        Some(_) => Vec::new(),
+        None => laws().flat_map(ContactLaw::hours_everywhere).collect(),
+    };
     let window = |day: NaiveDate| {
         let (from, to) = match hours {
             Some(hours) => (instant(zone, day, hours.from), instant(zone, day, hours.to)),
@@ -46,7 +50,9 @@ pub fn send_windows(
                 (instant(zone, day, chrono::NaiveTime::MIN), instant(zone, day.succ_opt()?, chrono::NaiveTime::MIN))
             }
         };
-        let from = from.max(reviewed);
+        let (from, to) = everywhere.iter().fold((from.max(reviewed), to), |(from, to), (zone, hours)| {
+            (from.max(instant(*zone, day, hours.from)), to.min(instant(*zone, day, hours.to)))
+        });
         (from < to).then_some(SendWindow { from, to })
     };
     Some(days().filter(sending).filter_map(window).collect())

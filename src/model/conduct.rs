@@ -38,6 +38,9 @@ pub struct ContactLaw {
     pub caps: &'static [ContactCap],
     /// Hours of working days in the debtor's zone, from and to; no letter goes out on other days.
     pub hours: Option<((u32, u32), (u32, u32))>,
+    /// Where its clocks do not all show the same: the zones furthest west and furthest east. The hours of a debtor whose
+    /// own zone nobody knows are those that it is in both.
+    pub furthest_zones: &'static [Tz],
     /// Where it is written.
     pub source: &'static str,
 }
@@ -52,6 +55,7 @@ const CONTACT_LAWS: [ContactLaw; 3] = [
         country: None,
         caps: &[cap(1, 1), cap(2, 7), cap(8, 30)],
         hours: None,
+        furthest_zones: &[],
         source: "our own rule for natural persons, the strictest of the countries' laws",
     },
     ContactLaw {
@@ -59,6 +63,7 @@ const CONTACT_LAWS: [ContactLaw; 3] = [
         // Messages; of calls 1 a day, 2 a week and 8 a month, which the rule above keeps for every contact.
         caps: &[cap(2, 1), cap(4, 7), cap(16, 30)],
         hours: Some(((8, 0), (22, 0))),
+        furthest_zones: &[Tz::Europe__Kaliningrad, Tz::Asia__Kamchatka],
         source: "Federal Law 230-FZ, article 7",
     },
     ContactLaw {
@@ -66,6 +71,7 @@ const CONTACT_LAWS: [ContactLaw; 3] = [
         caps: &[],
         // Monday to Friday; the code speaks of calls.
         hours: Some(((8, 30), (21, 0))),
+        furthest_zones: &[],
         source: "code of conduct of UNIREC and the consumer associations",
     },
 ];
@@ -94,6 +100,11 @@ impl ContactLaw {
         let ((from, from_minute), (to, to_minute)) = self.hours?;
         let from = NaiveTime::from_hms_opt(from, from_minute, 0)?;
         Some(Hours { from, to: NaiveTime::from_hms_opt(to, to_minute, 0)? })
+    }
+
+    /// The hours that it must be everywhere in the country before a debtor is contacted whose own zone nobody knows.
+    pub fn hours_everywhere(&self) -> impl Iterator<Item = (Tz, Hours)> {
+        self.hours().into_iter().flat_map(|hours| self.furthest_zones.iter().map(move |zone| (*zone, hours)))
     }
 }
 

@@ -26,8 +26,13 @@ impl Run<'_> {
             let opens_in_time =
                 |window: &SendWindow| window.from.with_timezone(&self.creditor.time_zone).date_naive() <= valid_until;
             if send_windows.as_ref().is_some_and(|windows| !windows.iter().any(opens_in_time)) {
-                let problem = "no hour of the send window is left on the days for which the letter would be true";
-                one.decision.withdraw(ReasonCode::OutsideSendDays, problem);
+                let zone = match one.snapshot.account.time_zone {
+                    Some(_) => "",
+                    None => " (nobody knows his `time_zone`, so the hours are those of his country)",
+                };
+                let problem =
+                    format!("no hour of the send window is left on the days for which the letter would be true{zone}");
+                one.decision.withdraw(ReasonCode::OutsideSendDays, &problem);
                 continue;
             }
             match self.compose(&one.snapshot, &one.decision, contacting) {

@@ -100,13 +100,36 @@ fn the_law_narrows_the_window_for_natural_persons_only() {
         let time = |hour| chrono::NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
         nine_to_six(country).policy(|policy| policy.send_window = Some(Hours { from: time(7), to: time(23) }))
     };
-    let person = |country| world(country).account(|account| account.party_kind = PartyKind::Consumer);
+    let person = |country| {
+        world(country).account(|account| {
+            account.party_kind = PartyKind::Consumer;
+            account.time_zone = account.country.and_then(dunningd::model::zone_of);
+        })
+    };
     let night = "2026-03-18T01:00:00Z";
     assert_eq!(windows(&world("RU"), "2026-03-18", night)[0], "18 04:00 to 18 20:00");
     assert_eq!(windows(&person("RU"), "2026-03-18", night)[0], "18 05:00 to 18 19:00");
     assert_eq!(windows(&person("IT"), "2026-03-18", night)[0], "18 07:30 to 18 20:00");
     let without_window = person("RU").policy(|policy| policy.send_window = None);
     assert_eq!(windows(&without_window, "2026-03-18", night)[0], "18 05:00 to 18 19:00");
+}
+
+#[test]
+fn a_person_of_whom_nobody_knows_where_in_russia_he_lives_is_written_to_while_it_is_day_from_kaliningrad_to_kamchatka()
+{
+    let person = |hours: Option<(u32, u32)>, kind| {
+        let time = |hour| chrono::NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
+        nine_to_six("RU")
+            .policy(|policy| policy.send_window = hours.map(|(from, to)| Hours { from: time(from), to: time(to) }))
+            .account(|account| account.party_kind = kind)
+    };
+    let first = |world: &World| windows(world, "2026-03-18", "2026-03-18T01:00:00Z").first().cloned();
+    // Eight in the morning in Kaliningrad, ten in the evening in Kamchatka.
+    assert_eq!(first(&person(None, PartyKind::Consumer)), Some("18 06:00 to 18 10:00".into()));
+    assert_eq!(first(&person(Some((9, 18)), PartyKind::Unknown)), Some("18 06:00 to 18 10:00".into()));
+    assert_eq!(first(&person(Some((10, 12)), PartyKind::Consumer)), Some("18 07:00 to 18 09:00".into()));
+    assert_eq!(first(&person(Some((14, 18)), PartyKind::Consumer)), None);
+    assert_eq!(first(&person(Some((14, 18)), PartyKind::Company)), Some("18 11:00 to 18 15:00".into()));
 }
 
 #[tokio::test]
