@@ -344,7 +344,8 @@ async fn verify_stored(
     if contradictions.is_empty() {
         return Ok(report);
     }
-    let told = format!("the log holds together, but notices contradict it:\n{}", contradictions.join("\n"));
+    let told =
+        format!("the log holds together, but what stands beside it contradicts it:\n{}", contradictions.join("\n"));
     Err(Failure::new(Exit::LOG_BROKEN, told))
 }
 
@@ -396,6 +397,7 @@ pub(super) async fn verify_database(
     let mut contradictions = record::verify_against_notices(connection).await?;
     contradictions.extend(record::verify_notices(connection).await?);
     contradictions.extend(record::verify_decisions(connection).await?);
+    contradictions.extend(record::verify_register(connection).await?);
     let mut check = ContentsCheck::new(&vouched);
     if contradictions.is_empty() {
         for notice in record::notices_made(connection, None).await? {

@@ -59,7 +59,7 @@ pub(super) async fn take_down(
     .fetch_optional(connection)
     .await?;
     Ok(id.map(|id| {
-        let facts = json!({ "cause": cause, "number": id.to_string(), "item": item, "reason": reason });
+        let facts = json!({ "cause": cause, "number": id.to_string(), "item": item, "since": since, "reason": reason });
         (id, account_event(EventKind::CauseRecorded, creditor, account, actor, facts))
     }))
 }
@@ -125,7 +125,7 @@ pub async fn write_off(
     .fetch_optional(&mut *connection)
     .await?
     .ok_or_else(|| RegisterError::AlreadyWrittenOff(item.clone()))?;
-    let facts = json!({ "write_off": id.to_string(), "item": item, "reason": reason });
+    let facts = json!({ "write_off": id.to_string(), "item": item, "since": since, "reason": reason });
     append(connection, &[account_event(EventKind::WrittenOff, &creditor, account, actor, facts)]).await?;
     Ok(id)
 }

@@ -124,7 +124,7 @@ pub async fn enter_contact(
     let data = contact_data(email, entry.phone.as_deref(), entry.name.as_deref());
     let facts = json!({
         "entry": id.to_string(), "contact": contact, "role": entry.role, "no_email": entry.no_email,
-        "language": entry.language, "reason": reason, "data_commitment": commitment(&salt, data.as_bytes()),
+        "language": entry.language, "since": since, "reason": reason, "data_commitment": commitment(&salt, data.as_bytes()),
     });
     append(connection, &[account_event(EventKind::ContactEntered, &creditor, account, actor, facts)]).await?;
     Ok(contact)

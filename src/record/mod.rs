@@ -37,6 +37,7 @@ mod runs;
 mod settle;
 mod status;
 mod verify;
+mod verify_register;
 
 pub use approvals::{
     ApprovalError, WaitingNotice, Which, approve, beside_contacts, cancel_notice, close_run, drop_notices,
@@ -106,6 +107,7 @@ pub use verify::{
     Chain, Contents, ContentsCheck, Problem, Verified, Vouched, read_checkpoints, verify_against_notices,
     verify_contents, verify_decisions, verify_lines, verify_look_ups, verify_notices, verify_texts,
 };
+pub use verify_register::verify_register;
 
 /// An advisory lock, a missing row, a value that does not parse: what the database held was not what this program
 /// writes.

@@ -71,7 +71,7 @@ pub async fn import_opening(
         let listed: Vec<_> = stages
             .iter()
             .map(|one| {
-                json!({ "item": one.item, "stage": one.stage, "done_on": one.on.to_string(), "by": one.elsewhere })
+                json!({ "item": one.item, "stage": one.stage, "done_on": one.on.to_string(), "by": one.elsewhere, "reason": one.reason })
             })
             .collect();
         let facts = json!({ "stages": listed });

@@ -79,7 +79,7 @@ pub async fn agree_plan(
         .map(|one| json!({ "number": one.number, "due_on": one.due_on, "amount": one.amount.to_string() }))
         .collect();
     let facts = json!({
-        "plan": number.to_string(), "version": plan.version, "currency": plan.currency, "items": items,
+        "plan": number.to_string(), "version": plan.version, "agreed_on": plan.agreed_on, "currency": plan.currency, "items": items,
         "instalments": instalments, "tolerance_days": plan.tolerance_days, "on_missed": plan.on_missed,
         "reason": plan.reason,
     });
@@ -102,7 +102,7 @@ pub async fn end_plan(
 ) -> Result<(), RegisterError> {
     let creditor = known(connection, account, None).await?;
     end(connection, account, number, ended_on, reason, actor).await?;
-    let facts = json!({ "plan": number.to_string(), "reason": reason });
+    let facts = json!({ "plan": number.to_string(), "ended_on": ended_on, "reason": reason });
     append(connection, &[account_event(EventKind::PlanEnded, &creditor, account, actor, facts)]).await?;
     Ok(())
 }

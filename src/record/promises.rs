@@ -51,7 +51,7 @@ pub async fn promise(
         promise.items.iter().map(|one| json!({ "item": one.item, "open": one.open_then.to_string() })).collect();
     let facts = json!({
         "promise": number.to_string(), "amount": promise.amount.amount.to_string(),
-        "currency": promise.amount.currency, "by_day": promise.by_day.to_string(),
+        "currency": promise.amount.currency, "made_on": promise.made_on.to_string(), "by_day": promise.by_day.to_string(),
         "tolerance_days": promise.tolerance_days, "items": listed, "reason": promise.reason,
     });
     append(connection, &[account_event(EventKind::PromiseMade, &creditor, account, actor, facts)]).await?;

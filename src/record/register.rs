@@ -116,8 +116,7 @@ pub async fn place_hold(
     )
     .fetch_one(&mut *connection)
     .await?;
-    let facts =
-        json!({ "hold": id.to_string(), "item": item, "until": until.map(|d| d.to_string()), "reason": reason });
+    let facts = json!({ "hold": id.to_string(), "item": item, "since": since, "until": until, "reason": reason });
     append(connection, &[account_event(EventKind::HoldPlaced, &creditor, account, actor, facts)]).await?;
     Ok(id)
 }
@@ -238,7 +237,7 @@ pub async fn dispute(
     .fetch_optional(&mut *connection)
     .await?
     .ok_or_else(|| RegisterError::AlreadyDisputed(item.clone()))?;
-    let facts = json!({ "hold": id.to_string(), "item": item, "cause": cause, "reason": reason });
+    let facts = json!({ "hold": id.to_string(), "item": item, "cause": cause, "since": since, "reason": reason });
     append(connection, &[account_event(EventKind::DisputeRecorded, &creditor, account, actor, facts)]).await?;
     Ok(id)
 }
@@ -319,7 +318,7 @@ pub async fn waive(
         });
     }
     let facts = json!({
-        "item": waiver.item, "stage": waiver.stage, "due_on": waiver.on.to_string(), "reason": waiver.reason,
+        "item": waiver.item, "stage": waiver.stage, "due_on": waiver.on.to_string(), "since": since, "reason": waiver.reason,
     });
     append(connection, &[account_event(EventKind::StageWaived, &creditor, account, actor, facts)]).await?;
     Ok(())
@@ -372,7 +371,8 @@ pub(super) async fn record_handover(
     )
     .execute(&mut *connection)
     .await?;
-    let facts = json!({ "handover": id.to_string(), "to": handover.to, "reason": handover.reason });
+    let facts =
+        json!({ "handover": id.to_string(), "to": handover.to, "since": handover.since, "reason": handover.reason });
     Ok((id, account_event(EventKind::AccountHandedOver, &creditor, account, actor, facts)))
 }
 

@@ -773,6 +773,7 @@ const REWRITE: &str = "
             UPDATE dunning.event SET bytes = line, leaf_hash = leaf, chain_hash = head WHERE seq = r.seq;
         END LOOP;
         UPDATE dunning.event_head SET chain_hash = head;
+        UPDATE dunning.hold SET placed_by = replace(placed_by, 'Tessa', 'Nessa');
     END $$";
 
 #[tokio::test]
