@@ -57,15 +57,17 @@ fn of_fixture(cli: &Cli, args: &PreviewArgs) -> Result<(Letter, Rendered), Failu
         Some(tag) => Language::parse(tag).map_err(|error| Failure::new(Exit::USAGE, error.to_string()))?,
         None => Language::En,
     };
+    if !templates.catalog().0.contains(&(template.to_owned(), language)) {
+        let told =
+            format!("there is no template {template} in {language}; `dunningd template list` names those that are");
+        return Err(Failure::new(Exit::NO_SUCH_THING, told));
+    }
     let fixture = args.fixture.as_deref().unwrap_or("one_item");
     let letter = templates.fixture(fixture, template, language).ok_or_else(|| {
         let known: Vec<&str> = templates.fixture_names().collect();
         Failure::new(
             Exit::NO_SUCH_THING,
-            format!(
-                "there is no template {template} in {language} with a sample situation {fixture}; situations: {}",
-                known.join(", ")
-            ),
+            format!("there is no sample situation {fixture}; there are {}", known.join(", ")),
         )
     })?;
     let rendered = templates.render(&letter).map_err(|error| Failure::new(Exit::CONFIG, error.to_string()))?;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::daemon::{self, Dispatched, RunReport, ScanReport, ScanRequest};
 use crate::model::{
-    AccountId, CancelReason, CreditorId, Decision, ReasonCode, ReleaseState, Released, RunTotals, Verdict,
+    AccountId, CancelReason, CreditorId, Decision, ReasonCode, ReleaseState, Released, RunTotals, Verdict, counted,
 };
 use crate::record;
 
@@ -212,8 +212,12 @@ fn totals(out: &mut String, totals: &RunTotals) {
     let overdue = &totals.overdue;
     let _ = writeln!(
         out,
-        "  overdue    {} items of {} accounts: {}; undisputed {} items: {}",
-        overdue.items, overdue.accounts, overdue.amounts, totals.undisputed.items, totals.undisputed.amounts
+        "  overdue    {} of {}: {}; undisputed {}: {}",
+        counted(overdue.items, "item"),
+        counted(overdue.accounts, "account"),
+        overdue.amounts,
+        counted(totals.undisputed.items, "item"),
+        totals.undisputed.amounts
     );
     for (bucket, sum) in &totals.by_outcome {
         let _ = writeln!(out, "    {:>7}  {bucket:<26} {}", sum.items, sum.amounts);
@@ -225,7 +229,7 @@ fn notes(out: &mut String, run: &RunReport) {
         leaving(out, run, released);
     }
     if run.tasks > 0 {
-        let _ = writeln!(out, "  to people  {} tasks; see `dunningd task list`", run.tasks);
+        let _ = writeln!(out, "  to people  {}; see `dunningd task list`", counted(run.tasks, "task"));
     }
     for (account, error) in &run.failures {
         let _ = writeln!(out, "  warning    account {account} could not be recorded: {error}");
@@ -241,21 +245,21 @@ fn notes(out: &mut String, run: &RunReport) {
 /// How the notices left the run, and what to do about those that did not.
 fn leaving(out: &mut String, run: &RunReport, released: &Released) {
     if released.queued > 0 {
-        let _ = writeln!(out, "  queued     {} notices", released.queued);
+        let _ = writeln!(out, "  queued     {}", counted(released.queued, "notice"));
     }
     if released.awaiting > 0 {
         let _ = writeln!(
             out,
-            "  waiting    {} notices wait for a person: `dunningd outbox list`, then `outbox approve` or `outbox drop`",
-            released.awaiting
+            "  waiting    {} for a person: `dunningd outbox list`, then `outbox approve` or `outbox drop`",
+            counted(released.awaiting, "notice")
         );
     }
     if released.not_allowed > 0 {
         let _ = writeln!(
             out,
-            "  cancelled  {} notices: this installation may not write to these domains; see `allow_domains` and \
+            "  cancelled  {}: this installation may not write to these domains; see `allow_domains` and \
              `redirect_to` in [mail] of dunningd.toml",
-            released.not_allowed
+            counted(released.not_allowed, "notice")
         );
     }
     if released.cancelled > 0 {
@@ -263,7 +267,7 @@ fn leaving(out: &mut String, run: &RunReport, released: &Released) {
             ReleaseState::Shadow => CancelReason::Shadow,
             _ => CancelReason::Ramped,
         };
-        let _ = writeln!(out, "  not sent   {} notices: {}", released.cancelled, why.meaning());
+        let _ = writeln!(out, "  not sent   {}: {}", counted(released.cancelled, "notice"), why.meaning());
     }
     for braked in &released.braked {
         let _ = writeln!(out, "  BRAKED     {}: {}", braked.brake.as_str(), braked.why);

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::deliver::{self, Envelope, Session, Transport};
 use crate::model::{
     Attachment, Creditor, CreditorId, DisplayName, EmailAddress, Fault, Language, Mail, Mailbox, Outcome, ReasonCode,
-    RefusalCode, Rendered, backoff,
+    RefusalCode, Rendered, backoff, counted,
 };
 use crate::record::{self, CheckpointRow, DigestFacts, OperatorMail, OperatorMailKey, RecordError, WaitingSince};
 
@@ -445,10 +445,6 @@ async fn settle(shell: &Shell, mail: &OperatorMail, taken: bool, outcome: &Outco
     let once_more = is_ours || mail.tries + 1 < dispatch.max_tries;
     let again = once_more.then(|| shell.clock.wall() + chrono::Duration::from_std(wait).unwrap_or_default());
     record::settle_operator_mail(&mut *shell.pool.acquire().await?, mail.mail, taken, outcome, again).await
-}
-
-fn counted(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 fn weekday(day: NaiveDate) -> String {

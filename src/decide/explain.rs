@@ -59,8 +59,3 @@ impl<'a> Trail<'a> {
         self.checks
     }
 }
-
-/// `1 item`, `2 items`.
-pub(super) fn counted(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}

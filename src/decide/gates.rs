@@ -10,11 +10,11 @@ use rust_decimal::Decimal;
 use crate::model::{
     CalendarMissing, Channel, Contact, ContactCap, ContactLaw, Contacting, Country, Creditor, EmailAddress, ItemCode,
     ItemId, Ladder, MailboxUse, Money, PastNotice, Plan, PlanStanding, PlanState, Policy, Promise, PromiseState,
-    ReasonCode, Snapshot, Stage, Standing, Tone, days_after, is_plan_stage,
+    ReasonCode, Snapshot, Stage, Standing, Tone, counted, days_after, is_plan_stage,
 };
 
 use super::brake::{self, Claimed};
-use super::explain::{Trail, counted};
+use super::explain::Trail;
 use super::items::{self, Assessed};
 use super::ladder::{PassedOver, Past};
 use super::recipient::Reach;

@@ -6,10 +6,10 @@ use chrono::NaiveDate;
 
 use crate::model::{
     Channel, Contacting, Country, Demands, ItemCode, ItemId, PROTOCOL_DAYS_TO_POST, PartyKind, PastNotice, Policy,
-    ReasonCode, Stage, Tone, days_after, is_plan_stage, is_protocol_claim,
+    ReasonCode, Stage, Tone, counted, days_after, is_plan_stage, is_protocol_claim,
 };
 
-use super::explain::{Trail, counted};
+use super::explain::Trail;
 use super::gates::{No, Question};
 use super::items::{self, Assessed};
 use super::recipient::{self, Reach};

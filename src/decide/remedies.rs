@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 
 use crate::model::{
     CalendarMissing, Channel, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, ItemId,
-    Money, NoticeState, OnUnknown, Plan, ReasonCode, RecordedCause, Remedy, Stage, Tone, Verdict, as_argument,
+    Money, NoticeState, OnUnknown, Plan, ReasonCode, RecordedCause, Remedy, Stage, Tone, Verdict, as_argument, counted,
     days_after,
 };
 
@@ -103,7 +103,7 @@ fn of_account(q: &Question<'_>, assessed: &[Assessed<'_>], code: ReasonCode, nex
         ReasonCode::InGrace => {
             let waiting = assessed.iter().filter(|one| one.code == ItemCode::InGrace);
             let first = waiting.filter_map(|one| Some((items::end_of_grace(q.policy, one)?, &one.item.id))).min();
-            let days = plural(i64::from(q.policy.item_grace_days), "day");
+            let days = counted(i64::from(q.policy.item_grace_days), "day");
             let at = at(q, "item_grace_days");
             let text = |(day, id)| {
                 (Some(day), format!("Item {id} is past its {days} of grace{at} on {}.", day_of_letter(q, day)))
@@ -212,7 +212,7 @@ fn of_item(
         }
         ItemCode::DirectDebit => over_on
             .map(|day| {
-                let days = plural(i64::from(q.policy.direct_debit_wait_days), "working day");
+                let days = counted(i64::from(q.policy.direct_debit_wait_days), "working day");
                 let at = at(q, "direct_debit_wait_days");
                 (
                     Some(day),
@@ -537,7 +537,7 @@ fn contact_cap(q: &Question<'_>, stage: &Stage) -> Option<Way> {
             let day = days_after(*counts, cap.days);
             if longest.as_ref().is_none_or(|(known, _)| day > *known) {
                 let last = contacts.first().unwrap_or(counts);
-                let within = plural(i64::from(cap.days), "day");
+                let within = counted(i64::from(cap.days), "day");
                 let text = format!(
                     "The next contact{whom} is allowed on {}: {} in {within}{from}, the last was on {last}.",
                     day_of_letter(q, day),
@@ -654,11 +654,7 @@ fn weekday(day: NaiveDate) -> String {
 }
 
 fn days(from: NaiveDate, to: NaiveDate) -> String {
-    plural((to - from).num_days(), "day")
-}
-
-fn plural(count: i64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+    counted((to - from).num_days(), "day")
 }
 
 fn lower(text: &str) -> String {

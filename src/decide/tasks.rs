@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rust_decimal::Decimal;
 
 use crate::model::{
-    CalendarMissing, EmailAddress, ItemCode, PromiseState, ReasonCode, TaskKind, TaskRequest, Tone, Verdict,
+    CalendarMissing, EmailAddress, ItemCode, PromiseState, ReasonCode, TaskKind, TaskRequest, Tone, Verdict, counted,
 };
 
-use super::explain::{Trail, counted};
+use super::explain::Trail;
 use super::gates::{self, Question};
 use super::items::{self, Assessed};
 use super::{recipient, register};

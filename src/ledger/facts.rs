@@ -46,6 +46,26 @@ pub async fn freshness(connection: &mut PgConnection, creditor: &CreditorId) -> 
     Ok(invoices.zip(payments).map(|(invoices_as_of, payments_as_of)| Freshness { invoices_as_of, payments_as_of }))
 }
 
+/// The sources that speak for the creditor and know payments only up to a moment before that one, the stalest first.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn stale_sources(
+    connection: &mut PgConnection,
+    creditor: &CreditorId,
+    needed: DateTime<Utc>,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT source::text FROM ledger.freshness
+         WHERE (creditor IS NULL OR creditor::text = $1) AND payments_as_of::timestamptz < $2
+         ORDER BY payments_as_of::timestamptz, source::text",
+    )
+    .bind(creditor.as_str())
+    .bind(needed)
+    .fetch_all(connection)
+    .await
+}
+
 /// The accounts of a creditor that use one mailbox.
 #[derive(Debug, Clone, Default)]
 pub struct MailboxAccounts {

@@ -11,7 +11,9 @@ pub use contract::{
     ACCOUNT, CONTACT, CheckOptions, ContractFinding, ContractReport, Depth, FRESHNESS, ITEM, RELATIONS, RawItem,
     SETTLEMENT, Severity, check, row_problem,
 };
-pub use facts::{LOOK, MailboxAccounts, creditor_of, creditors, fingerprints, freshness, same_view, shared_mailboxes};
+pub use facts::{
+    LOOK, MailboxAccounts, creditor_of, creditors, fingerprints, freshness, same_view, shared_mailboxes, stale_sources,
+};
 pub use history::{AccountHistory, HistoryReader, ItemHistory};
 pub use import::{
     Counts, Covered, ImportError, ImportOptions, ImportReport, OpeningProblem, OpeningRow, Reject, StructureError,

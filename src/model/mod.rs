@@ -75,4 +75,4 @@ pub use release::{
 pub use run::{Bucket, OverdueTotals, RunTotals};
 pub use snapshot::{Approvals, Case, Freshness, History, MailboxUse, NotDue, PastNotice, Snapshot, Waiver};
 pub use timeouts::Timeouts;
-pub use words::{Called, NoteWords, Reason};
+pub use words::{Called, NoteWords, Reason, counted};

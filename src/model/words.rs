@@ -5,6 +5,12 @@ use std::ops::Deref;
 
 use super::ParseError;
 
+/// `1 item`, `2 items`.
+pub fn counted<N: fmt::Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    let ending = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident, at most $most:literal, beside $kept:expr, $wanted:literal) => {
         $(#[$doc])*

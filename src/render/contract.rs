@@ -107,7 +107,11 @@ pub(super) const LETTER: &[Variable] = &[
         "English: a formal letter to a natural person or sole trader in Great Britain; it goes out only with at least 30 \
          days to reply, and when it names the enclosed Information Sheet, Reply Form and Financial Statement",
     ),
-    maybe("salutation", Kind::Text, "the operator's own words for this person, with its comma"),
+    maybe(
+        "salutation",
+        Kind::Text,
+        "the operator's own words for this person, with the sign that ends them: a comma, in Russian \"!\"",
+    ),
     always(
         "to_one_person",
         Kind::Flag,

@@ -76,7 +76,7 @@ pub(in crate::cli) struct PromiseArgs {
     /// The account's id in the ledger
     pub(in crate::cli) account: String,
     /// How much: 100.00
-    #[arg(long, requires_all = ["currency", "by_day", "reason"])]
+    #[arg(long, requires_all = ["currency", "by_day", "reason"], value_parser = amount)]
     pub(in crate::cli) amount: Option<Decimal>,
     /// The currency, such as EUR
     #[arg(long, value_name = "CODE", requires = "amount")]
@@ -105,12 +105,18 @@ pub(in crate::cli) struct PromiseArgs {
     pub(in crate::cli) by: Option<Called>,
 }
 
+/// An amount such as `1234.50`.
+fn amount(text: &str) -> Result<Decimal, String> {
+    text.parse()
+        .map_err(|_| "write an amount such as 1234.50, with a point and nothing between the thousands".to_owned())
+}
+
 /// A day with its amount: `2026-05-31=100.00`.
 fn instalment(text: &str) -> Result<(NaiveDate, Decimal), String> {
     let wrong = || format!("{text:?} is not a day and an amount such as 2026-05-31=100.00");
     let (day, amount) = text.split_once('=').ok_or_else(wrong)?;
     let day = parse_day(day).map_err(|error| error.to_string())?;
-    Ok((day, amount.parse().map_err(|_| wrong())?))
+    Ok((day, self::amount(amount)?))
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use crate::config::Recipients;
 use crate::daemon::ScanError;
 use crate::daemon::schedule::{payments_at_most, payments_needed};
+use crate::ledger;
 use crate::model::{Freshness, Mode, RefusalCode};
 use crate::record;
 
@@ -63,12 +64,15 @@ impl Run<'_> {
             }
             Some(freshness) if freshness.payments_as_of >= needed => {}
             Some(freshness) => {
+                let sources = ledger::stale_sources(connection, &self.creditor.id, needed).await?;
                 return Err(refused(
                     RefusalCode::StaleLedger,
                     format!(
-                        "payments are known up to {}, and {} is needed; import newer payments and scan again",
+                        "payments are known up to {}, and {} is needed; import newer payments and scan again (stale in \
+                         ledger.freshness: {}; a source that imports no more has to leave it)",
                         local(freshness.payments_as_of, self.creditor),
-                        local(needed, self.creditor)
+                        local(needed, self.creditor),
+                        sources.join(", ")
                     ),
                 ));
             }

@@ -1,6 +1,6 @@
 //! From the file's way of writing amounts and dates to the database's.
 
-use chrono::{DateTime, FixedOffset, NaiveDate};
+use chrono::{DateTime, Datelike, FixedOffset, NaiveDate};
 use rust_decimal::{Decimal, dec};
 
 use crate::ledger::contract::Family;
@@ -158,6 +158,9 @@ fn date(text: &str, format: &ValueFormat) -> Result<NaiveDate, String> {
     match NaiveDate::parse_from_str(text, &format.date_format) {
         // `%Y` also takes "24" for the year 24.
         Ok(date) if (FIRST_DAY..=LAST_DAY).contains(&date) => Ok(date),
+        Ok(date) if date.year() >= 1000 => {
+            Err(format!("is before {FIRST_DAY} or after {LAST_DAY}; leave the field empty where there is no day"))
+        }
         _ => {
             let example = NaiveDate::from_ymd_opt(2024, 12, 31)
                 .map(|day| day.format(&format.date_format).to_string())
@@ -200,6 +203,10 @@ mod tests {
         assert_eq!(
             date("12/31/24", &format('.', None)).unwrap_err(),
             "not a date like 12/31/2024 (date_format = \"%m/%d/%Y\"); correct the profile or the file"
+        );
+        assert_eq!(
+            date("12/31/9999", &format('.', None)).unwrap_err(),
+            "is before 1900-01-01 or after 2200-12-31; leave the field empty where there is no day"
         );
     }
 }

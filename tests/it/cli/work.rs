@@ -89,9 +89,10 @@ async fn a_letter_is_previewed_as_it_would_be_sent() {
          worth a letter. See `dunningd explain B3`.\n"
     );
     let unknown = program.run(&["preview", "friendly", "--fixture", "none_such"]).await.failed(4);
-    assert!(
-        unknown.starts_with("dunningd: there is no template friendly in en with a sample situation none_such"),
-        "{unknown}"
+    assert!(unknown.starts_with("dunningd: there is no sample situation none_such; there are bare, "), "{unknown}");
+    assert_eq!(
+        program.run(&["preview", "nonsense", "--lang", "pl"]).await.failed(4),
+        "dunningd: there is no template nonsense in pl; `dunningd template list` names those that are\n"
     );
     assert_eq!(office.count("dunning.notice").await, 0);
 }

@@ -301,13 +301,19 @@ async fn one_account_that_cannot_be_recorded_keeps_nobody_else_from_it() {
 async fn stale_payments_refuse_the_whole_run() {
     let office = Office::new().await;
     office.accounts(2).await;
-    // The creditor's last working day was Monday; its payments are not all in.
-    office.sql("UPDATE ledger.freshness SET payments_as_of = '2026-03-09 22:59Z'").await;
+    // The creditor's last working day was Monday; of two sources one has not all of its payments.
+    office
+        .sql(
+            "INSERT INTO ledger.freshness (source, creditor, invoices_as_of, payments_as_of)
+             SELECT 'old bank', creditor, invoices_as_of, '2026-03-09 22:59Z' FROM ledger.freshness",
+        )
+        .await;
     let error = office.scan_as(&Office::request()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "creditor tre_aquiloni: the run was refused: stale_ledger: payments are known up to 2026-03-09 23:59 CET, and \
-         2026-03-10 00:00 CET is needed; import newer payments and scan again"
+         2026-03-10 00:00 CET is needed; import newer payments and scan again (stale in ledger.freshness: old bank; a \
+         source that imports no more has to leave it)"
     );
     assert_eq!(office.lines("SELECT concat_ws(' ', state, reason) FROM dunning.run").await, ["refused stale_ledger"]);
     assert_eq!(office.events().await, ["run_refused"]);
