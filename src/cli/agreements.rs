@@ -5,7 +5,8 @@ use sqlx::Connection as _;
 
 use crate::daemon::{ContactRequest, Parts, PlanRequest, Shell};
 use crate::model::{
-    AccountId, CauseHold, ContactEntry, ContactId, Currency, EmailAddress, ItemId, Language, Money, Plan,
+    AccountId, CauseHold, ContactEntry, ContactId, Currency, EmailAddress, Entered, ItemId, Language, Money, Plan,
+    PlanStanding, PlanState, as_argument,
 };
 use crate::record::NewCause;
 use crate::{daemon, record};
@@ -30,7 +31,9 @@ pub(super) async fn plan(cli: &Cli, args: &PlanArgs) -> Result<Exit, Failure> {
         let plans = daemon::plans(&shell, &account).await?;
         let lines: Vec<String> = plans
             .iter()
-            .map(|(plan, now)| format!("{:>5}  version {}  {}", plan.number, plan.version, plan.tell(now)))
+            .map(|(plan, now)| {
+                format!("{:>5}  version {}  {}; {}", plan.number, plan.version, plan.tell(now), plan.terms())
+            })
             .collect();
         let rows: Vec<_> = plans.iter().map(|(plan, now)| json!({ "plan": plan, "now": now })).collect();
         let none = "No plan was recorded.".to_owned();
@@ -77,7 +80,7 @@ fn agreed(plan: &Plan) -> String {
             format!("  {:>3}  {}  {:>14}", one.number, one.due_on, Money::new(one.amount, plan.currency).to_string())
         })
         .collect();
-    format!("Plan {}{version}, for {}:\n{}", plan.number, items.join(", "), lines.join("\n"))
+    format!("Plan {}{version}, for {}; {}:\n{}", plan.number, items.join(", "), plan.terms(), lines.join("\n"))
 }
 
 pub(super) async fn cause(cli: &Cli, args: &CauseArgs) -> Result<Exit, Failure> {
@@ -120,8 +123,9 @@ pub(super) async fn contact(cli: &Cli, args: &ContactArgs) -> Result<Exit, Failu
             .map(|contact| {
                 let email = contact.email.as_ref().map_or("no usable address", EmailAddress::as_str);
                 let refuses = if contact.no_email { ", wants no e-mail" } else { "" };
+                let erased = if contact.entered == Entered::Erased { ", what was entered was erased" } else { "" };
                 let language = contact.language.as_ref().map_or(String::new(), |language| format!(", {language}"));
-                format!("{:<12} {:<9} {email}{language}{refuses}", contact.id.as_str(), contact.role.as_str())
+                format!("{:<12} {:<9} {email}{language}{refuses}{erased}", contact.id.as_str(), contact.role.as_str())
             })
             .collect();
         let none = "The account has no contact.".to_owned();
@@ -155,6 +159,7 @@ pub(super) async fn contact(cli: &Cli, args: &ContactArgs) -> Result<Exit, Failu
             language: language.map(|language| language.code().to_owned()),
             phone: args.phone.clone().map(String::from),
             name: args.name.clone().map(String::from),
+            erased: false,
         },
         is_new: args.add,
         reason,
@@ -163,6 +168,21 @@ pub(super) async fn contact(cli: &Cli, args: &ContactArgs) -> Result<Exit, Failu
     let text = format!("Contact {id} of account {account} is recorded; the ledger stays as it is.");
     tell(cli, &json!({ "contact": id, "account": account }), &text);
     Ok(Exit::DONE)
+}
+
+/// What a stop of an item means for the plan that it is in, if there is one.
+pub(super) async fn stops_plan(shell: &Shell, account: &AccountId, item: &ItemId) -> Result<String, Failure> {
+    let plans = daemon::plans(shell, account).await?;
+    let running = |now: &PlanStanding| !matches!(now.state, PlanState::Ended | PlanState::Kept);
+    let plan = plans.iter().find(|(plan, now)| running(now) && plan.items.iter().any(|one| one.item == *item));
+    Ok(plan.map_or(String::new(), |(plan, _)| {
+        format!(
+            "\nPlan {0} stands still as a whole, because the item is in it: agree on it anew (`dunningd plan {1} \
+             --restructure {0} …`), or end it.",
+            plan.number,
+            as_argument(account.as_str())
+        )
+    }))
 }
 
 pub(super) async fn write_off(cli: &Cli, args: &WriteOffArgs) -> Result<Exit, Failure> {
@@ -178,6 +198,7 @@ pub(super) async fn write_off(cli: &Cli, args: &WriteOffArgs) -> Result<Exit, Fa
         (json!({ "write_off": id, "item": item }), format!("Item {item} is written off and not demanded any more."))
     };
     transaction.commit().await?;
+    let text = if args.undo { text } else { text + &stops_plan(&shell, &account, &item).await? };
     tell(cli, &json, &text);
     Ok(Exit::DONE)
 }

@@ -74,6 +74,11 @@ async fn current_schema(pool: &PgPool) -> Result<(), Failure> {
                 if count == 1 { "migration" } else { "migrations" }
             ),
         )),
+        SchemaState::Closed => Err(Failure::new(
+            Exit::CONFIG,
+            "this role may not use the database's schema dunning: in a new database run `dunningd migrate`; in one that \
+             was restored the grants are missing",
+        )),
         SchemaState::Ahead => Err(Failure::new(
             Exit::CONFIG,
             "the database schema is newer than this program; install the version that migrated it, or a newer one",

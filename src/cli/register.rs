@@ -9,12 +9,13 @@ use sqlx::Connection as _;
 
 use crate::daemon::{LadderMove, Shell};
 use crate::model::{
-    AccountId, CreditorId, Currency, Decision, Handover, ItemDecision, ItemId, Ladder, LadderName, Money, ReasonCode,
-    StageName, Verdict,
+    AccountId, CallOutcome, Cause, CreditorId, Currency, Decision, Handover, ItemDecision, ItemId, Ladder, LadderName,
+    Money, ReasonCode, StageName, Verdict, as_argument,
 };
 use crate::record::NoteText;
 use crate::{daemon, ledger, record};
 
+use super::agreements::stops_plan;
 use super::args::{
     CallArgs, Cli, DisputeArgs, HandoverArgs, HoldArgs, LadderArgs, NoteArgs, PromiseArgs, ReasonArgs, ReleaseArgs,
     RestoreArgs, WaiveArgs,
@@ -94,12 +95,15 @@ pub(super) async fn dispute(cli: &Cli, args: &DisputeArgs) -> Result<Exit, Failu
     let (json, text) = if let Some(cause) = args.cause {
         let id = record::dispute(&mut transaction, &account, &item, cause, reason, today, actor).await?;
         let text = format!("Item {item} is in dispute and will not be demanded until that is resolved.");
-        (json!({ "dispute": id, "item": item, "cause": cause }), text)
+        let kind = shell.live().config.policy.cause(cause).task;
+        let task = kind.map_or(String::new(), |kind| format!(" The next run opens a task: {}.", kind.as_str()));
+        (json!({ "dispute": id, "item": item, "cause": cause }), text + &task)
     } else {
         record::end_dispute(&mut transaction, &account, &item, reason, actor).await?;
         (json!({ "item": item, "resolved": true }), format!("The dispute about item {item} is over."))
     };
     transaction.commit().await?;
+    let text = if args.cause.is_some() { text + &stops_plan(&shell, &account, &item).await? } else { text };
     tell(cli, &json, &text);
     Ok(Exit::DONE)
 }
@@ -172,12 +176,22 @@ pub(super) async fn call(cli: &Cli, args: &CallArgs) -> Result<Exit, Failure> {
     };
     let (call, cause) = daemon::call(&shell, &account, &request).await?;
     let json = json!({ "call": call, "account": account, "outcome": args.outcome, "cause": cause });
-    let recorded = cause.map_or(String::new(), |cause| {
-        format!("\nCause {} is recorded with it; --no-cause leaves it out.", cause.as_str())
-    });
-    let text = format!("Call {call} to account {account} is recorded; it counts as a contact of {today}.{recorded}");
+    let more = after_call(args.outcome, cause, account.as_str());
+    let text = format!("Call {call} to account {account} is recorded; it counts as a contact of {today}.{more}");
     tell(cli, &json, &text);
     Ok(Exit::DONE)
+}
+
+/// What was recorded with a call, and what is still to be.
+pub(super) fn after_call(outcome: CallOutcome, cause: Option<Cause>, account: &str) -> String {
+    match (cause, outcome) {
+        (Some(cause), _) => format!("\nCause {} is recorded with it; --no-cause leaves it out.", cause.as_str()),
+        (None, CallOutcome::Promise) => format!(
+            "\nThe promise itself is not recorded yet: `dunningd promise {} --amount … --currency … --by-day … --reason …`.",
+            as_argument(account)
+        ),
+        (None, _) => String::new(),
+    }
 }
 
 pub(super) async fn note(cli: &Cli, args: &NoteArgs) -> Result<Exit, Failure> {

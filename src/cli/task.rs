@@ -10,14 +10,16 @@ use uuid::Uuid;
 use crate::daemon::{self, Shell};
 use crate::decide::standings;
 use crate::model::{
-    AccountId, Amounts, Channel, CreditorId, Decision, ItemDecision, Money, Promise, Snapshot, Standing, TakenBack,
-    TaskKind,
+    AccountId, Amounts, Channel, CreditorId, Decision, ItemDecision, ItemId, Money, Promise, Snapshot, Standing,
+    TakenBack, TaskKind,
 };
 use crate::record::{self, JournalRow, NoteText, NoticeRow, TaskDetail, TaskEnd, TaskEntry, TaskNotice};
 
 use super::args::{Cli, TaskDoneArgs, TaskDropArgs, TaskListArgs, TaskShowArgs};
 use super::failure::{Exit, Failure};
 use super::output::{say, say_part};
+use super::register::after_call;
+use super::scan::parsed;
 use super::{connect, outbox};
 
 /// Today, where that creditor is.
@@ -266,10 +268,13 @@ pub(super) async fn done(cli: &Cli, args: &TaskDoneArgs) -> Result<Exit, Failure
     let mut connection = shell.pool.acquire().await?;
     let task = record::task_detail(&mut connection, args.task).await?;
     let today = today(&shell, task.as_ref().map_or("", |task| task.creditor.as_str()));
+    let item = parsed(args.item.as_deref(), ItemId::parse)?;
     let entry = TaskEntry {
         on: args.on,
         today,
         outcome: args.outcome,
+        item: item.as_ref(),
+        no_cause: args.no_cause,
         to: args.to.as_deref(),
         reason: args.reason.as_deref(),
         note: args.note.as_deref().map(|body| NoteText { body, salt: rand::random() }),
@@ -277,6 +282,8 @@ pub(super) async fn done(cli: &Cli, args: &TaskDoneArgs) -> Result<Exit, Failure
     drop(connection);
     let end = daemon::task_done(&shell, args.task, &entry).await?;
     let number = args.task;
+    let (kind, account) =
+        task.as_ref().map_or((None, String::new()), |task| (TaskKind::parse(&task.kind), task.account_id.clone()));
     let stage = task.and_then(|task| task.notice).map(|notice| notice.stage);
     let text = match (end, stage) {
         (TaskEnd::StaysOpen { tried, attempts }, _) => {
@@ -296,13 +303,18 @@ pub(super) async fn done(cli: &Cli, args: &TaskDoneArgs) -> Result<Exit, Failure
             stage.unwrap_or_default(),
             entry.day()
         ),
+        (TaskEnd::Closed, None) if kind.is_some_and(TaskKind::is_about_a_cause) => {
+            format!("Task {number} is closed; what it is about stands as it was recorded.")
+        }
+        (TaskEnd::Closed, None) if kind.is_some_and(TaskKind::is_opened_once) => format!("Task {number} is closed."),
         (TaskEnd::Closed, None) => {
             format!("Task {number} is closed. The next scan opens it again if its cause persists.")
         }
     };
+    let text = text + &args.outcome.map_or(String::new(), |outcome| after_call(outcome, entry.cause(), &account));
     let closed = !matches!(end, TaskEnd::StaysOpen { .. });
     if cli.json {
-        say!("{}", json!({ "task": number, "closed": closed, "on": entry.day() }));
+        say!("{}", json!({ "task": number, "closed": closed, "on": entry.day(), "cause": entry.cause() }));
     } else {
         say!("{text}");
     }

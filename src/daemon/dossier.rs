@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use chrono::NaiveDate;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::model::{AccountId, Amounts, ItemCode, Money, ReasonCode};
+use crate::decide::standings;
+use crate::model::{AccountId, Amounts, Item, ItemCode, Money, ReasonCode};
 use crate::record::{self, RecordError};
 use crate::render;
 
@@ -107,6 +109,7 @@ pub async fn dossier(shell: &Shell, account: &AccountId) -> Result<BTreeMap<Stri
         "decisions": decisions,
         "register": recorded.register,
         "plans": recorded.plans,
+        "demanded": recorded.demanded,
         "timeline": stored.iter().map(told).collect::<Vec<_>>(),
         "checkpoint": { "events": checkpoint.size.to_string(), "note": checkpoint.note, "key": checkpoint.verifier_key },
         "limits": LIMITS,
@@ -153,16 +156,31 @@ async fn statement(shell: &Shell, account: &AccountId) -> Result<Value, ScanErro
             "item": item.id, "document_no": item.document_no, "kind": item.kind, "issue_date": item.issue_date,
             "due_date": item.due_date, "amount": item.amount.to_string(), "open": item.open_amount.to_string(),
             "currency": item.currency.code(), "days_past_due": decided.and_then(|one| one.days_past_due),
-            "code": code.map(ItemCode::as_str), "meaning": code.map(ItemCode::meaning),
+            "code": code.map(ItemCode::as_str), "meaning": code.map(ItemCode::meaning), "ledger_says": ledger_says(item),
         }));
     }
+    let promises: Vec<Value> = standings(&shell.live().config.policy, &snapshot, decision.business_date)
+        .into_iter()
+        .map(|(promise, standing)| json!({ "made_on": promise.made_on, "words": promise.tell(standing) }))
+        .collect();
     let total = |amounts: &Amounts| amounts.iter().map(|money: Money| money.to_string()).collect::<Vec<_>>();
     Ok(json!({
         "date": decision.business_date,
         "payments_as_of": snapshot.freshness.map(|freshness| freshness.payments_as_of),
         "name": snapshot.account.name, "creditor": snapshot.account.creditor,
-        "items": items, "open": total(&open), "overdue_after_credits": total(&overdue),
+        "items": items, "promises": promises, "open": total(&open), "overdue_after_credits": total(&overdue),
     }))
+}
+
+/// The hold and the dispute that the ledger itself names.
+fn ledger_says(item: &Item) -> Option<String> {
+    let day = |day: Option<NaiveDate>, word: &str| day.map_or(String::new(), |day| format!(" {word} {day}"));
+    let words = |reason: &Option<String>| reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+    let dispute = item.dispute.as_ref().map(|one| format!("disputed{}{}", day(one.since, "since"), words(&one.reason)));
+    let hold = (item.hold_until.is_some() || item.hold_reason.is_some())
+        .then(|| format!("held{}{}", day(item.hold_until, "until"), words(&item.hold_reason)));
+    let said: Vec<String> = dispute.into_iter().chain(hold).collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 /// One line of the timeline.

@@ -328,8 +328,10 @@ pub struct PlanRequest {
     /// Empty for everything in that currency that is overdue, or for the items of the version before.
     pub items: Vec<ItemId>,
     pub parts: Parts,
-    pub tolerance_days: u32,
-    pub on_missed: OnMissed,
+    /// None: none, or those of the version before.
+    pub tolerance_days: Option<u32>,
+    /// None: the instalment alone, or as in the version before.
+    pub on_missed: Option<OnMissed>,
     /// The plan that this is a new version of.
     pub restructure: Option<i64>,
     pub reason: String,
@@ -373,8 +375,8 @@ pub async fn agree_plan(shell: &Shell, account: &AccountId, request: &PlanReques
         version: before.map_or(1, |plan| plan.version + 1),
         currency: request.currency,
         agreed_on: today,
-        tolerance_days: request.tolerance_days,
-        on_missed: request.on_missed,
+        tolerance_days: request.tolerance_days.or(before.map(|plan| plan.tolerance_days)).unwrap_or_default(),
+        on_missed: request.on_missed.or(before.map(|plan| plan.on_missed)).unwrap_or(OnMissed::Instalment),
         items,
         instalments,
         reason: request.reason.clone(),
@@ -396,9 +398,13 @@ fn planned_items(
     let (currency, today) = (request.currency, decision.business_date);
     let open = open_after_credit_notes(&snapshot.items);
     let is_open = |id: &ItemId| open.get(id).is_some_and(|open| *open > Decimal::ZERO);
+    let code_of = |id: &ItemId| decision.items.iter().find(|one| one.item == *id).map(|one| one.code);
+    let is_written_off = |id: &ItemId| code_of(id) == Some(ItemCode::WrittenOff);
     let chosen: Vec<ItemId> = match before {
         _ if !request.items.is_empty() => request.items.clone(),
-        Some(plan) => plan.items.iter().map(|one| one.item.clone()).filter(is_open).collect(),
+        Some(plan) => {
+            plan.items.iter().map(|one| one.item.clone()).filter(|id| is_open(id) && !is_written_off(id)).collect()
+        }
         None => decision
             .items
             .iter()
@@ -421,9 +427,11 @@ fn planned_items(
         if let Some((promise, _)) = promised.find(|(promise, _)| promise.items.iter().any(|one| one.item == id)) {
             return Err(RegisterError::AlreadyPromised { item: id, number: promise.number });
         }
-        let code = decision.items.iter().find(|one| one.item == id).map(|one| one.code);
-        if let Some(code) = code.filter(|code| code.is_out() && *code != ItemCode::InPlan) {
-            return Err(RegisterError::UnfitPlan(format!("item {id} cannot be in a plan: {}", code.meaning())));
+        if let Some(code) = code_of(&id).filter(|code| code.is_out() && *code != ItemCode::InPlan) {
+            return Err(RegisterError::UnfitPlan(format!(
+                "item {id} cannot be in a plan: {} Name those that can, each with --item.",
+                code.meaning()
+            )));
         }
         let found = snapshot.items.iter().find(|item| item.id == id && item.currency == currency && is_open(&item.id));
         let open_then = found.and_then(|item| open.get(&item.id)).copied().ok_or_else(|| {
@@ -568,7 +576,12 @@ pub async fn enter_contact(
     let mut pasts = PastReader::open(&mut transaction, None).await?;
     let pasts = pasts.page(&mut transaction, std::slice::from_ref(account), today).await?;
     let before = pasts.get(account).and_then(|past| past.contacts.iter().find(|entry| entry.contact == *id).cloned());
-    let entry = match before.filter(|_| !request.is_new) {
+    let before = before.filter(|_| !request.is_new);
+    let told = request.entry.email.is_some() || request.entry.no_email == Some(true);
+    if before.as_ref().is_some_and(|before| before.erased) && !told {
+        return Err(RegisterError::EntryErased(id.to_string()).into());
+    }
+    let entry = match before {
         Some(before) => request.entry.clone().over(before),
         None => request.entry.clone(),
     };

@@ -8,9 +8,9 @@ use chrono::{Datelike as _, NaiveDate};
 use rust_decimal::Decimal;
 
 use crate::model::{
-    CalendarMissing, Channel, Contact, ContactCap, ContactLaw, Contacting, Country, Creditor, EmailAddress, ItemCode,
-    ItemId, Ladder, MailboxUse, Money, PastNotice, Plan, PlanStanding, PlanState, Policy, Promise, PromiseState,
-    ReasonCode, Snapshot, Stage, Standing, Tone, counted, days_after, is_plan_stage,
+    CalendarMissing, Channel, Contact, ContactCap, ContactLaw, Contacting, Country, Creditor, EmailAddress, Entered,
+    ItemCode, ItemId, Ladder, MailboxUse, Money, PastNotice, Plan, PlanStanding, PlanState, Policy, Promise,
+    PromiseState, ReasonCode, Snapshot, Stage, Standing, Tone, counted, days_after, is_plan_stage,
 };
 
 use super::brake::{self, Claimed};
@@ -593,8 +593,10 @@ fn unreachable_by_mail(contacts: &[Contact]) -> String {
     let unwilling = contacts.iter().filter(|contact| contact.no_email).count();
     let unusable = contacts.iter().filter(|contact| contact.unusable_email).count();
     let verb = |count: usize, verb: &str| if count == 1 { format!("1 {verb}s") } else { format!("{count} {verb}") };
+    let erased = contacts.iter().filter(|contact| contact.entered == Entered::Erased).count();
+    let erased = if erased == 0 { String::new() } else { format!(", of {erased} what we entered was erased") };
     format!(
-        "{}: {} no e-mail, {} something that is not one usable address",
+        "{}: {} no e-mail, {} something that is not one usable address{erased}",
         counted(contacts.len(), "contact"),
         verb(unwilling, "want"),
         verb(unusable, "hold")

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
-use crate::model::{ItemId, Policy, Promise, PromiseState, Snapshot, Standing};
+use crate::model::{Item, ItemId, Policy, Promise, PromiseState, Snapshot, Standing};
 
 use super::register;
 
@@ -15,10 +15,14 @@ use super::register;
 #[must_use]
 pub fn standings<'a>(policy: &Policy, snapshot: &'a Snapshot, today: NaiveDate) -> Vec<(&'a Promise, Standing)> {
     let mut open: BTreeMap<NaiveDate, BTreeMap<&ItemId, Decimal>> = BTreeMap::new();
+    let is_written_off = |id: &ItemId| {
+        let of_ledger = |item: &Item| item.id == *id && item.written_off_on.is_some_and(|day| day <= today);
+        snapshot.write_offs.iter().any(|one| one.item == *id) || snapshot.items.iter().any(of_ledger)
+    };
     let standing = |promise: &'a Promise| {
         let last = promise.last_day();
         let open = open.entry(last).or_insert_with(|| open_after_credits(policy, snapshot, last, today));
-        (promise, promise.standing(open, today))
+        (promise, promise.standing(open, is_written_off, today))
     };
     let mut all: Vec<_> = snapshot.promises.iter().map(standing).collect();
     all.sort_by_key(|(promise, _)| promise.number);
@@ -32,7 +36,7 @@ fn open_after_credits<'a>(
     issued_by: NaiveDate,
     today: NaiveDate,
 ) -> BTreeMap<&'a ItemId, Decimal> {
-    let is_late = |item: &crate::model::Item| item.kind.is_credit() && item.issue_date > issued_by;
+    let is_late = |item: &Item| item.kind.is_credit() && item.issue_date > issued_by;
     let mut known = Cow::Borrowed(snapshot);
     if snapshot.items.iter().any(is_late) {
         known.to_mut().items.retain(|item| !is_late(item));

@@ -113,6 +113,7 @@ pub(super) fn hold(policy: &Policy, snapshot: &Snapshot, recorded: &RecordedCaus
     let unknown = end.err().map_or(String::new(), |missing| format!("; {missing}"));
     let is_dispute = recorded.cause == Cause::Dispute && matches!(target, HoldTarget::Item(_));
     let hold = Hold {
+        number: 0,
         target,
         until,
         reason: if is_dispute {

@@ -7,9 +7,9 @@ use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use crate::model::{
-    CalendarMissing, Channel, ContactCap, ContactLaw, Currency, EmailAddress, Hold, HoldTarget, ItemCode, ItemId,
-    Money, NoticeState, OnUnknown, Plan, ReasonCode, RecordedCause, Remedy, Stage, Tone, Verdict, as_argument, counted,
-    days_after,
+    CalendarMissing, Channel, Contact, ContactCap, ContactLaw, Currency, EmailAddress, Entered, Hold, HoldTarget,
+    ItemCode, ItemId, Money, NoticeState, OnUnknown, Plan, ReasonCode, RecordedCause, Remedy, Stage, Tone, Verdict,
+    as_argument, counted, days_after,
 };
 
 use super::gates::{self, Comes, Question};
@@ -582,12 +582,32 @@ fn no_address(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<String> {
         None if option == "--phone" => "--add --role dunning --email … --phone …".to_owned(),
         None => "--add --role dunning --email …".to_owned(),
     };
-    vec![
-        by_ledger(q, assessed),
-        format!(
-            "`dunningd contact {account} {which} --reason …` enters one here, where the ledger cannot be mended soon."
-        ),
-    ]
+    let here = format!(
+        "`dunningd contact {account} {which} --reason …` enters one here, where the ledger cannot be mended soon."
+    );
+    let removes = |contact: &Contact| {
+        let contact = as_argument(contact.id.as_str());
+        format!("`dunningd contact {account} --contact {contact} --remove --reason …`")
+    };
+    let entered = |what: Entered| contacts.iter().find(move |contact| contact.entered == what);
+    if let Some(contact) = entered(Entered::Erased) {
+        return vec![
+            format!(
+                "What was entered here about contact {} was erased, and it may have been another address: {} goes back to \
+                 the ledger's.",
+                contact.id,
+                removes(contact)
+            ),
+            here,
+        ];
+    }
+    if let Some(contact) =
+        entered(Entered::NoEmail).filter(|_| option == "--email" && contacts.iter().all(|one| one.no_email))
+    {
+        let taken_back = format!("{} takes back that contact {} wants no e-mail.", removes(contact), contact.id);
+        return vec![taken_back, here];
+    }
+    vec![by_ledger(q, assessed), here]
 }
 
 fn by_ledger(q: &Question<'_>, assessed: &[Assessed<'_>]) -> String {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rust_decimal::Decimal;
 
 use crate::model::{
-    CalendarMissing, EmailAddress, ItemCode, PromiseState, ReasonCode, TaskKind, TaskRequest, Tone, Verdict, counted,
+    CalendarMissing, EmailAddress, HoldTarget, ItemCode, PromiseState, ReasonCode, TaskKind, TaskRequest, Tone,
+    Verdict, as_argument, counted,
 };
 
 use super::explain::Trail;
@@ -90,7 +91,7 @@ pub(super) fn tasks(
         if one.ladder_over {
             tasks.push(TaskRequest {
                 kind: TaskKind::AfterLastStage,
-                subject: one.item.id.to_string(),
+                subject: exhausted(one),
                 text: if q.passed_over.is_empty() {
                     "every stage is complete and the last deadline is over".to_owned()
                 } else {
@@ -113,6 +114,14 @@ pub(super) fn tasks(
         });
     }
     tasks
+}
+
+/// Of a broken plan what fell due early is exhausted as one.
+fn exhausted(one: &Assessed<'_>) -> String {
+    match &one.item.part_of_plan {
+        Some(part) if part.due_early.is_some() => format!("plan {}, agreed on {}", part.plan, part.agreed_on),
+        _ => one.item.id.to_string(),
+    }
 }
 
 /// Items that a person has to mend in the ledger: one task for each way in which they are broken.
@@ -186,11 +195,36 @@ fn recorded(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<TaskRequest> {
             text: format!("{} {}", kind.meaning(), cause.tell()),
         }));
     }
+    for (hold, cause) in q.snapshot.holds.iter().filter_map(|hold| Some((hold, hold.cause?))) {
+        let HoldTarget::Item(item) = &hold.target else { continue };
+        let disputed = hold.covers(q.today) && assessed.iter().any(|one| owed(one) && one.item.id == *item);
+        let kind = q.policy.cause(cause).task.filter(|_| disputed && hold.number > 0);
+        tasks.extend(kind.map(|kind| TaskRequest {
+            kind,
+            subject: format!("dispute {}", hold.number),
+            text: format!("{} {} since {}, item {item}: {}", kind.meaning(), cause.as_str(), hold.since, hold.reason),
+        }));
+    }
     for (plan, _) in q.plans.iter().filter(|(_, standing)| register::is_alive(standing)) {
         tasks.extend(register::vanished(plan).map(|item| TaskRequest {
             kind: TaskKind::FixData,
             subject: format!("plan {}", plan.number),
             text: format!("item {item} {}; agree on plan {} anew, or end it", items::VANISHED, plan.number),
+        }));
+        let given_up = |one: &&Assessed<'_>| {
+            one.code == ItemCode::WrittenOff && plan.items.iter().any(|item| item.item == one.item.id)
+        };
+        tasks.extend(assessed.iter().find(given_up).map(|one| TaskRequest {
+            kind: TaskKind::ProposePlan,
+            subject: format!("plan {} version {}", plan.number, plan.version),
+            text: format!(
+                "plan {} stands still, because its item {} is written off: agree on it anew (`dunningd plan {} \
+                 --restructure {} …`), or end it",
+                plan.number,
+                one.item.id,
+                as_argument(q.snapshot.account.id.as_str()),
+                plan.number
+            ),
         }));
     }
     for (promise, standing) in q.promises {

@@ -145,4 +145,26 @@ pub struct Contact {
     pub is_primary: bool,
     pub no_email: bool,
     pub email_kind: EmailKind,
+    #[serde(default, skip_serializing_if = "Entered::is_nothing")]
+    pub entered: Entered,
+}
+
+/// What people of ours said about a contact, beside the ledger.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entered {
+    #[default]
+    Nothing,
+    Something,
+    /// The person wants no e-mail.
+    NoEmail,
+    /// What they said was erased. It may have been another address or number, so the ledger's are not used.
+    Erased,
+}
+
+impl Entered {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_nothing(&self) -> bool {
+        *self == Self::Nothing
+    }
 }

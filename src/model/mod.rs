@@ -28,7 +28,7 @@ mod snapshot;
 mod timeouts;
 mod words;
 
-pub use account::{Account, Contact, ContactRole, EmailKind, PartyKind};
+pub use account::{Account, Contact, ContactRole, EmailKind, Entered, PartyKind};
 pub use breaker::{Breaker, BreakerKind, BreakerRule, Permit, backoff};
 pub use calendar::{
     Calendar, CalendarMissing, Calendars, DayKind, DueDateRule, FIRST_DAY, LAST_DAY, QuietPeriod, Weekdays, days_after,

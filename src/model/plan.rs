@@ -7,7 +7,7 @@ use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Serialize};
 
 use super::codes::codes;
-use super::{Currency, Instalment, Item, ItemId, ItemKind, Money, PromisedItem, StageName, days_after};
+use super::{Currency, Instalment, Item, ItemId, ItemKind, Money, PromisedItem, StageName, counted, days_after};
 
 /// The one stage of an instalment.
 pub const PLAN_STAGE: &str = "plan_missed";
@@ -226,6 +226,16 @@ impl Plan {
                 due_early,
             }),
         })
+    }
+
+    /// `an instalment is missed after 2 days, and then all the rest falls due`.
+    #[must_use]
+    pub fn terms(&self) -> String {
+        let due = match self.on_missed {
+            OnMissed::Instalment => "it alone is demanded",
+            OnMissed::All => "all the rest falls due",
+        };
+        format!("an instalment is missed after {}, and then {due}", counted(self.tolerance_days, "day"))
     }
 
     /// `4 instalments, 400.00 EUR, agreed on 2026-05-02; 100.00 EUR paid since, running; next 100.00 EUR on 2026-06-30`.

@@ -42,7 +42,7 @@ pub struct Promise {
 codes! {
     /// What became of a promise.
     PromiseState {
-        Withdrawn = "withdrawn", "A person took it back.";
+        Withdrawn = "withdrawn", "A person took it back, or wrote off what it was about.";
         Kept = "kept", "The whole amount was paid in time.";
         Running = "running", "Its last day, with the tolerance, is not over; its items are not demanded.";
         Partly = "partly", "Its last day is over and only a part was paid by then: broken for the rest.";
@@ -66,19 +66,28 @@ impl Promise {
     }
 
     /// How it stands, from what is open now after all credits; an item that is not open any more was paid, unless it
-    /// vanished. Whoever pays after its last day did not keep it.
+    /// vanished. Whoever pays after its last day did not keep it. What is open on an item that was written off is not
+    /// waited for.
     #[must_use]
-    pub fn standing(&self, open: &BTreeMap<&ItemId, Decimal>, today: NaiveDate) -> Standing {
-        let paid_on = |one: &PromisedItem| {
+    pub fn standing(
+        &self,
+        open: &BTreeMap<&ItemId, Decimal>,
+        is_written_off: impl Fn(&ItemId) -> bool,
+        today: NaiveDate,
+    ) -> Standing {
+        let still_open = |one: &PromisedItem| {
             let unpaid = if one.vanished { one.open_then } else { Decimal::ZERO };
-            (one.open_then - open.get(&one.item).copied().unwrap_or(unpaid)).max(Decimal::ZERO)
+            open.get(&one.item).copied().unwrap_or(unpaid)
         };
+        let paid_on = |one: &PromisedItem| (one.open_then - still_open(one)).max(Decimal::ZERO);
+        let given_up: Decimal = self.items.iter().filter(|one| is_written_off(&one.item)).map(still_open).sum();
+        let awaited = self.amount.amount - given_up;
         let paid_since: Decimal = self.items.iter().map(paid_on).sum();
         let in_time = self.paid_in_time.filter(|_| today > self.last_day());
         let paid = in_time.map_or(paid_since, |in_time| in_time.min(paid_since));
-        let state = if self.withdrawn {
+        let state = if self.withdrawn || paid < self.amount.amount && awaited <= Decimal::ZERO {
             PromiseState::Withdrawn
-        } else if paid >= self.amount.amount {
+        } else if paid >= awaited {
             PromiseState::Kept
         } else if today <= self.last_day() {
             PromiseState::Running

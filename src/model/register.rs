@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
 use super::codes::codes;
-use super::{AccountId, Contact, ContactId, ContactRole, Currency, EmailAddress, EmailKind, ItemId};
+use super::{AccountId, Contact, ContactId, ContactRole, Currency, EmailAddress, EmailKind, Entered, ItemId};
 use rust_decimal::Decimal;
 
 codes! {
@@ -68,6 +68,9 @@ pub enum HoldTarget {
 /// A stop with a reason, recorded by a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
+    /// 0 for one that follows from something else: a cause, a hand-over.
+    #[serde(default)]
+    pub number: i64,
     pub target: HoldTarget,
     /// Last day; without one it holds until it is released.
     pub until: Option<NaiveDate>,
@@ -130,6 +133,8 @@ pub struct ContactEntry {
     pub language: Option<String>,
     pub phone: Option<String>,
     pub name: Option<String>,
+    /// Its address, number and name were erased; which of them it had, nobody knows.
+    pub erased: bool,
 }
 
 impl ContactEntry {
@@ -144,6 +149,7 @@ impl ContactEntry {
             language: self.language.or(before.language),
             phone: self.phone.or(before.phone),
             name: self.name.or(before.name),
+            erased: self.erased,
         }
     }
 
@@ -163,8 +169,14 @@ impl ContactEntry {
                 is_primary: true,
                 no_email: self.no_email.unwrap_or(false),
                 email_kind: EmailKind::Email,
+                entered: self.entered(),
             });
         } else if let Some(contact) = contacts.iter_mut().find(|contact| contact.id == self.contact) {
+            contact.entered = self.entered();
+            if self.erased {
+                (contact.email, contact.phone) = (None, None);
+                contact.unusable_email = false;
+            }
             if let Some(email) = &self.email {
                 contact.email = Some(email.clone());
                 contact.unusable_email = false;
@@ -173,6 +185,14 @@ impl ContactEntry {
             contact.language = self.language.clone().or(contact.language.take());
             contact.phone = self.phone.clone().or(contact.phone.take());
             contact.name = self.name.clone().or(contact.name.take());
+        }
+    }
+
+    fn entered(&self) -> Entered {
+        match (self.erased, self.no_email) {
+            (true, _) => Entered::Erased,
+            (false, Some(true)) => Entered::NoEmail,
+            (false, _) => Entered::Something,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-use super::ParseError;
+use super::{ParseError, is_unseen};
 
 /// `1 item`, `2 items`.
 pub fn counted<N: fmt::Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
@@ -23,7 +23,7 @@ macro_rules! words {
             pub fn parse(text: &str) -> Result<Self, ParseError> {
                 let kept: &[char] = &$kept;
                 let text = text.replace("\r\n", "\n");
-                let strange = |c: char| c.is_control() && !kept.contains(&c);
+                let strange = |c: char| (c.is_control() || is_unseen(c)) && !kept.contains(&c);
                 if text.trim().is_empty() || text.chars().count() > $most || text.contains(strange) {
                     return Err(ParseError::new(&text, $wanted));
                 }
@@ -55,17 +55,17 @@ macro_rules! words {
 words!(
     /// Why a person decided something. It stands in the log for ever, so it is short.
     Reason, at most 2_000, beside [],
-    "a reason (one line of 1 to 2,000 characters, no control characters)"
+    "a reason (one line of 1 to 2,000 characters, none of them unseen: no control characters, no marks of direction)"
 );
 words!(
     /// What a person wrote down about an account. It is kept apart from the log.
     NoteWords, at most 20_000, beside ['\n', '\t'],
-    "a note (1 to 20,000 characters, no control characters but line ends and tabs)"
+    "a note (1 to 20,000 characters, none of them unseen but line ends and tabs)"
 );
 words!(
     /// Who or what somebody is called: a person, a collector, a telephone number.
     Called, at most 200, beside [],
-    "a name or number (one line of 1 to 200 characters, no control characters)"
+    "a name or number (one line of 1 to 200 characters, none of them unseen: no control characters, no marks of direction)"
 );
 
 #[cfg(test)]
@@ -80,7 +80,7 @@ mod tests {
             (200, |text| Called::parse(text).is_ok()),
         ] {
             assert!(parses("complaint 17") && parses(&"ż".repeat(longest)), "{longest}");
-            for wrong in ["", "  ", "a\u{1b}[2Jb", "a\u{0}b", "a\u{9b}b", &"ż".repeat(longest + 1)] {
+            for wrong in ["", "  ", "a\u{1b}[2Jb", "a\u{0}b", "a\u{9b}b", "a\u{202e}b", &"ż".repeat(longest + 1)] {
                 assert!(!parses(wrong), "{longest}: {wrong:.20?}");
             }
         }

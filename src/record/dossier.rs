@@ -19,7 +19,7 @@ pub struct NoticeLine {
     pub respond_by: Option<NaiveDate>,
     pub accepted_on: Option<NaiveDate>,
     pub message_id: String,
-    /// Missing when it was erased.
+    /// Missing when it was erased; empty where a person does it.
     pub recipient: Option<String>,
     /// `I01: 100.00 EUR, friendly`.
     pub items: Vec<String>,
@@ -71,6 +71,19 @@ pub struct PlanLine {
     pub end_words: Option<String>,
 }
 
+/// An item that a notice demanded, as the ledger has it now.
+#[derive(Debug, Clone, Serialize)]
+pub struct DemandedLine {
+    pub item: String,
+    pub document_no: Option<String>,
+    pub issue_date: Option<NaiveDate>,
+    pub due_date: Option<NaiveDate>,
+    /// `100.00 EUR`; none when the ledger does not have it any more.
+    pub amount: Option<String>,
+    pub open: Option<String>,
+    pub settled_on: Option<NaiveDate>,
+}
+
 /// What runs and people recorded about one account.
 #[derive(Debug, Clone, Serialize)]
 pub struct Recorded {
@@ -78,6 +91,7 @@ pub struct Recorded {
     pub decisions: Vec<DecisionLine>,
     pub register: Vec<RegisterLine>,
     pub plans: Vec<PlanLine>,
+    pub demanded: Vec<DemandedLine>,
     /// Hashes of the policies, templates, creditors, calendars and ladders that were used.
     pub texts: Vec<String>,
 }
@@ -95,6 +109,19 @@ pub async fn recorded(connection: &mut PgConnection, account: &str) -> Result<Re
                      FROM dunning.notice_item i WHERE i.notice_id = n.notice_id ORDER BY i.item_id) AS "items!"
            FROM dunning.notice n LEFT JOIN dunning.message m USING (notice_id)
            WHERE n.account_id = $1 ORDER BY n.created_at, n.notice_id"#,
+        account
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let demanded = sqlx::query_as!(
+        DemandedLine,
+        r#"SELECT d.item_id AS "item!", i.document_no::text, i.issue_date::date, i.due_date::date,
+               i.amount::numeric || ' ' || i.currency::text AS amount,
+               i.open_amount::numeric || ' ' || i.currency::text AS open, i.settled_on::date
+           FROM (SELECT DISTINCT i.item_id FROM dunning.notice_item i JOIN dunning.notice n USING (notice_id)
+                 WHERE n.account_id = $1) d
+           LEFT JOIN ledger.item i ON i.item_id::text = d.item_id
+           ORDER BY i.due_date::date, d.item_id"#,
         account
     )
     .fetch_all(&mut *connection)
@@ -139,8 +166,8 @@ pub async fn recorded(connection: &mut PgConnection, account: &str) -> Result<Re
                    entered_by, ended_at, ended_reason
                FROM dunning.contact_entry LEFT JOIN dunning.contact_data d USING (entry_id) WHERE account_id = $1
                UNION ALL
-               SELECT called_at, 'call', NULL, concat_ws(': ', outcome, (SELECT body FROM dunning.note JOIN dunning.note_text t
-                                                                         USING (note_id) WHERE call_id = c.call_id LIMIT 1)),
+               SELECT called_at, 'call', NULL, concat_ws(': ', outcome, (SELECT coalesce(t.body, '(erased)')
+                       FROM dunning.note LEFT JOIN dunning.note_text t USING (note_id) WHERE call_id = c.call_id LIMIT 1)),
                    called_by, NULL, NULL
                FROM dunning.call c WHERE account_id = $1
                UNION ALL
@@ -182,7 +209,7 @@ pub async fn recorded(connection: &mut PgConnection, account: &str) -> Result<Re
     )
     .fetch_all(connection)
     .await?;
-    Ok(Recorded { notices, decisions, register, plans, texts })
+    Ok(Recorded { notices, decisions, register, plans, demanded, texts })
 }
 
 /// The text behind a hash.

@@ -20,6 +20,8 @@ pub enum SchemaState {
     Behind(usize),
     /// The database was migrated by a newer program.
     Ahead,
+    /// It is there, and this role may not look into it.
+    Closed,
 }
 
 /// Applies the missing migrations under an advisory lock, as `dunningd_owner`. `connection` belongs to
@@ -32,7 +34,7 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<usize, MigrateErro
     // The administrator inherits nothing: only as the owner may it look into the schema.
     let before = match schema_state(connection).await? {
         SchemaState::Behind(count) => count,
-        SchemaState::Current | SchemaState::Ahead => 0,
+        SchemaState::Current | SchemaState::Ahead | SchemaState::Closed => 0,
     };
     MIGRATOR.run(&mut *connection).await?;
     sqlx::query("GRANT SELECT ON dunning.migration TO dunningd_app, dunningd_auditor")
@@ -49,15 +51,17 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<usize, MigrateErro
 pub async fn schema_state(connection: &mut PgConnection) -> Result<SchemaState, MigrateError> {
     connection.ping().await?;
     // Without USAGE on the schema even the name of a table in it is refused.
-    let exists: bool = sqlx::query_scalar(
+    let exists: Option<bool> = sqlx::query_scalar(
         "SELECT CASE WHEN to_regnamespace('dunning') IS NULL THEN false
-                     WHEN NOT has_schema_privilege('dunning', 'USAGE') THEN false
+                     WHEN NOT has_schema_privilege('dunning', 'USAGE') THEN NULL
                      ELSE to_regclass('dunning.migration') IS NOT NULL END",
     )
     .fetch_one(&mut *connection)
     .await?;
-    if !exists {
-        return Ok(SchemaState::Behind(MIGRATOR.migrations.len()));
+    match exists {
+        None => return Ok(SchemaState::Closed),
+        Some(false) => return Ok(SchemaState::Behind(MIGRATOR.migrations.len())),
+        Some(true) => {}
     }
     let applied = connection.list_applied_migrations("dunning.migration").await?;
     let known: Vec<i64> = MIGRATOR.iter().map(|m| m.version).collect();

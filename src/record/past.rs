@@ -62,6 +62,7 @@ impl Past {
         if let Some(handover) = &from.handover {
             let gone = items.iter().filter(|(item, moved_on)| went_along(handover, item, **moved_on));
             self.holds.extend(gone.map(|(item, _)| Hold {
+                number: 0,
                 target: HoldTarget::Item(item.clone()),
                 until: None,
                 reason: format!(

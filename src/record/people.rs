@@ -8,8 +8,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::model::{
-    AccountId, Actor, CallOutcome, CancelReason, Channel, Country, Decision, Event, EventKind, Handover, NoticeId,
-    NoticeState, RunId, TakenBack, TaskKind, Tone, how_to_post,
+    AccountId, Actor, CallOutcome, CancelReason, Cause, Channel, Country, Decision, Event, EventKind, Handover, ItemId,
+    NoticeId, NoticeState, RunId, TakenBack, TaskKind, Tone, how_to_post,
 };
 
 use super::approvals::cancel_all;
@@ -99,6 +99,10 @@ pub struct TaskEntry<'a> {
     pub today: NaiveDate,
     /// Of a call.
     pub outcome: Option<CallOutcome>,
+    /// What the call was about, for the cause that it tells; none for the whole account.
+    pub item: Option<&'a ItemId>,
+    /// Leaves the cause out that the outcome tells.
+    pub no_cause: bool,
     /// Whom a hand-over went to.
     pub to: Option<&'a str>,
     pub reason: Option<&'a str>,
@@ -107,6 +111,12 @@ pub struct TaskEntry<'a> {
 }
 
 impl TaskEntry<'_> {
+    /// Why nothing is paid, as the call told.
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        self.outcome.and_then(CallOutcome::cause).filter(|_| !self.no_cause)
+    }
+
     /// The day that counts.
     #[must_use]
     pub fn day(&self) -> NaiveDate {
@@ -491,7 +501,7 @@ pub async fn task_done(
     let mut events = Vec::new();
     if let Some(outcome) = entry.outcome {
         let account = locked.account()?;
-        let made = Call { outcome, text: entry.note, item: None, cause: None, called_on: on };
+        let made = Call { outcome, text: entry.note, item: entry.item, cause: entry.cause(), called_on: on };
         events = record_call(connection, &account, &made, Some(notice.id), actor).await?.1;
         if outcome == CallOutcome::NoAnswer {
             let tried =

@@ -78,6 +78,11 @@ pub enum RegisterError {
     NoSuchContact { account: String, contact: String },
     #[error("nothing of ours was entered about contact {0}")]
     NoContactEntry(String),
+    #[error(
+        "what was entered about contact {0} was erased, and it may have been another address: say --email or --no-email as \
+         well, or go back to the ledger's words with --remove"
+    )]
+    EntryErased(String),
     #[error("{0} is the creditor's own domain; a letter would come back to ourselves")]
     OwnDomain(String),
     #[error(transparent)]

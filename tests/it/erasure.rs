@@ -133,7 +133,7 @@ async fn erasing_leaves_nothing_personal_and_everything_still_verifies() {
     let mut files = Files::new();
     read_folder(&program.path("after"), "", &mut files);
     assert!(text(&files, "messages.ndjson").contains(r#""erased":true"#));
-    assert!(accepted(&files, &key).contains("3 messages, notes and replies were erased, as the log says.\n"));
+    assert!(accepted(&files, &key).contains("3 messages, notes, replies and entered contacts were erased, as the log says.\n"));
     // What is gone cannot be filled in again with other words.
     let id = office.lines("SELECT notice_id::text FROM dunning.notice WHERE account_id = 'A01'").await.remove(0);
     let attempt =
@@ -310,4 +310,29 @@ async fn retention_reaches_contacts_and_tasks_that_end_later_and_accounts_that_l
     office.sql("DELETE FROM dunning.contact_data").await;
     let said = program.run(&["log", "verify"]).await.failed(6);
     assert!(said.contains("the data of its contact are missing: of account A03 1 contacts are not there, and events say that 0 were erased"), "{said}");
+}
+
+#[tokio::test]
+async fn an_address_that_was_corrected_and_erased_does_not_give_way_to_the_ledgers() {
+    let office = Office::new().await;
+    office.accounts(1).await;
+    let program = program(&office).await;
+    let correct = ["contact", "A01", "--contact", "A01-1", "--email", "ada@giusto.test", "--reason", "un estraneo"];
+    program.run(&correct).await.done();
+    program.run(&["erase", "A01", "--reason", "richiesta"]).await.done();
+    assert_eq!(office.verdicts().await, ["A01 no_address"]);
+    assert_eq!(office.tasks().await, ["A01 find_address"]);
+    assert_eq!(office.deliver().await.accepted, 0);
+    let listed = program.run(&["contact", "A01", "--list"]).await.done();
+    assert_eq!(listed, "A01-1        billing   no usable address, what was entered was erased\n");
+    let said = program.run(&["explain", "A01"]).await.done();
+    let way_out = "What was entered here about contact A01-1 was erased, and it may have been another address: \
+                   `dunningd contact A01 --contact A01-1 --remove --reason …` goes back to the ledger's.";
+    assert!(said.split_whitespace().collect::<Vec<_>>().join(" ").contains(way_out), "{said}");
+    let language = ["contact", "A01", "--contact", "A01-1", "--language", "pl", "--reason", "x"];
+    let refused = program.run(&language).await.failed(5);
+    assert!(refused.starts_with("dunningd: what was entered about contact A01-1 was erased"), "{refused}");
+    program.run(&["contact", "A01", "--contact", "A01-1", "--remove", "--reason", "controllato"]).await.done();
+    assert_eq!(office.verdicts().await, ["A01 contact"]);
+    program.run(&["log", "verify"]).await.done();
 }

@@ -200,7 +200,7 @@ impl World {
     pub(crate) fn hold(mut self, target: HoldTarget, last_day: Option<i64>) -> Self {
         let until = last_day.map(t_plus);
         let reason = "under review".to_owned();
-        self.snapshot.holds.push(Hold { target, until, reason, cause: None, since: t(), handed_over: None });
+        self.snapshot.holds.push(Hold { number: 1, target, until, reason, cause: None, since: t(), handed_over: None });
         self
     }
 
@@ -208,7 +208,7 @@ impl World {
     pub(crate) fn disputed(mut self, item: &str, cause: Cause) -> Self {
         let target = HoldTarget::Item(item_id(item));
         let reason = "two boxes missing".to_owned();
-        let hold = Hold { target, until: None, reason, cause: Some(cause), since: t(), handed_over: None };
+        let hold = Hold { number: 1, target, until: None, reason, cause: Some(cause), since: t(), handed_over: None };
         self.snapshot.holds.push(hold);
         self
     }
@@ -501,6 +501,7 @@ fn contact(role: ContactRole, address: &str) -> Contact {
         is_primary: false,
         no_email: false,
         email_kind: EmailKind::Email,
+        entered: dunningd::model::Entered::Nothing,
     }
 }
 

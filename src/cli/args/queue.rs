@@ -52,10 +52,15 @@ pub(in crate::cli) struct TaskDoneArgs {
     /// is recorded even if a run took it back on that day or later
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day)]
     pub(in crate::cli) on: Option<NaiveDate>,
-    /// What came of the call; a promise or a cause (a dispute is one) is recorded by
-    /// its own command as well
+    /// What came of the call; the cause that it tells is recorded as well, a promise by its own command
     #[arg(long, value_parser = codes(CallOutcome::ALL, CallOutcome::as_str, CallOutcome::parse))]
     pub(in crate::cli) outcome: Option<CallOutcome>,
+    /// What the call was about, for the cause [default: the whole account]
+    #[arg(long, requires = "outcome")]
+    pub(in crate::cli) item: Option<String>,
+    /// Leave out the cause that the outcome tells
+    #[arg(long, requires = "outcome")]
+    pub(in crate::cli) no_cause: bool,
     /// What was said in the call; kept apart from the log, so that it can be erased
     #[arg(long, value_parser = words(NoteWords::parse))]
     pub(in crate::cli) note: Option<NoteWords>,

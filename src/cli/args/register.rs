@@ -143,12 +143,12 @@ pub(in crate::cli) struct PlanArgs {
     /// The day of the first part
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_day, requires = "parts")]
     pub(in crate::cli) from: Option<NaiveDate>,
-    /// So many days after an instalment's day we still wait
-    #[arg(long, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=90))]
-    pub(in crate::cli) tolerance: u32,
-    /// What a missed instalment makes due: itself, or all the rest
-    #[arg(long, default_value = "instalment", value_parser = codes(OnMissed::ALL, OnMissed::as_str, OnMissed::parse))]
-    pub(in crate::cli) on_missed: OnMissed,
+    /// So many days after an instalment's day we still wait [default: 0; of a new version, those of its plan]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(..=90))]
+    pub(in crate::cli) tolerance: Option<u32>,
+    /// What a missed instalment makes due: itself, or all the rest [default: instalment; of a new version, as its plan]
+    #[arg(long, value_parser = codes(OnMissed::ALL, OnMissed::as_str, OnMissed::parse))]
+    pub(in crate::cli) on_missed: Option<OnMissed>,
     /// A new version of that plan, over what is open now
     #[arg(long, value_name = "NUMBER")]
     pub(in crate::cli) restructure: Option<i64>,

@@ -11,7 +11,7 @@ use sqlx::{Row as _, ValueRef as _};
 use crate::ledger::contract::{RawItem, requisites, row_problem, unreadable_date};
 use crate::model::{
     Account, AccountId, Contact, ContactId, ContactRole, Country, CreditorId, Currency, Dispute, EmailAddress,
-    EmailKind, Instalment, Item, ItemId, ItemKind, NotDue, PartyKind,
+    EmailKind, Entered, Instalment, Item, ItemId, ItemKind, NotDue, PartyKind,
 };
 
 /// Where the columns of `accounts_sql` stand: a name would be looked up for every row.
@@ -297,6 +297,7 @@ fn contact(row: &PgRow) -> Result<Option<Contact>, sqlx::Error> {
         } else {
             EmailKind::Email
         },
+        entered: Entered::Nothing,
     }))
 }
 

@@ -72,7 +72,7 @@ async fn waivers(page: &mut Page<'_>) -> Result<(), RecordError> {
 
 async fn holds(page: &mut Page<'_>) -> Result<(), RecordError> {
     let holds = sqlx::query!(
-        r#"SELECT account_id, item_id, until, reason, cause, since FROM dunning.hold
+        r#"SELECT hold_id, account_id, item_id, until, reason, cause, since FROM dunning.hold
            WHERE account_id COLLATE "C" = ANY ($1) AND ($2::date IS NULL OR since <= $2) AND released_at IS NULL"#,
         &page.ids,
         page.as_of
@@ -89,8 +89,8 @@ async fn holds(page: &mut Page<'_>) -> Result<(), RecordError> {
             .map(|text| Cause::parse(&text).ok_or_else(|| inconsistent("dunning.hold", "cause", &text)))
             .transpose()?;
         if let Some(past) = page.past(&row.account_id) {
-            let (until, reason, since) = (row.until, row.reason, row.since);
-            past.holds.push(Hold { target, until, reason, cause, since, handed_over: None });
+            let (number, until, reason, since) = (row.hold_id, row.until, row.reason, row.since);
+            past.holds.push(Hold { number, target, until, reason, cause, since, handed_over: None });
         }
     }
     Ok(())
@@ -295,7 +295,7 @@ async fn write_offs(page: &mut Page<'_>) -> Result<(), RecordError> {
 async fn contacts(page: &mut Page<'_>) -> Result<(), RecordError> {
     let rows = sqlx::query!(
         r#"SELECT e.account_id, e.contact_id, e.role, e.no_email, e.language, d.email AS "email?", d.phone AS "phone?",
-               d.name AS "name?"
+               d.name AS "name?", d.entry_id IS NULL AS "erased!"
            FROM dunning.contact_entry e LEFT JOIN dunning.contact_data d USING (entry_id)
            WHERE e.account_id COLLATE "C" = ANY ($1) AND ($2::date IS NULL OR e.since <= $2) AND e.ended_at IS NULL
            ORDER BY e.entry_id"#,
@@ -321,6 +321,7 @@ async fn contacts(page: &mut Page<'_>) -> Result<(), RecordError> {
             language: row.language,
             phone: row.phone,
             name: row.name,
+            erased: row.erased,
         };
         if let Some(past) = page.past(&row.account_id) {
             past.contacts.push(entry);

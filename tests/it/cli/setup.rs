@@ -196,6 +196,10 @@ async fn a_schema_that_is_behind_is_78_with_the_command_to_run() {
     );
     assert_eq!(program.run(&["migrate"]).await.done(), "The schema is current.\n");
     program.run(&["status"]).await.done();
+    // As after a restore without its grants.
+    office.sql("REVOKE USAGE ON SCHEMA dunning FROM dunningd_app").await;
+    let said = program.run(&["status"]).await.failed(78);
+    assert!(said.starts_with("dunningd: this role may not use the database's schema dunning: "), "{said}");
 }
 
 #[tokio::test]

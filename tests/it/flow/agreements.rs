@@ -46,8 +46,8 @@ fn request(parts: &[(u64, i64)]) -> PlanRequest {
         currency: Currency::parse("EUR").unwrap(),
         items: Vec::new(),
         parts: Parts::Each(each),
-        tolerance_days: 2,
-        on_missed: OnMissed::Instalment,
+        tolerance_days: Some(2),
+        on_missed: Some(OnMissed::Instalment),
         restructure: None,
         reason: "accordo telefonico".to_owned(),
     }
@@ -86,6 +86,37 @@ async fn a_missed_instalment_is_written_about_once_and_its_plan_is_kept_when_all
     office.sql("UPDATE ledger.item SET open_amount = 0, settled_on = '2026-03-19'").await;
     assert_eq!(plans(&office).await, ["1.1 kept"]);
     assert_eq!(office.verdicts().await, ["A01 nothing_open"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn a_plan_stands_still_over_an_item_that_is_written_off_and_a_task_says_so_until_it_is_agreed_anew() {
+    let mut office = one().await;
+    office.invoice("I02", "A01", 6, "50.00 EUR").await;
+    let terms = PlanRequest { on_missed: Some(OnMissed::All), ..request(&[(5, 40), (20, 110)]) };
+    assert_eq!(agree(&office, &terms).await, Ok("1.1".to_owned()));
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let item = ItemId::parse("I02").unwrap();
+    record::write_off(&mut connection, &account(), &item, "Kulanz", day_plus(1), &office.shell.actor).await.unwrap();
+    drop(connection);
+    for days in [8, 9] {
+        office.go_to(day_plus(days)).await;
+        assert_eq!(office.verdicts().await, ["A01 all_items_out"]);
+        assert_eq!(office.tasks().await, ["A01 propose_plan"]);
+    }
+    assert_eq!(
+        office.lines("SELECT text FROM dunning.task").await,
+        [
+            "plan 1 stands still, because its item I02 is written off: agree on it anew (`dunningd plan A01 --restructure 1 \
+          …`), or end it"
+        ]
+    );
+    // What is written off is left out, and what was agreed besides stays.
+    let anew = PlanRequest { tolerance_days: None, on_missed: None, restructure: Some(1), ..request(&[(30, 100)]) };
+    assert_eq!(agree(&office, &anew).await, Ok("1.2".to_owned()));
+    let terms = "SELECT concat_ws(' ', on_missed, tolerance_days) FROM dunning.plan ORDER BY version";
+    assert_eq!(office.lines(terms).await, ["all 2", "all 2"]);
+    assert_eq!(office.lines("SELECT item_id FROM dunning.plan_item WHERE version = 2").await, ["I01"]);
     office.verified().await;
 }
 
@@ -303,6 +334,7 @@ fn entry(id: &str, email: &str) -> ContactEntry {
         language: None,
         phone: None,
         name: None,
+        erased: false,
     }
 }
 

@@ -37,7 +37,7 @@ async fn letters(setup: Setup) -> Office {
 
 /// What a person says today about the only task.
 fn entry() -> TaskEntry<'static> {
-    TaskEntry { on: None, today: day(), outcome: None, to: None, reason: None, note: None }
+    TaskEntry { on: None, today: day(), outcome: None, item: None, no_cause: false, to: None, reason: None, note: None }
 }
 
 async fn done(office: &Office, entry: TaskEntry<'_>) -> Result<TaskEnd, TaskError> {
@@ -81,6 +81,27 @@ async fn a_call_that_was_made_is_recorded_once_and_completes_its_stage() {
     assert_eq!(office.deliver().await.accepted, 1);
     assert_eq!(office.notices().await, ["A01 friendly done promise", "A01 firm accepted"]);
     office.verified().await;
+}
+
+#[tokio::test]
+async fn what_a_call_tells_of_its_cause_is_recorded_with_it_and_stops_what_the_policy_says() {
+    let mut office = after_a_scan(CALL).await;
+    let item = dunningd::model::ItemId::parse("I01").unwrap();
+    let said = TaskEntry { outcome: Some(CallOutcome::Dispute), item: Some(&item), ..entry() };
+    assert_eq!(done(&office, said).await.unwrap(), TaskEnd::Closed);
+    assert_eq!(
+        office.lines("SELECT concat_ws(' ', cause, item_id, since) FROM dunning.cause").await,
+        ["dispute I01 2026-03-10"]
+    );
+    office.go_to(day_plus(20)).await;
+    assert_eq!(office.verdicts().await, ["A01 all_items_out"]);
+    assert_eq!(office.tasks().await, ["A01 settle_dispute"]);
+    office.verified().await;
+
+    let office = after_a_scan(CALL).await;
+    let said = TaskEntry { outcome: Some(CallOutcome::Dispute), no_cause: true, ..entry() };
+    assert_eq!(done(&office, said).await.unwrap(), TaskEnd::Closed);
+    assert_eq!(office.count("dunning.cause").await, 0);
 }
 
 #[tokio::test]

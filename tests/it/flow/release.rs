@@ -201,7 +201,16 @@ async fn a_part_payment_before_the_approval_puts_the_smaller_letter_before_whoev
     let letter = office.lines(letter).await.remove(0);
     assert!(letter.starts_with("Via Roma 1, 20100 Milano\n") && letter.contains("40,00"), "{letter}");
     let mut transaction = office.shell.pool.begin().await.unwrap();
-    let done = TaskEntry { on: None, today: day(), outcome: None, to: None, reason: None, note: None };
+    let done = TaskEntry {
+        on: None,
+        today: day(),
+        outcome: None,
+        item: None,
+        no_cause: false,
+        to: None,
+        reason: None,
+        note: None,
+    };
     let end = record::task_done(&mut transaction, 1, &done, None, &office.shell.actor).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(end, TaskEnd::CopyQueued);
@@ -257,8 +266,8 @@ async fn what_stopped_a_notice_while_it_waited_is_what_it_is_cancelled_for() {
         currency: Currency::parse("EUR").unwrap(),
         items: Vec::new(),
         parts: Parts::Each(vec![(day_plus(5), 100.into())]),
-        tolerance_days: 2,
-        on_missed: OnMissed::Instalment,
+        tolerance_days: Some(2),
+        on_missed: Some(OnMissed::Instalment),
         restructure: None,
         reason: "accordo".to_owned(),
     };

@@ -338,3 +338,24 @@ fn what_was_booked_by_the_last_day_of_a_promise_counts_for_it_and_what_was_booke
     // A payment dated ahead does not keep it for a day, only to break it on the next.
     assert!(inputs(&paid("40 EUR", 8).on(7), "promise").ends_with("60.00 EUR paid since, running"));
 }
+
+#[test]
+fn a_dispute_that_a_person_recorded_leaves_the_task_that_its_cause_has_in_the_policy() {
+    let world = World::new().owes("A", 3, "100 EUR").owes("B", 3, "100 EUR").disputed("A", Cause::Dispute);
+    check_tasks(&world, "settle_dispute dispute 1");
+    check_tasks(&world.paid(&["A"]), "");
+}
+
+#[test]
+fn a_promise_about_what_was_written_off_is_not_broken() {
+    let state = |world: &World| {
+        let standings = dunningd::decide::standings(&world.policy, &world.snapshot, crate::support::world::t());
+        standings[0].1.state.as_str()
+    };
+    let made = || World::new().owes("A", 30, "100 EUR").owes("B", 30, "50 EUR");
+    // All of it: nobody waits for it any more. A part: the rest was promised still.
+    assert_eq!(state(&made().promised("100 EUR", -5, 0, &["A"])), "broken");
+    assert_eq!(state(&made().promised("100 EUR", -5, 0, &["A"]).written_off("A")), "withdrawn");
+    assert_eq!(state(&made().promised("150 EUR", -5, 0, &["A", "B"]).written_off("A")), "broken");
+    assert_eq!(state(&made().promised("150 EUR", -5, 0, &["A", "B"]).written_off("A").paid(&["B"])), "kept");
+}
