@@ -244,7 +244,8 @@ fn human_report(report: &Report, keys: &[VerifierKey], alone: bool) -> String {
         let _ = writeln!(out, "{messages} messages are byte for byte what the log commits to.");
         let _ = writeln!(out, "{notes} notes and {replies} replies of relays are what the log commits to.");
         if *erased > 0 {
-            let _ = writeln!(out, "{erased} messages, notes, replies and entered contacts were erased, as the log says.");
+            let _ =
+                writeln!(out, "{erased} messages, notes, replies and entered contacts were erased, as the log says.");
         }
     }
     if report.checkpoints > 0 {

@@ -195,7 +195,9 @@ fn recorded(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<TaskRequest> {
             text: format!("{} {}", kind.meaning(), cause.tell()),
         }));
     }
-    for (hold, cause) in q.snapshot.holds.iter().filter_map(|hold| Some((hold, hold.cause?))) {
+    let mut disputes: Vec<_> = q.snapshot.holds.iter().filter_map(|hold| Some((hold, hold.cause?))).collect();
+    disputes.sort_by_key(|(hold, _)| hold.number);
+    for (hold, cause) in disputes {
         let HoldTarget::Item(item) = &hold.target else { continue };
         let disputed = hold.covers(q.today) && assessed.iter().any(|one| owed(one) && one.item.id == *item);
         let kind = q.policy.cause(cause).task.filter(|_| disputed && hold.number > 0);

@@ -228,14 +228,18 @@ impl Plan {
         })
     }
 
-    /// `an instalment is missed after 2 days, and then all the rest falls due`.
+    /// `an instalment is missed 2 days after its day; then all the rest falls due`.
     #[must_use]
     pub fn terms(&self) -> String {
         let due = match self.on_missed {
             OnMissed::Instalment => "it alone is demanded",
             OnMissed::All => "all the rest falls due",
         };
-        format!("an instalment is missed after {}, and then {due}", counted(self.tolerance_days, "day"))
+        let missed = match self.tolerance_days {
+            0 => "once its day is over".to_owned(),
+            days => format!("{} after its day", counted(days, "day")),
+        };
+        format!("an instalment is missed {missed}; then {due}")
     }
 
     /// `4 instalments, 400.00 EUR, agreed on 2026-05-02; 100.00 EUR paid since, running; next 100.00 EUR on 2026-06-30`.

@@ -133,7 +133,10 @@ async fn erasing_leaves_nothing_personal_and_everything_still_verifies() {
     let mut files = Files::new();
     read_folder(&program.path("after"), "", &mut files);
     assert!(text(&files, "messages.ndjson").contains(r#""erased":true"#));
-    assert!(accepted(&files, &key).contains("3 messages, notes, replies and entered contacts were erased, as the log says.\n"));
+    assert!(
+        accepted(&files, &key)
+            .contains("3 messages, notes, replies and entered contacts were erased, as the log says.\n")
+    );
     // What is gone cannot be filled in again with other words.
     let id = office.lines("SELECT notice_id::text FROM dunning.notice WHERE account_id = 'A01'").await.remove(0);
     let attempt =

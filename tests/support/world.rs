@@ -196,19 +196,23 @@ impl World {
         self
     }
 
+    fn next_hold(&self) -> i64 {
+        i64::try_from(self.snapshot.holds.len()).unwrap() + 1
+    }
+
     /// A hold recorded by a person; the last day is counted from `T`.
     pub(crate) fn hold(mut self, target: HoldTarget, last_day: Option<i64>) -> Self {
         let until = last_day.map(t_plus);
-        let reason = "under review".to_owned();
-        self.snapshot.holds.push(Hold { number: 1, target, until, reason, cause: None, since: t(), handed_over: None });
+        let (number, reason) = (self.next_hold(), "under review".to_owned());
+        self.snapshot.holds.push(Hold { number, target, until, reason, cause: None, since: t(), handed_over: None });
         self
     }
 
     /// A dispute recorded by a person of ours.
     pub(crate) fn disputed(mut self, item: &str, cause: Cause) -> Self {
         let target = HoldTarget::Item(item_id(item));
-        let reason = "two boxes missing".to_owned();
-        let hold = Hold { number: 1, target, until: None, reason, cause: Some(cause), since: t(), handed_over: None };
+        let (number, reason) = (self.next_hold(), "two boxes missing".to_owned());
+        let hold = Hold { number, target, until: None, reason, cause: Some(cause), since: t(), handed_over: None };
         self.snapshot.holds.push(hold);
         self
     }

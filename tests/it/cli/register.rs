@@ -71,7 +71,7 @@ async fn words_that_are_too_long_or_that_a_terminal_would_obey_are_refused() {
     assert_eq!(
         refusal,
         format!(
-            "error: --reason <REASON>: {:?} is not a reason (one line of 1 to 2,000 characters, no control characters)",
+            "error: --reason <REASON>: {:?} is not a reason (one line of 1 to 2,000 characters, none of them unseen: no control characters, no marks of direction)",
             long(80)
         )
     );
@@ -256,12 +256,13 @@ async fn a_plan_is_agreed_listed_explained_and_ended() {
     let said = program.run(&[&agree[..], &["--reason", "by phone", "--by", "Carla"]].concat()).await.done();
     assert_eq!(
         said,
-        "Plan 1, for I01:\n    1  2199-01-31       33.33 EUR\n    2  2199-02-28       33.33 EUR\n    \
+        "Plan 1, for I01; an instalment is missed once its day is over; then it alone is demanded:\n    \
+         1  2199-01-31       33.33 EUR\n    2  2199-02-28       33.33 EUR\n    \
          3  2199-03-31       33.34 EUR\n"
     );
     let list = program.run(&["plan", "A01", "--list"]).await.done();
     assert!(list.starts_with("    1  version 1  3 instalments, 100.00 EUR, agreed on "), "{list}");
-    assert!(list.ends_with("running; instalment 1 open: 33.33 EUR by 2199-01-31\n"), "{list}");
+    assert!(list.ends_with("running; instalment 1 open: 33.33 EUR by 2199-01-31; an instalment is missed once its day is over; then it alone is demanded\n"), "{list}");
     let told = program.run(&["explain", "A01"]).await.done();
     assert!(told.contains("\nInstalment plans:\n  1.1  3 instalments, 100.00 EUR"), "{told}");
     assert!(told.contains("I01") && told.contains(": in_plan"), "{told}");
@@ -270,7 +271,11 @@ async fn a_plan_is_agreed_listed_explained_and_ended() {
     // A new version keeps the currency of its plan.
     let anew = ["plan", "A01", "--restructure", "1", "--instalment", "2199-05-31=100", "--reason", "x"];
     let said = program.run(&anew).await.done();
-    assert_eq!(said, "Plan 1, version 2, for I01:\n    1  2199-05-31      100.00 EUR\n");
+    assert_eq!(
+        said,
+        "Plan 1, version 2, for I01; an instalment is missed once its day is over; then it alone is demanded:\n    \
+         1  2199-05-31      100.00 EUR\n"
+    );
     let other = ["plan", "A01", "--restructure", "7", "--instalment", "2199-05-31=100", "--reason", "x"];
     assert_eq!(program.run(&other).await.failed(4), "dunningd: account A01 has no plan 7\n");
     let json = program.run(&["plan", "A01", "--list", "--json"]).await.done();

@@ -77,7 +77,11 @@ async fn a_call_is_listed_shown_tried_and_done() {
         "Carla",
     ];
     let said = program.run(&done).await.done();
-    assert_eq!(said, "Task 1 is done; stage friendly is complete as of 2026-03-11.\n");
+    assert_eq!(
+        said,
+        "Task 1 is done; stage friendly is complete as of 2026-03-11.\nThe promise itself is not recorded yet: `dunningd \
+         promise B1 --amount … --currency … --by-day … --reason …`.\n"
+    );
     assert_eq!(program.run(&done).await.failed(5), "dunningd: task 1 is closed already\n");
     assert_eq!(program.run(&["task", "show", "9"]).await.failed(4), "dunningd: there is no task 9\n");
     program.run(&["log", "verify"]).await.done();
