@@ -46,16 +46,30 @@ pub(super) fn blocks(speaker: &Speaker<'_>) -> Vec<Block> {
     vec![speaker.demands(), speaker.also_open(), speaker.sender()]
 }
 
-/// The rows that a letter prints: the oldest of all demands together, as (demand, row).
+/// The rows that a letter prints, as (demand, row): the oldest of each demand, whose total would say nothing without a
+/// row, then the oldest of all together.
 pub(super) fn shown(letter: &Letter) -> BTreeSet<(usize, usize)> {
-    let mut all: Vec<_> = letter
-        .demands
-        .iter()
-        .enumerate()
-        .flat_map(|(d, demand)| demand.rows.iter().enumerate().map(move |(r, row)| (row.due_date, d, r)))
-        .collect();
-    all.sort_unstable();
-    all.into_iter().take(letter.rows_in_letter as usize).map(|(_, d, r)| (d, r)).collect()
+    let rows = |d: usize, demand: &'_ Demand| -> Vec<_> {
+        let mut rows: Vec<_> = demand.rows.iter().enumerate().map(|(r, row)| (row.due_date, d, r)).collect();
+        rows.sort_unstable();
+        rows
+    };
+    let mut shown = BTreeSet::new();
+    let mut rest = Vec::new();
+    for (d, demand) in letter.demands.iter().enumerate() {
+        let mut rows = rows(d, demand).into_iter();
+        shown.extend(rows.next().map(|(_, d, r)| (d, r)));
+        rest.extend(rows);
+    }
+    rest.sort_unstable();
+    let left = limit(letter).saturating_sub(shown.len());
+    shown.extend(rest.into_iter().take(left).map(|(_, d, r)| (d, r)));
+    shown
+}
+
+/// How many rows a list of the letter may have.
+pub(super) fn limit(letter: &Letter) -> usize {
+    letter.rows_in_letter as usize
 }
 
 /// How many items are demanded.
@@ -264,7 +278,7 @@ impl Speaker<'_> {
         if !rows.is_empty() {
             let _ = writeln!(text, "{}\n", wrap(&self.labels.also_open, ""));
             self.open_table(&mut html, &self.labels.also_open, &self.labels.balance);
-            let printed = (self.letter.rows_in_letter as usize).min(rows.len());
+            let printed = limit(self.letter).min(rows.len());
             for (currency, row) in &rows[..printed] {
                 self.row(row, *currency, &self.labels.balance, &mut text, &mut html);
             }

@@ -567,6 +567,32 @@ fn more_items_than_a_letter_prints_are_attached() {
     assert!(render(set, &sample(set, "one_item", "firm", Language::En)).attachments.is_empty());
 }
 
+#[test]
+fn every_table_has_its_oldest_row_however_few_a_letter_prints() {
+    let set = set();
+    for language in Language::ALL {
+        let mut letter = sample(set, "two_currencies", "firm", language);
+        let older = sample(set, "many", "firm", language).demands.remove(0);
+        letter.demands[0].rows = older.rows;
+        letter.demands[0].open = older.open;
+        letter.demands[0].to_pay = older.to_pay;
+        for (rows_in_letter, shown) in [(1, 2), (2, 2), (3, 3), (10, 10)] {
+            letter.rows_in_letter = rows_in_letter;
+            let rendered = render(set, &letter);
+            let rows = |text: &str| text.lines().filter(|line| line.contains("2026/A-")).count();
+            let newer =
+                rendered.text.lines().filter(|line| line.ends_with("2026/E7") && !line.starts_with(" ")).count();
+            assert_eq!(
+                (rows(&rendered.text), newer),
+                (shown - 1, 1),
+                "{language}, {rows_in_letter}: {}",
+                rendered.text
+            );
+            assert_eq!(rendered.attachments.len(), 1);
+        }
+    }
+}
+
 // What a letter refuses
 
 #[test]
