@@ -94,8 +94,11 @@ pub struct Letter {
     pub next_tone: Option<Tone>,
     /// The account has been written to in a firmer tone already: the letter speaks of its new items neutrally.
     pub escalated: bool,
-    /// Rows printed; with more, the oldest are printed and all attached as CSV.
+    /// Rows printed; with more, the oldest are printed and all attached as CSV. No limit for what is posted.
     pub rows_in_letter: u32,
+    /// It goes out on paper, to which no file can be attached.
+    #[serde(default)]
+    pub by_post: bool,
 
     pub demands: Vec<Demand>,
     /// Overdue, but not demanded by this letter: "also open".

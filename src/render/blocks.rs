@@ -67,9 +67,9 @@ pub(super) fn shown(letter: &Letter) -> BTreeSet<(usize, usize)> {
     shown
 }
 
-/// How many rows a list of the letter may have.
+/// How many rows a list of the letter may have: on paper all of them, as nothing can be attached there.
 pub(super) fn limit(letter: &Letter) -> usize {
-    letter.rows_in_letter as usize
+    if letter.by_post { usize::MAX } else { letter.rows_in_letter as usize }
 }
 
 /// How many items are demanded.

@@ -45,6 +45,7 @@ pub const FILES: &[(&str, &str)] = files![
     "fixtures/person_in_britain.toml",
     "fixtures/plan.toml",
     "fixtures/plan_broken.toml",
+    "fixtures/posted.toml",
     "fixtures/two_currencies.toml",
     "fixtures/two_payees.toml",
     "formal/en.md",

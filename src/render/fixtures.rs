@@ -58,6 +58,9 @@ struct Situation {
     last_stage: bool,
     #[serde(default = "ten")]
     rows_in_letter: u32,
+    /// Whether it goes out on paper.
+    #[serde(default)]
+    by_post: bool,
     account_id: Option<String>,
     account_name: Option<String>,
     account_address: Option<String>,
@@ -226,6 +229,7 @@ impl Fixtures {
             next_tone,
             escalated: situation.escalated,
             rows_in_letter: situation.rows_in_letter,
+            by_post: situation.by_post,
             demands,
             information,
         })

@@ -593,6 +593,20 @@ fn every_table_has_its_oldest_row_however_few_a_letter_prints() {
     }
 }
 
+#[test]
+fn what_is_posted_lists_everything_and_attaches_nothing() {
+    let set = set();
+    for language in Language::ALL {
+        let letter = sample(set, "posted", "formal", language);
+        let rows = |text: &str| text.lines().filter(|line| !line.starts_with(' ') && line.contains("2026/")).count();
+        let posted = render(set, &letter);
+        assert_eq!((rows(&posted.text), posted.attachments.len()), (6, 0), "{language}: {}", posted.text);
+        assert!(!posted.text.contains(".csv"), "{language}");
+        let sent = render(set, &Letter { by_post: false, ..letter });
+        assert_eq!((rows(&sent.text), sent.attachments.len()), (4, 1), "{language}: {}", sent.text);
+    }
+}
+
 // What a letter refuses
 
 #[test]
