@@ -62,6 +62,7 @@ pub fn letter(
         escalated: contacting.escalated,
         rows_in_letter: policy.rows_in_letter,
         by_post: contacting.channel == Channel::Letter,
+        copy_of_post: false,
         demands: claim::demands(snapshot, decision, contacting),
         information: claim::information(snapshot, decision),
     }

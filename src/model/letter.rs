@@ -57,6 +57,7 @@ pub struct Demand {
 
 /// One letter to one account.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is true or not, independently of the others")]
 pub struct Letter {
     pub language: Language,
     pub stage: StageName,
@@ -99,6 +100,9 @@ pub struct Letter {
     /// It goes out on paper, to which no file can be attached.
     #[serde(default)]
     pub by_post: bool,
+    /// It is the e-mail that repeats a posted letter, and says so before the words of the letter.
+    #[serde(default)]
+    pub copy_of_post: bool,
 
     pub demands: Vec<Demand>,
     /// Overdue, but not demanded by this letter: "also open".

@@ -52,6 +52,7 @@ pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
     context.insert("respond_by", &letter.respond_by);
     context.insert("reminded_on", &letter.reminded_on);
     context.insert("next_stage", &next_stage.map(Tone::as_str));
+    context.insert("by_post", &letter.by_post);
     context.insert("escalated", &letter.escalated);
     context.insert("protocol_claim", &letter.protocol_claim);
     context.insert("salutation", &salutation);

@@ -100,6 +100,11 @@ pub(super) const LETTER: &[Variable] = &[
         Kind::Text,
         "what follows: `firm`, `final`, `formal` or `handover`; the only consequence a letter may name",
     ),
+    always(
+        "by_post",
+        Kind::Flag,
+        "it goes out on paper: nobody can reply to it as to an e-mail, and every row is printed",
+    ),
     always("escalated", Kind::Flag, "the account has had a firmer letter about older items: write neutrally"),
     always(
         "protocol_claim",

@@ -230,6 +230,7 @@ impl Fixtures {
             escalated: situation.escalated,
             rows_in_letter: situation.rows_in_letter,
             by_post: situation.by_post,
+            copy_of_post: false,
             demands,
             information,
         })

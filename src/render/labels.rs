@@ -39,6 +39,8 @@ pub(super) struct Labels {
     pub(super) reference: String,
     /// `{account}`: what to write when the documents do not fit into a payment reference.
     pub(super) reference_many: String,
+    /// The first words of an e-mail that repeats a posted letter.
+    pub(super) copy_of_post: String,
     pub(super) phone: String,
     pub(super) email: String,
     /// `{no}`, `{count}`.

@@ -166,7 +166,7 @@ impl TemplateSet {
                 return Err(wrong(format!("the letter never prints `{{{{ {} }}}}`", block.name)));
             }
         }
-        let body = markdown::convert(&source, &blocks).map_err(|e| {
+        let mut body = markdown::convert(&source, &blocks).map_err(|e| {
             let partials = format!("partials/{}/", letter.language);
             let mut sources = self.files.iter().filter(|(name, _)| **name == file || name.starts_with(&partials));
             match sources
@@ -179,6 +179,9 @@ impl TemplateSet {
             }
         })?;
 
+        if letter.copy_of_post {
+            body.begin_with(&voice.labels.copy_of_post);
+        }
         if letter.protocol_claim
             && let Some(problem) = against_protocol(letter, &body.text)
         {

@@ -85,6 +85,8 @@ fn situations_in_every_language() {
         ("hostile", "formal"),
         ("plan", "plan_missed"),
         ("plan_broken", "plan_missed"),
+        ("posted", "friendly"),
+        ("posted", "firm"),
     ];
     for (name, template) in situations {
         for language in Language::ALL {
@@ -604,6 +606,43 @@ fn what_is_posted_lists_everything_and_attaches_nothing() {
         assert!(!posted.text.contains(".csv"), "{language}");
         let sent = render(set, &Letter { by_post: false, ..letter });
         assert_eq!((rows(&sent.text), sent.attachments.len()), (4, 1), "{language}: {}", sent.text);
+    }
+}
+
+#[test]
+fn who_gets_paper_is_told_where_to_write() {
+    let set = set();
+    for template in ["courtesy", "friendly", "firm", "final", "plan_missed"] {
+        for language in Language::ALL {
+            let situation = if template == "plan_missed" { "plan" } else { "one_item" };
+            let letter = Letter { by_post: true, ..sample(set, situation, template, language) };
+            let text = flat(&render(set, &letter).text);
+            assert_eq!(text.matches(&letter.creditor_email).count(), 2, "{template}, {language}: {text}");
+            for to_an_e_mail in ["e-mail ", "e-mail.", "wiadomość,", "wiadomość.", "на это письмо"] {
+                assert!(!text.contains(to_an_e_mail), "{template}, {language}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_copy_of_a_posted_letter_says_so_and_keeps_the_words_of_the_letter() {
+    let set = set();
+    let first_words = [
+        (Language::En, "Copy for your information. The original of this letter was sent to you by post."),
+        (Language::It, "Copia per conoscenza. L'originale della presente è stato spedito per posta."),
+        (Language::Pl, "Kopia do wiadomości. Oryginał niniejszego pisma wysłano pocztą."),
+        (Language::Ru, "Копия для сведения. Оригинал этого письма отправлен вам по почте."),
+    ];
+    for (language, words) in first_words {
+        let letter = sample(set, "posted", "formal", language);
+        let posted = render(set, &letter);
+        let copy = render(set, &Letter { copy_of_post: true, ..letter });
+        assert_eq!(flat(&copy.text), format!("{words} {}", flat(&posted.text)));
+        assert_eq!(copy.subject, posted.subject);
+        let paragraph = format!("<p style=\"margin:0 0 16px\">{}</p>\n", words.replace('\'', "&#39;"));
+        assert_eq!(copy.html.matches(&paragraph).count(), 1, "{language}: {}", copy.html);
+        assert_eq!(copy.html.replace(&paragraph, ""), posted.html, "{language}");
     }
 }
 
