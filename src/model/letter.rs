@@ -24,6 +24,9 @@ pub struct LetterRow {
     pub open: Decimal,
     /// Covered by credit notes and unallocated payments; zero or positive.
     pub credited: Decimal,
+    /// The credits that make up `credited`, by date, then by number; empty where nobody knows which they are.
+    #[serde(default)]
+    pub credits: Vec<AppliedCredit>,
     /// `open - credited`.
     pub to_pay: Decimal,
     pub payment_reference: Option<String>,
@@ -38,6 +41,18 @@ pub struct LetterRow {
     pub due_early: Option<DueEarly>,
     /// The day of the last accepted notice that named this very item.
     pub reminded_on: Option<NaiveDate>,
+}
+
+/// A credit note or payment of which something covers a row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppliedCredit {
+    pub kind: ItemKind,
+    pub document_no: String,
+    pub issue_date: NaiveDate,
+    /// What covers this row.
+    pub amount: Decimal,
+    /// What is open on it, as a positive amount.
+    pub whole: Decimal,
 }
 
 /// Where a table of demands is paid to.

@@ -1,6 +1,7 @@
 //! The blocks of a letter: what is demanded, what else is open, who writes. Text and HTML come from the same facts, so
 //! that no number can be in one and not in the other.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -11,7 +12,7 @@ use super::filters;
 use super::labels::{Labels, fill, upper_first};
 use super::locale::{self, DateStyle, Locale};
 use super::markdown::{Block, wrap};
-use crate::model::{BankAccount, Currency, Demand, Letter, LetterRow};
+use crate::model::{AppliedCredit, BankAccount, Currency, Demand, Letter, LetterRow};
 
 /// A payment reference of a SEPA transfer holds 140 characters.
 const REFERENCE: usize = 140;
@@ -36,9 +37,18 @@ pub(super) struct Speaker<'a> {
     pub(super) attachment: Option<String>,
 }
 
+/// With more credits on one row, their sum tells more than their list.
+const CREDITS: usize = 5;
+
 struct Fact<'a> {
-    label: &'a str,
+    label: Cow<'a, str>,
     value: String,
+}
+
+impl<'a> Fact<'a> {
+    fn new(label: impl Into<Cow<'a, str>>, value: String) -> Self {
+        Self { label: label.into(), value }
+    }
 }
 
 /// The three blocks.
@@ -171,24 +181,24 @@ impl Speaker<'_> {
         let mut facts = Vec::new();
         // An instalment of a plan is no document: the day it was agreed on stands in its title.
         if row.plan_agreed_on.is_none() {
-            facts.push(Fact { label: &labels.issue_date, value: self.date(row.issue_date) });
+            facts.push(Fact::new(&labels.issue_date, self.date(row.issue_date)));
         }
         let references = [(&labels.customer_reference, &row.customer_reference), (&labels.contract, &row.contract_no)];
         for (label, value) in references {
             if let Some(value) = value.as_deref().map(clean::line).filter(|value| !value.is_empty()) {
-                facts.push(Fact { label, value });
+                facts.push(Fact::new(label, value));
             }
         }
-        facts.push(Fact { label: &labels.due_date, value: self.date(row.due_date) });
+        facts.push(Fact::new(&labels.due_date, self.date(row.due_date)));
         if row.days_past_due > 0 {
-            facts.push(Fact { label: &labels.days_past_due, value: self.number(&row.days_past_due) });
+            facts.push(Fact::new(&labels.days_past_due, self.number(&row.days_past_due)));
         }
         if row.amount != row.open {
-            facts.push(Fact { label: &labels.amount, value: self.money(row.amount, currency) });
+            facts.push(Fact::new(&labels.amount, self.money(row.amount, currency)));
         }
         if !row.credited.is_zero() {
-            facts.push(Fact { label: &labels.open, value: self.money(row.open, currency) });
-            facts.push(Fact { label: &labels.credited, value: self.money(row.credited, currency) });
+            facts.push(Fact::new(&labels.open, self.money(row.open, currency)));
+            facts.extend(self.credits(row, currency));
         }
         let links = [(&labels.pay_online, &row.pay_url), (&labels.see_document, &row.document_url)];
         let links: Vec<(&String, String)> =
@@ -206,7 +216,7 @@ impl Speaker<'_> {
 
         let _ = write!(html, "<tr><th scope=\"row\" style=\"{CELL}\">{}", clean::html(&title));
         for fact in &facts {
-            let (label, value) = (clean::html(fact.label), clean::html(&fact.value));
+            let (label, value) = (clean::html(&fact.label), clean::html(&fact.value));
             let _ = write!(html, "<br><span style=\"{SMALL}\">{label}: {value}</span>");
         }
         for (label, url) in &links {
@@ -216,22 +226,40 @@ impl Speaker<'_> {
         let _ = writeln!(html, "</th><td style=\"{AMOUNT};font-weight:bold\">{}</td></tr>", clean::html(&to_pay));
     }
 
+    /// What covers something of a row: each credit note and payment by its name, and how much of it.
+    fn credits(&self, row: &LetterRow, currency: Currency) -> Vec<Fact<'_>> {
+        if row.credits.is_empty() || row.credits.len() > CREDITS {
+            return vec![Fact::new(&self.labels.credited, self.money(row.credited, currency))];
+        }
+        let named = |credit: &AppliedCredit| {
+            let title = self.labels.document_title(credit.kind, &clean::line(&credit.document_no));
+            let places = [("{title}", &*upper_first(&title)), ("{date}", &*self.date(credit.issue_date))];
+            let mut amount = self.money(-credit.amount, currency);
+            if credit.amount != credit.whole {
+                let whole = self.money(credit.whole, currency);
+                amount = fill(&self.labels.credit_part, &[("{amount}", &amount), ("{whole}", &whole)]);
+            }
+            Fact::new(fill(&self.labels.credit, &places), amount)
+        };
+        row.credits.iter().map(named).collect()
+    }
+
     fn payment(&self, demand: &Demand, text: &mut String, html: &mut String) {
         let labels = self.labels;
         let payee = &demand.payee;
-        let mut facts = vec![Fact { label: &labels.holder, value: clean::line(&payee.holder) }];
+        let mut facts = vec![Fact::new(&labels.holder, clean::line(&payee.holder))];
         facts.push(match &payee.account {
-            BankAccount::Iban(iban) => Fact { label: &labels.iban, value: filters::iban(iban) },
-            BankAccount::Number(number) => Fact { label: &labels.account, value: clean::line(number) },
+            BankAccount::Iban(iban) => Fact::new(&labels.iban, filters::iban(iban)),
+            BankAccount::Number(number) => Fact::new(&labels.account, clean::line(number)),
         });
         for (label, value) in [(&labels.bic, &payee.bic), (&labels.bank, &payee.bank)] {
             if let Some(value) = value {
-                facts.push(Fact { label, value: clean::line(value) });
+                facts.push(Fact::new(label, clean::line(value)));
             }
         }
         let more: Vec<(String, String)> = payee.more.iter().map(|(l, v)| (clean::line(l), clean::line(v))).collect();
-        facts.extend(more.iter().map(|(label, value)| Fact { label, value: value.clone() }));
-        facts.push(Fact { label: &labels.reference, value: self.reference(demand) });
+        facts.extend(more.into_iter().map(|(label, value)| Fact::new(label, value)));
+        facts.push(Fact::new(&labels.reference, self.reference(demand)));
 
         let _ = writeln!(text, "{}", labels.payment);
         for fact in &facts {
@@ -244,7 +272,7 @@ impl Speaker<'_> {
             let _ = writeln!(
                 html,
                 "<tr><th scope=\"row\" style=\"{CELL};{SMALL};width:38%\">{}</th><td style=\"{CELL}\">{}</td></tr>",
-                clean::html(fact.label),
+                clean::html(&fact.label),
                 // A line may break between the groups of an account number on a narrow screen.
                 clean::html(&fact.value).replace(locale::NBSP, " ")
             );

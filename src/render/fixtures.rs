@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use super::finding::TemplateFinding;
 use crate::model::{
-    Country, Currency, Demand, DueEarly, ItemKind, Language, Letter, LetterRow, PartyKind, Requisites, StageName, Tone,
-    is_protocol_claim,
+    AppliedCredit, Country, Currency, Demand, DueEarly, ItemKind, Language, Letter, LetterRow, PartyKind, Requisites,
+    StageName, Tone, is_protocol_claim,
 };
 
 /// Who writes to whom, once per language.
@@ -113,6 +113,9 @@ struct SampleItem {
     open: Option<Decimal>,
     #[serde(default)]
     credited: Decimal,
+    /// What `credited` is made of, where it is known.
+    #[serde(default)]
+    credits: Vec<AppliedCredit>,
     #[serde(default)]
     payee: Payee,
     payment_reference: Option<String>,
@@ -270,6 +273,7 @@ impl SampleItem {
                 amount: self.amount,
                 open,
                 credited: self.credited,
+                credits: self.credits.clone(),
                 to_pay: open - self.credited,
                 payment_reference: self.payment_reference.clone(),
                 customer_reference: self.customer_reference.clone(),

@@ -20,6 +20,10 @@ pub(super) struct Labels {
     /// What is left of an item that a letter lists without demanding it.
     pub(super) balance: String,
     pub(super) credited: String,
+    /// `{title}`, `{date}`: a credit note or payment that covers something of an item.
+    pub(super) credit: String,
+    /// `{amount}`, `{whole}`: how much of it does, when that is not all of it.
+    pub(super) credit_part: String,
     pub(super) to_pay: String,
     pub(super) total_open: String,
     pub(super) total_credited: String,
@@ -105,6 +109,8 @@ impl Labels {
         }
         let wanted = [
             ("more", &labels.more, ["{shown}", "{count}", "{file}"].as_slice()),
+            ("credit", &labels.credit, &["{title}", "{date}"]),
+            ("credit_part", &labels.credit_part, &["{amount}", "{whole}"]),
             ("reference_many", &labels.reference_many, &["{account}"]),
             ("instalment", &labels.instalment, &["{no}", "{count}"]),
             ("plan", &labels.plan, &["{no}", "{count}", "{date}"]),
@@ -133,19 +139,24 @@ impl Labels {
             let places = [("{no}", &*no.to_string()), ("{count}", &*count.to_string()), ("{date}", day)];
             return fill(&self.plan, &places);
         }
-        let kind = match row.kind {
+        let mut title = self.document_title(row.kind, document_no);
+        if let (Some(no), Some(count)) = (row.instalment_no, row.instalment_count) {
+            title.push_str(", ");
+            title.push_str(&fill(&self.instalment, &[("{no}", &no.to_string()), ("{count}", &count.to_string())]));
+        }
+        title
+    }
+
+    /// `credit note CN-2`, `faktura nr 15`: a document as a whole.
+    pub(super) fn document_title(&self, kind: ItemKind, document_no: &str) -> String {
+        let kind = match kind {
             ItemKind::Invoice => &self.kinds.invoice,
             ItemKind::DebitNote => &self.kinds.debit_note,
             ItemKind::Fee => &self.kinds.fee,
             ItemKind::CreditNote => &self.kinds.credit_note,
             ItemKind::Payment => &self.kinds.payment,
         };
-        let mut title = fill(kind, &[("{no}", document_no)]);
-        if let (Some(no), Some(count)) = (row.instalment_no, row.instalment_count) {
-            title.push_str(", ");
-            title.push_str(&fill(&self.instalment, &[("{no}", &no.to_string()), ("{count}", &count.to_string())]));
-        }
-        title
+        fill(kind, &[("{no}", document_no)])
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use chrono::Days;
+use rust_decimal::Decimal;
 use sha2::{Digest as _, Sha256};
 use tera::{Context, Tera};
 
@@ -15,7 +16,9 @@ use super::labels::Labels;
 use super::load;
 use super::locale::Locale;
 use super::{attachment, clean, context, files, markdown};
-use crate::model::{Language, Letter, PROTOCOL_DAYS_TO_REPLY, Rendered, TemplateCatalog, without_encoded_words};
+use crate::model::{
+    Language, Letter, LetterRow, PROTOCOL_DAYS_TO_REPLY, Rendered, TemplateCatalog, without_encoded_words,
+};
 
 /// Templates that were checked: every letter in it was rendered for every sample situation.
 #[derive(Debug, Clone)]
@@ -237,13 +240,17 @@ fn adds_up(letter: &Letter) -> Result<(), RenderError> {
         if let Some(row) = demand.rows.iter().find(|row| row.open - row.credited != row.to_pay) {
             return wrong(format!("{} in {currency}: open less credited is not to pay", clean::line(&row.document_no)));
         }
+        let covers = |row: &LetterRow| row.credits.iter().map(|credit| credit.amount).sum::<Decimal>();
+        if let Some(row) = demand.rows.iter().find(|row| !row.credits.is_empty() && covers(row) != row.credited) {
+            return wrong(format!("{} in {currency}: its credits are not what it says", clean::line(&row.document_no)));
+        }
         let sums = [
             ("open", demand.rows.iter().map(|row| row.open).sum(), demand.open),
             ("credited", demand.rows.iter().map(|row| row.credited).sum(), demand.credited),
             ("to pay", demand.rows.iter().map(|row| row.to_pay).sum(), demand.to_pay),
         ];
         for (what, sum, total) in sums {
-            let sum: rust_decimal::Decimal = sum;
+            let sum: Decimal = sum;
             if sum != total {
                 return wrong(format!("{what} in {currency}: the rows make {sum}, the total says {total}"));
             }

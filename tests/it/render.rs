@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use dunningd::model::{Currency, EmailAddress, Language, Letter, Mail, Mailbox, PartyKind, Rendered};
+use dunningd::model::{AppliedCredit, Currency, EmailAddress, Language, Letter, Mail, Mailbox, PartyKind, Rendered};
 use dunningd::render::{RenderError, TemplateFinding, TemplateSet, reference};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
@@ -146,6 +146,48 @@ fn a_formal_step_is_named_only_when_it_comes_next() {
         assert!(flat(&with).contains(words), "{language}: {with}");
         let without = render(set, &sample(set, "bare", "final", language)).text;
         assert!(!flat(&without).contains(words), "{language}: {without}");
+    }
+}
+
+#[test]
+fn the_credits_of_an_item_are_named_with_what_of_them_covers_it() {
+    let set = set();
+    let named = [
+        (
+            Language::En,
+            "Credit note CN-2 of 12 August 2026: -£25.00 Payment P-17 of 3 September 2026: -£15.00 of £2,000.00",
+        ),
+        (
+            Language::It,
+            "Nota di credito n. CN-2 in data 12 agosto 2026: -25,00 € Pagamento n. P-17 in data 3 settembre 2026: -15,00 € \
+             su 2.000,00 €",
+        ),
+        (
+            Language::Pl,
+            "Faktura korygująca nr CN-2 z dnia 12 sierpnia 2026: -25,00 zł Wpłata nr P-17 z dnia 3 września 2026: -15,00 zł \
+             z 2 000,00 zł",
+        ),
+        (
+            Language::Ru,
+            "Кредит-нота № CN-2 от 12 августа 2026 г.: -25,00 ₽ Платёж № P-17 от 3 сентября 2026 г.: -15,00 ₽ из 2 000,00 ₽",
+        ),
+    ];
+    for (language, words) in named {
+        let mut letter = sample(set, "part_paid", "firm", language);
+        let text = flat(&render(set, &letter).text);
+        assert!(text.contains(words), "{language}: {text}");
+        // Six of them are one sum.
+        let row = &mut letter.demands[0].rows[0];
+        let part = row.credits[0].clone();
+        row.credits = vec![AppliedCredit { amount: Decimal::from(8), ..part }; 5];
+        assert!(flat(&render(set, &letter).text).contains("CN-2"));
+        let row = &mut letter.demands[0].rows[0];
+        for credit in &mut row.credits {
+            credit.amount = Decimal::from(7);
+        }
+        row.credits.push(AppliedCredit { amount: Decimal::from(5), ..row.credits[0].clone() });
+        let text = render(set, &letter).text;
+        assert!(!text.contains("CN-2") && text.contains("40"), "{language}: {text}");
     }
 }
 
@@ -656,9 +698,11 @@ fn a_letter_that_does_not_add_up_is_not_written() {
     wrong_total.demands[0].to_pay += Decimal::ONE;
     let mut wrong_row = good.clone();
     wrong_row.demands[0].rows[0].to_pay += Decimal::ONE;
+    let mut wrong_credit = good.clone();
+    wrong_credit.demands[0].rows[0].credits.pop();
     let mut nothing = good.clone();
     nothing.demands.clear();
-    let errors: Vec<String> = [wrong_total, wrong_row, nothing]
+    let errors: Vec<String> = [wrong_total, wrong_row, wrong_credit, nothing]
         .iter()
         .map(|letter| set.render(letter).expect_err("it does not add up").to_string())
         .collect();
@@ -694,6 +738,9 @@ fn named(set: &TemplateSet, situation: &str, template: &str, language: Language,
             row.customer_reference = Some(name.clone());
             row.contract_no = Some(name.clone());
             row.pay_url = Some(format!("javascript:{name}"));
+            for credit in &mut row.credits {
+                credit.document_no.clone_from(&name);
+            }
         }
     }
     letter
