@@ -109,6 +109,7 @@ impl Speaker<'_> {
     fn demands(&self) -> Block {
         let mut text = String::new();
         let mut html = String::new();
+        self.customer(&mut text, &mut html);
         let shown = shown(self.letter);
         for (n, demand) in self.letter.demands.iter().enumerate() {
             let rows: Vec<&LetterRow> =
@@ -116,6 +117,19 @@ impl Speaker<'_> {
             self.demand(demand, &rows, &mut text, &mut html);
         }
         Block { name: "demands", text: text.trim_end().to_owned(), html }
+    }
+
+    /// Whose items these are: the debtor's office keeps the letter by it.
+    fn customer(&self, text: &mut String, html: &mut String) {
+        let facts = [
+            (&self.labels.customer, clean::line(&self.letter.account_name)),
+            (&self.labels.customer_no, clean::line(&self.letter.account_id)),
+        ];
+        let lines: Vec<String> = facts.iter().map(|(label, value)| format!("{label}: {value}")).collect();
+        let folded: Vec<String> = lines.iter().map(|line| wrap(line, "")).collect();
+        let _ = writeln!(text, "{}\n", folded.join("\n"));
+        let lines: Vec<String> = lines.iter().map(|line| clean::html(line)).collect();
+        let _ = writeln!(html, "<p style=\"margin:0 0 16px\">{}</p>", lines.join("<br>\n"));
     }
 
     fn demand(&self, demand: &Demand, rows: &[&LetterRow], text: &mut String, html: &mut String) {

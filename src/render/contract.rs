@@ -65,7 +65,7 @@ pub(super) const LETTER: &[Variable] = &[
     always(
         "demands",
         Kind::Block,
-        "the tables of what is demanded, one per currency and payee, each with its totals and payment details; every letter prints it",
+        "the debtor's name and number, and the tables of what is demanded, one per currency and payee, each with its totals and payment details; every letter prints it",
     ),
     always(
         "also_open",

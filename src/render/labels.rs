@@ -9,6 +9,8 @@ use crate::model::{ItemKind, LetterRow, is_unseen};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Labels {
+    pub(super) customer: String,
+    pub(super) customer_no: String,
     pub(super) demands: String,
     pub(super) also_open: String,
     pub(super) document: String,

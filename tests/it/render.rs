@@ -688,6 +688,25 @@ fn the_copy_of_a_posted_letter_says_so_and_keeps_the_words_of_the_letter() {
     }
 }
 
+#[test]
+fn every_letter_names_the_debtor_before_its_first_table() {
+    let set = set();
+    for (language, customer, number) in [
+        (Language::En, "Customer", "Customer number"),
+        (Language::It, "Cliente", "Codice cliente"),
+        (Language::Pl, "Klient", "Numer klienta"),
+        (Language::Ru, "Плательщик", "Номер клиента"),
+    ] {
+        for (name, letter) in set.fixtures(language).into_iter().filter(|(name, _)| name != "hostile") {
+            let rendered = render(set, &letter);
+            let lines = format!("{customer}: {}\n{number}: {}\n\n", letter.account_name, letter.account_id);
+            assert_eq!(rendered.text.matches(&lines).count(), 1, "{name}: {}", rendered.text);
+            let seen = flat(&visible(&rendered.html));
+            assert!(seen.contains(lines.replace('\n', " ").trim()), "{name}: {seen}");
+        }
+    }
+}
+
 // What a letter refuses
 
 #[test]

@@ -189,8 +189,8 @@ fn a_letter_names_the_credits_that_cover_each_item() {
         format!("{}: {} less {}", row.document_no, row.open, credits.collect::<Vec<_>>().join(", "))
     };
     let rows: Vec<String> = rows.iter().map(told).collect();
-    // The rest of H covers what P left of the oldest.
-    assert_eq!(rows, ["NEW: 120 less 50 of 90 of H, 50 of 50 of G"]);
+    // The rest of H covers the oldest.
+    assert_eq!(rows, ["FV/NEW: 120 less 20 of 90 of FV/H, 30 of 30 of FV/P, 50 of 50 of FV/G"]);
 }
 
 #[test]
