@@ -970,6 +970,21 @@ fn mistakes_are_found_at_load() {
             "firm/en.md",
             Box::new(body("{% if document %}x{% else %}{{ document.no }}{% endif %}")),
         ),
+        ("whole list by another name", "firm/en.md", Box::new(body("{% set t = totals %}{{ t }}"))),
+        ("part of an amount", "firm/en.md", Box::new(body("{% set t = oldest.to_pay %}{{ t.amount }}"))),
+        (
+            "part of an amount in subject",
+            "firm/en.md",
+            Box::new(|text| text.replace("subject: ", "subject: {% set t = oldest.to_pay %}pay {{ t.amount }} ")),
+        ),
+        ("part by its index", "firm/en.md", Box::new(body("{{ oldest[\"to_pay\"][\"amount\"] }} {{ totals.0 }}"))),
+        ("list of parts", "firm/en.md", Box::new(body("{% for name, value in oldest %}{{ value }}{% endfor %}"))),
+        (
+            "maybe missing in a loop",
+            "firm/en.md",
+            Box::new(body("{% for i in items %}{{ i.instalment_no }}{% endfor %}")),
+        ),
+        ("maybe missing by another name", "firm/en.md", Box::new(body("{% set p = creditor.phone %}Call {{ p }}"))),
         ("wrong style", "firm/en.md", Box::new(body("{{ date | date(style=\"tiny\") }}"))),
         ("raw html", "firm/en.md", Box::new(body("<b>now</b>"))),
         ("image", "firm/en.md", Box::new(body("![x](https://example.test/x.png)"))),
@@ -1035,6 +1050,24 @@ fn mistakes_are_found_at_load() {
     ];
     for (name, file, change) in cases {
         insta::assert_snapshot!(format!("finding {name}").replace(' ', "_"), findings(file, &*change));
+    }
+}
+
+#[test]
+fn what_is_asked_for_may_be_printed_by_whatever_name() {
+    for right in [
+        "{% set p = creditor.phone %}{% if p %}Call {{ p }}{% endif %}",
+        "{% if creditor.phone %}{% set p = creditor.phone %}Call {{ p }}{% endif %}",
+        "{% set p = creditor.phone %}{% if creditor.phone %}Call {{ p }}{% endif %}",
+        "{% for i in items %}{% if i.instalment_no %}{{ i.instalment_no | number }}{% endif %}{% endfor %}",
+        "{% set t = oldest %}{{ t.title }}: {{ t.to_pay | money }}",
+        "{% for t in totals %}{{ t | money }}{% endfor %}",
+        "{% for w in [\"a\", \"b\"] %}{{ w }}{% endfor %}",
+    ] {
+        let dir = copy_with(&[("firm/en.md", &|text| {
+            text.replace("{{ demands }}", &format!("{right}\n\n{{{{ demands }}}}"))
+        })]);
+        TemplateSet::load(dir.path()).unwrap_or_else(|findings| panic!("{right}: {}", shown(&findings)));
     }
 }
 
