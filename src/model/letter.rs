@@ -95,7 +95,7 @@ pub struct Letter {
     /// A claim under the Pre-Action Protocol for Debt Claims ([`super::is_protocol_claim`]).
     #[serde(default)]
     pub protocol_claim: bool,
-    /// The operator's own words for this contact, complete with the sign that ends them; else the template's default is used.
+    /// The operator's own words for this contact; else the template's default is used.
     pub salutation: Option<String>,
 
     /// The day printed on the letter: its planned send day.

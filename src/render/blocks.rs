@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 
 use super::clean;
 use super::filters;
-use super::labels::{Labels, fill, upper_first};
+use super::labels::{Labels, fill, upper_first, without_sign};
 use super::locale::{self, DateStyle, Locale};
 use super::markdown::{Block, wrap};
 use crate::model::{AppliedCredit, BankAccount, Currency, Demand, Letter, LetterRow};
@@ -297,20 +297,40 @@ impl Speaker<'_> {
     /// What the debtor writes into his transfer: the documents, or his number when they do not fit, and for an
     /// instalment of a plan, whose number no bookkeeper looks for.
     fn reference(&self, demand: &Demand) -> String {
-        if demand.rows.iter().any(|row| row.plan_agreed_on.is_some()) {
-            return fill(&self.labels.reference_many, &[("{account}", &clean::line(&self.letter.account_id))]);
-        }
+        let of_plan = demand.rows.iter().any(|row| row.plan_agreed_on.is_some());
+        let of_documents = (!of_plan).then(|| self.reference_of_documents(demand));
+        of_documents.filter(|reference| reference.chars().count() <= REFERENCE).unwrap_or_else(|| {
+            fill(&self.labels.reference_many, &[("{account}", &clean::line(&self.letter.account_id))])
+        })
+    }
+
+    fn reference_of_documents(&self, demand: &Demand) -> String {
+        let own = |row: &LetterRow| {
+            let own = row.payment_reference.as_deref().map(clean::line);
+            own.filter(|own| !own.is_empty() && *own != clean::line(&row.document_no))
+        };
+        let as_the_ledger_says = demand.rows.iter().any(|row| own(row).is_some());
+        let label = |one: bool| if one { &self.labels.reference_one } else { &self.labels.reference_several };
         let mut references: Vec<String> = Vec::new();
         for row in &demand.rows {
-            let reference = clean::line(row.payment_reference.as_deref().unwrap_or(&row.document_no));
+            let number = clean::line(&row.document_no);
+            let reference = if as_the_ledger_says {
+                own(row).unwrap_or(number)
+            } else {
+                without_sign(label(demand.rows.len() == 1), &number).to_owned()
+            };
             if !references.contains(&reference) {
                 references.push(reference);
             }
-            if references.iter().map(|r| r.chars().count() + 2).sum::<usize>() > REFERENCE {
-                return fill(&self.labels.reference_many, &[("{account}", &clean::line(&self.letter.account_id))]);
+        }
+        let joined = references.join(", ");
+        match (&demand.rows[..], as_the_ledger_says) {
+            (_, true) | ([], _) => joined,
+            ([first, ..], false) => {
+                let date = locale::date(self.locale, first.issue_date, DateStyle::Short);
+                fill(label(references.len() == 1), &[("{no}", &joined), ("{date}", &date)])
             }
         }
-        references.join(", ")
     }
 
     fn also_open(&self) -> Block {

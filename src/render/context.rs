@@ -26,7 +26,7 @@ pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
     let next_stage = letter.next_tone.filter(|tone| *tone != Tone::Courtesy && *tone != Tone::Friendly);
     let line = |text: &Option<String>| text.as_deref().map(clean::line).filter(|text| !text.is_empty());
     let is_person = matches!(letter.party_kind, PartyKind::Consumer | PartyKind::Unknown);
-    let salutation = line(&letter.salutation);
+    let salutation = line(&letter.salutation).map(|words| greeting::closed(letter.language, &words));
     let to_one_person = salutation.as_deref().and_then(greeting::to_one_person).unwrap_or(is_person);
     let by_name = salutation.as_deref().is_some_and(greeting::names_reader);
     let tax_ids = letter.creditor_tax_ids.iter().map(|(name, id)| format!("{name}: {id}"));

@@ -115,7 +115,7 @@ pub(super) const LETTER: &[Variable] = &[
     maybe(
         "salutation",
         Kind::Text,
-        "the operator's own words for this person, with the sign that ends them: a comma, in Russian \"!\"",
+        "the operator's own words for this person; without a sign that ends them, a comma is added, in Russian \"!\"",
     ),
     always(
         "to_one_person",

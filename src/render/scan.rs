@@ -213,7 +213,7 @@ impl<'a> Scan<'a> {
                         let parent: Vec<&str> = path[..step].iter().map(|(_, name)| *name).collect();
                         format!("`{}` has no `{wrong}`", parent.join("."))
                     };
-                    let hint = suggest(wrong, known);
+                    let hint = if known.is_empty() { "it has no parts".to_owned() } else { suggest(wrong, known) };
                     findings.push(TemplateFinding::at(self.file, self.source, at, message).hint(hint));
                 }
                 n += path.len() * 2 - 1;

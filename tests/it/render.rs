@@ -297,6 +297,14 @@ fn english_is_sincere_only_to_whom_it_names() {
         (Some("Ladies and Gentlemen,"), "Yours faithfully,"),
         (Some("Dear Accounts Payable Team,"), "Yours faithfully,"),
         (Some("Hello,"), "Yours faithfully,"),
+        (Some("Dear Purchase Ledger,"), "Yours faithfully,"),
+        (Some("Dear Credit Control Team,"), "Yours faithfully,"),
+        (Some("Dear Controller,"), "Yours faithfully,"),
+        (Some("Dear Customer Services,"), "Yours faithfully,"),
+        (Some("Dear Procurement Department,"), "Yours faithfully,"),
+        (Some("Dear Bookkeeper"), "Yours faithfully,"),
+        (Some("Dear Trustees,"), "Yours faithfully,"),
+        (Some("Dear Billing Team,"), "Yours faithfully,"),
         (Some("Dear Ms Carter,"), "Yours sincerely,"),
         (Some("Dear Jane Smith,"), "Yours sincerely,"),
         (Some("Dear Sir John,"), "Yours sincerely,"),
@@ -312,6 +320,40 @@ fn english_is_sincere_only_to_whom_it_names() {
                     .collect();
                 assert_eq!(said, [closing], "{template}, {salutation:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_greeting_ends_with_its_sign() {
+    let greetings = [
+        (Language::En, "Dear Ms Carter", "Dear Ms Carter, "),
+        (Language::En, "Dear Ms Carter:", "Dear Ms Carter: "),
+        (Language::En, "Dear John Smith Jr.", "Dear John Smith Jr., "),
+        (Language::It, "Gentile Sig.ra Bellini", "Gentile Sig.ra Bellini, "),
+        (Language::Pl, "Szanowna Pani", "Szanowna Pani, "),
+        (Language::Pl, "Szanowna Pani!", "Szanowna Pani! "),
+        (Language::Ru, "Уважаемая Анна Сергеевна", "Уважаемая Анна Сергеевна! "),
+        (Language::Ru, "Уважаемая Анна Сергеевна.", "Уважаемая Анна Сергеевна! "),
+        (Language::Ru, "Уважаемая Анна Сергеевна,", "Уважаемая Анна Сергеевна, "),
+    ];
+    for template in ["courtesy", "friendly", "firm", "plan_missed", "final", "formal"] {
+        for (language, salutation, written) in greetings {
+            let text = greeted(template, language, PartyKind::Company, Some(salutation));
+            assert!(text.contains(written), "{template}: {text}");
+        }
+    }
+}
+
+#[test]
+fn english_names_one_total_and_several() {
+    let set = set();
+    for template in ["friendly", "firm", "final"] {
+        for (situation, words) in
+            [("two_currencies", "Total to pay: £12,345.60 and €500.00."), ("many", "Total to pay: £24,505.68.")]
+        {
+            let text = flat(&render(set, &sample(set, situation, template, Language::En)).text);
+            assert!(text.contains(words), "{template}, {situation}: {text}");
         }
     }
 }
@@ -707,6 +749,52 @@ fn every_letter_names_the_debtor_before_its_first_table() {
     }
 }
 
+/// The last line of the payment details, without its label.
+fn reference_of(set: &TemplateSet, letter: &Letter) -> String {
+    let text = render(set, letter).text;
+    let labels = ["Payment reference: ", "Causale: ", "Tytuł przelewu: ", "Назначение платежа: "];
+    let found = text.lines().find_map(|line| labels.iter().find_map(|label| line.trim().strip_prefix(label)));
+    found.unwrap_or_else(|| panic!("{text}")).to_owned()
+}
+
+#[test]
+fn a_payment_reference_names_the_documents() {
+    let set = set();
+    let written = [
+        (Language::En, "77", "77, 78"),
+        (Language::It, "77", "77, 78"),
+        (Language::Pl, "77", "77, 78"),
+        (Language::Ru, "Оплата по документу № 77 от 21.08.2026", "Оплата по документам № 77, 78"),
+    ];
+    for (language, one, several) in written {
+        let mut letter = sample(set, "one_item", "firm", language);
+        let rows = &mut letter.demands[0].rows;
+        rows[0].document_no = "77".to_owned();
+        for same in [None, Some("77"), Some(" ")] {
+            letter.demands[0].rows[0].payment_reference = same.map(str::to_owned);
+            assert_eq!(reference_of(set, &letter), one);
+        }
+        letter.demands[0].rows[0].payment_reference = Some("RF18 5390".to_owned());
+        assert_eq!(reference_of(set, &letter), "RF18 5390");
+        letter.demands[0].rows[0].payment_reference = None;
+        letter.demands[0].rows[0].document_no = "№ 77".to_owned();
+        let stripped = if language == Language::Ru { one } else { "№ 77" };
+        assert_eq!(reference_of(set, &letter), stripped);
+
+        let mut letter = sample(set, "posted", "firm", language);
+        letter.demands[0].rows.truncate(2);
+        letter.demands[0].rows[0].document_no = "77".to_owned();
+        letter.demands[0].rows[1].document_no = "78".to_owned();
+        letter.demands[0].open = letter.demands[0].rows.iter().map(|row| row.open).sum();
+        letter.demands[0].to_pay = letter.demands[0].open;
+        assert_eq!(reference_of(set, &letter), several);
+        letter.demands[0].rows[1].payment_reference = Some("RF18 5390".to_owned());
+        assert_eq!(reference_of(set, &letter), "77, RF18 5390");
+        letter.demands[0].rows[1].payment_reference = Some("9".repeat(140));
+        assert!(reference_of(set, &letter).ends_with(&letter.account_id));
+    }
+}
+
 // What a letter refuses
 
 #[test]
@@ -1046,6 +1134,15 @@ fn mistakes_are_found_at_load() {
         ),
         ("label key", "labels/en.toml", Box::new(|text| text.replace("due_date", "due_day"))),
         ("label place", "labels/en.toml", Box::new(|text| text.replace("{count}. The complete", "all. The complete"))),
+        ("label blank", "labels/en.toml", Box::new(|text| text.replace("\"Item\"", "\" \""))),
+        ("label of two lines", "labels/en.toml", Box::new(|text| text.replace("\"Due date\"", "\"Due\\ndate\""))),
+        (
+            "label with an unknown place",
+            "labels/en.toml",
+            Box::new(|text| {
+                text.replace("invoice {no}", "invoice {no} of {dat}").replace("\"Bank\"", "\"Bank {name\"")
+            }),
+        ),
         ("fixture key", "fixtures/bare.toml", Box::new(|text| text.replace("amount =", "amonut ="))),
     ];
     for (name, file, change) in cases {
