@@ -61,8 +61,7 @@ impl Live {
     }
 }
 
-/// Reads the folder of the configuration and its `templates`; without that folder the built-in templates are used.
-/// `policy` is read instead of the folder's `policy.toml`.
+/// Reads the folder of the configuration and its `templates`. `policy` is read instead of the folder's `policy.toml`.
 ///
 /// # Errors
 /// Every finding of configuration and templates at once.
@@ -73,8 +72,9 @@ pub fn load_live(
     credentials: Option<&Path>,
 ) -> Result<Live, LoadError> {
     let loaded = config::load_with_policy(directory, policy, env, credentials);
-    let folder = directory.join("templates");
-    let templates = if folder.is_dir() { TemplateSet::load(&folder) } else { TemplateSet::builtin() };
+    // Where nothing is configured, that is all there is to say.
+    let configured = directory.join("dunningd.toml").exists();
+    let templates = if configured { TemplateSet::load(&directory.join("templates")) } else { TemplateSet::builtin() };
     match (loaded, templates) {
         (Ok(loaded), Ok(templates)) => Live::new(loaded, templates),
         (loaded, templates) => {
