@@ -1,9 +1,11 @@
 //! The configuration in force: policy, creditors and templates, valid as a whole.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::config::{self, Config, Environment, Findings, Loaded, Mail, Recipients, Service};
 use crate::deliver::{self, FileTransport, Relay, SmtpSettings, Transport};
+use crate::model::Currency;
 use crate::render::{TemplateFinding, TemplateSet};
 
 /// A configuration with its templates. Whatever exists as one has passed every check.
@@ -47,6 +49,25 @@ impl Live {
         }
         policy.templates = templates.catalog();
         Ok(Self { config, templates, warnings })
+    }
+
+    /// The letters of enabled stages that cannot be written in a currency that somebody is paid in, each with its reason.
+    #[must_use]
+    pub fn unwritable(&self) -> Vec<String> {
+        let policy = &self.config.policy;
+        let currencies: BTreeSet<Currency> =
+            policy.creditors.values().flat_map(|creditor| creditor.bank_accounts.keys().copied()).collect();
+        let stages = policy.ladders.values().flat_map(|ladder| &ladder.stages).filter(|stage| stage.enabled);
+        let templates: BTreeSet<&str> = stages.map(|stage| stage.template.as_str()).collect();
+        let mut found = Vec::new();
+        for (template, language) in templates.iter().flat_map(|t| policy.languages.iter().map(move |l| (t, l))) {
+            for currency in &currencies {
+                if let Some(why) = self.templates.unwritable(template, *language, *currency) {
+                    found.push(format!("no letter in {currency} could be written: templates/{why}"));
+                }
+            }
+        }
+        found
     }
 
     /// The same, to take the place of the running one.

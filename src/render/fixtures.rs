@@ -39,6 +39,7 @@ struct Parties {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is true or not, independently of the others")]
 struct Situation {
     date: NaiveDate,
     payments_as_of: NaiveDate,

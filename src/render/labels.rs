@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
+use super::files::FILES;
 use super::finding::{TemplateFinding, suggest};
 use crate::model::{ItemKind, LetterRow, is_unseen};
 
@@ -107,14 +108,12 @@ pub(super) struct Csv {
 
 impl Labels {
     pub(super) fn parse(file: &str, source: &str) -> Result<Self, Vec<TemplateFinding>> {
+        let missing = missing(file, source);
+        if !missing.is_empty() {
+            return Err(missing);
+        }
         let labels: Self = toml::from_str(source).map_err(|e| {
             let message = e.message().trim().replace('\n', " ");
-            if message.starts_with("missing field ") {
-                let message = message.replace("missing field", "every label is needed, and here is no");
-                return vec![
-                    TemplateFinding::whole(file, message).hint("`dunningd init` writes all of them into a new folder"),
-                ];
-            }
             let at = e.span().map_or(0, |span| span.start);
             vec![match message.split_once(", expected one of ") {
                 Some((wrong, known)) => TemplateFinding::at(file, source, at, wrong)
@@ -154,6 +153,46 @@ impl Labels {
         };
         fill(kind, &[("{no}", without_sign(kind, document_no))])
     }
+}
+
+/// Every label that the shipped file has and this one lacks, with the words of the shipped one. Where a key is no label,
+/// it may be the missing one, written wrongly: that is told first.
+fn missing(file: &str, source: &str) -> Vec<TemplateFinding> {
+    let shipped = FILES.iter().find(|(name, _)| *name == file).and_then(|(_, text)| text.parse::<toml::Table>().ok());
+    let (Some(shipped), Ok(own)) = (shipped, source.parse::<toml::Table>()) else { return Vec::new() };
+    let sections =
+        shipped.iter().filter_map(|(name, value)| Some((name, value.as_table()?, own.get(name)?.as_table()?)));
+    let mut findings = lacking(file, source, None, &shipped, &own);
+    for (name, shipped, own) in sections {
+        findings.extend(lacking(file, source, Some(name), shipped, own));
+    }
+    findings
+}
+
+fn lacking(
+    file: &str,
+    source: &str,
+    section: Option<&str>,
+    shipped: &toml::Table,
+    own: &toml::Table,
+) -> Vec<TemplateFinding> {
+    if own.keys().any(|key| !shipped.contains_key(key)) {
+        return Vec::new();
+    }
+    let head = section.and_then(|section| source.find(&format!("[{section}]")));
+    let finding = |(key, value): (&String, &toml::Value)| {
+        let name = section.map_or_else(|| key.clone(), |section| format!("{section}.{key}"));
+        let message = format!("every label is needed, and here is no `{name}`");
+        let finding = match head {
+            Some(head) => TemplateFinding::at(file, source, head, message),
+            None => TemplateFinding::whole(file, message),
+        };
+        finding.hint(match value.as_str() {
+            Some(_) => format!("the shipped file says {key} = {value}"),
+            None => format!("the shipped file has a section [{key}]"),
+        })
+    };
+    shipped.iter().filter(|(key, _)| !own.contains_key(*key)).map(finding).collect()
 }
 
 /// What each label says or leaves out.

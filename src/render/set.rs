@@ -17,7 +17,7 @@ use super::load;
 use super::locale::Locale;
 use super::{attachment, clean, context, files, markdown};
 use crate::model::{
-    Language, Letter, LetterRow, PROTOCOL_DAYS_TO_REPLY, Rendered, TemplateCatalog, without_encoded_words,
+    Currency, Language, Letter, LetterRow, PROTOCOL_DAYS_TO_REPLY, Rendered, TemplateCatalog, without_encoded_words,
 };
 
 /// Templates that were checked: every letter in it was rendered for every sample situation.
@@ -122,6 +122,20 @@ impl TemplateSet {
     #[must_use]
     pub fn fixture(&self, name: &str, template: &str, language: Language) -> Option<Letter> {
         self.fixtures.letter(name, template, language)
+    }
+
+    /// Why a letter cannot be written in a currency, such as one that `words` has no words for.
+    #[must_use]
+    pub fn unwritable(&self, template: &str, language: Language, currency: Currency) -> Option<RenderError> {
+        let samples = || self.fixture_names().filter_map(|name| self.fixture(name, template, language));
+        // Letters about one document and about several say different things.
+        [true, false].into_iter().find_map(|one| {
+            let mut letter = samples().find(|letter| (blocks::count(letter) == 1) == one)?;
+            for demand in &mut letter.demands {
+                demand.currency = currency;
+            }
+            self.render(&letter).err()
+        })
     }
 
     /// Every sample letter of a language, by situation and template.

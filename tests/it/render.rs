@@ -667,7 +667,7 @@ fn every_table_has_its_oldest_row_however_few_a_letter_prints() {
             let rendered = render(set, &letter);
             let rows = |text: &str| text.lines().filter(|line| line.contains("2026/A-")).count();
             let newer =
-                rendered.text.lines().filter(|line| line.ends_with("2026/E7") && !line.starts_with(" ")).count();
+                rendered.text.lines().filter(|line| line.ends_with("2026/E7") && !line.starts_with(' ')).count();
             assert_eq!(
                 (rows(&rendered.text), newer),
                 (shown - 1, 1),
@@ -1126,7 +1126,25 @@ fn mistakes_are_found_at_load() {
             "layout.mjml",
             Box::new(|text| text.replacen("<mj-column>", "<mj-column width=\"{{ creditor_name }}\">", 1)),
         ),
-        ("label missing", "labels/en.toml", Box::new(|text| text.replace("to_pay = \"To pay\"\n", ""))),
+        (
+            "label missing",
+            "labels/en.toml",
+            Box::new(|text| {
+                text.replace("customer = \"Customer\"\n", "")
+                    .replace("to_pay = \"To pay\"\n", "")
+                    .replace("fee = ", "# ")
+            }),
+        ),
+        (
+            "section missing",
+            "labels/pl.toml",
+            Box::new(|text| text.split_once("[csv]").map_or_else(String::new, |(before, _)| before.to_owned())),
+        ),
+        (
+            "circular include",
+            "partials/en/closing.md",
+            Box::new(|text| text.replace("{{ sender }}", "{% include \"partials/en/closing.md\" %}")),
+        ),
         (
             "raw html in a partial",
             "partials/en/salutation.md",

@@ -104,6 +104,20 @@ async fn three_mistakes_in_two_files_are_listed_at_once() {
 }
 
 #[tokio::test]
+async fn check_names_the_letters_that_no_bank_account_of_a_currency_could_ask_for() {
+    let program = Program::bare().await;
+    program.replace("creditors.toml", "[creditor.bank.GBP]", "[creditor.bank.JPY]");
+    program.replace("policy.toml", "[rates]\n", "[rates]\nJPY = \"0.006\"\n");
+    let said = program.run(&["check"]).await.done();
+    let warning = "warning: no letter in JPY could be written: templates/formal/pl.md:";
+    assert_eq!(said.matches("warning: no letter").count(), 1, "{said}");
+    assert!(said.contains(warning) && said.contains("there are no words for an amount in JPY"), "{said}");
+    let json = program.run(&["check", "--json"]).await.done();
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["unwritable"].as_array().unwrap().len(), 1, "{value}");
+}
+
+#[tokio::test]
 async fn a_configuration_without_its_templates_sends_no_others_in_their_place() {
     let program = Program::bare().await;
     let templates = program.config().join("templates");
