@@ -9,7 +9,8 @@ use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use crate::model::{
-    Contacting, Decision, Demand, InformationRow, Item, ItemCode, ItemDecision, ItemId, LetterRow, Payee, Snapshot,
+    AppliedCredit, Contacting, Decision, Demand, InformationRow, Item, ItemCode, ItemDecision, ItemId, LetterRow,
+    Payee, Snapshot,
 };
 
 /// The tables of a letter: one per currency and payee, each with its rows in the order of their due dates.
@@ -17,10 +18,10 @@ use crate::model::{
 pub fn demands(snapshot: &Snapshot, decision: &Decision, contacting: &Contacting) -> Vec<Demand> {
     let payees: BTreeMap<&ItemId, &Payee> = contacting.requisites.iter().map(|(item, payee)| (item, payee)).collect();
     let mut tables: BTreeMap<(String, &Payee), Demand> = BTreeMap::new();
+    let credits = credits(snapshot, decision);
     for (item, decided) in with_code(snapshot, decision, ItemCode::Demanded) {
-        let (Some(payee), Some(row)) = (payees.get(&item.id), row(item, decided, decision.business_date)) else {
-            continue;
-        };
+        let row = row(item, decided, &credits, decision.business_date);
+        let (Some(payee), Some(row)) = (payees.get(&item.id), row) else { continue };
         let table = tables.entry((item.currency.to_string(), payee)).or_insert_with(|| Demand {
             currency: item.currency,
             payee: (*payee).clone(),
@@ -44,8 +45,9 @@ pub fn demands(snapshot: &Snapshot, decision: &Decision, contacting: &Contacting
 /// Overdue items that the letter lists without demanding them, oldest first.
 #[must_use]
 pub fn information(snapshot: &Snapshot, decision: &Decision) -> Vec<InformationRow> {
+    let credits = credits(snapshot, decision);
     let mut rows: Vec<InformationRow> = with_code(snapshot, decision, ItemCode::Information)
-        .filter_map(|(item, decided)| Some((item.currency, row(item, decided, decision.business_date)?)))
+        .filter_map(|(item, decided)| Some((item.currency, row(item, decided, &credits, decision.business_date)?)))
         .collect();
     rows.sort_by(|(_, a), (_, b)| (a.due_date, &a.document_no).cmp(&(b.due_date, &b.document_no)));
     rows
@@ -64,7 +66,32 @@ fn with_code<'a>(
         .filter_map(move |decided| Some((*items.get(&decided.item)?, decided)))
 }
 
-fn row(item: &Item, decided: &ItemDecision, today: NaiveDate) -> Option<LetterRow> {
+/// What covers each item, by date, then by number.
+fn credits<'a>(snapshot: &'a Snapshot, decision: &'a Decision) -> BTreeMap<&'a ItemId, Vec<AppliedCredit>> {
+    let items: BTreeMap<&ItemId, &Item> = snapshot.items.iter().map(|item| (&item.id, item)).collect();
+    let mut applied: BTreeMap<&ItemId, Vec<AppliedCredit>> = BTreeMap::new();
+    for netted in &decision.netted {
+        let Some(credit) = items.get(&netted.credit) else { continue };
+        applied.entry(&netted.item).or_default().push(AppliedCredit {
+            kind: credit.kind,
+            document_no: credit.document_no.clone(),
+            issue_date: credit.issue_date,
+            amount: netted.amount,
+            whole: -credit.open_amount,
+        });
+    }
+    for credits in applied.values_mut() {
+        credits.sort_by(|a, b| (a.issue_date, &a.document_no).cmp(&(b.issue_date, &b.document_no)));
+    }
+    applied
+}
+
+fn row(
+    item: &Item,
+    decided: &ItemDecision,
+    credits: &BTreeMap<&ItemId, Vec<AppliedCredit>>,
+    today: NaiveDate,
+) -> Option<LetterRow> {
     let due_early = item.part_of_plan.as_ref().and_then(|part| part.due_early);
     let due_date = due_early.map(|early| early.agreed_due).or(item.due_date)?;
     let days_past_due = match due_early {
@@ -82,6 +109,7 @@ fn row(item: &Item, decided: &ItemDecision, today: NaiveDate) -> Option<LetterRo
         amount: item.amount,
         open: item.open_amount,
         credited: decided.credited,
+        credits: credits.get(&item.id).cloned().unwrap_or_default(),
         to_pay: item.open_amount - decided.credited,
         payment_reference: item.payment_reference.clone(),
         customer_reference: item.customer_reference.clone(),

@@ -71,10 +71,17 @@ pub(super) fn check(cli: &Cli) -> Result<Exit, Failure> {
     let policy = &live.config.policy;
     let service = &live.config.service;
     if cli.json {
-        say!("{}", serde_json::json!({ "warnings": live.warnings, "templates": policy.templates.0.len() }));
+        let templates = policy.templates.0.len();
+        say!(
+            "{}",
+            serde_json::json!({ "warnings": live.warnings, "unwritable": live.unwritable(), "templates": templates })
+        );
     } else {
         if !live.warnings.is_empty() {
             say!("{}", live.warnings);
+        }
+        for letter in live.unwritable() {
+            say!("warning: {letter}\n");
         }
         say!("{} is valid.", cli.config.display());
         say!("  letters    {}", daemon::destination(service));

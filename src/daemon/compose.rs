@@ -3,8 +3,8 @@
 use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::model::{
-    ContactRole, Contacting, Creditor, Decision, DisplayName, EmailAddress, ItemCode, Language, Letter, Mail, Mailbox,
-    Policy, Snapshot, is_protocol_claim,
+    Channel, ContactRole, Contacting, Creditor, Decision, DisplayName, EmailAddress, ItemCode, Language, Letter, Mail,
+    Mailbox, Policy, Snapshot, is_protocol_claim,
 };
 use crate::{claim, decide};
 
@@ -61,6 +61,8 @@ pub fn letter(
         next_tone: contacting.next_tone,
         escalated: contacting.escalated,
         rows_in_letter: policy.rows_in_letter,
+        by_post: contacting.channel == Channel::Letter,
+        copy_of_post: false,
         demands: claim::demands(snapshot, decision, contacting),
         information: claim::information(snapshot, decision),
     }

@@ -1,9 +1,11 @@
 //! The configuration in force: policy, creditors and templates, valid as a whole.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::config::{self, Config, Environment, Findings, Loaded, Mail, Recipients, Service};
 use crate::deliver::{self, FileTransport, Relay, SmtpSettings, Transport};
+use crate::model::Currency;
 use crate::render::{TemplateFinding, TemplateSet};
 
 /// A configuration with its templates. Whatever exists as one has passed every check.
@@ -49,6 +51,25 @@ impl Live {
         Ok(Self { config, templates, warnings })
     }
 
+    /// The letters of enabled stages that cannot be written in a currency that somebody is paid in, each with its reason.
+    #[must_use]
+    pub fn unwritable(&self) -> Vec<String> {
+        let policy = &self.config.policy;
+        let currencies: BTreeSet<Currency> =
+            policy.creditors.values().flat_map(|creditor| creditor.bank_accounts.keys().copied()).collect();
+        let stages = policy.ladders.values().flat_map(|ladder| &ladder.stages).filter(|stage| stage.enabled);
+        let templates: BTreeSet<&str> = stages.map(|stage| stage.template.as_str()).collect();
+        let mut found = Vec::new();
+        for (template, language) in templates.iter().flat_map(|t| policy.languages.iter().map(move |l| (t, l))) {
+            for currency in &currencies {
+                if let Some(why) = self.templates.unwritable(template, *language, *currency) {
+                    found.push(format!("no letter in {currency} could be written: templates/{why}"));
+                }
+            }
+        }
+        found
+    }
+
     /// The same, to take the place of the running one.
     ///
     /// # Errors
@@ -61,8 +82,7 @@ impl Live {
     }
 }
 
-/// Reads the folder of the configuration and its `templates`; without that folder the built-in templates are used.
-/// `policy` is read instead of the folder's `policy.toml`.
+/// Reads the folder of the configuration and its `templates`. `policy` is read instead of the folder's `policy.toml`.
 ///
 /// # Errors
 /// Every finding of configuration and templates at once.
@@ -73,8 +93,9 @@ pub fn load_live(
     credentials: Option<&Path>,
 ) -> Result<Live, LoadError> {
     let loaded = config::load_with_policy(directory, policy, env, credentials);
-    let folder = directory.join("templates");
-    let templates = if folder.is_dir() { TemplateSet::load(&folder) } else { TemplateSet::builtin() };
+    // Where nothing is configured, that is all there is to say.
+    let configured = directory.join("dunningd.toml").exists();
+    let templates = if configured { TemplateSet::load(&directory.join("templates")) } else { TemplateSet::builtin() };
     match (loaded, templates) {
         (Ok(loaded), Ok(templates)) => Live::new(loaded, templates),
         (loaded, templates) => {

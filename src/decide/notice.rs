@@ -77,8 +77,9 @@ pub(super) fn write_to(
         }
     }
     let overdue = items::overdue_remainder(assessed);
-    let anchored = assessed.iter().find(|one| one.item.id == anchor);
-    let follows = |next: &&Stage| anchored.is_some_and(|one| ladder::applies(q, next, &overdue, one));
+    let later = || q.ladder.stages.iter().skip(position + 1).filter(|next| !is_plan_stage(&next.name));
+    let follows =
+        |one: &Assessed<'_>| later().find(|next| ladder::applies(q, next, &overdue, one)).map(|next| next.tone);
     let demanded: Vec<&Assessed<'_>> = assessed.iter().filter(|one| one.code == ItemCode::Demanded).collect();
     trail.note_at(
         "contact",
@@ -121,9 +122,11 @@ pub(super) fn write_to(
                 Some((one.item.id.clone(), requisites.clone()))
             })
             .collect(),
+        // A consequence that holds for some of them only is no consequence of this letter.
         next_tone: {
-            let later = q.ladder.stages.iter().skip(position + 1).filter(|next| !is_plan_stage(&next.name));
-            later.into_iter().find(follows).map(|next| next.tone)
+            let mut tones = demanded.iter().map(|one| follows(one));
+            let first = tones.next().flatten();
+            first.filter(|_| tones.all(|tone| tone == first))
         },
         escalated,
         references: earlier.into_iter().map(|notice| notice.message_id.clone()).collect(),

@@ -24,6 +24,9 @@ pub struct LetterRow {
     pub open: Decimal,
     /// Covered by credit notes and unallocated payments; zero or positive.
     pub credited: Decimal,
+    /// The credits that make up `credited`, by date, then by number; empty where nobody knows which they are.
+    #[serde(default)]
+    pub credits: Vec<AppliedCredit>,
     /// `open - credited`.
     pub to_pay: Decimal,
     pub payment_reference: Option<String>,
@@ -38,6 +41,18 @@ pub struct LetterRow {
     pub due_early: Option<DueEarly>,
     /// The day of the last accepted notice that named this very item.
     pub reminded_on: Option<NaiveDate>,
+}
+
+/// A credit note or payment of which something covers a row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppliedCredit {
+    pub kind: ItemKind,
+    pub document_no: String,
+    pub issue_date: NaiveDate,
+    /// What covers this row.
+    pub amount: Decimal,
+    /// What is open on it, as a positive amount.
+    pub whole: Decimal,
 }
 
 /// Where a table of demands is paid to.
@@ -57,6 +72,7 @@ pub struct Demand {
 
 /// One letter to one account.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is true or not, independently of the others")]
 pub struct Letter {
     pub language: Language,
     pub stage: StageName,
@@ -79,7 +95,7 @@ pub struct Letter {
     /// A claim under the Pre-Action Protocol for Debt Claims ([`super::is_protocol_claim`]).
     #[serde(default)]
     pub protocol_claim: bool,
-    /// The operator's own words for this contact, complete with the sign that ends them; else the template's default is used.
+    /// The operator's own words for this contact; else the template's default is used.
     pub salutation: Option<String>,
 
     /// The day printed on the letter: its planned send day.
@@ -94,8 +110,14 @@ pub struct Letter {
     pub next_tone: Option<Tone>,
     /// The account has been written to in a firmer tone already: the letter speaks of its new items neutrally.
     pub escalated: bool,
-    /// Rows printed; with more, the oldest are printed and all attached as CSV.
+    /// Rows printed; with more, the oldest are printed and all attached as CSV. No limit for what is posted.
     pub rows_in_letter: u32,
+    /// It goes out on paper, to which no file can be attached.
+    #[serde(default)]
+    pub by_post: bool,
+    /// It is the e-mail that repeats a posted letter, and says so before the words of the letter.
+    #[serde(default)]
+    pub copy_of_post: bool,
 
     pub demands: Vec<Demand>,
     /// Overdue, but not demanded by this letter: "also open".

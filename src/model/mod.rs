@@ -50,7 +50,7 @@ pub use ids::{
     StageName,
 };
 pub use item::{Dispute, Instalment, Item, ItemKind};
-pub use letter::{Demand, InformationRow, Letter, LetterRow, Payee};
+pub use letter::{AppliedCredit, Demand, InformationRow, Letter, LetterRow, Payee};
 pub use mail::{Attachment, DisplayName, Mail, Mailbox, Rendered, misleads, without_encoded_words};
 pub use merkle::{Edge, Hash, Prover, extends, includes, node_hash};
 pub use money::{Amounts, Currency, Money};

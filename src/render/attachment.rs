@@ -13,8 +13,8 @@ const ACCOUNT_MAX: usize = 45;
 
 /// The name of the file, when the letter needs one: ASCII only, made from the account number.
 pub(super) fn file_name(letter: &Letter) -> Option<String> {
-    let printed = letter.rows_in_letter as usize;
-    (blocks::count(letter) > printed || letter.information.len() > printed).then(|| {
+    let left_out = blocks::count(letter) > blocks::shown(letter).len();
+    (left_out || letter.information.len() > blocks::limit(letter)).then(|| {
         let account: String = letter
             .account_id
             .chars()

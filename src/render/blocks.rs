@@ -1,6 +1,7 @@
 //! The blocks of a letter: what is demanded, what else is open, who writes. Text and HTML come from the same facts, so
 //! that no number can be in one and not in the other.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -8,10 +9,10 @@ use rust_decimal::Decimal;
 
 use super::clean;
 use super::filters;
-use super::labels::{Labels, fill, upper_first};
+use super::labels::{Labels, fill, upper_first, without_sign};
 use super::locale::{self, DateStyle, Locale};
 use super::markdown::{Block, wrap};
-use crate::model::{BankAccount, Currency, Demand, Letter, LetterRow};
+use crate::model::{AppliedCredit, BankAccount, Currency, Demand, Letter, LetterRow};
 
 /// A payment reference of a SEPA transfer holds 140 characters.
 const REFERENCE: usize = 140;
@@ -36,9 +37,18 @@ pub(super) struct Speaker<'a> {
     pub(super) attachment: Option<String>,
 }
 
+/// With more credits on one row, their sum tells more than their list.
+const CREDITS: usize = 5;
+
 struct Fact<'a> {
-    label: &'a str,
+    label: Cow<'a, str>,
     value: String,
+}
+
+impl<'a> Fact<'a> {
+    fn new(label: impl Into<Cow<'a, str>>, value: String) -> Self {
+        Self { label: label.into(), value }
+    }
 }
 
 /// The three blocks.
@@ -46,16 +56,30 @@ pub(super) fn blocks(speaker: &Speaker<'_>) -> Vec<Block> {
     vec![speaker.demands(), speaker.also_open(), speaker.sender()]
 }
 
-/// The rows that a letter prints: the oldest of all demands together, as (demand, row).
+/// The rows that a letter prints, as (demand, row): the oldest of each demand, whose total would say nothing without a
+/// row, then the oldest of all together.
 pub(super) fn shown(letter: &Letter) -> BTreeSet<(usize, usize)> {
-    let mut all: Vec<_> = letter
-        .demands
-        .iter()
-        .enumerate()
-        .flat_map(|(d, demand)| demand.rows.iter().enumerate().map(move |(r, row)| (row.due_date, d, r)))
-        .collect();
-    all.sort_unstable();
-    all.into_iter().take(letter.rows_in_letter as usize).map(|(_, d, r)| (d, r)).collect()
+    let rows = |d: usize, demand: &'_ Demand| -> Vec<_> {
+        let mut rows: Vec<_> = demand.rows.iter().enumerate().map(|(r, row)| (row.due_date, d, r)).collect();
+        rows.sort_unstable();
+        rows
+    };
+    let mut shown = BTreeSet::new();
+    let mut rest = Vec::new();
+    for (d, demand) in letter.demands.iter().enumerate() {
+        let mut rows = rows(d, demand).into_iter();
+        shown.extend(rows.next().map(|(_, d, r)| (d, r)));
+        rest.extend(rows);
+    }
+    rest.sort_unstable();
+    let left = limit(letter).saturating_sub(shown.len());
+    shown.extend(rest.into_iter().take(left).map(|(_, d, r)| (d, r)));
+    shown
+}
+
+/// How many rows a list of the letter may have: on paper all of them, as nothing can be attached there.
+pub(super) fn limit(letter: &Letter) -> usize {
+    if letter.by_post { usize::MAX } else { letter.rows_in_letter as usize }
 }
 
 /// How many items are demanded.
@@ -85,6 +109,7 @@ impl Speaker<'_> {
     fn demands(&self) -> Block {
         let mut text = String::new();
         let mut html = String::new();
+        self.customer(&mut text, &mut html);
         let shown = shown(self.letter);
         for (n, demand) in self.letter.demands.iter().enumerate() {
             let rows: Vec<&LetterRow> =
@@ -92,6 +117,19 @@ impl Speaker<'_> {
             self.demand(demand, &rows, &mut text, &mut html);
         }
         Block { name: "demands", text: text.trim_end().to_owned(), html }
+    }
+
+    /// Whose items these are: the debtor's office keeps the letter by it.
+    fn customer(&self, text: &mut String, html: &mut String) {
+        let facts = [
+            (&self.labels.customer, clean::line(&self.letter.account_name)),
+            (&self.labels.customer_no, clean::line(&self.letter.account_id)),
+        ];
+        let lines: Vec<String> = facts.iter().map(|(label, value)| format!("{label}: {value}")).collect();
+        let folded: Vec<String> = lines.iter().map(|line| wrap(line, "")).collect();
+        let _ = writeln!(text, "{}\n", folded.join("\n"));
+        let lines: Vec<String> = lines.iter().map(|line| clean::html(line)).collect();
+        let _ = writeln!(html, "<p style=\"margin:0 0 16px\">{}</p>", lines.join("<br>\n"));
     }
 
     fn demand(&self, demand: &Demand, rows: &[&LetterRow], text: &mut String, html: &mut String) {
@@ -157,24 +195,24 @@ impl Speaker<'_> {
         let mut facts = Vec::new();
         // An instalment of a plan is no document: the day it was agreed on stands in its title.
         if row.plan_agreed_on.is_none() {
-            facts.push(Fact { label: &labels.issue_date, value: self.date(row.issue_date) });
+            facts.push(Fact::new(&labels.issue_date, self.date(row.issue_date)));
         }
         let references = [(&labels.customer_reference, &row.customer_reference), (&labels.contract, &row.contract_no)];
         for (label, value) in references {
             if let Some(value) = value.as_deref().map(clean::line).filter(|value| !value.is_empty()) {
-                facts.push(Fact { label, value });
+                facts.push(Fact::new(label, value));
             }
         }
-        facts.push(Fact { label: &labels.due_date, value: self.date(row.due_date) });
+        facts.push(Fact::new(&labels.due_date, self.date(row.due_date)));
         if row.days_past_due > 0 {
-            facts.push(Fact { label: &labels.days_past_due, value: self.number(&row.days_past_due) });
+            facts.push(Fact::new(&labels.days_past_due, self.number(&row.days_past_due)));
         }
         if row.amount != row.open {
-            facts.push(Fact { label: &labels.amount, value: self.money(row.amount, currency) });
+            facts.push(Fact::new(&labels.amount, self.money(row.amount, currency)));
         }
         if !row.credited.is_zero() {
-            facts.push(Fact { label: &labels.open, value: self.money(row.open, currency) });
-            facts.push(Fact { label: &labels.credited, value: self.money(row.credited, currency) });
+            facts.push(Fact::new(&labels.open, self.money(row.open, currency)));
+            facts.extend(self.credits(row, currency));
         }
         let links = [(&labels.pay_online, &row.pay_url), (&labels.see_document, &row.document_url)];
         let links: Vec<(&String, String)> =
@@ -192,7 +230,7 @@ impl Speaker<'_> {
 
         let _ = write!(html, "<tr><th scope=\"row\" style=\"{CELL}\">{}", clean::html(&title));
         for fact in &facts {
-            let (label, value) = (clean::html(fact.label), clean::html(&fact.value));
+            let (label, value) = (clean::html(&fact.label), clean::html(&fact.value));
             let _ = write!(html, "<br><span style=\"{SMALL}\">{label}: {value}</span>");
         }
         for (label, url) in &links {
@@ -202,22 +240,40 @@ impl Speaker<'_> {
         let _ = writeln!(html, "</th><td style=\"{AMOUNT};font-weight:bold\">{}</td></tr>", clean::html(&to_pay));
     }
 
+    /// What covers something of a row: each credit note and payment by its name, and how much of it.
+    fn credits(&self, row: &LetterRow, currency: Currency) -> Vec<Fact<'_>> {
+        if row.credits.is_empty() || row.credits.len() > CREDITS {
+            return vec![Fact::new(&self.labels.credited, self.money(row.credited, currency))];
+        }
+        let named = |credit: &AppliedCredit| {
+            let title = self.labels.document_title(credit.kind, &clean::line(&credit.document_no));
+            let places = [("{title}", &*upper_first(&title)), ("{date}", &*self.date(credit.issue_date))];
+            let mut amount = self.money(-credit.amount, currency);
+            if credit.amount != credit.whole {
+                let whole = self.money(credit.whole, currency);
+                amount = fill(&self.labels.credit_part, &[("{amount}", &amount), ("{whole}", &whole)]);
+            }
+            Fact::new(fill(&self.labels.credit, &places), amount)
+        };
+        row.credits.iter().map(named).collect()
+    }
+
     fn payment(&self, demand: &Demand, text: &mut String, html: &mut String) {
         let labels = self.labels;
         let payee = &demand.payee;
-        let mut facts = vec![Fact { label: &labels.holder, value: clean::line(&payee.holder) }];
+        let mut facts = vec![Fact::new(&labels.holder, clean::line(&payee.holder))];
         facts.push(match &payee.account {
-            BankAccount::Iban(iban) => Fact { label: &labels.iban, value: filters::iban(iban) },
-            BankAccount::Number(number) => Fact { label: &labels.account, value: clean::line(number) },
+            BankAccount::Iban(iban) => Fact::new(&labels.iban, filters::iban(iban)),
+            BankAccount::Number(number) => Fact::new(&labels.account, clean::line(number)),
         });
         for (label, value) in [(&labels.bic, &payee.bic), (&labels.bank, &payee.bank)] {
             if let Some(value) = value {
-                facts.push(Fact { label, value: clean::line(value) });
+                facts.push(Fact::new(label, clean::line(value)));
             }
         }
         let more: Vec<(String, String)> = payee.more.iter().map(|(l, v)| (clean::line(l), clean::line(v))).collect();
-        facts.extend(more.iter().map(|(label, value)| Fact { label, value: value.clone() }));
-        facts.push(Fact { label: &labels.reference, value: self.reference(demand) });
+        facts.extend(more.into_iter().map(|(label, value)| Fact::new(label, value)));
+        facts.push(Fact::new(&labels.reference, self.reference(demand)));
 
         let _ = writeln!(text, "{}", labels.payment);
         for fact in &facts {
@@ -230,7 +286,7 @@ impl Speaker<'_> {
             let _ = writeln!(
                 html,
                 "<tr><th scope=\"row\" style=\"{CELL};{SMALL};width:38%\">{}</th><td style=\"{CELL}\">{}</td></tr>",
-                clean::html(fact.label),
+                clean::html(&fact.label),
                 // A line may break between the groups of an account number on a narrow screen.
                 clean::html(&fact.value).replace(locale::NBSP, " ")
             );
@@ -241,20 +297,40 @@ impl Speaker<'_> {
     /// What the debtor writes into his transfer: the documents, or his number when they do not fit, and for an
     /// instalment of a plan, whose number no bookkeeper looks for.
     fn reference(&self, demand: &Demand) -> String {
-        if demand.rows.iter().any(|row| row.plan_agreed_on.is_some()) {
-            return fill(&self.labels.reference_many, &[("{account}", &clean::line(&self.letter.account_id))]);
-        }
+        let of_plan = demand.rows.iter().any(|row| row.plan_agreed_on.is_some());
+        let of_documents = (!of_plan).then(|| self.reference_of_documents(demand));
+        of_documents.filter(|reference| reference.chars().count() <= REFERENCE).unwrap_or_else(|| {
+            fill(&self.labels.reference_many, &[("{account}", &clean::line(&self.letter.account_id))])
+        })
+    }
+
+    fn reference_of_documents(&self, demand: &Demand) -> String {
+        let own = |row: &LetterRow| {
+            let own = row.payment_reference.as_deref().map(clean::line);
+            own.filter(|own| !own.is_empty() && *own != clean::line(&row.document_no))
+        };
+        let as_the_ledger_says = demand.rows.iter().any(|row| own(row).is_some());
+        let label = |one: bool| if one { &self.labels.reference_one } else { &self.labels.reference_several };
         let mut references: Vec<String> = Vec::new();
         for row in &demand.rows {
-            let reference = clean::line(row.payment_reference.as_deref().unwrap_or(&row.document_no));
+            let number = clean::line(&row.document_no);
+            let reference = if as_the_ledger_says {
+                own(row).unwrap_or(number)
+            } else {
+                without_sign(label(demand.rows.len() == 1), &number).to_owned()
+            };
             if !references.contains(&reference) {
                 references.push(reference);
             }
-            if references.iter().map(|r| r.chars().count() + 2).sum::<usize>() > REFERENCE {
-                return fill(&self.labels.reference_many, &[("{account}", &clean::line(&self.letter.account_id))]);
+        }
+        let joined = references.join(", ");
+        match (&demand.rows[..], as_the_ledger_says) {
+            (_, true) | ([], _) => joined,
+            ([first, ..], false) => {
+                let date = locale::date(self.locale, first.issue_date, DateStyle::Short);
+                fill(label(references.len() == 1), &[("{no}", &joined), ("{date}", &date)])
             }
         }
-        references.join(", ")
     }
 
     fn also_open(&self) -> Block {
@@ -264,7 +340,7 @@ impl Speaker<'_> {
         if !rows.is_empty() {
             let _ = writeln!(text, "{}\n", wrap(&self.labels.also_open, ""));
             self.open_table(&mut html, &self.labels.also_open, &self.labels.balance);
-            let printed = (self.letter.rows_in_letter as usize).min(rows.len());
+            let printed = limit(self.letter).min(rows.len());
             for (currency, row) in &rows[..printed] {
                 self.row(row, *currency, &self.labels.balance, &mut text, &mut html);
             }

@@ -3,18 +3,16 @@
 use serde_json::{Value, json};
 use tera::Context;
 
-use super::blocks::Speaker;
+use super::blocks::{self, Speaker};
 use super::clean;
 use super::greeting;
 use super::markdown::{Block, placeholder};
-use crate::model::{Amounts, Currency, LetterRow, Money, PartyKind, Tone};
+use crate::model::{Amounts, Currency, Letter, LetterRow, Money, PartyKind, Tone};
 
 /// Everything of the contract; debtor data as single harmless lines, blocks as placeholders.
 pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
     let letter = speaker.letter;
-    let mut items: Vec<(Currency, &LetterRow)> =
-        letter.demands.iter().flat_map(|demand| demand.rows.iter().map(|row| (demand.currency, row))).collect();
-    items.sort_by_key(|(_, row)| row.due_date);
+    let items = oldest_first(letter, |_| true);
     let total: Amounts = letter.demands.iter().map(|demand| Money::new(demand.to_pay, demand.currency)).collect();
     let mut currencies: Vec<Currency> = Vec::new();
     for demand in &letter.demands {
@@ -28,7 +26,7 @@ pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
     let next_stage = letter.next_tone.filter(|tone| *tone != Tone::Courtesy && *tone != Tone::Friendly);
     let line = |text: &Option<String>| text.as_deref().map(clean::line).filter(|text| !text.is_empty());
     let is_person = matches!(letter.party_kind, PartyKind::Consumer | PartyKind::Unknown);
-    let salutation = line(&letter.salutation);
+    let salutation = line(&letter.salutation).map(|words| greeting::closed(letter.language, &words));
     let to_one_person = salutation.as_deref().and_then(greeting::to_one_person).unwrap_or(is_person);
     let by_name = salutation.as_deref().is_some_and(greeting::names_reader);
     let tax_ids = letter.creditor_tax_ids.iter().map(|(name, id)| format!("{name}: {id}"));
@@ -38,10 +36,10 @@ pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
     context.insert("item_count", &items.len());
     context.insert("document", &document);
     context.insert("oldest", &items.first().map(|(currency, row)| item(speaker, *currency, row)));
-    let printed: Vec<Value> = items
-        .iter()
-        .take(letter.rows_in_letter as usize)
-        .map(|(currency, row)| item(speaker, *currency, row))
+    let shown = blocks::shown(letter);
+    let printed: Vec<Value> = oldest_first(letter, |place| shown.contains(&place))
+        .into_iter()
+        .map(|(currency, row)| item(speaker, currency, row))
         .collect();
     context.insert("items", &printed);
     let missed = items.iter().find_map(|(_, row)| row.due_early);
@@ -54,6 +52,7 @@ pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
     context.insert("respond_by", &letter.respond_by);
     context.insert("reminded_on", &letter.reminded_on);
     context.insert("next_stage", &next_stage.map(Tone::as_str));
+    context.insert("by_post", &letter.by_post);
     context.insert("escalated", &letter.escalated);
     context.insert("protocol_claim", &letter.protocol_claim);
     context.insert("salutation", &salutation);
@@ -86,6 +85,17 @@ pub(super) fn context(speaker: &Speaker<'_>, blocks: &[Block]) -> Context {
         context.insert_value(block.name, tera::Value::safe_string(&printed));
     }
     context
+}
+
+/// The demanded rows of all tables together, of those (table, row) that are wanted.
+fn oldest_first(letter: &Letter, wanted: impl Fn((usize, usize)) -> bool) -> Vec<(Currency, &LetterRow)> {
+    let mut items = Vec::new();
+    for (d, demand) in letter.demands.iter().enumerate() {
+        let rows = demand.rows.iter().enumerate().filter(|(r, _)| wanted((d, *r)));
+        items.extend(rows.map(|(_, row)| (demand.currency, row)));
+    }
+    items.sort_by_key(|(_, row)| row.due_date);
+    items
 }
 
 /// Several parts in one line; none when all are empty.

@@ -65,7 +65,7 @@ pub(super) const LETTER: &[Variable] = &[
     always(
         "demands",
         Kind::Block,
-        "the tables of what is demanded, one per currency and payee, each with its totals and payment details; every letter prints it",
+        "the debtor's name and number, and the tables of what is demanded, one per currency and payee, each with its totals and payment details; every letter prints it",
     ),
     always(
         "also_open",
@@ -100,6 +100,11 @@ pub(super) const LETTER: &[Variable] = &[
         Kind::Text,
         "what follows: `firm`, `final`, `formal` or `handover`; the only consequence a letter may name",
     ),
+    always(
+        "by_post",
+        Kind::Flag,
+        "it goes out on paper: nobody can reply to it as to an e-mail, and every row is printed",
+    ),
     always("escalated", Kind::Flag, "the account has had a firmer letter about older items: write neutrally"),
     always(
         "protocol_claim",
@@ -110,7 +115,7 @@ pub(super) const LETTER: &[Variable] = &[
     maybe(
         "salutation",
         Kind::Text,
-        "the operator's own words for this person, with the sign that ends them: a comma, in Russian \"!\"",
+        "the operator's own words for this person; without a sign that ends them, a comma is added, in Russian \"!\"",
     ),
     always(
         "to_one_person",

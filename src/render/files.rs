@@ -45,6 +45,7 @@ pub const FILES: &[(&str, &str)] = files![
     "fixtures/person_in_britain.toml",
     "fixtures/plan.toml",
     "fixtures/plan_broken.toml",
+    "fixtures/posted.toml",
     "fixtures/two_currencies.toml",
     "fixtures/two_payees.toml",
     "formal/en.md",
@@ -84,6 +85,11 @@ const DEPTH: usize = 3;
 /// Every template file below a directory, by its path with `/`. Line ends become LF, so that the same templates have
 /// the same hash wherever they were edited.
 pub(super) fn read(dir: &Path) -> Result<BTreeMap<String, String>, Vec<TemplateFinding>> {
+    if !dir.is_dir() {
+        let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy();
+        let finding = TemplateFinding::whole("", format!("there is no folder {name}/ beside dunningd.toml"));
+        return Err(vec![finding.hint("`dunningd init` writes one into a new folder: copy it from there")]);
+    }
     let mut files = BTreeMap::new();
     let mut findings = Vec::new();
     collect(dir, "", DEPTH, &mut files, &mut findings);

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use super::finding::TemplateFinding;
 use crate::model::{
-    Country, Currency, Demand, DueEarly, ItemKind, Language, Letter, LetterRow, PartyKind, Requisites, StageName, Tone,
-    is_protocol_claim,
+    AppliedCredit, Country, Currency, Demand, DueEarly, ItemKind, Language, Letter, LetterRow, PartyKind, Requisites,
+    StageName, Tone, is_protocol_claim,
 };
 
 /// Who writes to whom, once per language.
@@ -39,6 +39,7 @@ struct Parties {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is true or not, independently of the others")]
 struct Situation {
     date: NaiveDate,
     payments_as_of: NaiveDate,
@@ -58,6 +59,9 @@ struct Situation {
     last_stage: bool,
     #[serde(default = "ten")]
     rows_in_letter: u32,
+    /// Whether it goes out on paper.
+    #[serde(default)]
+    by_post: bool,
     account_id: Option<String>,
     account_name: Option<String>,
     account_address: Option<String>,
@@ -110,6 +114,9 @@ struct SampleItem {
     open: Option<Decimal>,
     #[serde(default)]
     credited: Decimal,
+    /// What `credited` is made of, where it is known.
+    #[serde(default)]
+    credits: Vec<AppliedCredit>,
     #[serde(default)]
     payee: Payee,
     payment_reference: Option<String>,
@@ -226,6 +233,8 @@ impl Fixtures {
             next_tone,
             escalated: situation.escalated,
             rows_in_letter: situation.rows_in_letter,
+            by_post: situation.by_post,
+            copy_of_post: false,
             demands,
             information,
         })
@@ -265,6 +274,7 @@ impl SampleItem {
                 amount: self.amount,
                 open,
                 credited: self.credited,
+                credits: self.credits.clone(),
                 to_pay: open - self.credited,
                 payment_reference: self.payment_reference.clone(),
                 customer_reference: self.customer_reference.clone(),

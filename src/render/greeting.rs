@@ -1,5 +1,7 @@
 //! What an operator's greeting tells about the form of the letter that follows it.
 
+use crate::model::Language;
+
 /// Words of an English greeting that name nobody.
 const NAMELESS: &[&str] = &[
     "account",
@@ -9,11 +11,19 @@ const NAMELESS: &[&str] = &[
     "afternoon",
     "all",
     "and",
+    "billing",
+    "board",
+    "bookkeeper",
+    "bookkeeping",
     "client",
     "clients",
     "colleague",
     "colleagues",
+    "committee",
     "concern",
+    "control",
+    "controller",
+    "credit",
     "customer",
     "customers",
     "dear",
@@ -23,6 +33,7 @@ const NAMELESS: &[&str] = &[
     "evening",
     "everyone",
     "finance",
+    "finances",
     "gentleman",
     "gentlemen",
     "good",
@@ -32,6 +43,7 @@ const NAMELESS: &[&str] = &[
     "it",
     "ladies",
     "lady",
+    "ledger",
     "madam",
     "madams",
     "manager",
@@ -45,13 +57,18 @@ const NAMELESS: &[&str] = &[
     "partner",
     "partners",
     "payable",
+    "payments",
+    "procurement",
     "purchase",
+    "service",
+    "services",
     "sir",
     "sirs",
     "team",
     "the",
     "there",
     "to",
+    "trustees",
     "valued",
     "whom",
 ];
@@ -86,6 +103,17 @@ const ONE: &[&str] = &[
     "sig.",
     "dott.",
 ];
+
+/// The greeting with the sign that ends it, when the operator left it out: a comma, in Russian an exclamation mark.
+pub(super) fn closed(language: Language, salutation: &str) -> String {
+    if salutation.ends_with(['!', ',', ':']) {
+        return salutation.to_owned();
+    }
+    match language {
+        Language::Ru => format!("{}!", salutation.trim_end_matches('.')),
+        Language::En | Language::It | Language::Pl => format!("{salutation},"),
+    }
+}
 
 /// Whether an English greeting names its reader, who is then `Yours sincerely`'s.
 pub(super) fn names_reader(salutation: &str) -> bool {

@@ -236,6 +236,16 @@ pub(super) fn tera_finding(files: &BTreeMap<String, String>, name: &str, error: 
             let column = span.start_col + 1;
             TemplateFinding::on(&file, &text_of(&file), span.start_line, column, report.message())
         }
+        ErrorKind::CircularInclude { tpl, include_chain } => {
+            // The file that closes the circle.
+            let last = include_chain.iter().rev().nth(1).unwrap_or(tpl);
+            let (file, text) = (file_of(last), text_of(&file_of(last)));
+            let names = [format!("\"{tpl}\""), format!("'{tpl}'")];
+            let at = names.iter().find_map(|name| text.find(name)).unwrap_or_default();
+            let circle = include_chain.iter().skip_while(|name| *name != tpl).map(|name| format!("`{name}`"));
+            let circle = circle.collect::<Vec<_>>().join(" includes ");
+            TemplateFinding::at(&file, &text, at, format!("the files include each other without end: {circle}"))
+        }
         other => {
             // Reports without data of their own: `error: <message>`, then `--> <file>:<line>:<column>`.
             let text = other.to_string();

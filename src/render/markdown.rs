@@ -30,6 +30,14 @@ pub(super) struct Body {
     pub(super) html: String,
 }
 
+impl Body {
+    /// Puts a paragraph of ours before the words of the letter.
+    pub(super) fn begin_with(&mut self, words: &str) {
+        self.text = format!("{}\n\n{}", wrap(words, ""), self.text);
+        self.html = format!("<p style=\"margin:0 0 16px\">{}</p>\n{}", clean::html(words), self.html);
+    }
+}
+
 /// What a letter may not hold, in words for its author, and a piece of text by which to find it.
 #[derive(Debug)]
 pub(super) struct NotAllowed {

@@ -27,6 +27,8 @@ struct Local<'a> {
     kind: Kind,
     /// How many loops were open when it was made.
     depth: usize,
+    /// What `set` took it from, when that may be missing.
+    maybe: Option<String>,
 }
 
 const WORDS: &[&str] = &["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "null"];
@@ -67,7 +69,7 @@ impl<'a> Scan<'a> {
             let tokens = tokens(inner, open + 2 + trimmed.len() - inner.len());
             if statement {
                 self.pair(open, &tokens, &mut open_statements, &mut findings);
-                self.statement(&tokens, &mut locals, &mut depth, &mut findings);
+                self.statement(&tokens, &mut locals, &mut depth, &asked, &mut findings);
                 ask(&tokens, &mut asked);
             } else {
                 self.optional(&tokens, &locals, &asked, &mut findings);
@@ -115,6 +117,7 @@ impl<'a> Scan<'a> {
         tokens: &[(usize, Token<'a>)],
         locals: &mut Vec<Local<'a>>,
         depth: &mut usize,
+        asked: &[Vec<String>],
         findings: &mut Vec<TemplateFinding>,
     ) {
         let Some(((start, Token::Name(word)), rest)) = tokens.split_first() else { return };
@@ -126,12 +129,17 @@ impl<'a> Scan<'a> {
                 let kind = match self.kind_of(over, locals, *depth) {
                     Some(Kind::List(fields)) => Kind::Group(fields),
                     Some(Kind::Amounts) => Kind::Money,
-                    _ => Kind::Any,
+                    Some(Kind::Any) | None => Kind::Any,
+                    Some(_) => {
+                        let at = over.first().map_or(*start, |(at, _)| *at);
+                        findings.push(TemplateFinding::at(self.file, self.source, at, "`for` wants a list"));
+                        Kind::Any
+                    }
                 };
                 *depth += 1;
                 for (_, token) in &rest[..names] {
                     if let Token::Name(name) = token {
-                        locals.push(Local { name, kind, depth: *depth });
+                        locals.push(Local { name, kind, depth: *depth, maybe: None });
                     }
                 }
             }
@@ -141,8 +149,11 @@ impl<'a> Scan<'a> {
             }
             "set" => {
                 if let Some((_, Token::Name(name))) = rest.first() {
-                    self.expression(rest.get(2..).unwrap_or_default(), locals, *depth, findings);
-                    locals.push(Local { name, kind: Kind::Any, depth: *depth });
+                    let value = rest.get(2..).unwrap_or_default();
+                    self.expression(value, locals, *depth, findings);
+                    let kind = self.kind_of(value, locals, *depth).unwrap_or(Kind::Any);
+                    let maybe = self.missing(value, locals, asked);
+                    locals.push(Local { name, kind, depth: *depth, maybe });
                 }
             }
             "if" | "elif" | "include" => self.expression(rest, locals, *depth, findings),
@@ -164,6 +175,13 @@ impl<'a> Scan<'a> {
         let sign = |n: usize, c: char| tokens.get(n).is_some_and(|(_, token)| *token == Token::Sign(c));
         let mut n = 0;
         while let Some((start, token)) = tokens.get(n) {
+            let after_name = n > 0 && matches!(tokens[n - 1].1, Token::Name(name) if !WORDS.contains(&name));
+            let indexed = *token == Token::Sign('[') && (after_name || n > 0 && sign(n - 1, ']'));
+            let numbered = *token == Token::Sign('.') && matches!(tokens.get(n + 1), Some((_, Token::Number)));
+            if indexed || numbered && after_name {
+                let message = "parts are named as `a.b`; those of a list are reached with `{% for %}`";
+                findings.push(TemplateFinding::at(self.file, self.source, *start, message));
+            }
             let Token::Name(name) = token else {
                 n += 1;
                 continue;
@@ -195,7 +213,7 @@ impl<'a> Scan<'a> {
                         let parent: Vec<&str> = path[..step].iter().map(|(_, name)| *name).collect();
                         format!("`{}` has no `{wrong}`", parent.join("."))
                     };
-                    let hint = suggest(wrong, known);
+                    let hint = if known.is_empty() { "it has no parts".to_owned() } else { suggest(wrong, known) };
                     findings.push(TemplateFinding::at(self.file, self.source, at, message).hint(hint));
                 }
                 n += path.len() * 2 - 1;
@@ -236,34 +254,47 @@ impl<'a> Scan<'a> {
         asked: &[Vec<String>],
         findings: &mut Vec<TemplateFinding>,
     ) {
-        let path = path(tokens);
-        let Some((start, first)) = path.first() else { return };
-        let chooses = tokens.iter().any(|(_, token)| matches!(token, Token::Name("or" | "if")));
-        if chooses || locals.iter().any(|local| local.name == *first) {
-            return;
-        }
-        let mut fields = self.variables;
-        let mut name = String::new();
-        for (_, step) in &path {
-            let Some(variable) = fields.iter().find(|variable| variable.name == *step) else { return };
-            if !name.is_empty() {
-                name.push('.');
-            }
-            name.push_str(step);
-            if variable.optional && !asked.iter().flatten().any(|asked| *asked == name) {
-                let message = format!("`{name}` may be missing: print it inside `{{% if {name} %}}`");
-                findings.push(TemplateFinding::at(self.file, self.source, *start, message));
-                return;
-            }
-            fields = match variable.kind {
-                Kind::Group(fields) => fields,
-                _ => return,
-            };
+        if let (Some((start, _)), Some(name)) = (tokens.first(), self.missing(tokens, locals, asked)) {
+            let message = format!("`{name}` may be missing: print it inside `{{% if {name} %}}`");
+            findings.push(TemplateFinding::at(self.file, self.source, *start, message));
         }
     }
 
+    /// The part of a path that may be missing and that no open `if` asks for.
+    fn missing(&self, tokens: &[(usize, Token<'a>)], locals: &[Local<'a>], asked: &[Vec<String>]) -> Option<String> {
+        let path = path(tokens);
+        let (_, first) = path.first()?;
+        if tokens.iter().any(|(_, token)| matches!(token, Token::Name("or" | "if"))) {
+            return None;
+        }
+        let is_asked = |name: &str| asked.iter().flatten().any(|asked| asked == name);
+        let local = locals.iter().rev().find(|local| local.name == *first);
+        let own = self.variables.iter().find(|variable| variable.name == *first);
+        let (mut kind, maybe) = match (local, own) {
+            (Some(local), _) => (local.kind, local.maybe.as_ref().is_some_and(|source| !is_asked(source))),
+            (None, Some(variable)) => (variable.kind, variable.optional),
+            (None, None) => return None,
+        };
+        let mut name = (*first).to_owned();
+        if maybe && !is_asked(&name) {
+            return Some(name);
+        }
+        for (_, step) in path.iter().skip(1) {
+            let Kind::Group(fields) = kind else { return None };
+            let field = fields.iter().find(|field| field.name == *step)?;
+            name = format!("{name}.{step}");
+            if field.optional && !is_asked(&name) {
+                return Some(name);
+            }
+            kind = field.kind;
+        }
+        None
+    }
+
+    /// What a plain path is; none of anything else.
     fn kind_of(&self, tokens: &[(usize, Token<'a>)], locals: &[Local<'a>], depth: usize) -> Option<Kind> {
-        self.resolve(&path(tokens), locals, depth).ok()
+        let path = path(tokens);
+        (path.len() * 2 == tokens.len() + 1).then(|| self.resolve(&path, locals, depth).ok()).flatten()
     }
 
     /// What a path names, or the step that names nothing and the names known there.

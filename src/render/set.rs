@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use chrono::Days;
+use rust_decimal::Decimal;
 use sha2::{Digest as _, Sha256};
 use tera::{Context, Tera};
 
@@ -15,7 +16,9 @@ use super::labels::Labels;
 use super::load;
 use super::locale::Locale;
 use super::{attachment, clean, context, files, markdown};
-use crate::model::{Language, Letter, PROTOCOL_DAYS_TO_REPLY, Rendered, TemplateCatalog, without_encoded_words};
+use crate::model::{
+    Currency, Language, Letter, LetterRow, PROTOCOL_DAYS_TO_REPLY, Rendered, TemplateCatalog, without_encoded_words,
+};
 
 /// Templates that were checked: every letter in it was rendered for every sample situation.
 #[derive(Debug, Clone)]
@@ -121,6 +124,20 @@ impl TemplateSet {
         self.fixtures.letter(name, template, language)
     }
 
+    /// Why a letter cannot be written in a currency, such as one that `words` has no words for.
+    #[must_use]
+    pub fn unwritable(&self, template: &str, language: Language, currency: Currency) -> Option<RenderError> {
+        let samples = || self.fixture_names().filter_map(|name| self.fixture(name, template, language));
+        // Letters about one document and about several say different things.
+        [true, false].into_iter().find_map(|one| {
+            let mut letter = samples().find(|letter| (blocks::count(letter) == 1) == one)?;
+            for demand in &mut letter.demands {
+                demand.currency = currency;
+            }
+            self.render(&letter).err()
+        })
+    }
+
     /// Every sample letter of a language, by situation and template.
     #[must_use]
     pub fn fixtures(&self, language: Language) -> Vec<(String, Letter)> {
@@ -166,7 +183,7 @@ impl TemplateSet {
                 return Err(wrong(format!("the letter never prints `{{{{ {} }}}}`", block.name)));
             }
         }
-        let body = markdown::convert(&source, &blocks).map_err(|e| {
+        let mut body = markdown::convert(&source, &blocks).map_err(|e| {
             let partials = format!("partials/{}/", letter.language);
             let mut sources = self.files.iter().filter(|(name, _)| **name == file || name.starts_with(&partials));
             match sources
@@ -179,6 +196,9 @@ impl TemplateSet {
             }
         })?;
 
+        if letter.copy_of_post {
+            body.begin_with(&voice.labels.copy_of_post);
+        }
         if letter.protocol_claim
             && let Some(problem) = against_protocol(letter, &body.text)
         {
@@ -234,13 +254,17 @@ fn adds_up(letter: &Letter) -> Result<(), RenderError> {
         if let Some(row) = demand.rows.iter().find(|row| row.open - row.credited != row.to_pay) {
             return wrong(format!("{} in {currency}: open less credited is not to pay", clean::line(&row.document_no)));
         }
+        let covers = |row: &LetterRow| row.credits.iter().map(|credit| credit.amount).sum::<Decimal>();
+        if let Some(row) = demand.rows.iter().find(|row| !row.credits.is_empty() && covers(row) != row.credited) {
+            return wrong(format!("{} in {currency}: its credits are not what it says", clean::line(&row.document_no)));
+        }
         let sums = [
             ("open", demand.rows.iter().map(|row| row.open).sum(), demand.open),
             ("credited", demand.rows.iter().map(|row| row.credited).sum(), demand.credited),
             ("to pay", demand.rows.iter().map(|row| row.to_pay).sum(), demand.to_pay),
         ];
         for (what, sum, total) in sums {
-            let sum: rust_decimal::Decimal = sum;
+            let sum: Decimal = sum;
             if sum != total {
                 return wrong(format!("{what} in {currency}: the rows make {sum}, the total says {total}"));
             }

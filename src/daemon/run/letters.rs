@@ -9,7 +9,7 @@ use crate::daemon::window::{SendWindow, send_windows};
 use crate::decide::{days_with_a_person, ladder_of, needs_approval};
 use crate::deliver;
 use crate::model::{
-    Channel, Contacting, Decision, EmailAddress, Mailbox, OnUnknown, ReasonCode, Snapshot, Tone, Verdict,
+    Channel, Contacting, Decision, EmailAddress, Letter, Mailbox, OnUnknown, ReasonCode, Snapshot, Tone, Verdict,
     without_encoded_words,
 };
 use crate::record::{Planned, PlannedCopy};
@@ -98,41 +98,46 @@ impl Run<'_> {
         if letter.protocol_claim && contacting.channel != Channel::Letter {
             return Err("a claim against a natural person in Great Britain is posted, not sent by e-mail".to_owned());
         }
-        let mut rendered = self.live.templates.render(&letter).map_err(|error| error.to_string())?;
         let notice = self.shell.clock.new_id();
         let redirect_to = match self.recipients() {
             Some(Recipients::Redirect(to)) => Some(to.clone()),
             _ => None,
         };
-        if let Some(instead_of) = contacting.recipient.as_ref().filter(|_| redirect_to.is_some()) {
-            let subject = format!("[trial: not sent to {instead_of}] {}", rendered.subject);
-            rendered.subject = without_encoded_words(&subject);
-        }
-        let e_mail = |notice: Uuid, to: &EmailAddress| {
+        let rendered = |letter: &Letter| {
+            let mut rendered = self.live.templates.render(letter).map_err(|error| error.to_string())?;
+            if let Some(instead_of) = contacting.recipient.as_ref().filter(|_| redirect_to.is_some()) {
+                let subject = format!("[trial: not sent to {instead_of}] {}", rendered.subject);
+                rendered.subject = without_encoded_words(&subject);
+            }
+            Ok::<_, String>(rendered)
+        };
+        let e_mail = |notice: Uuid, to: &EmailAddress, letter: &Letter| {
             let message_id = format!("<n.{notice}@{}>", self.creditor.sender.domain());
             let now = self.clock.now();
             let mut mail = compose::mail(self.creditor, snapshot, contacting, to.clone(), message_id.clone(), now);
             if let Some(to) = &redirect_to {
                 mail.to = Mailbox { name: None, address: to.clone() };
             }
-            let bytes = deliver::build(&mail, &rendered).map_err(|error| error.to_string())?;
+            let bytes = deliver::build(&mail, &rendered(letter)?).map_err(|error| error.to_string())?;
             Ok::<_, String>((message_id, bytes))
         };
         let mut copy = None;
         let (to, message_id, bytes) = match (contacting.channel, &contacting.recipient) {
             (Channel::Email, Some(to)) => {
-                let (message_id, bytes) = e_mail(notice, to)?;
+                let (message_id, bytes) = e_mail(notice, to, &letter)?;
                 (redirect_to.as_ref().unwrap_or(to).to_string(), message_id, bytes)
             }
             (Channel::Email, None) => return Err("there is no address to send it to".to_owned()),
             (channel, copied_to) => {
                 if let Some(copied_to) = copied_to {
                     let notice = self.shell.clock.new_id();
-                    let (message_id, bytes) = e_mail(notice, copied_to)?;
+                    let copied = Letter { copy_of_post: true, ..letter.clone() };
+                    let (message_id, bytes) = e_mail(notice, copied_to, &copied)?;
                     copy = Some(PlannedCopy { notice, message_id, bytes });
                 }
                 let posted_to = || snapshot.account.postal_address.clone();
                 let to = contacting.phone.clone().or_else(|| posted_to().filter(|_| channel == Channel::Letter));
+                let rendered = rendered(&letter)?;
                 let text = format!("{}\n\n{}", rendered.subject, rendered.text);
                 (to.unwrap_or_default(), String::new(), text.into_bytes())
             }

@@ -104,6 +104,48 @@ async fn three_mistakes_in_two_files_are_listed_at_once() {
 }
 
 #[tokio::test]
+async fn check_names_the_letters_that_no_bank_account_of_a_currency_could_ask_for() {
+    let program = Program::bare().await;
+    program.replace("creditors.toml", "[creditor.bank.GBP]", "[creditor.bank.JPY]");
+    program.replace("policy.toml", "[rates]\n", "[rates]\nJPY = \"0.006\"\n");
+    let said = program.run(&["check"]).await.done();
+    let warning = "warning: no letter in JPY could be written: templates/formal/pl.md:";
+    assert_eq!(said.matches("warning: no letter").count(), 1, "{said}");
+    assert!(said.contains(warning) && said.contains("there are no words for an amount in JPY"), "{said}");
+    let json = program.run(&["check", "--json"]).await.done();
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["unwritable"].as_array().unwrap().len(), 1, "{value}");
+}
+
+#[tokio::test]
+async fn a_configuration_without_its_templates_sends_no_others_in_their_place() {
+    let program = Program::bare().await;
+    let templates = program.config().join("templates");
+    let elsewhere = program.path("letters");
+    std::fs::rename(&templates, &elsewhere).unwrap();
+    let words = "templates/: there is no folder templates/ beside dunningd.toml\n  hint: `dunningd init` writes one into a new \
+                 folder: copy it from there";
+    let refused = async || {
+        for arguments in [&["check"][..], &["scan"], &["preview", "firm"]] {
+            let said = program.run(arguments).await.failed(78);
+            assert!(said.contains(words), "{said}");
+        }
+    };
+    refused().await;
+    std::os::unix::fs::symlink(program.path("nowhere"), &templates).unwrap();
+    refused().await;
+    std::fs::remove_file(&templates).unwrap();
+    std::fs::write(&templates, "letters").unwrap();
+    refused().await;
+    std::fs::remove_file(&templates).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &templates).unwrap();
+    program.run(&["check"]).await.done();
+    // Without any configuration the letters that come with the program can be looked at.
+    std::fs::remove_file(program.config().join("dunningd.toml")).unwrap();
+    program.run(&["preview", "firm"]).await.done();
+}
+
+#[tokio::test]
 async fn a_folder_without_a_configuration_says_how_to_get_one() {
     let program = Program::bare().await;
     std::fs::remove_dir_all(program.config()).unwrap();

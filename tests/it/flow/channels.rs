@@ -3,6 +3,7 @@
 use dunningd::daemon::{self, EntryError};
 use dunningd::model::CallOutcome;
 use dunningd::record::{self, NoteText, Resolution, TaskEnd, TaskEntry, TaskError};
+use mail_parser::MessageParser;
 
 use crate::support::shell::{Office, Setup, day, day_plus};
 use crate::support::smtp::{Phase, Reply};
@@ -210,7 +211,16 @@ async fn the_email_copy_of_a_letter_goes_out_once_it_was_posted_and_completes_no
     assert_eq!(done(&office, entry()).await.unwrap(), TaskEnd::CopyQueued);
     assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly queued"]);
     assert_eq!(office.deliver().await.accepted, 1);
-    assert_eq!(office.smtp.messages().len(), 1);
+    let sent = office.smtp.messages();
+    assert_eq!(sent.len(), 1);
+    let copy = MessageParser::default().parse(&sent[0].bytes).unwrap();
+    let copy = copy.body_text(0).unwrap().replace("\r\n", "\n");
+    let says_so = "Copia per conoscenza. L'originale della presente è stato spedito per posta.\n\n";
+    let words = copy.strip_prefix(says_so).unwrap_or_else(|| panic!("{copy}"));
+    let paper = office
+        .lines("SELECT convert_from(bytes, 'UTF8') FROM dunning.message JOIN dunning.notice USING (notice_id) WHERE state = 'done'")
+        .await;
+    assert!(paper[0].trim_end().ends_with(words.trim_end()), "{}", paper[0]);
     assert_eq!(office.notices().await, ["A01 friendly done", "A01 friendly accepted"]);
     assert_eq!(office.count("dunning.notice_item WHERE live").await, 1);
     assert_eq!(office.verdicts().await, ["A01 too_soon"]);

@@ -1,6 +1,7 @@
 //! Several items of one account.
 
-use dunningd::model::{CaseChange, Cause, ItemCode, RunTotals, Verdict};
+use dunningd::claim;
+use dunningd::model::{CaseChange, Cause, ItemCode, LetterRow, RunTotals, Verdict};
 use rust_decimal::Decimal;
 
 use crate::support::world::{World, check, check_items, check_tasks, item_id, summary, t_plus, with_code};
@@ -173,6 +174,23 @@ fn what_is_left_of_a_credit_note_reduces_the_oldest_invoice() {
     let decision = world.credit_note_for("G", "NEW", "50 EUR").decide();
     let netted: Vec<String> = decision.netted.iter().map(|n| format!("{} on {}", n.amount, n.item)).collect();
     assert_eq!(netted, ["30 on NEW", "20 on OLD"]);
+}
+
+#[test]
+fn a_letter_names_the_credits_that_cover_each_item() {
+    let world = World::new().owes("OLD", 60, "70 EUR").owes("NEW", 5, "120 EUR");
+    let world = world.credit_note_for("G", "NEW", "50 EUR").unallocated("P", "30 EUR");
+    let world = world.item("G", |item| item.issue_date = t_plus(-3)).item("P", |item| item.issue_date = t_plus(-9));
+    let world = world.credit_note("H", "90 EUR").item("H", |item| item.issue_date = t_plus(-9));
+    let (decision, contacting) = (world.decide(), world.contacting());
+    let rows = claim::demands(&world.snapshot, &decision, &contacting).remove(0).rows;
+    let told = |row: &LetterRow| {
+        let credits = row.credits.iter().map(|one| format!("{} of {} of {}", one.amount, one.whole, one.document_no));
+        format!("{}: {} less {}", row.document_no, row.open, credits.collect::<Vec<_>>().join(", "))
+    };
+    let rows: Vec<String> = rows.iter().map(told).collect();
+    // The rest of H covers the oldest.
+    assert_eq!(rows, ["FV/NEW: 120 less 20 of 90 of FV/H, 30 of 30 of FV/P, 50 of 50 of FV/G"]);
 }
 
 #[test]

@@ -212,6 +212,26 @@ fn a_letter_names_only_a_consequence_that_can_follow() {
 }
 
 #[test]
+fn a_letter_over_several_items_names_only_a_consequence_that_follows_for_each() {
+    let two = |least: &str| {
+        let world = World::new().owes("A", 60, "100 EUR").owes("B", 60, "100 PLN");
+        let world = world.policy(|policy| {
+            policy.minimums.by_currency.insert(Currency::parse("PLN").unwrap(), Decimal::ONE);
+        });
+        let world = world.stage("formal", |stage| {
+            stage.when.min = [money("50 EUR"), money(least)].into_iter().collect();
+        });
+        world.reminded("friendly", 17, &["A", "B"]).reminded("firm", 10, &["A", "B"])
+    };
+    let both = two("50 PLN");
+    check(&both, "contact final: demands A, B");
+    assert_eq!(both.contacting().next_tone, Some(Tone::Formal));
+    let one = two("500 PLN");
+    check(&one, "contact final: demands A, B");
+    assert_eq!(one.contacting().next_tone, None);
+}
+
+#[test]
 fn a_new_item_beside_an_escalated_one_is_written_about_in_neutral_words() {
     let world = climbed(&["A"], 10).owes("B", 3, "100 EUR");
     check(&world, "contact friendly in neutral words: demands B; also open A");
