@@ -400,12 +400,19 @@ pub async fn send_operator_mails(
             Transport::Smtp(relay) => {
                 let connected = match session.take() {
                     Some(session) => session,
-                    None => match relay.connect().await {
-                        Ok(session) => session,
-                        Err(error) => {
-                            return Ok(Dispatched { accepted: done.accepted, ..Dispatched::unusable(relay, &error) });
+                    None => {
+                        let connected = tokio::select! {
+                            connected = relay.connect() => connected,
+                            () = stop.cancelled() => break,
+                        };
+                        match connected {
+                            Ok(session) => session,
+                            Err(error) => {
+                                let unusable = Dispatched::unusable(relay, &error);
+                                return Ok(Dispatched { accepted: done.accepted, ..unusable });
+                            }
                         }
-                    },
+                    }
                 };
                 let id = mail.mail.to_string();
                 let envelope = Envelope { from: &mail.sender, to: &mail.recipient, id: &id, bytes: &mail.bytes };
@@ -426,7 +433,7 @@ pub async fn send_operator_mails(
                 }
             }
         };
-        done.count(&outcome);
+        done.count(outcome.state());
         tracing::info!(mail.id = %mail.mail, outcome = outcome.state().as_str(), "mail to the operator");
         settle(shell, mail, taken, &outcome).await?;
     }

@@ -5,6 +5,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::model::{Actor, Breaker, BreakerKind, Event, EventKind, TaskKind};
 
@@ -65,11 +66,12 @@ pub async fn keep_breaker(
     breaker: &Breaker,
 ) -> Result<(), RecordError> {
     sqlx::query!(
-        "INSERT INTO dunning.breaker (kind, subject, failures, opened, cause, until, probing)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
+        "INSERT INTO dunning.breaker AS b (kind, subject, failures, opened, cause, until, probing, open_since)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, CASE WHEN $6::timestamptz IS NOT NULL THEN clock_timestamp() END)
          ON CONFLICT (kind, subject) DO UPDATE
          SET failures = excluded.failures, opened = excluded.opened, cause = excluded.cause, until = excluded.until,
-             probing = excluded.probing, changed_at = clock_timestamp()",
+             probing = excluded.probing, changed_at = clock_timestamp(),
+             open_since = CASE WHEN excluded.until IS NOT NULL THEN coalesce(b.open_since, clock_timestamp()) END",
         kind.as_str(),
         subject,
         i32::try_from(breaker.failures).unwrap_or(i32::MAX),
@@ -77,6 +79,52 @@ pub async fn keep_breaker(
         breaker.cause,
         breaker.until,
         breaker.probing
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Whether none of the notices that were refused in a row with that cause went to the domain of this one.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn is_another_domain(
+    connection: &mut PgConnection,
+    creditor: &str,
+    notice: Uuid,
+    cause: &str,
+) -> Result<bool, RecordError> {
+    let another = sqlx::query_scalar!(
+        r#"SELECT NOT EXISTS (
+               SELECT FROM dunning.breaker b JOIN dunning.notice o ON o.notice_id = ANY (b.refused)
+               JOIN dunning.notice n ON split_part(n.recipient_key, '@', 2) = split_part(o.recipient_key, '@', 2)
+               WHERE b.kind = $4 AND b.subject = $1 AND b.cause = $3 AND n.notice_id = $2) AS "another!""#,
+        creditor,
+        notice,
+        cause,
+        BreakerKind::Sender.as_str()
+    );
+    Ok(another.fetch_one(connection).await?)
+}
+
+/// Remembers a notice as one of those that were refused in a row, or as the first of them.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn refused_in_a_row(
+    connection: &mut PgConnection,
+    creditor: &str,
+    notice: Uuid,
+    first: bool,
+) -> Result<(), RecordError> {
+    sqlx::query!(
+        "UPDATE dunning.breaker SET refused = CASE WHEN $3 THEN ARRAY[$2::uuid] ELSE (refused || $2::uuid)[1:3] END
+         WHERE kind = $4 AND subject = $1",
+        creditor,
+        notice,
+        first,
+        BreakerKind::Sender.as_str()
     )
     .execute(connection)
     .await?;

@@ -45,9 +45,12 @@ pub use approvals::{
 };
 pub use attempts::{
     BEGIN, BEGIN_FORGETTABLE, ClaimedNotice, anything_due, claim, claim_ahead, knows_attempt, open_attempt,
-    release_claims, restore_attempt, set_up, sweep, write_through,
+    others_were_accepted, release_claims, restore_attempt, set_up, sweep, write_through,
 };
-pub use breakers::{OpenBreaker, any_breaker, ask_about_letter, breaker, close_breaker, keep_breaker, open_breakers};
+pub use breakers::{
+    OpenBreaker, any_breaker, ask_about_letter, breaker, close_breaker, is_another_domain, keep_breaker, open_breakers,
+    refused_in_a_row,
+};
 pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};
 pub use causes::{NewCause, clear_causes, record_cause, undo_write_off, write_off};
 pub use checkpoints::{
@@ -79,7 +82,7 @@ pub use mode::{Identity, ModeState, adopt, adopt_new, identity, mode, set_mode};
 pub use notices::{ApprovedNotice, NoticeRow, Renewal, approved_notice, notices_of, renew, write_messages};
 pub use opening::{Opening, accounts_of, import_opening};
 pub use outbox::{
-    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, Unresolved, Windowed, attempts_of, not_before,
+    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, Unresolved, Windowed, attempts_of, held_back, not_before,
     open_tasks, outbox, resolve, unresolved, waiting, windowed,
 };
 pub use past::{Past, PastReader, mailboxes, pinned_ladders};
