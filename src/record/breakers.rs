@@ -7,20 +7,30 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, Breaker, BreakerKind, Event, EventKind, TaskKind};
+use crate::model::{Actor, Breaker, BreakerKind, CreditorId, Event, EventKind, TaskKind};
 
 use super::{RecordError, whole};
 
-/// A breaker that lets nothing through, or one probe at a time.
-#[derive(Debug, Clone, Serialize)]
-pub struct OpenBreaker {
+/// Something that failed since it worked last. Once it has a time, it lets nothing through, or one probe at a time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BreakerRow {
     pub kind: String,
     pub subject: String,
     /// In a row.
     pub failures: i32,
     /// Of the last failure.
     pub cause: String,
-    pub until: DateTime<Utc>,
+    pub until: Option<DateTime<Utc>>,
+    /// Since when it has a time.
+    pub open_since: Option<DateTime<Utc>>,
+}
+
+impl BreakerRow {
+    /// Whether it has to do with that creditor's letters.
+    #[must_use]
+    pub fn concerns(&self, creditor: &CreditorId) -> bool {
+        self.kind == BreakerKind::Relay.as_str() || self.subject.split('/').next() == Some(creditor.as_str())
+    }
 }
 
 /// Whether anything has failed since its last success.
@@ -213,13 +223,52 @@ pub async fn ask_about_letter(
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn open_breakers(connection: &mut PgConnection) -> Result<Vec<OpenBreaker>, RecordError> {
+pub async fn open_breakers(connection: &mut PgConnection) -> Result<Vec<BreakerRow>, RecordError> {
+    let mut rows = breakers(connection).await?;
+    rows.retain(|row| row.until.is_some());
+    Ok(rows)
+}
+
+/// Everything that failed since it worked last.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn breakers(connection: &mut PgConnection) -> Result<Vec<BreakerRow>, RecordError> {
     let rows = sqlx::query_as!(
-        OpenBreaker,
-        r#"SELECT kind, subject, failures, cause, until AS "until!" FROM dunning.breaker WHERE until IS NOT NULL
-           ORDER BY kind, subject"#
+        BreakerRow,
+        "SELECT kind, subject, failures, cause, until, open_since FROM dunning.breaker ORDER BY kind, subject"
     )
     .fetch_all(connection)
     .await?;
     Ok(rows)
+}
+
+/// The breakers that have been open for an hour or longer.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn breakers_of_an_hour(connection: &mut PgConnection) -> Result<Vec<BreakerRow>, RecordError> {
+    let rows = sqlx::query_as!(
+        BreakerRow,
+        "SELECT kind, subject, failures, cause, until, open_since FROM dunning.breaker
+         WHERE open_since <= clock_timestamp() - interval '1 hour' ORDER BY kind, subject"
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows)
+}
+
+/// Forgets what failed of relays that are no longer asked.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn forget_other_relays(connection: &mut PgConnection, relay: Option<&str>) -> Result<(), RecordError> {
+    sqlx::query!(
+        "DELETE FROM dunning.breaker WHERE kind = $1 AND subject IS DISTINCT FROM $2",
+        BreakerKind::Relay.as_str(),
+        relay
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }

@@ -48,8 +48,8 @@ pub use attempts::{
     others_were_accepted, release_claims, restore_attempt, set_up, sweep, write_through,
 };
 pub use breakers::{
-    OpenBreaker, any_breaker, ask_about_letter, breaker, close_breaker, is_another_domain, keep_breaker, open_breakers,
-    refused_in_a_row,
+    BreakerRow, any_breaker, ask_about_letter, breaker, breakers, breakers_of_an_hour, close_breaker,
+    forget_other_relays, is_another_domain, keep_breaker, open_breakers, refused_in_a_row,
 };
 pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};
 pub use causes::{NewCause, clear_causes, record_cause, undo_write_off, write_off};
@@ -60,9 +60,9 @@ pub use checkpoints::{
 pub use contacts::{contact_data_kept, enter_contact, entered_mailboxes, remove_contact};
 pub use decisions::{PageWrite, Planned, PlannedCopy, RecordedDecisions, decision_line, write_page, write_tasks};
 pub use digest::{
-    DigestFacts, OperatorMail, OperatorMailKey, WaitingSince, digest_facts, first_scheduled_run,
-    is_operator_mail_written, operator_mails_due, runs_in_trouble, runs_to_tell, settle_operator_mail,
-    take_operator_mail, write_operator_mail,
+    Delivered, DigestFacts, OperatorMail, OperatorMailKey, WaitingSince, digest_facts, first_scheduled_run,
+    is_operator_mail_due, is_operator_mail_written, operator_mails_due, runs_in_trouble, runs_to_tell,
+    settle_operator_mail, take_operator_mail, write_operator_mail,
 };
 pub use dossier::{DecisionLine, Recorded, RegisterLine, recorded, text_of};
 pub use erasure::{EraseError, Erasure, erase, expired, lift_legal_hold, place_legal_hold};
