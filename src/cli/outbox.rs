@@ -41,10 +41,11 @@ pub(super) async fn list(cli: &Cli) -> Result<Exit, Failure> {
             );
             continue;
         }
-        let last = match (&row.phase, row.reply_code) {
-            (Some(phase), Some(code)) => format!(", last answer {code} at {phase}"),
-            (Some(phase), None) => format!(", last attempt ended at {phase} without an answer"),
-            (None, _) => String::new(),
+        let last = match (&row.phase, row.reply_code, &row.detail) {
+            (Some(phase), Some(code), _) => format!(", last answer {code} at {phase}"),
+            (Some(phase), None, Some(detail)) => format!(", last attempt ended at {phase}: {detail}"),
+            (Some(phase), None, None) => format!(", last attempt ended at {phase} without an answer"),
+            (None, ..) => String::new(),
         };
         let next =
             row.next_try_at.map_or(String::new(), |at| format!(", next try {}", at.format("%Y-%m-%d %H:%M UTC")));

@@ -470,19 +470,17 @@ pub async fn send_operator_mails(
                 (true, files.deliver(&mail.message_id, &mail.bytes).await)
             }
             Transport::Smtp(relay) => {
-                let connected = match session.take() {
-                    Some(session) => session,
-                    None => {
-                        let connected = tokio::select! {
-                            connected = relay.connect() => connected,
-                            () = stop.cancelled() => break,
-                        };
-                        match connected {
-                            Ok(session) => session,
-                            Err(error) => {
-                                let unusable = Dispatched::unusable(relay, &error);
-                                return Ok(Dispatched { accepted: done.accepted, ..unusable });
-                            }
+                let connected = if let Some(session) = session.take() {
+                    session
+                } else {
+                    let connected = tokio::select! {
+                        connected = relay.connect() => connected,
+                        () = stop.cancelled() => break,
+                    };
+                    match connected {
+                        Ok(session) => session,
+                        Err(error) => {
+                            return Ok(Dispatched { accepted: done.accepted, ..Dispatched::unusable(relay, &error) });
                         }
                     }
                 };

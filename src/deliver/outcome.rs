@@ -81,6 +81,10 @@ fn fault(phase: Phase, reply: &Reply) -> Fault {
         }
         Phase::MailFrom | Phase::RcptTo | Phase::Data | Phase::Body | Phase::Dot => {}
     }
+    // One that answers what means nothing here.
+    if reply.code < 400 {
+        return Fault::Relay;
+    }
     // A relay that hangs up (RFC 5321 §3.8). After the dot it may be the message that makes it do so.
     if reply.code == 421 && phase != Phase::Dot {
         return Fault::Relay;
@@ -253,9 +257,9 @@ mod tests {
             (Phase::Hello, "oo>ooooooooooooooo"),
             (Phase::StartTls, ">ooooooooooooooooo"),
             (Phase::Auth, ">>>>oooooollllllll"),
-            (Phase::MailFrom, ">>>>ssossoollsssss"),
-            (Phase::RcptTo, ">>>>rrorroollRRRRR"),
-            (Phase::Data, "rrrrr>orroollRRRRR"),
+            (Phase::MailFrom, ">>>>ooossoollsssss"),
+            (Phase::RcptTo, ">>>>ooorroollRRRRR"),
+            (Phase::Data, "ooooo>orroollRRRRR"),
             (Phase::Body, "??????occoollCCCCC"),
             (Phase::Dot, "++++??cccoollCCCCC"),
             (Phase::File, "oooooooooooooooooo"),

@@ -132,6 +132,8 @@ pub struct OutboxRow {
     /// Of the last attempt: phase, and the relay's code where it gave one.
     pub phase: Option<String>,
     pub reply_code: Option<i32>,
+    /// How it ended, in our words.
+    pub detail: Option<String>,
     /// Why a person has to agree, where one has to.
     pub approval: Option<String>,
     pub approved_by: Option<String>,
@@ -151,10 +153,10 @@ pub async fn outbox(connection: &mut PgConnection) -> Result<Vec<OutboxRow>, Rec
                greatest((SELECT min(lower(w)) FROM unnest(n.send_windows) w
                          WHERE NOT n.send_windows @> clock_timestamp() AND lower(w) > clock_timestamp()),
                         CASE WHEN n.not_before > clock_timestamp() THEN n.not_before END) AS "not_before?",
-               a.phase AS "phase?", a.reply_code AS "reply_code?",
+               a.phase AS "phase?", a.reply_code AS "reply_code?", a.detail AS "detail?",
                n.approval, n.approved_by, n.valid_until, n.created_at, n.run_id
            FROM dunning.notice n
-           LEFT JOIN LATERAL (SELECT phase, reply_code FROM dunning.attempt a
+           LEFT JOIN LATERAL (SELECT phase, reply_code, detail FROM dunning.attempt a
                               WHERE a.notice_id = n.notice_id ORDER BY number DESC LIMIT 1) a ON true
            -- Each of them by an index: what has come to its end is not looked at.
            WHERE n.notice_id IN (

@@ -81,10 +81,11 @@ impl Worker<'_> {
         // A relay that takes fewer connections than we make is none that cannot be used.
         let works = !self.desk.halted.is_cancelled() && rounds.iter().any(|round| round.relay_error.is_none());
         let mut sum = rounds.into_iter().fold(done, Dispatched::add);
-        if works && !sum.credentials_refused {
-            if let Some(error) = sum.relay_error.take() {
-                tracing::warn!(error, "a connection beside the others could not be used");
-            }
+        if works
+            && !sum.credentials_refused
+            && let Some(error) = sum.relay_error.take()
+        {
+            tracing::warn!(error, "a connection beside the others could not be used");
         }
         Ok(sum)
     }

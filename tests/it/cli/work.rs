@@ -103,16 +103,18 @@ async fn a_scan_tells_what_waits_behind_a_breaker_and_for_its_next_try() {
 
 #[tokio::test]
 async fn what_is_given_up_counts_as_refused_and_the_list_says_so() {
-    let (_office, program) = {
-        let (office, program) = office().await;
-        office.smtp.on(Phase::RcptTo, Reply::code(450, "4.2.0 later"));
-        (office, program.with("DISPATCH__MAX_TRIES", "1"))
-    };
+    let (office, program) = office().await;
+    office.smtp.on(Phase::RcptTo, Reply::code(450, "4.2.0 later"));
+    let program = program.with("DISPATCH__MAX_TRIES", "1");
     let said = program.run(&scan(&["--deliver"])).await;
     let told = "delivery: 0 accepted by the relay, 0 deferred, 2 refused, 0 unknown, 0 stopped by the last check\n";
     assert!(said.exit == 3 && said.out.contains(told), "{}", said.out);
     let list = program.run(&["outbox", "list"]).await.done();
     assert!(list.contains("refused   of 2026-03-10, 1 tries, gave up, last answer 450 at rcpt_to\n"), "{list}");
+    let words = "the database did not answer the last check";
+    office.sql(format!("UPDATE dunning.attempt SET phase = 'data', reply_code = NULL, detail = '{words}'")).await;
+    let list = program.run(&["outbox", "list"]).await.done();
+    assert!(list.contains(&format!(", last attempt ended at data: {words}\n")), "{list}");
 }
 
 #[tokio::test]

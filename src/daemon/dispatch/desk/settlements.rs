@@ -110,10 +110,11 @@ impl Desk<'_> {
         }
         let mut settlements: Vec<Settlement<'_>> =
             ended.iter().zip(&outcomes).map(|(one, outcome)| self.settlement(&one.claimed, outcome, None)).collect();
-        // What fails until its text is no longer true, while others are accepted, would fail again: a person looks at it.
+        // What fails by our fault until its text is no longer true, with no try burnt, while others are accepted, would go
+        // round for ever: a person looks at it.
         for late in settlements.iter_mut().filter(|one| one.next_try == NextTry::TooLate) {
-            if !late.outcome.fault().is_some_and(Fault::is_ours)
-                || record::others_were_accepted(&mut transaction, late.claimed.notice).await?
+            if late.outcome.fault().is_some_and(Fault::is_ours)
+                && record::others_were_accepted(&mut transaction, late.claimed.notice).await?
             {
                 late.next_try = NextTry::GiveUp;
             }
