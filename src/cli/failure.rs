@@ -93,6 +93,9 @@ impl From<StateError> for Failure {
             StateError::LogDiffers { .. } | StateError::AttemptsLost { .. } => {
                 Self::new(Exit::REFUSED, error.to_string())
             }
+            StateError::Journal(error) if error.is_of_the_disk() => {
+                Self::new(Exit::UNAVAILABLE, format!("{error}; or free some space there, and look at its disk"))
+            }
             StateError::Journal(_) | StateError::Signed(_) => Self::new(Exit::CONFIG, error.to_string()),
         }
     }
@@ -219,5 +222,26 @@ impl From<ScanError> for Failure {
             }
             other => Self::new(exit, other.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::deliver::JournalError;
+
+    #[test]
+    fn a_full_disk_is_waited_for_and_a_wrong_place_is_not() {
+        let ends = |source: io::Error| {
+            let error = JournalError::Unusable { path: "/var/lib/dunningd".into(), source };
+            Failure::from(StateError::Journal(error))
+        };
+        let full = ends(io::ErrorKind::StorageFull.into());
+        assert_eq!(full.exit, Exit::UNAVAILABLE);
+        assert!(full.message().ends_with("; or free some space there, and look at its disk"), "{}", full.message());
+        assert_eq!(ends(io::Error::from_raw_os_error(5)).exit, Exit::UNAVAILABLE);
+        assert_eq!(ends(io::ErrorKind::PermissionDenied.into()).exit, Exit::CONFIG);
     }
 }

@@ -61,7 +61,7 @@ async fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Migrate => setup::migrate(cli).await,
         Command::Check => setup::check(cli),
         Command::Run(args) => service::run(cli, args).await,
-        Command::Reload => service::reload(),
+        Command::Reload => service::reload(cli),
         Command::Status => service::status(cli).await,
         Command::Scan(args) => scan::scan(cli, args).await,
         Command::Explain(args) => explain::explain(cli, args).await,

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use sqlx::Connection as _;
+use uuid::Uuid;
 
-use crate::daemon::{self, Evidence, Looked};
+use crate::daemon::{self, Evidence, Looked, Shell};
 use crate::deliver;
 use crate::model::{ApprovalCause, NoticeState};
 use crate::record::{self, AttemptRow, Resolution, ResolveError};
@@ -12,7 +13,7 @@ use crate::record::{self, AttemptRow, Resolution, ResolveError};
 use super::args::{Cli, ResolveArgs};
 use super::connect;
 use super::failure::{Exit, Failure};
-use super::output::{say, say_part};
+use super::output::{complain, say, say_part};
 
 pub(super) async fn list(cli: &Cli) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, None).await?;
@@ -40,17 +41,19 @@ pub(super) async fn list(cli: &Cli) -> Result<Exit, Failure> {
             );
             continue;
         }
-        let last = match (&row.phase, row.reply_code) {
-            (Some(phase), Some(code)) => format!(", last answer {code} at {phase}"),
-            (Some(phase), None) => format!(", last attempt ended at {phase} without an answer"),
-            (None, _) => String::new(),
+        let last = match (&row.phase, row.reply_code, &row.detail) {
+            (Some(phase), Some(code), _) => format!(", last answer {code} at {phase}"),
+            (Some(phase), None, Some(detail)) => format!(", last attempt ended at {phase}: {detail}"),
+            (Some(phase), None, None) => format!(", last attempt ended at {phase} without an answer"),
+            (None, ..) => String::new(),
         };
         let next =
             row.next_try_at.map_or(String::new(), |at| format!(", next try {}", at.format("%Y-%m-%d %H:%M UTC")));
         let window =
             row.not_before.map_or(String::new(), |at| format!(", not before {}", at.format("%Y-%m-%d %H:%M UTC")));
+        let why = row.reason.as_ref().map_or(String::new(), |reason| format!(", {}", reason.replace('_', " ")));
         say!(
-            "{}  {:<24} {:<10} {:<9} of {}, {} tries{last}{next}{window}",
+            "{}  {:<24} {:<10} {:<9} of {}, {} tries{why}{last}{next}{window}",
             row.notice_id,
             row.account_id,
             row.stage,
@@ -62,7 +65,7 @@ pub(super) async fn list(cli: &Cli) -> Result<Exit, Failure> {
     Ok(Exit::DONE)
 }
 
-pub(super) async fn show(cli: &Cli, notice: uuid::Uuid) -> Result<Exit, Failure> {
+pub(super) async fn show(cli: &Cli, notice: Uuid) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, None).await?;
     let mut connection = shell.pool.acquire().await?;
     let message = record::message_of(&mut connection, notice)
@@ -178,27 +181,46 @@ pub(super) fn told(evidence: &Evidence) -> String {
     out
 }
 
+/// Each by itself: what cannot be resolved is told, and keeps the others from nothing.
 pub(super) async fn resolve(cli: &Cli, args: &ResolveArgs) -> Result<Exit, Failure> {
     let shell = connect::shell(cli, args.why.by.as_deref()).await?;
     let resolution = if args.what.accepted { Resolution::Accepted } else { Resolution::NotSent };
-    let mut connection = shell.pool.acquire().await?;
-    let mut transaction = connection.begin().await?;
-    record::resolve(&mut transaction, args.notice, resolution, &args.why.reason, &shell.actor).await.map_err(
-        |error| match error {
-            ResolveError::Record(error) => error.into(),
-            ResolveError::NoSuchNotice(_) => Failure::new(Exit::NO_SUCH_THING, error.to_string()),
-            other => Failure::new(Exit::REFUSED, other.to_string()),
-        },
-    )?;
-    transaction.commit().await?;
     let said = match resolution {
         Resolution::Accepted => "counts as accepted on the day of its attempt",
         Resolution::NotSent => "counts as not sent; the next scan may write again",
     };
-    if cli.json {
-        say!("{}", serde_json::json!({ "notice": args.notice, "accepted": args.what.accepted }));
-    } else {
-        say!("Notice {} {said}.", args.notice);
+    let (mut done, mut exit) = (Vec::new(), Exit::DONE);
+    for notice in &args.notices {
+        match resolve_one(&shell, *notice, resolution, &args.why.reason).await {
+            Ok(()) if cli.json => {
+                done.push(serde_json::json!({ "notice": notice, "accepted": args.what.accepted }));
+            }
+            Ok(()) => say!("Notice {notice} {said}."),
+            Err(failure) if args.notices.len() == 1 => return Err(failure),
+            Err(failure) => {
+                if cli.json {
+                    done.push(serde_json::json!({ "notice": notice, "error": failure.message() }));
+                } else {
+                    complain(format_args!("{}", failure.message()));
+                }
+                exit = failure.exit;
+            }
+        }
     }
-    Ok(Exit::DONE)
+    if cli.json {
+        let value = if args.notices.len() == 1 { done.remove(0) } else { done.into() };
+        say!("{value}");
+    }
+    Ok(exit)
+}
+
+async fn resolve_one(shell: &Shell, notice: Uuid, resolution: Resolution, reason: &str) -> Result<(), Failure> {
+    let mut connection = shell.pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    record::resolve(&mut transaction, notice, resolution, reason, &shell.actor).await.map_err(|error| match error {
+        ResolveError::Record(error) => error.into(),
+        ResolveError::NoSuchNotice(_) => Failure::new(Exit::NO_SUCH_THING, error.to_string()),
+        other => Failure::new(Exit::REFUSED, other.to_string()),
+    })?;
+    Ok(transaction.commit().await?)
 }

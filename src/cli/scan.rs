@@ -40,7 +40,10 @@ pub(super) async fn scan(cli: &Cli, args: &ScanArgs) -> Result<Exit, Failure> {
     let dispatched = if args.deliver {
         let transport = daemon::transport(&shell.live().config.service.mail)?;
         let stop = daemon::stop_on_signals().map_err(|error| Failure::unexpected(error.to_string()))?;
-        let dispatched = daemon::dispatch(&shell, &transport, &stop).await?;
+        let mut dispatched = daemon::dispatch(&shell, &transport, &stop).await?;
+        if dispatched.waiting.is_none() {
+            dispatched.waiting = record::held_back(&mut *shell.pool.acquire().await?).await?;
+        }
         interrupted = stop.is_cancelled();
         Some(dispatched)
     } else {
@@ -181,6 +184,9 @@ pub(super) fn human(report: &ScanReport, dispatched: Option<&Dispatched>) -> Str
             "delivery: {} accepted by the relay, {} deferred, {} refused, {} unknown, {} stopped by the last check",
             done.accepted, done.deferred, done.refused, done.unknown, done.cancelled
         );
+        if done.expired > 0 {
+            let _ = writeln!(out, "expired before their next try, and decided anew by the next scan: {}", done.expired);
+        }
         if let Some(why) = &done.not_adopted {
             let _ = writeln!(out, "NOTHING WAS SENT: {why}");
         }

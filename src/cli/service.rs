@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::Command;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -11,13 +12,14 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{Log, LogFormat};
 use crate::daemon::{self, ServeError, Shell};
 use crate::model::ReleaseState;
-use crate::record::{RunRow, SchemaState};
+use crate::record::{BreakerRow, RunRow, SchemaState};
 
 use super::args::{AcceptArgs, Cli};
 use super::connect;
 use super::failure::{Exit, Failure};
 use super::output::say;
 use super::release::in_words;
+use super::setup::readable;
 
 pub(super) async fn run(cli: &Cli, args: &AcceptArgs) -> Result<Exit, Failure> {
     let shell = Arc::new(connect::shell(cli, Some("dunningd run")).await?);
@@ -71,7 +73,9 @@ fn start_log(log: &Log) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn reload() -> Result<Exit, Failure> {
+/// What the service would refuse is told here, and not only to its log.
+pub(super) fn reload(cli: &Cli) -> Result<Exit, Failure> {
+    readable(&connect::load(cli)?)?;
     let asked = Command::new("systemctl").args(["reload", "dunningd.service"]).status().map_err(|error| {
         Failure::new(Exit::UNAVAILABLE, format!("systemctl: {error}; send SIGHUP to the service instead"))
     })?;
@@ -95,15 +99,8 @@ pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
         }
         _ => say!("not paused"),
     }
-    for stopped in &status.breakers {
-        say!(
-            "STOPPED {} {} until {} after {} failures in a row: {}",
-            stopped.kind,
-            stopped.subject,
-            stopped.until.format("%Y-%m-%d %H:%M UTC"),
-            stopped.failures,
-            stopped.cause
-        );
+    for one in &status.breakers {
+        say!("{}", failing(one, shell.clock.wall()));
     }
     say!("mode {}", in_words(status.mode.mode));
     if !status.identity.adopted {
@@ -140,6 +137,20 @@ pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
     say!("open tasks: {}", list(&status.tasks));
     say!("log: {} events, head {}", status.log_events, status.log_head);
     Ok(Exit::DONE)
+}
+
+/// What failed, and when it is tried again.
+fn failing(breaker: &BreakerRow, now: DateTime<Utc>) -> String {
+    let BreakerRow { kind, subject, failures, cause, until, .. } = breaker;
+    let in_a_row =
+        format!("after {failures} {} in a row: {cause}", if *failures == 1 { "failure" } else { "failures" });
+    match until {
+        Some(until) if *until > now => {
+            format!("STOPPED {kind} {subject} until {} {in_a_row}", until.format("%Y-%m-%d %H:%M UTC"))
+        }
+        Some(_) => format!("STOPPED {kind} {subject}, tried again with the next letter, {in_a_row}"),
+        None => format!("FAILING {kind} {subject}, {in_a_row}"),
+    }
 }
 
 /// A run whose notices wait: why, and what to do.

@@ -108,7 +108,7 @@ pub(super) fn check(cli: &Cli) -> Result<Exit, Failure> {
 
 /// Files that the configuration names are read once: what is missing now would be missing at the first letter.
 /// Credentials come from systemd, and only there.
-fn readable(live: &daemon::Live) -> Result<(), Failure> {
+pub(super) fn readable(live: &daemon::Live) -> Result<(), Failure> {
     let database = &live.config.service.database;
     let passwords = [database.password.as_ref(), database.admin_password.as_ref()];
     for secret in passwords.into_iter().flatten() {

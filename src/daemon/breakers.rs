@@ -6,11 +6,14 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 
 use crate::config::{Dispatch, Mail};
+use crate::deliver::names_the_recipient;
 use crate::model::{Actor, Breaker, BreakerKind, BreakerRule, Event, Fault, Outcome, Permit, Phase};
 use crate::record::{self, ClaimedNotice, RecordError};
 
 /// Failures of the relay, or of a sender, in a row.
 const FAILURES: u32 = 3;
+/// The relay refuses recipients of so many domains in a row, with one code.
+const IN_A_ROW: &str = ", at one domain after another: is our address on a blocklist, or a quota of ours used up?";
 /// A letter that is refused waits for a person, but not for ever.
 const LETTER_WAITS: Duration = Duration::from_hours(1);
 
@@ -20,11 +23,15 @@ pub(super) enum Lesson {
     Works,
     /// With the cause: our own words and the relay's codes.
     Failed(String),
+    /// It was let through at MAIL, which says nothing of what the relay has against it later.
+    Reached,
+    /// A refusal that may be about it, or about one recipient; with the cause.
+    Doubt(String),
 }
 
 impl Lesson {
     pub(super) fn failed(&self) -> bool {
-        matches!(self, Self::Failed(_))
+        matches!(self, Self::Failed(_) | Self::Doubt(_))
     }
 }
 
@@ -44,12 +51,21 @@ impl Change {
 
     pub(super) fn log(&self) {
         let (kind, subject) = (self.kind.as_str(), &self.subject);
-        if let (Lesson::Failed(cause), Some(until)) = (&self.now, self.until) {
+        if let (Lesson::Failed(cause) | Lesson::Doubt(cause), Some(until)) = (&self.now, self.until) {
             tracing::warn!(kind, subject, cause, %until, "sending stopped after repeated failures");
         } else {
             tracing::info!(kind, subject, "sending goes on");
         }
     }
+}
+
+/// What was learnt.
+#[derive(Debug, Default)]
+pub(super) struct Learnt {
+    /// What opened or closed by it.
+    pub(super) changes: Vec<Change>,
+    /// The refusal is one of several in a row that are about us: it is not the notice's.
+    pub(super) ours: bool,
 }
 
 /// What that outcome teaches. That a recipient is refused says nothing about the letter; that nobody answers after the
@@ -70,10 +86,31 @@ pub(super) fn lessons(outcome: &Outcome) -> Vec<(BreakerKind, Lesson)> {
                 // What was refused without asking the relay says nothing about it.
                 Fault::Content if for_good && outcome.reply().is_none() => vec![(Content, failed())],
                 Fault::Content if for_good => vec![works(Relay), works(Sender), (Content, failed())],
-                _ if outcome.reply().is_none() => Vec::new(),
-                Fault::Recipient | Fault::Content => vec![works(Relay), works(Sender)],
+                Fault::Recipient | Fault::Content if matches!(phase, Phase::Body | Phase::Dot) => {
+                    vec![works(Relay), works(Sender)]
+                }
+                Fault::Recipient | Fault::Content => match outcome.reply() {
+                    None => Vec::new(),
+                    Some(reply) if for_good && !names_the_recipient(reply) => {
+                        vec![works(Relay), (Sender, Lesson::Doubt(cause(*phase, outcome, detail) + IN_A_ROW))]
+                    }
+                    Some(_) => vec![works(Relay), (Sender, Lesson::Reached)],
+                },
             }
         }
+    }
+}
+
+/// What an attempt counts as that the relay refused for something it has against us.
+pub(super) fn about_us(outcome: &Outcome) -> Outcome {
+    match outcome {
+        Outcome::Refused { phase, reply, .. } => Outcome::Deferred {
+            phase: *phase,
+            reply: reply.clone(),
+            detail: "the relay refuses one domain after another".to_owned(),
+            fault: Fault::Sender,
+        },
+        other => other.clone(),
     }
 }
 
@@ -87,16 +124,18 @@ fn cause(phase: Phase, outcome: &Outcome, detail: &str) -> String {
     }
 }
 
-/// What was learnt before and now, together. Failures of a letter count in a row only with one cause.
+/// What was learnt before and now, together. Failures of a letter, and doubts, count in a row only with one cause.
 fn learn(
     breaker: Breaker,
+    lesson: &Lesson,
     kind: BreakerKind,
     rule: BreakerRule,
     now: DateTime<Utc>,
     cause: &str,
     jitter: u32,
 ) -> Breaker {
-    let another = kind == BreakerKind::Content && breaker.until.is_none() && breaker.cause != cause;
+    let by_cause = kind == BreakerKind::Content || matches!(lesson, Lesson::Doubt(_));
+    let another = by_cause && breaker.until.is_none() && breaker.cause != cause;
     let before = if another { Breaker::default() } else { breaker };
     before.failed(rule, now, cause, jitter)
 }
@@ -137,18 +176,17 @@ impl Breakers<'_> {
         Ok((permit, cause))
     }
 
-    /// Records what was learnt, in the caller's transaction; returns what opened or closed by it. What is to be said of it
-    /// in the log goes to `events`.
+    /// Records what was learnt, in the caller's transaction. What is to be said of it in the log goes to `events`.
     pub(super) async fn tell(
         &self,
         connection: &mut PgConnection,
         about: Option<(&ClaimedNotice, NaiveDate)>,
         lessons: Vec<(BreakerKind, Lesson)>,
         events: &mut Vec<Event>,
-    ) -> Result<Vec<Change>, RecordError> {
-        let mut changes = Vec::new();
+    ) -> Result<Learnt, RecordError> {
+        let mut learnt = Learnt::default();
         if lessons.is_empty() {
-            return Ok(changes);
+            return Ok(learnt);
         }
         // Its clock alone says when a wait is over: the machines' may differ.
         let now = record::now(connection).await?;
@@ -160,34 +198,49 @@ impl Breakers<'_> {
                 (_, None) => None,
             };
             let Some(subject) = subject else { continue };
-            let until = match &lesson {
-                Lesson::Works => {
+            let before = record::breaker(connection, kind, &subject).await?;
+            let cause = match &lesson {
+                Lesson::Reached if !before.cause.starts_with(Phase::MailFrom.as_str()) => continue,
+                Lesson::Works | Lesson::Reached => {
                     if record::close_breaker(connection, kind, &subject).await? {
-                        changes.push(Change { kind, subject, now: lesson, until: None });
+                        learnt.changes.push(Change { kind, subject, now: lesson, until: None });
                     }
                     continue;
                 }
-                Lesson::Failed(cause) => {
-                    let before = record::breaker(connection, kind, &subject).await?;
-                    let opened = before.opened;
-                    let rule = rule(kind, self.dispatch, self.mail);
-                    let after = learn(before, kind, rule, now, cause, rand::random_range(0..1_000));
-                    record::keep_breaker(connection, kind, &subject, &after).await?;
-                    if let (BreakerKind::Content, Some((notice, today)), true) = (kind, about, after.opened > opened) {
-                        let text = format!("the relay refuses this letter ({cause}): look at its text, then `resume`");
-                        let (creditor, actor) = (&notice.creditor, self.actor);
-                        let asked =
-                            record::ask_about_letter(connection, creditor, &subject, &text, today, actor).await?;
-                        events.extend(asked);
+                Lesson::Failed(cause) => cause,
+                Lesson::Doubt(cause) => {
+                    learnt.ours = before.until.is_some();
+                    let counts = match about {
+                        Some((notice, _)) if before.until.is_none() => {
+                            record::is_another_domain(connection, &subject, notice.notice, cause).await?
+                        }
+                        _ => true,
+                    };
+                    if !counts {
+                        continue;
                     }
-                    after.until.filter(|_| after.opened > opened)
+                    cause
                 }
             };
+            let opened = before.opened;
+            let rule = rule(kind, self.dispatch, self.mail);
+            let after = learn(before, &lesson, kind, rule, now, cause, rand::random_range(0..1_000));
+            record::keep_breaker(connection, kind, &subject, &after).await?;
+            if let (Lesson::Doubt(_), Some((notice, _))) = (&lesson, about) {
+                learnt.ours |= after.until.is_some();
+                record::refused_in_a_row(connection, &subject, notice.notice, after.failures == 1).await?;
+            }
+            if let (BreakerKind::Content, Some((notice, today)), true) = (kind, about, after.opened > opened) {
+                let text = format!("the relay refuses this letter ({cause}): look at its text, then `resume`");
+                let (creditor, actor) = (&notice.creditor, self.actor);
+                events.extend(record::ask_about_letter(connection, creditor, &subject, &text, today, actor).await?);
+            }
+            let until = after.until.filter(|_| after.opened > opened);
             if until.is_some() {
-                changes.push(Change { kind, subject, now: lesson, until });
+                learnt.changes.push(Change { kind, subject, now: lesson, until });
             }
         }
-        Ok(changes)
+        Ok(learnt)
     }
 }
 
@@ -196,9 +249,9 @@ mod tests {
     use super::*;
     use crate::model::Reply;
 
-    fn refused(text: &str, fault: Fault) -> Outcome {
+    fn refused(phase: Phase, text: &str, fault: Fault) -> Outcome {
         let reply = Some(Reply { code: 550, text: text.into() });
-        Outcome::Refused { phase: Phase::Dot, reply, detail: String::new(), fault }
+        Outcome::Refused { phase, reply, detail: String::new(), fault }
     }
 
     fn deferred(reply: Option<u16>, fault: Fault) -> Outcome {
@@ -216,11 +269,15 @@ mod tests {
             (deferred(None, Fault::Relay), "relay failed rcpt_to: why"),
             (deferred(Some(530), Fault::Login), "relay failed rcpt_to: 530"),
             (deferred(Some(550), Fault::Sender), "relay works, sender failed rcpt_to: 550"),
-            (deferred(Some(450), Fault::Recipient), "relay works, sender works"),
-            (deferred(Some(450), Fault::Content), "relay works, sender works"),
+            (deferred(Some(450), Fault::Recipient), "relay works, sender reached"),
             (deferred(None, Fault::Content), ""),
-            (refused("5.1.1 x", Fault::Recipient), "relay works, sender works"),
-            (refused("5.7.1 x", Fault::Content), "relay works, sender works, content failed dot: 550 5.7.1"),
+            (refused(Phase::Dot, "5.1.1 x", Fault::Recipient), "relay works, sender works"),
+            (refused(Phase::RcptTo, "5.1.1 x", Fault::Recipient), "relay works, sender reached"),
+            (refused(Phase::RcptTo, "5.7.1 x", Fault::Recipient), "relay works, sender doubted rcpt_to: 550 5.7.1"),
+            (
+                refused(Phase::Dot, "5.7.1 x", Fault::Content),
+                "relay works, sender works, content failed dot: 550 5.7.1",
+            ),
         ];
         for (outcome, expected) in table {
             let found: Vec<String> = lessons(&outcome)
@@ -228,6 +285,8 @@ mod tests {
                 .map(|(kind, lesson)| match lesson {
                     Lesson::Works => format!("{} works", kind.as_str()),
                     Lesson::Failed(cause) => format!("{} failed {cause}", kind.as_str()),
+                    Lesson::Reached => format!("{} reached", kind.as_str()),
+                    Lesson::Doubt(cause) => format!("{} doubted {}", kind.as_str(), cause.replace(IN_A_ROW, "")),
                 })
                 .collect();
             assert_eq!(found.join(", "), expected);
@@ -238,7 +297,9 @@ mod tests {
     fn refusals_of_a_letter_count_only_with_one_cause() {
         let rule = BreakerRule { failures: 2, first: LETTER_WAITS, last: LETTER_WAITS };
         let at = DateTime::UNIX_EPOCH;
-        let fail = |breaker, cause| learn(breaker, BreakerKind::Content, rule, at, cause, 0);
+        let fail = |breaker, cause: &str| {
+            learn(breaker, &Lesson::Failed(cause.to_owned()), BreakerKind::Content, rule, at, cause, 0)
+        };
         let mixed = ["550 5.7.1", "554 5.6.0", "550 5.7.1"].into_iter().fold(Breaker::default(), fail);
         assert_eq!(mixed.permit(at), Permit::Go);
         assert_eq!(fail(mixed, "550 5.7.1").permit(at), Permit::Wait(at + LETTER_WAITS));

@@ -12,7 +12,9 @@ use crate::model::{
     Attachment, Creditor, CreditorId, DisplayName, EmailAddress, Fault, Language, Mail, Mailbox, Outcome, ReasonCode,
     RefusalCode, Rendered, backoff, counted,
 };
-use crate::record::{self, CheckpointRow, DigestFacts, OperatorMail, OperatorMailKey, RecordError, WaitingSince};
+use crate::record::{
+    self, CheckpointRow, Delivered, DigestFacts, OperatorMail, OperatorMailKey, RecordError, WaitingSince,
+};
 
 use super::Shell;
 use super::dispatch::Dispatched;
@@ -104,6 +106,16 @@ pub fn digest_text(facts: &DigestFacts, zone: Tz, quarantined: Option<u64>) -> O
     waiting(&mut out, "  none", &facts.approvals, today);
     let _ = writeln!(out, "\nNotices that nobody has resolved");
     waiting(&mut out, "  none", &facts.unresolved, today);
+    let Delivered { accepted, refused, expired, queued } = facts.delivered;
+    let _ = writeln!(out, "\nDelivery");
+    let _ = writeln!(
+        out,
+        "  {accepted} accepted, {refused} refused, {expired} expired since the last digest; {queued} queued"
+    );
+    for one in &facts.stopped {
+        let since = one.open_since.map_or(String::new(), |at| format!(" since {}", local(at, zone)));
+        let _ = writeln!(out, "  STOPPED {} {}{since}: {}", one.kind, one.subject, one.cause);
+    }
     let _ = writeln!(out, "\nLedger rows put aside");
     let _ = match quarantined {
         None => writeln!(out, "  not known; `dunningd ledger check` tells"),
@@ -271,6 +283,66 @@ pub async fn write_log_alarm(shell: &Shell, finding: &str) -> Result<(), RecordE
     write(shell, &told, log_alarm_text(today, finding), Vec::new()).await
 }
 
+/// What an alarm about delivery says.
+#[must_use]
+pub fn delivery_alarm_text(day: NaiveDate, what: &str, cause: &str, advice: &str) -> OperatorText {
+    let text = format!(
+        "Delivery stands still: {what}.\n\n  {cause}\n\n\
+         What is queued stays queued, no letter is lost by it, and what expires meanwhile is decided anew.\n{advice}\n\n\
+         `dunningd status` tells how it stands now; the service log tells more.\n"
+    );
+    OperatorText { subject: format!("[dunningd] ALARM {day}: {what}"), text }
+}
+
+/// Writes an alarm about each breaker that has been open for an hour: one for each time that it opened.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn write_delivery_alarms(shell: &Shell) -> Result<(), RecordError> {
+    let live = shell.live();
+    let to = &live.config.service.digest.to;
+    if to.is_empty() {
+        return Ok(());
+    }
+    let mut connection = shell.pool.acquire().await?;
+    for open in record::breakers_of_an_hour(&mut connection).await? {
+        let mut creditors = live.config.policy.creditors.values();
+        let (Some(creditor), Some(since)) = (creditors.find(|one| open.concerns(&one.id)), open.open_since) else {
+            continue;
+        };
+        let cause = format!("breaker {} {} {}", open.kind, open.subject, since.to_rfc3339());
+        let day = since.with_timezone(&creditor.time_zone).date_naive();
+        let told = Told { kind: "alarm", creditor, business_date: day, cause: &cause, to };
+        if is_written(&mut connection, &told).await? {
+            continue;
+        }
+        let what = format!("the {} {} has been stopped for an hour", open.kind, open.subject);
+        let why = format!("since {}, {} failures: {}", local(since, creditor.time_zone), open.failures, open.cause);
+        let advice =
+            "Once the cause is gone it goes on by itself, with one letter first; `dunningd resume` tries at once.";
+        write(shell, &told, delivery_alarm_text(day, &what, &why, advice), Vec::new()).await?;
+    }
+    Ok(())
+}
+
+/// Writes the alarm that nothing may be sent from here, once a day.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn write_stopped_alarm(shell: &Shell, why: &str) -> Result<(), RecordError> {
+    let live = shell.live();
+    let to = &live.config.service.digest.to;
+    let Some(creditor) = live.config.policy.creditors.values().next().filter(|_| !to.is_empty()) else { return Ok(()) };
+    let today = shell.clock.today(creditor.time_zone);
+    let told = Told { kind: "alarm", creditor, business_date: today, cause: "delivery stopped", to };
+    if is_written(&mut *shell.pool.acquire().await?, &told).await? {
+        return Ok(());
+    }
+    let advice = "This alarm comes once a day as long as its cause lasts.";
+    let text = delivery_alarm_text(today, "nothing is sent from this machine", why, advice);
+    write(shell, &told, text, Vec::new()).await
+}
+
 /// What an auditor gets with a checkpoint.
 #[must_use]
 pub fn checkpoint_text(checkpoint: &CheckpointRow, day: NaiveDate) -> OperatorText {
@@ -398,14 +470,19 @@ pub async fn send_operator_mails(
                 (true, files.deliver(&mail.message_id, &mail.bytes).await)
             }
             Transport::Smtp(relay) => {
-                let connected = match session.take() {
-                    Some(session) => session,
-                    None => match relay.connect().await {
+                let connected = if let Some(session) = session.take() {
+                    session
+                } else {
+                    let connected = tokio::select! {
+                        connected = relay.connect() => connected,
+                        () = stop.cancelled() => break,
+                    };
+                    match connected {
                         Ok(session) => session,
                         Err(error) => {
                             return Ok(Dispatched { accepted: done.accepted, ..Dispatched::unusable(relay, &error) });
                         }
-                    },
+                    }
                 };
                 let id = mail.mail.to_string();
                 let envelope = Envelope { from: &mail.sender, to: &mail.recipient, id: &id, bytes: &mail.bytes };
@@ -426,7 +503,7 @@ pub async fn send_operator_mails(
                 }
             }
         };
-        done.count(&outcome);
+        done.count(outcome.state());
         tracing::info!(mail.id = %mail.mail, outcome = outcome.state().as_str(), "mail to the operator");
         settle(shell, mail, taken, &outcome).await?;
     }

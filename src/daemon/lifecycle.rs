@@ -12,9 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deliver::Transport;
 use crate::model::{Creditor, CreditorId};
-use crate::record::{self, RecordError, SchemaState};
+use crate::record::{self, BreakerRow, RecordError, SchemaState};
 
-use super::digest::{send_operator_mails, write_alarms, write_checkpoint, write_digest};
+use super::digest::{
+    send_operator_mails, write_alarms, write_checkpoint, write_delivery_alarms, write_digest, write_stopped_alarm,
+};
+use super::dispatch::Dispatched;
 use super::live::{Live, LoadError, TransportError, destination, transport};
 use super::replies::{StateError, journal};
 use super::schedule::{ClockTrouble, Due, run_due};
@@ -78,10 +81,12 @@ pub async fn serve(shell: Arc<Shell>, load: impl Fn() -> Result<Live, LoadError>
         other => return Err(ServeError::Schema(other)),
     }
     check_clocks(&shell).await??;
-    if let Transport::Smtp(_) = transport(&shell.live().config.service.mail)? {
+    let mail = transport(&shell.live().config.service.mail)?;
+    if let Transport::Smtp(_) = mail {
         journal(&shell, &mut connection).await?;
     }
     drop(connection);
+    forget_other_relays(&shell, &mail).await?;
 
     let stop = CancellationToken::new();
     let bell = Arc::new(Notify::new());
@@ -112,6 +117,18 @@ pub async fn serve(shell: Arc<Shell>, load: impl Fn() -> Result<Live, LoadError>
     scheduler.shutdown().await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn relay_of(transport: &Transport) -> Option<String> {
+    match transport {
+        Transport::Smtp(relay) => Some(relay.to_string()),
+        Transport::File(_) => None,
+    }
+}
+
+async fn forget_other_relays(shell: &Shell, transport: &Transport) -> Result<(), RecordError> {
+    let mut connection = shell.pool.acquire().await?;
+    record::forget_other_relays(&mut connection, relay_of(transport).as_deref()).await
 }
 
 /// The bell: it only rings, so often; whether a run is due is decided elsewhere.
@@ -234,34 +251,52 @@ async fn tell(shell: &Shell, creditor: &Creditor, told: &Notify, quarantined: Op
 
 async fn digest_loop(shell: &Shell, told: &Notify, stop: &CancellationToken) {
     let mut refused = false;
+    // What keeps the mails from being sent, as it was told.
+    let mut trouble = None;
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => return,
             () = told.notified(), if !refused => {}
             () = tokio::time::sleep(if refused { AFTER_REFUSED_LOGIN } else { AFTER_FAILURE }) => {}
         }
-        refused = false;
-        let live = shell.live();
-        if live.config.service.digest.to.is_empty() && live.config.service.log.checkpoint_to.is_empty() {
-            continue;
-        }
-        let transport = match transport(&live.config.service.mail) {
-            Ok(transport) => transport,
-            Err(error) => {
-                tracing::error!(%error, "mails to the operator stay queued");
-                continue;
-            }
+        let (why, login) = match tell_operator(shell, stop).await {
+            Ok(done) => (done.relay_error, done.credentials_refused),
+            Err(error) => (Some(error.to_string()), false),
         };
-        match send_operator_mails(shell, &transport, stop).await {
-            Ok(done) => {
-                if let Some(error) = &done.relay_error {
-                    tracing::error!(error, "mails to the operator stay queued");
-                }
-                refused = done.credentials_refused;
-            }
-            Err(error) => tracing::error!(%error, "mails to the operator stay queued"),
+        refused = login;
+        if let Some(error) = why.as_ref().filter(|_| why != trouble) {
+            tracing::error!(
+                error,
+                "mails to the operator stay queued; this is told again only when the reason changes"
+            );
+        }
+        trouble = why;
+    }
+}
+
+/// Sends what is to be told, unless the relay failed too often just now.
+async fn tell_operator(shell: &Shell, stop: &CancellationToken) -> Result<Dispatched, ServeError> {
+    let live = shell.live();
+    if live.config.service.digest.to.is_empty() && live.config.service.log.checkpoint_to.is_empty() {
+        return Ok(Dispatched::default());
+    }
+    write_delivery_alarms(shell).await?;
+    let mut connection = shell.pool.acquire().await?;
+    if !record::is_operator_mail_due(&mut connection).await? {
+        return Ok(Dispatched::default());
+    }
+    let transport = transport(&live.config.service.mail)?;
+    if let Some(relay) = relay_of(&transport) {
+        let now = record::now(&mut connection).await?;
+        let open = record::open_breakers(&mut connection).await?;
+        let waits = |one: &BreakerRow| one.subject == relay && one.until.is_some_and(|until| until > now);
+        if let Some(open) = open.iter().find(|one| waits(one)) {
+            let why = format!("{relay} failed too often ({})", open.cause);
+            return Ok(Dispatched { relay_error: Some(why), ..Dispatched::default() });
         }
     }
+    drop(connection);
+    Ok(send_operator_mails(shell, &transport, stop).await?)
 }
 
 /// Once a day a checkpoint, its mail to the auditors, and the end of what was kept long enough.
@@ -329,6 +364,11 @@ async fn dispatch_loop(shell: &Shell, queued: &Notify, stop: &CancellationToken)
                     tracing::error!(why, "NOTHING IS SENT");
                     wait = AFTER_FAILURE;
                 }
+                if let Some(why) = done.not_adopted.as_ref().or(done.stopped.as_ref())
+                    && let Err(error) = write_stopped_alarm(shell, why).await
+                {
+                    tracing::error!(%error, "the operator cannot be told");
+                }
                 if let Some(error) = &done.relay_error {
                     tracing::error!(error, "the relay cannot be used; nothing lost a try by it");
                     wait = if done.credentials_refused { AFTER_REFUSED_LOGIN } else { AFTER_FAILURE };
@@ -357,11 +397,22 @@ async fn signal_loop(
             _ = interrupt.recv() => break,
             _ = hang_up.recv() => {
                 reloading();
-                match load().and_then(|live| live.in_place_of(&shell.live())) {
-                    Ok(live) => {
+                let loaded = load().and_then(|live| live.in_place_of(&shell.live())).map(|live| {
+                    let mail = transport(&live.config.service.mail);
+                    (live, mail)
+                });
+                match loaded {
+                    Ok((_, Err(error))) => {
+                        tracing::error!(%error, "mail could not be delivered with the new configuration; the old one stays \
+                            in force");
+                    }
+                    Ok((live, Ok(mail))) => {
                         let kept = live.config.service.kept_until_restart(&started.config.service);
                         shell.live.store(Arc::new(live));
                         tracing::info!("configuration reloaded");
+                        if let Err(error) = forget_other_relays(shell, &mail).await {
+                            tracing::warn!(%error, "what failed of another relay is not forgotten yet");
+                        }
                         if !kept.is_empty() {
                             let keys = kept.join(", ");
                             tracing::warn!(keys, "changed, and kept as they were when the service started: restart it");

@@ -39,8 +39,9 @@ use crate::model::Actor;
 pub use approval::{Approved, PutOff, approve, drop_waiting};
 pub use compose::{letter, mail};
 pub use digest::{
-    Alarm, OperatorText, alarm_text, checkpoint_text, digest_text, log_alarm_text, send_operator_mails, write_alarms,
-    write_checkpoint, write_digest, write_log_alarm,
+    Alarm, OperatorText, alarm_text, checkpoint_text, delivery_alarm_text, digest_text, log_alarm_text,
+    send_operator_mails, write_alarms, write_checkpoint, write_delivery_alarms, write_digest, write_log_alarm,
+    write_stopped_alarm,
 };
 pub use dispatch::{Dispatched, dispatch};
 pub use dossier::{DossierError, dossier};

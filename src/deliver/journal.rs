@@ -70,6 +70,17 @@ pub enum JournalError {
     Broken(String),
 }
 
+impl JournalError {
+    /// Whether its disk is full or fails, which may pass; anything else is how it is set up.
+    #[must_use]
+    pub fn is_of_the_disk(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        let Self::Unusable { source, .. } = self else { return false };
+        matches!(source.kind(), StorageFull | QuotaExceeded)
+            || source.raw_os_error() == Some(nix::errno::Errno::EIO as i32)
+    }
+}
+
 /// The journal of this process. Dropped, it leaves its file to the next one.
 #[derive(Debug)]
 pub struct Journal {

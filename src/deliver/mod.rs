@@ -24,7 +24,7 @@ pub use extensions::Extensions;
 pub use file::FileTransport;
 pub use journal::{Ending, Journal, JournalError, LogHead, endings_of};
 pub use message::{BuildError, build, text_of};
-pub use outcome::{DeliveryError, classify};
+pub use outcome::{DeliveryError, classify, names_the_recipient};
 pub use pace::{Limits, Pace};
 pub use relay_log::relay_log;
 pub use settings::{Credentials, Security, SettingsError, SmtpSettings};

@@ -81,6 +81,10 @@ fn fault(phase: Phase, reply: &Reply) -> Fault {
         }
         Phase::MailFrom | Phase::RcptTo | Phase::Data | Phase::Body | Phase::Dot => {}
     }
+    // One that answers what means nothing here.
+    if reply.code < 400 {
+        return Fault::Relay;
+    }
     // A relay that hangs up (RFC 5321 §3.8). After the dot it may be the message that makes it do so.
     if reply.code == 421 && phase != Phase::Dot {
         return Fault::Relay;
@@ -127,26 +131,83 @@ fn is_about_the_relay(reply: &Reply, status: Option<EnhancedStatus>) -> bool {
     }
 }
 
-/// The sender's address (RFC 3463 §3.2, RFC 7505 §4.2), what vouches for it (RFC 7372), and two codes of one large
-/// provider: no right to send as it, and not authenticated to its standard.
+/// The sender's address (RFC 3463 §3.2, RFC 7505 §4.2), what vouches for it (RFC 7372), how much it sends, and what large
+/// providers say of whoever connects: no right to send as it, not authenticated, a banned address or tenant. Three of
+/// their codes for access that is denied are about the recipient.
 fn is_about_sender(status: EnhancedStatus) -> bool {
     match status.subject {
-        1 => matches!(status.detail, 7 | 8),
-        7 => matches!(status.detail, 20..=27 | 60 | 509 | 515),
+        1 => matches!(status.detail, 7 | 8 | 90),
+        4 => status.detail == 5,
+        7 => matches!(status.detail, 20..=27 | 60 | 500..=503 | 506 | 508..=511 | 513..=799),
         _ => false,
     }
 }
+
+/// What relays say before the text, under `5.7.1` or no status at all, of who may not send by them.
+const ABOUT_SENDER: [&str; 21] = [
+    "sender address",
+    "relay access denied",
+    "relaying denied",
+    "relay not permitted",
+    "unable to relay",
+    "client host",
+    "blocked using",
+    "blocklist",
+    "block list",
+    "blacklist",
+    "black list",
+    "spamhaus",
+    "banned",
+    "sender quota",
+    "sending quota",
+    "quota of sender",
+    "sending limit",
+    "rate limit",
+    "limit exceeded",
+    "exceeded threshold",
+    "administrative prohibition",
+];
+
+/// Words beside which it is the mailbox that has a limit or a ban.
+const ABOUT_MAILBOX: [&str; 5] = ["mailbox", "storage", "size limit", "recipient limit", "banned recipient"];
 
 /// Many relays keep what they have against the sender until RCPT and say it under `5.7.1` or no status at all, which
 /// may as well be about the recipient. Their words tell, and doubt is decided against ourselves: nobody is given up
 /// because our own right to relay has lapsed.
 fn names_the_sender(reply: &Reply) -> bool {
     let text = reply.text.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
     let by_words = reply.status().is_none_or(|status| status.subject == 7);
-    by_words
-        && ["sender address", "relay access denied", "relaying denied", "relay not permitted", "unable to relay"]
-            .iter()
-            .any(|words| text.contains(words))
+    // An account that is suspended may be the one that does not receive any more.
+    let suspended = says(&["suspended"]) && says(&["sending", "sender", "outgoing", "your account"]);
+    by_words && !says(&ABOUT_MAILBOX) && (says(&ABOUT_SENDER) || suspended)
+}
+
+/// Whether a refusal before the text says that the mailbox or its domain is not there or does not receive. Another one may
+/// as well be about us.
+#[must_use]
+pub fn names_the_recipient(reply: &Reply) -> bool {
+    let text = reply.text.to_ascii_lowercase();
+    let words = [
+        "user unknown",
+        "unknown user",
+        "no such user",
+        "no such recipient",
+        "no such mailbox",
+        "user not found",
+        "recipient not found",
+        "mailbox not found",
+        "mailbox unavailable",
+        "does not exist",
+        "doesn't exist",
+        "unknown recipient",
+        "recipient unknown",
+        "unrouteable address",
+        "mailbox full",
+        "over quota",
+    ];
+    reply.status().is_some_and(|status| matches!(status.subject, 1 | 2))
+        || words.iter().any(|words| text.contains(words))
 }
 
 /// What it means that no reply came.
@@ -196,9 +257,9 @@ mod tests {
             (Phase::Hello, "oo>ooooooooooooooo"),
             (Phase::StartTls, ">ooooooooooooooooo"),
             (Phase::Auth, ">>>>oooooollllllll"),
-            (Phase::MailFrom, ">>>>ssossoollsssss"),
-            (Phase::RcptTo, ">>>>rrorroollRRRRR"),
-            (Phase::Data, "rrrrr>orroollRRRRR"),
+            (Phase::MailFrom, ">>>>ooossoollsssss"),
+            (Phase::RcptTo, ">>>>ooorroollRRRRR"),
+            (Phase::Data, "ooooo>orroollRRRRR"),
             (Phase::Body, "??????occoollCCCCC"),
             (Phase::Dot, "++++??cccoollCCCCC"),
             (Phase::File, "oooooooooooooooooo"),
@@ -248,6 +309,28 @@ mod tests {
             (550, "5.7.26 neither SPF nor DKIM", "sssss"),
             (550, "5.7.515 not authenticated to the standard", "sssss"),
             (550, "5.7.60 may not send as this sender", "sssss"),
+            (554, "5.7.1 Service unavailable; Client host [203.0.113.9] blocked using zen.spamhaus.org", "sssCC"),
+            (554, "5.7.1 <mx.test[203.0.113.9]>: Client host rejected: Access denied", "sssCC"),
+            (450, "4.7.1 Client host rejected: cannot find your hostname, [203.0.113.9]", "ssscc"),
+            (550, "5.7.1 our IP is on a blacklist", "sssCC"),
+            (550, "5.7.511 Access denied, banned sender", "sssss"),
+            (550, "5.7.606 Access denied, banned sending IP [203.0.113.9]", "sssss"),
+            (550, "5.7.705 Access denied, tenant has exceeded threshold", "sssss"),
+            (451, "4.7.650 the mail server has been temporarily rate limited", "sssss"),
+            (550, "5.7.505 Access denied, banned recipient", "sRRCC"),
+            (550, "5.4.5 Daily user sending limit exceeded", "sssss"),
+            (550, "5.1.90 you have reached your daily limit for message recipients", "sssss"),
+            (554, "5.7.1 Sender rate limit exceeded", "sssCC"),
+            (550, "5.7.0 the sending account is suspended", "sssCC"),
+            (550, "Your account has been suspended", "sssCC"),
+            (550, "Administrative prohibition", "sssCC"),
+            (550, "sending quota reached, try tomorrow", "sssCC"),
+            (552, "5.2.2 mailbox over quota", "sRRRR"),
+            (452, "4.2.2 mailbox size limit exceeded", "srrrr"),
+            (550, "mailbox size limit exceeded", "sRRCC"),
+            (550, "storage limit exceeded", "sRRCC"),
+            (550, "5.2.1 this account is suspended", "sRRRR"),
+            (550, "5.7.1 <them>: account suspended", "sRRCC"),
             (530, "5.7.0 must issue STARTTLS first", "lllll"),
             (550, "5.7.8 who are you?", "lllll"),
             (525, "5.7.13 account disabled", "lllll"),
@@ -256,6 +339,22 @@ mod tests {
         for (code, text, marks) in table {
             let found: String = phases.iter().map(|&phase| mark(phase, code, text)).collect();
             assert_eq!(found, marks, "{code} {text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_recipient_by_its_status_or_its_words_or_may_be_about_us() {
+        let table = [
+            ("5.1.1 <them>: Recipient address rejected", true),
+            ("5.2.1 disabled", true),
+            ("User unknown", true),
+            ("5.7.1 <them>: user unknown", true),
+            ("552 mailbox over quota", true),
+            ("5.7.1 refused by policy", false),
+            ("go away", false),
+        ];
+        for (text, expected) in table {
+            assert_eq!(names_the_recipient(&Reply { code: 550, text: text.into() }), expected, "{text}");
         }
     }
 

@@ -22,8 +22,8 @@ use memchr::memmem;
 use secrecy::ExposeSecret as _;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::{TlsConnector, rustls};
 
 use super::extensions::Extensions;
 use super::message::verify;
@@ -196,9 +196,29 @@ impl Relay {
         let Some((connector, name)) = &self.tls else { return Err("TLS is not set up".into()) };
         wire.encrypt(connector, name.clone()).await.map_err(|error| match error.get_ref() {
             // Written by rustls: why a certificate does not convince.
-            Some(inner) => inner.to_string(),
+            Some(inner) => match inner.downcast_ref::<rustls::Error>().and_then(advice) {
+                Some(advice) => format!("{inner}; {advice}"),
+                None => inner.to_string(),
+            },
             None => why_io(&error),
         })
+    }
+}
+
+/// Which key of `[mail]` may be wrong.
+fn advice(error: &rustls::Error) -> Option<&'static str> {
+    use rustls::CertificateError::{BadSignature, NotValidForName, NotValidForNameContext, UnknownIssuer};
+    match error {
+        rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature) => {
+            Some("if the relay's authority is your own, `ca_file` of [mail] names its certificate")
+        }
+        rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
+            Some("`host` of [mail] has to be a name that the certificate holds")
+        }
+        rustls::Error::InvalidMessage(_) => {
+            Some("the relay does not speak TLS there: see `port` and `security` of [mail]")
+        }
+        _ => None,
     }
 }
 

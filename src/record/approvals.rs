@@ -309,7 +309,8 @@ pub async fn waiting_for_approval(connection: &mut PgConnection, creditor: &Cred
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-/// Cancels what waited for a person longer than its text is true, so that it is decided again.
+/// Cancels what waited for a person, or for the relay, longer than its text is true, so that it is decided again. What
+/// is sent once more stays what its first attempt left.
 ///
 /// # Errors
 /// When the database refuses.
@@ -321,7 +322,10 @@ pub async fn expire_waiting(
 ) -> Result<u64, RecordError> {
     let ids = sqlx::query_scalar!(
         "SELECT notice_id FROM dunning.notice
-         WHERE creditor = $1 AND waits_for = 'approval' AND valid_until < $2 ORDER BY notice_id FOR UPDATE",
+         WHERE creditor = $1 AND valid_until < $2
+           AND (waits_for = 'approval'
+                OR waits_for = 'delivery' AND state IN ('queued', 'deferred') AND as_of IS NULL)
+         ORDER BY notice_id FOR UPDATE",
         creditor.as_str(),
         today
     )

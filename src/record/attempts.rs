@@ -366,6 +366,21 @@ pub async fn anything_due(connection: &mut PgConnection, waiting_domains: &[Stri
     Ok(due)
 }
 
+/// Whether another notice was accepted since an earlier attempt at this one ended.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn others_were_accepted(connection: &mut PgConnection, notice: Uuid) -> Result<bool, RecordError> {
+    let were = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM dunning.attempt o
+               WHERE o.outcome = 'accepted' AND o.notice_id <> $1
+                 AND o.ended_at > (SELECT min(ended_at) FROM dunning.attempt WHERE notice_id = $1)) AS "were!""#,
+        notice
+    );
+    Ok(were.fetch_one(connection).await?)
+}
+
 /// Writes something that changes nothing, so that the commit of this transaction waits until everything that was committed
 /// before outlasts a crash of the database.
 ///

@@ -7,8 +7,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{CreditorId, EmailAddress, Outcome, RunTotals};
+use crate::model::{CancelReason, CreditorId, EmailAddress, Outcome, RunTotals};
 
+use super::breakers::{BreakerRow, open_breakers};
 use super::{RecordError, head, inconsistent, whole};
 
 /// So many of something, the oldest of them since that day.
@@ -17,6 +18,15 @@ pub struct WaitingSince {
     pub what: String,
     pub count: i64,
     pub since: NaiveDate,
+}
+
+/// What became of letters since the last digest, and how many are on their way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delivered {
+    pub accepted: i64,
+    pub refused: i64,
+    pub expired: i64,
+    pub queued: i64,
 }
 
 /// What a digest tells about a run and about everything that waits for a person.
@@ -37,6 +47,9 @@ pub struct DigestFacts {
     pub approvals: Vec<WaitingSince>,
     /// Notices that nobody has resolved, per state: unknown, refused, bounced.
     pub unresolved: Vec<WaitingSince>,
+    pub delivered: Delivered,
+    /// What stops the creditor's letters.
+    pub stopped: Vec<BreakerRow>,
     /// Number of the last event of the contact log, and its chain hash.
     pub log_events: i64,
     pub log_head: String,
@@ -152,6 +165,24 @@ pub async fn digest_facts(
     )
     .fetch_all(&mut *connection)
     .await?;
+    let delivered = sqlx::query_as!(
+        Delivered,
+        r#"SELECT count(*) FILTER (WHERE n.state = 'accepted' AND n.changed_at > since.at) AS "accepted!",
+               count(*) FILTER (WHERE n.state = 'refused' AND n.changed_at > since.at) AS "refused!",
+               count(*) FILTER (WHERE n.state = 'cancelled' AND n.reason = $3 AND n.changed_at > since.at) AS "expired!",
+               count(*) FILTER (WHERE n.waits_for = 'delivery') AS "queued!"
+           FROM dunning.notice n
+           CROSS JOIN (SELECT coalesce(max(completed_at), '-infinity') AS at FROM dunning.run
+                       WHERE creditor = $1 AND state = 'completed' AND scheduled AND business_date < $2) since
+           WHERE n.creditor = $1 AND n.channel = 'email'"#,
+        creditor.as_str(),
+        row.business_date,
+        CancelReason::Expired.as_str()
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let mut stopped = open_breakers(connection).await?;
+    stopped.retain(|breaker| breaker.concerns(creditor));
     let (log_events, log_head) = head(connection).await?;
     Ok(Some(DigestFacts {
         creditor: creditor.clone(),
@@ -165,6 +196,8 @@ pub async fn digest_facts(
         tasks_open,
         approvals,
         unresolved,
+        delivered,
+        stopped,
         log_events,
         log_head: hex::encode(log_head),
     }))
@@ -242,6 +275,19 @@ pub async fn write_operator_mail(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Whether the time of a mail has come.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn is_operator_mail_due(connection: &mut PgConnection) -> Result<bool, RecordError> {
+    let due = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM dunning.operator_mail
+                          WHERE state = 'queued' AND next_try_at <= clock_timestamp()
+                             OR state = 'in_flight' AND changed_at < clock_timestamp() - interval '1 hour') AS "due!""#
+    );
+    Ok(due.fetch_one(connection).await?)
 }
 
 /// The mails whose time has come. One whose sender died on the wire is `unknown` from now on: it is never sent again.

@@ -45,9 +45,12 @@ pub use approvals::{
 };
 pub use attempts::{
     BEGIN, BEGIN_FORGETTABLE, ClaimedNotice, anything_due, claim, claim_ahead, knows_attempt, open_attempt,
-    release_claims, restore_attempt, set_up, sweep, write_through,
+    others_were_accepted, release_claims, restore_attempt, set_up, sweep, write_through,
 };
-pub use breakers::{OpenBreaker, any_breaker, ask_about_letter, breaker, close_breaker, keep_breaker, open_breakers};
+pub use breakers::{
+    BreakerRow, any_breaker, ask_about_letter, breaker, breakers, breakers_of_an_hour, close_breaker,
+    forget_other_relays, is_another_domain, keep_breaker, open_breakers, refused_in_a_row,
+};
 pub use bundle::{Bundle, Report, checkpoint_file, verify_bundle, verify_growth};
 pub use causes::{NewCause, clear_causes, record_cause, undo_write_off, write_off};
 pub use checkpoints::{
@@ -57,9 +60,9 @@ pub use checkpoints::{
 pub use contacts::{contact_data_kept, enter_contact, entered_mailboxes, remove_contact};
 pub use decisions::{PageWrite, Planned, PlannedCopy, RecordedDecisions, decision_line, write_page, write_tasks};
 pub use digest::{
-    DigestFacts, OperatorMail, OperatorMailKey, WaitingSince, digest_facts, first_scheduled_run,
-    is_operator_mail_written, operator_mails_due, runs_in_trouble, runs_to_tell, settle_operator_mail,
-    take_operator_mail, write_operator_mail,
+    Delivered, DigestFacts, OperatorMail, OperatorMailKey, WaitingSince, digest_facts, first_scheduled_run,
+    is_operator_mail_due, is_operator_mail_written, operator_mails_due, runs_in_trouble, runs_to_tell,
+    settle_operator_mail, take_operator_mail, write_operator_mail,
 };
 pub use dossier::{DecisionLine, Recorded, RegisterLine, recorded, text_of};
 pub use erasure::{EraseError, Erasure, erase, expired, lift_legal_hold, place_legal_hold};
@@ -79,7 +82,7 @@ pub use mode::{Identity, ModeState, adopt, adopt_new, identity, mode, set_mode};
 pub use notices::{ApprovedNotice, NoticeRow, Renewal, approved_notice, notices_of, renew, write_messages};
 pub use opening::{Opening, accounts_of, import_opening};
 pub use outbox::{
-    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, Unresolved, Windowed, attempts_of, not_before,
+    AttemptRow, OutboxRow, Resolution, ResolveError, TaskRow, Unresolved, Windowed, attempts_of, held_back, not_before,
     open_tasks, outbox, resolve, unresolved, waiting, windowed,
 };
 pub use past::{Past, PastReader, mailboxes, pinned_ladders};

@@ -5,7 +5,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, Event, EventKind, Mode, NoticeState, OnUnknown, Reply, TaskKind};
+use crate::model::{Actor, CancelReason, Event, EventKind, Mode, NoticeState, OnUnknown, Reply, TaskKind, counted};
 
 use super::approvals::beside_contacts;
 use super::resend::WAIT_HOURS;
@@ -124,12 +124,16 @@ pub struct OutboxRow {
     pub state: String,
     pub business_date: chrono::NaiveDate,
     pub tries: i32,
+    /// Why it came to that state, where there is more to say.
+    pub reason: Option<String>,
     pub next_try_at: Option<chrono::DateTime<chrono::Utc>>,
     /// Where its send window is closed now, or its hour of a ramp is not there yet: when it may go at the earliest.
     pub not_before: Option<chrono::DateTime<chrono::Utc>>,
     /// Of the last attempt: phase, and the relay's code where it gave one.
     pub phase: Option<String>,
     pub reply_code: Option<i32>,
+    /// How it ended, in our words.
+    pub detail: Option<String>,
     /// Why a person has to agree, where one has to.
     pub approval: Option<String>,
     pub approved_by: Option<String>,
@@ -145,14 +149,14 @@ pub struct OutboxRow {
 pub async fn outbox(connection: &mut PgConnection) -> Result<Vec<OutboxRow>, RecordError> {
     let rows = sqlx::query_as!(
         OutboxRow,
-        r#"SELECT n.notice_id, n.account_id, n.stage, n.state, n.business_date, n.tries, n.next_try_at,
+        r#"SELECT n.notice_id, n.account_id, n.stage, n.state, n.business_date, n.tries, n.reason, n.next_try_at,
                greatest((SELECT min(lower(w)) FROM unnest(n.send_windows) w
                          WHERE NOT n.send_windows @> clock_timestamp() AND lower(w) > clock_timestamp()),
                         CASE WHEN n.not_before > clock_timestamp() THEN n.not_before END) AS "not_before?",
-               a.phase AS "phase?", a.reply_code AS "reply_code?",
+               a.phase AS "phase?", a.reply_code AS "reply_code?", a.detail AS "detail?",
                n.approval, n.approved_by, n.valid_until, n.created_at, n.run_id
            FROM dunning.notice n
-           LEFT JOIN LATERAL (SELECT phase, reply_code FROM dunning.attempt a
+           LEFT JOIN LATERAL (SELECT phase, reply_code, detail FROM dunning.attempt a
                               WHERE a.notice_id = n.notice_id ORDER BY number DESC LIMIT 1) a ON true
            -- Each of them by an index: what has come to its end is not looked at.
            WHERE n.notice_id IN (
@@ -356,6 +360,39 @@ pub async fn windowed(connection: &mut PgConnection) -> Result<Option<Windowed>,
     .fetch_one(connection)
     .await?;
     Ok(row.not_before.map(|not_before| Windowed { notices: row.notices, not_before }))
+}
+
+/// What waits behind a breaker or for its next try, in words; what could be delivered now is not in it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn held_back(connection: &mut PgConnection) -> Result<Option<String>, RecordError> {
+    let rows = sqlx::query!(
+        r#"SELECT concat(b.kind, ' ', b.subject, ' (', b.cause, ')') AS "behind!", b.subject IS NOT NULL AS "stopped!",
+               count(*) AS "notices!", min(coalesce(b.until, n.next_try_at)) AS "goes_on!"
+           FROM dunning.notice n
+           LEFT JOIN dunning.breaker b
+               ON b.until > clock_timestamp()
+               AND (b.kind = 'sender' AND b.subject = n.creditor
+                    OR b.kind = 'content' AND b.subject = concat_ws('/', n.creditor, n.stage, n.language))
+           WHERE n.waits_for = 'delivery' AND n.state IN ('queued', 'deferred')
+             AND (b.subject IS NOT NULL OR n.next_try_at > clock_timestamp())
+             AND coalesce(n.not_before, '-infinity') <= clock_timestamp()
+             AND (n.send_windows IS NULL OR n.send_windows @> clock_timestamp())
+           GROUP BY 1, 2 ORDER BY 2 DESC, 1"#
+    )
+    .fetch_all(connection)
+    .await?;
+    let words = rows.into_iter().map(|row| {
+        let letters = counted(row.notices.unsigned_abs(), "letter");
+        let at = row.goes_on.format("%Y-%m-%d %H:%M UTC");
+        if row.stopped {
+            format!("{letters} behind the stopped {}, until {at}", row.behind)
+        } else {
+            format!("{letters} for their next try, the first at {at}")
+        }
+    });
+    Ok(Some(words.collect::<Vec<_>>().join("; ")).filter(|words| !words.is_empty()))
 }
 
 /// What could be delivered now, and why it was not: the distinct words of the last attempts, with how many notices.

@@ -8,7 +8,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Actor, CancelReason, Event, EventKind, Fault, Outcome, Phase, Reply, TaskKind};
+use crate::model::{Actor, CancelReason, Event, EventKind, Fault, NoticeState, Outcome, Phase, Reply, TaskKind};
 
 use super::attempts::{ClaimedNotice, event};
 use super::notices::commitment;
@@ -47,35 +47,41 @@ pub struct Settlement<'a> {
 
 /// What a settlement makes of its notice.
 struct After {
-    state: &'static str,
+    state: NoticeState,
     kind: EventKind,
     next_try: Option<Duration>,
     reason: Option<&'static str>,
 }
 
 impl Settlement<'_> {
+    /// What it makes of the notice.
+    #[must_use]
+    pub fn becomes(&self) -> NoticeState {
+        self.after().state
+    }
+
     fn after(&self) -> After {
         let plain = |state, kind| After { state, kind, next_try: None, reason: None };
-        let failed = |reason| After { reason, ..plain("unknown", EventKind::NoticeUnknown) };
+        let failed = |reason| After { reason, ..plain(NoticeState::Unknown, EventKind::NoticeUnknown) };
         match (self.outcome, self.next_try) {
-            (Outcome::Accepted { .. }, _) => plain("accepted", EventKind::NoticeAccepted),
+            (Outcome::Accepted { .. }, _) => plain(NoticeState::Accepted, EventKind::NoticeAccepted),
             // Its first attempt may have been accepted.
             (Outcome::Refused { .. }, _) if self.claimed.resend_of.is_some() => failed(Some("refused")),
             (Outcome::Deferred { .. }, NextTry::GiveUp) if self.claimed.resend_of.is_some() => failed(Some("gave_up")),
             (Outcome::Deferred { .. }, NextTry::TooLate) if self.claimed.resend_of.is_some() => {
                 failed(Some(CancelReason::Expired.as_str()))
             }
-            (Outcome::Refused { .. }, _) => plain("refused", EventKind::NoticeRefused),
-            (Outcome::Unknown { .. }, _) => plain("unknown", EventKind::NoticeUnknown),
+            (Outcome::Refused { .. }, _) => plain(NoticeState::Refused, EventKind::NoticeRefused),
+            (Outcome::Unknown { .. }, _) => plain(NoticeState::Unknown, EventKind::NoticeUnknown),
             (Outcome::Deferred { .. }, NextTry::After(wait)) => {
-                After { next_try: Some(wait), ..plain("deferred", EventKind::NoticeDeferred) }
+                After { next_try: Some(wait), ..plain(NoticeState::Deferred, EventKind::NoticeDeferred) }
             }
             (Outcome::Deferred { .. }, NextTry::GiveUp) => {
-                After { reason: Some("gave_up"), ..plain("refused", EventKind::NoticeRefused) }
+                After { reason: Some("gave_up"), ..plain(NoticeState::Refused, EventKind::NoticeRefused) }
             }
             (Outcome::Deferred { .. }, NextTry::TooLate) => {
                 let reason = Some(CancelReason::Expired.as_str());
-                After { reason, ..plain("cancelled", EventKind::NoticeCancelled) }
+                After { reason, ..plain(NoticeState::Cancelled, EventKind::NoticeCancelled) }
             }
         }
     }
@@ -211,7 +217,8 @@ pub async fn settle(
         .iter()
         .filter(|one| {
             let state = one.after().state;
-            matches!(state, "refused" | "cancelled") || one.claimed.redirected && state != "deferred"
+            matches!(state, NoticeState::Refused | NoticeState::Cancelled)
+                || one.claimed.redirected && state != NoticeState::Deferred
         })
         .filter(|one| recorded(one))
         .map(|one| one.claimed.notice)
@@ -254,7 +261,7 @@ async fn move_notices(
         notices.push(one.claimed.notice);
         tokens.push(one.claimed.token);
         attempts.push(one.claimed.attempt);
-        states.push(after.state.to_owned());
+        states.push(after.state.as_str().to_owned());
         accepted_on.push(matches!(one.outcome, Outcome::Accepted { .. }).then_some(one.today));
         waits.push(after.next_try.map(|wait| wait.as_secs_f64()));
         burnt.push(i32::from(!one.outcome.fault().is_some_and(Fault::is_ours)));

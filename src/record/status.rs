@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::model::{AccountId, CreditorId, Decision};
 
-use super::breakers::{OpenBreaker, open_breakers};
+use super::breakers::{BreakerRow, breakers};
 use super::mode::{Identity, ModeState, identity, mode};
 use super::register::{PauseState, pause_state};
 use super::runs::{RunRow, latest_runs};
@@ -19,8 +19,8 @@ use super::{RecordError, head, inconsistent};
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
     pub pause: PauseState,
-    /// What waits after repeated failures.
-    pub breakers: Vec<OpenBreaker>,
+    /// What failed since it worked last; with a time, what waits after repeated failures.
+    pub breakers: Vec<BreakerRow>,
     pub mode: ModeState,
     /// Which database this is, and whether it may send.
     pub identity: Identity,
@@ -80,7 +80,7 @@ pub async fn status(
     let (log_events, log_head) = head(connection).await?;
     Ok(Status {
         pause: pause_state(connection).await?,
-        breakers: open_breakers(connection).await?,
+        breakers: breakers(connection).await?,
         mode: mode(connection).await?,
         identity: identity(connection, host_id).await?,
         runs: latest_runs(connection).await?,

@@ -854,7 +854,10 @@ async fn a_certificate_must_come_from_whom_we_trust_and_bear_the_name() {
             Ok(relay) => {
                 let error = relay.connect().await.unwrap_err();
                 assert_eq!(error.phase, At::StartTls);
-                assert!(error.detail.contains("certificate"), "{error}");
+                assert!(
+                    error.detail.contains("certificate") && error.detail.contains("`ca_file` of [mail]"),
+                    "{error}"
+                );
             }
             Err(error) => assert!(matches!(error, SettingsError::NoRoots)),
         }
@@ -871,8 +874,14 @@ async fn a_certificate_must_come_from_whom_we_trust_and_bear_the_name() {
     let server = SmtpServer::with(renamed).await;
     let error = refused(encrypted(&server)).await;
     assert_eq!(error.phase, At::StartTls);
-    assert!(error.detail.contains("not valid for name"), "{error}");
+    assert!(error.detail.contains("not valid for name") && error.detail.contains("`host` of [mail]"), "{error}");
     no_password_was_sent(&server);
+
+    // A port on which nobody speaks TLS before he is asked to.
+    let server = SmtpServer::with(guarded()).await;
+    let error = refused(SmtpSettings { security: Security::ImplicitTls, ..encrypted(&server) }).await;
+    assert_eq!(error.phase, At::StartTls);
+    assert!(error.detail.ends_with("does not speak TLS there: see `port` and `security` of [mail]"), "{error}");
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ pub(in crate::cli) enum OutboxCommand {
     Approve(WhichArgs),
     /// Keep notices from going out; the next scan decides again
     Drop(WhichArgs),
-    /// Say what became of a notice that is unknown, refused or bounced
+    /// Say what became of notices that are unknown, refused or bounced
     Resolve(ResolveArgs),
 }
 
@@ -143,8 +143,9 @@ pub(in crate::cli) struct ResolveWhat {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ResolveArgs {
-    /// The notice's id, as `dunningd outbox list` names it
-    pub(in crate::cli) notice: uuid::Uuid,
+    /// The notices' ids, as `dunningd outbox list` names them
+    #[arg(value_name = "NOTICE", required = true)]
+    pub(in crate::cli) notices: Vec<uuid::Uuid>,
     #[command(flatten)]
     pub(in crate::cli) what: ResolveWhat,
     #[command(flatten)]

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Mail;
 use crate::deliver::{DeliveryError, Limits, Relay, Transport};
-use crate::model::Outcome;
+use crate::model::NoticeState;
 use crate::record::{self, RecordError};
 
 use super::Shell;
@@ -36,6 +36,8 @@ pub struct Dispatched {
     pub unknown: u64,
     /// Stopped by the last check.
     pub cancelled: u64,
+    /// Not accepted, and before the next try their text would no longer be true.
+    pub expired: u64,
     /// Why the relay could not be used, when it could not. No notice lost a try by it.
     pub relay_error: Option<String>,
     /// The relay refused our user name or password: trying again soon may lock the account.
@@ -54,7 +56,7 @@ impl Dispatched {
     pub fn all_accepted(&self) -> bool {
         let hindrances = [&self.relay_error, &self.waiting, &self.not_adopted, &self.stopped];
         let all_tried = hindrances.iter().all(|why| why.is_none());
-        self.deferred + self.refused + self.unknown == 0 && all_tried
+        self.deferred + self.refused + self.unknown + self.expired == 0 && all_tried
     }
 
     pub(super) fn unusable(relay: &Relay, error: &DeliveryError) -> Self {
@@ -66,15 +68,17 @@ impl Dispatched {
     }
 
     fn attempts(&self) -> u64 {
-        self.accepted + self.deferred + self.refused + self.unknown
+        self.accepted + self.deferred + self.refused + self.unknown + self.expired
     }
 
-    pub(super) fn count(&mut self, outcome: &Outcome) {
-        match outcome {
-            Outcome::Accepted { .. } => self.accepted += 1,
-            Outcome::Deferred { .. } => self.deferred += 1,
-            Outcome::Refused { .. } => self.refused += 1,
-            Outcome::Unknown { .. } => self.unknown += 1,
+    /// `state`: what an attempt made of its notice.
+    pub(super) fn count(&mut self, state: NoticeState) {
+        match state {
+            NoticeState::Accepted => self.accepted += 1,
+            NoticeState::Refused => self.refused += 1,
+            NoticeState::Unknown => self.unknown += 1,
+            NoticeState::Cancelled => self.expired += 1,
+            _ => self.deferred += 1,
         }
     }
 
@@ -84,6 +88,7 @@ impl Dispatched {
         self.refused += other.refused;
         self.unknown += other.unknown;
         self.cancelled += other.cancelled;
+        self.expired += other.expired;
         self.relay_error = self.relay_error.or(other.relay_error);
         self.credentials_refused |= other.credentials_refused;
         self.waiting = self.waiting.or(other.waiting);

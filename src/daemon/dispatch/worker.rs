@@ -53,7 +53,12 @@ impl Worker<'_> {
             Err(waiting) => return Ok(Dispatched { waiting: Some(waiting), ..Dispatched::default() }),
         };
         // One session is tried before the others: a relay that refuses us is not asked once per worker.
-        let first = match relay.connect().await {
+        let connected = tokio::select! {
+            connected = relay.connect() => connected,
+            // Nothing is on the wire of a session that is not open yet.
+            () = self.stop.cancelled() => return Ok(Dispatched::default()),
+        };
+        let first = match connected {
             Ok(session) => session,
             Err(error) => {
                 self.tell_of_no_session(&error).await?;
@@ -72,8 +77,17 @@ impl Worker<'_> {
         let kept = std::iter::once(first).chain((1..connections).map(|_| None));
         // Each is woken by itself, and all come to their end before an error is told.
         let rounds: FuturesUnordered<_> = kept.map(|kept| self.over(relay, kept, u64::MAX)).collect();
-        let rounds: Vec<_> = rounds.collect().await;
-        rounds.into_iter().try_fold(done, |sum, round| Ok(sum.add(round?)))
+        let rounds = rounds.collect::<Vec<_>>().await.into_iter().collect::<Result<Vec<Dispatched>, RecordError>>()?;
+        // A relay that takes fewer connections than we make is none that cannot be used.
+        let works = !self.desk.halted.is_cancelled() && rounds.iter().any(|round| round.relay_error.is_none());
+        let mut sum = rounds.into_iter().fold(done, Dispatched::add);
+        if works
+            && !sum.credentials_refused
+            && let Some(error) = sum.relay_error.take()
+        {
+            tracing::warn!(error, "a connection beside the others could not be used");
+        }
+        Ok(sum)
     }
 
     /// Delivers over one connection after another, with at most so many attempts.
@@ -232,7 +246,7 @@ impl Worker<'_> {
                 self.desk.stop(&error);
             }
         }
-        done.count(&outcome);
+        let state = outcome.state();
         let reply = outcome.reply();
         tracing::info!(notice.id = %claimed.notice, account.id = claimed.account, stage = claimed.stage,
             outcome = outcome.state().as_str(), fault = outcome.fault().map(Fault::as_str),
@@ -241,9 +255,9 @@ impl Worker<'_> {
         let awaited = probe || !matches!(outcome, Outcome::Accepted { .. });
         let (answer, settled) = oneshot::channel();
         let ended = EndAsk { claimed: Arc::clone(claimed), outcome, answer, awaited };
-        if self.endings.send(ended).await.is_ok() && awaited {
-            let _ = settled.await;
-        }
+        // Of what nobody waits for, or could be recorded, the relay's answer is what is known.
+        let known = if self.endings.send(ended).await.is_ok() && awaited { settled.await.ok() } else { None };
+        done.count(known.unwrap_or(state));
     }
 
     async fn as_files(&self, files: &FileTransport) -> Result<Dispatched, RecordError> {
@@ -288,9 +302,9 @@ impl Worker<'_> {
         let mut transaction = connection.begin().await?;
         let lessons = lessons(&Outcome::from(error.clone()));
         // Only of the relay, about which nobody is asked.
-        let changes = breakers.tell(&mut transaction, None, lessons, &mut Vec::new()).await?;
+        let learnt = breakers.tell(&mut transaction, None, lessons, &mut Vec::new()).await?;
         transaction.commit().await?;
-        self.desk.changed(&changes);
+        self.desk.changed(&learnt.changes);
         Ok(())
     }
 }

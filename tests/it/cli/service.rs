@@ -192,6 +192,74 @@ async fn a_broken_configuration_on_reload_is_told_in_full() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_could_not_deliver_is_not_put_in_force() {
+    let (office, program) = office().await;
+    office
+        .sql(
+            "INSERT INTO dunning.breaker (kind, subject, failures, opened, cause, until, probing)
+             VALUES ('relay', 'relay.of.old:25', 3, 1, 'connect: refused', clock_timestamp(), false)",
+        )
+        .await;
+    let mut service = Service::start(&program);
+    service.says("\"ready\"").await;
+    assert_eq!(office.count("dunning.breaker").await, 0, "that relay is not asked any more");
+    program.replace(
+        "dunningd.toml",
+        "[mail]\n",
+        "[mail]\nusername = \"d\"\npassword_file = \"/nonexistent/password\"\n",
+    );
+    service.signal(Signal::SIGHUP);
+    service.says("/nonexistent/password").await;
+    assert!(service.said.contains("the old one stays in force"), "{}", service.said);
+    let refused = program.run(&["reload"]).await.failed(78);
+    assert!(refused.contains("/nonexistent/password"), "{refused}");
+    until(async || office.count("dunning.notice WHERE state = 'accepted'").await == 2).await;
+    service.signal(Signal::SIGTERM);
+    assert_eq!(service.ends().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_relay_that_is_down_keeps_the_operators_mails_with_one_line() {
+    let (office, program) = office().await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let program = program.with("MAIL__PORT", &nobody.to_string());
+    program.replace("dunningd.toml", r#"# to = ["receivables@example.com"]"#, r#"to = ["desk@tre-aquiloni.test"]"#);
+    let mut service = Service::start(&program);
+    service.says("mails to the operator stay queued").await;
+    // Each look at the schedule asks again whether there is something to send.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    service.signal(Signal::SIGTERM);
+    let (_, said) = service.ends().await;
+    let lines = said.lines().filter(|line| line.contains("mails to the operator stay queued"));
+    // The relay cannot be reached; then it has failed too often.
+    assert!(lines.count() <= 2, "{said}");
+    assert!(office.count("dunning.operator_mail WHERE state = 'queued'").await > 0);
+}
+
+#[tokio::test]
+async fn status_tells_what_fails_at_once_and_what_is_tried_again() {
+    let (office, program) = office().await;
+    office
+        .sql(
+            "INSERT INTO dunning.breaker (kind, subject, failures, opened, cause, until, probing) VALUES
+             ('content', 'tre_aquiloni/firm/it', 2, 1, 'dot: 554 5.7.1', '2100-01-01 01:30Z', false),
+             ('relay', '127.0.0.1:25', 1, 0, 'auth: 535 5.7.8', NULL, false),
+             ('sender', 'tre_aquiloni', 3, 1, 'mail_from: 550 5.1.8', clock_timestamp(), false)",
+        )
+        .await;
+    let said = program.run(&["status"]).await.done();
+    let told: Vec<&str> = said.lines().skip(1).take(3).collect();
+    assert_eq!(
+        told,
+        [
+            "STOPPED content tre_aquiloni/firm/it until 2100-01-01 01:30 UTC after 2 failures in a row: dot: 554 5.7.1",
+            "FAILING relay 127.0.0.1:25, after 1 failure in a row: auth: 535 5.7.8",
+            "STOPPED sender tre_aquiloni, tried again with the next letter, after 3 failures in a row: mail_from: 550 5.1.8",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn what_keeps_a_run_from_happening_is_an_error_once_until_it_changes() {
     let (office, program) = office().await;
     let known_up_to = async |days: u32| {

@@ -52,6 +52,72 @@ async fn a_scan_says_why_for_each_account() {
 }
 
 #[tokio::test]
+async fn several_notices_are_resolved_at_once_each_by_itself() {
+    let office = Office::new().await;
+    office.accounts(4).await;
+    office.scan().await;
+    office.smtp.on(Phase::RcptTo, Reply::code(550, "5.1.1 no such user"));
+    assert_eq!(office.deliver().await.refused, 4);
+    let ids = office.lines("SELECT notice_id::text FROM dunning.notice ORDER BY created_at, notice_id").await;
+    let program = Program::new(&office.database, office.smtp.address.port()).await;
+    let resolve = |which: &[&'static str], ids: &[String]| {
+        let words = ["outbox", "resolve"].into_iter().chain(which.iter().copied()).map(str::to_owned);
+        words.chain(ids.iter().cloned()).collect::<Vec<String>>()
+    };
+    let not_sent = ["--not-sent", "--reason", "our address was on a blocklist"];
+    let words = resolve(&not_sent, &ids[..2]);
+    let said = program.run(&words.iter().map(String::as_str).collect::<Vec<_>>()).await.done();
+    let told = |id: &String| format!("Notice {id} counts as not sent; the next scan may write again.\n");
+    assert_eq!(said, ids[..2].iter().map(told).collect::<String>());
+    // What cannot be resolved keeps the others from nothing.
+    let words = resolve(&not_sent, &ids[1..]);
+    let said = program.run(&words.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let state = "is cancelled; only an unknown, refused or bounced one can be resolved";
+    assert_eq!((said.exit, said.err), (5, format!("dunningd: notice {} {state}\n", ids[1])));
+    assert_eq!(office.count("dunning.notice WHERE reason = 'resolved_not_sent'").await, 4);
+    assert_eq!(office.count("dunning.event WHERE kind = 'notice_resolved_not_sent'").await, 4);
+}
+
+#[tokio::test]
+async fn a_scan_tells_what_waits_behind_a_breaker_and_for_its_next_try() {
+    let (office, program) = office().await;
+    office
+        .sql(
+            "INSERT INTO dunning.breaker (kind, subject, failures, opened, cause, until, probing)
+             VALUES ('sender', 'tre_aquiloni', 3, 1, 'mail_from: 550 5.1.8', '2100-01-01 01:30Z', false)",
+        )
+        .await;
+    let said = program.run(&scan(&["--deliver"])).await;
+    let told = "the rest waits: 2 letters behind the stopped sender tre_aquiloni (mail_from: 550 5.1.8), until \
+                2100-01-01 01:30 UTC\n";
+    assert_eq!((said.exit, said.err.as_str()), (3, ""));
+    assert!(said.out.contains(told), "{}", said.out);
+    office.sql("DELETE FROM dunning.breaker").await;
+    office.smtp.on_recipient(Phase::RcptTo, "conti@a01.test", Reply::code(451, "4.7.1 greylisted"));
+    program.run(&scan(&["--deliver"])).await;
+    let said = program.run(&scan(&["--deliver"])).await;
+    assert_eq!(said.exit, 3);
+    let told = "the rest waits: 1 letter for their next try, the first at 20";
+    assert!(said.out.contains(told), "{}", said.out);
+}
+
+#[tokio::test]
+async fn what_is_given_up_counts_as_refused_and_the_list_says_so() {
+    let (office, program) = office().await;
+    office.smtp.on(Phase::RcptTo, Reply::code(450, "4.2.0 later"));
+    let program = program.with("DISPATCH__MAX_TRIES", "1");
+    let said = program.run(&scan(&["--deliver"])).await;
+    let told = "delivery: 0 accepted by the relay, 0 deferred, 2 refused, 0 unknown, 0 stopped by the last check\n";
+    assert!(said.exit == 3 && said.out.contains(told), "{}", said.out);
+    let list = program.run(&["outbox", "list"]).await.done();
+    assert!(list.contains("refused   of 2026-03-10, 1 tries, gave up, last answer 450 at rcpt_to\n"), "{list}");
+    let words = "the database did not answer the last check";
+    office.sql(format!("UPDATE dunning.attempt SET phase = 'data', reply_code = NULL, detail = '{words}'")).await;
+    let list = program.run(&["outbox", "list"]).await.done();
+    assert!(list.contains(&format!(", last attempt ended at data: {words}\n")), "{list}");
+}
+
+#[tokio::test]
 async fn a_scan_as_json_is_one_value() {
     let (_office, program) = office().await;
     let said = program.run(&scan(&["--why", "--deliver", "--json"])).await.done();

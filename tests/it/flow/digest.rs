@@ -6,13 +6,14 @@ use std::fmt::Write as _;
 use chrono::{DateTime, Utc};
 use dunningd::config::Schedule;
 use dunningd::daemon::{
-    self, Alarm, Dispatched, ScanRequest, alarm_text, checkpoint_text, digest_text, log_alarm_text, runs_missing,
+    self, Alarm, Dispatched, ScanRequest, alarm_text, checkpoint_text, delivery_alarm_text, digest_text,
+    log_alarm_text, runs_missing,
 };
 use dunningd::model::{
     Amounts, Calendars, CheckpointKey, Creditor, CreditorId, Currency, Fault, Money, Outcome, OverdueTotals, RunTotals,
     Weekdays,
 };
-use dunningd::record::{self, CheckpointRow, DigestFacts, WaitingSince};
+use dunningd::record::{self, BreakerRow, CheckpointRow, Delivered, DigestFacts, WaitingSince};
 use mail_parser::{MessageParser, MimeHeaders as _};
 use rust_decimal::Decimal;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +69,15 @@ fn facts() -> DigestFacts {
         tasks_open: vec![waits("find_address", 13, 40), waits("resolve_notice", 1, 0)],
         approvals: vec![waits("awaiting_approval", 2, 3), waits("awaiting_approval", 5, 1)],
         unresolved: vec![waits("unknown", 1, 1)],
+        delivered: Delivered { accepted: 14, refused: 1, expired: 2, queued: 3 },
+        stopped: vec![BreakerRow {
+            kind: "sender".to_owned(),
+            subject: CREDITOR.to_owned(),
+            failures: 4,
+            cause: "mail_from: 550 5.1.8".to_owned(),
+            until: Some(at("2026-03-10T05:10:00Z")),
+            open_since: Some(at("2026-03-10T03:10:00Z")),
+        }],
         log_events: 4711,
         log_head: "ab".repeat(32),
     }
@@ -83,6 +93,8 @@ fn a_digest_says_it_all_in_one_page() {
         tasks_open: Vec::new(),
         approvals: Vec::new(),
         unresolved: Vec::new(),
+        delivered: Delivered::default(),
+        stopped: Vec::new(),
         payments_as_of: None,
         ..facts()
     };
@@ -103,6 +115,13 @@ fn an_alarm_says_what_happened_and_what_to_do() {
         writeln!(told, "{}\n\n{}", text.subject, text.text).unwrap();
     }
     let text = log_alarm_text(day(), "the log does not hold together: event 7: its bytes are not JSON");
+    writeln!(told, "{}\n\n{}", text.subject, text.text).unwrap();
+    let text = delivery_alarm_text(
+        day(),
+        "the relay mail.example.com:587 has been stopped for an hour",
+        "since 2026-03-10 04:10 CET, 5 failures: auth: 535 5.7.8",
+        "Once the cause is gone it goes on by itself, with one letter first; `dunningd resume` tries at once.",
+    );
     writeln!(told, "{}\n\n{}", text.subject, text.text).unwrap();
     shows("alarms", &told);
 }
@@ -325,6 +344,82 @@ async fn a_refused_run_alarms_once_a_day_and_two_missing_days_once_more() {
     daemon::write_alarms(&office.shell, &creditor(&office), true).await.unwrap();
     assert_eq!(office.count("dunning.operator_mail WHERE cause = 'contract'").await, 2);
     assert_eq!(send(&office).await.accepted, 8);
+}
+
+#[tokio::test]
+async fn a_breaker_that_is_open_for_an_hour_alarms_once_for_each_time_it_opened() {
+    let office = office().await;
+    office.scan().await;
+    office.smtp.on(Phase::MailFrom, Reply::code(550, "5.1.8 no such domain"));
+    let time_passes = async || {
+        office
+            .sql(
+                "UPDATE dunning.notice SET next_try_at = clock_timestamp() WHERE state = 'deferred';
+                 UPDATE dunning.breaker SET until = clock_timestamp() WHERE until IS NOT NULL",
+            )
+            .await;
+    };
+    let alarms = async || {
+        for _ in 0..2 {
+            daemon::write_delivery_alarms(&office.shell).await.unwrap();
+        }
+        office.count("dunning.operator_mail WHERE kind = 'alarm'").await
+    };
+    for _ in 0..2 {
+        office.deliver().await;
+        time_passes().await;
+    }
+    assert_eq!(alarms().await, 0);
+    office.sql("UPDATE dunning.breaker SET open_since = open_since - interval '61 minutes'").await;
+    // A probe that fails does not open it anew.
+    office.deliver().await;
+    assert_eq!(alarms().await, 2);
+    office.smtp.on(Phase::MailFrom, Reply::code(250, "2.1.0 Ok"));
+    assert_eq!(send(&office).await.accepted, 2);
+    let sent = office.smtp.messages().pop().unwrap();
+    let parsed = MessageParser::default().parse(&sent.bytes).unwrap();
+    let subject = parsed.subject().unwrap();
+    assert!(subject.ends_with(": the sender tre_aquiloni has been stopped for an hour"), "{subject}");
+    assert!(parsed.body_text(0).unwrap().contains("failures: mail_from: 550 5.1.8"));
+    office.sql("UPDATE dunning.breaker SET open_since = clock_timestamp() - interval '2 hours'").await;
+    assert_eq!(alarms().await, 4);
+}
+
+#[tokio::test]
+async fn that_nothing_may_be_sent_from_here_alarms_once_a_day() {
+    let office = office().await;
+    for why in ["the contact log is not the one", "it is still not the one"] {
+        daemon::write_stopped_alarm(&office.shell, why).await.unwrap();
+    }
+    assert_eq!(
+        mails(&office).await,
+        ["2026-03-10 alarm delivery stopped desk queued", "2026-03-10 alarm delivery stopped boss queued"]
+    );
+}
+
+/// What the digest of the newest run tells of letters.
+async fn delivered(office: &Office) -> Delivered {
+    let query = "SELECT run_id::text FROM dunning.run ORDER BY business_date DESC LIMIT 1";
+    let run = office.lines(query).await.remove(0).parse().unwrap();
+    let mut connection = office.shell.pool.acquire().await.unwrap();
+    let facts = record::digest_facts(&mut connection, &creditor(office).id, run).await.unwrap();
+    facts.unwrap().delivered
+}
+
+#[tokio::test]
+async fn a_digest_tells_what_became_of_the_letters_since_the_last_one() {
+    let mut office = office().await;
+    office.scan_as(&scheduled()).await.unwrap();
+    office.smtp.on_recipient(Phase::RcptTo, "conti@a01.test", Reply::code(550, "5.1.1 no such user"));
+    office.deliver().await;
+    let told = delivered(&office).await;
+    assert_eq!(told, Delivered { accepted: 1, refused: 1, expired: 0, queued: 0 });
+    office.go_to(day_plus(1)).await;
+    office.account("B1", "it", "conti@b1.test").await;
+    office.invoice("J1", "B1", 6, "100.00 EUR").await;
+    office.scan_as(&scheduled()).await.unwrap();
+    let told = delivered(&office).await;
+    assert_eq!((told.queued, told.expired), (1, 0));
 }
 
 #[tokio::test]

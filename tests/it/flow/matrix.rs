@@ -178,6 +178,136 @@ async fn p05_what_vouches_for_the_sender_is_our_side_also_after_the_text() {
     assert_eq!(notices(&office).await, ["deferred 0"]);
 }
 
+/// Every letter is refused like that: it counts as what the relay has against us, and all of them go out once that is over.
+async fn is_about_us(reply: Reply, ends: &[&str]) {
+    let office = queued(6).await;
+    office.smtp.on(Phase::RcptTo, reply);
+    for _ in 0..5 {
+        office.deliver().await;
+        // Each probe is another letter: what is refused may be about its recipient after all.
+        office.sql("UPDATE dunning.breaker SET until = clock_timestamp() WHERE until IS NOT NULL").await;
+    }
+    let refused = ends.iter().filter(|end| end.starts_with("refused")).count() as u64;
+    assert_eq!(notices(&office).await, ends);
+    let open = stopped(&office).await.remove(0);
+    assert!(open.starts_with("sender ") && open.contains(" rcpt_to: "), "{open}");
+    office.smtp.on(Phase::RcptTo, Reply::code(250, "2.1.5 Ok"));
+    time_passes(&office).await;
+    // One goes first.
+    assert_eq!(office.deliver().await.accepted + office.deliver().await.accepted, 6 - refused);
+    assert_eq!(stopped(&office).await, [""; 0]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p07_a_relay_that_says_our_address_is_on_a_blocklist_refuses_nobody() {
+    let reply = Reply::code(554, "5.7.1 Service unavailable; Client host [203.0.113.9] blocked using zen.spamhaus.org");
+    is_about_us(reply, &["deferred 0", "deferred 0", "deferred 0", "deferred 0", "deferred 0", "deferred 0"]).await;
+}
+
+#[tokio::test]
+async fn p07_a_refusal_at_three_domains_in_a_row_is_about_us_whatever_it_says() {
+    let ends = ["refused 1", "refused 1", "deferred 0", "deferred 0", "deferred 0", "deferred 0"];
+    is_about_us(Reply::code(554, "5.7.1 we take nothing"), &ends).await;
+    is_about_us(Reply::code(550, "no"), &ends).await;
+}
+
+#[tokio::test]
+async fn p07_refusals_that_name_the_recipient_or_stand_between_acceptances_are_his() {
+    let office = queued(5).await;
+    office.smtp.on(Phase::RcptTo, Reply::code(550, "5.1.1 no such user"));
+    assert_eq!(office.deliver().await, Dispatched { refused: 5, ..Dispatched::default() });
+    assert_eq!(stopped(&office).await, [""; 0]);
+    let office = queued(5).await;
+    for account in ["a01", "a02", "a04", "a05"] {
+        let refusal = Reply::code(550, "5.7.1 not for us");
+        office.smtp.on_recipient(Phase::RcptTo, &format!("conti@{account}.test"), refusal);
+    }
+    assert_eq!(office.deliver().await, Dispatched { accepted: 1, refused: 4, ..Dispatched::default() });
+    assert_eq!(stopped(&office).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn p07_a_domain_that_refuses_all_its_mailboxes_is_one_domain() {
+    let office = queued_with(0, one_connection()).await;
+    for n in 1..=4 {
+        office.account(&format!("A{n}"), "it", &format!("conti{n}@one.test")).await;
+        office.invoice(&format!("I{n}"), &format!("A{n}"), 6, "100.00 EUR").await;
+    }
+    office.scan().await;
+    office.smtp.on(Phase::RcptTo, Reply::code(550, "5.7.1 not for us"));
+    assert_eq!(office.deliver().await, Dispatched { refused: 4, ..Dispatched::default() });
+    assert_eq!(stopped(&office).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn p08_what_fails_until_it_expires_while_others_are_accepted_becomes_a_task() {
+    let mut office = queued(2).await;
+    office.smtp.on_recipient(Phase::RcptTo, "conti@a01.test", Reply::code(451, "4.3.0 temporary failure"));
+    assert_eq!(office.deliver().await, Dispatched { accepted: 1, deferred: 1, ..Dispatched::default() });
+    office.go_to(day_plus(60)).await;
+    time_passes(&office).await;
+    assert_eq!(office.deliver().await, Dispatched { refused: 1, ..Dispatched::default() });
+    assert_eq!(notices(&office).await, ["refused 0 gave_up", "accepted 1"]);
+    office.scan().await;
+    assert_eq!(office.tasks().await, ["A01 resolve_notice"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p08_what_expires_while_the_relay_takes_nothing_is_decided_anew() {
+    let mut office = queued(2).await;
+    office.smtp.on(Phase::RcptTo, Reply::code(451, "4.3.0 temporary failure"));
+    assert_eq!(office.deliver().await, Dispatched { deferred: 2, ..Dispatched::default() });
+    office.go_to(day_plus(60)).await;
+    time_passes(&office).await;
+    // It is the third failure in a row, after which the relay is left alone.
+    assert_eq!(office.deliver().await, Dispatched { expired: 1, ..Dispatched::default() });
+    assert_eq!(notices(&office).await, ["cancelled 0 expired", "deferred 0"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p26_what_expired_in_an_outage_is_decided_anew_by_the_first_run() {
+    let mut office = queued(2).await;
+    office.smtp.on(Phase::RcptTo, Reply::code(451, "4.7.1 greylisted"));
+    office.deliver().await;
+    office.smtp.stop().await;
+    office.go_to(day_plus(3)).await;
+    // What was written then is not pending any more: the account is written to at once, as it stands now.
+    assert_eq!(office.scan().await.queued, 2);
+    assert_eq!(notices(&office).await, ["cancelled 1 expired", "cancelled 1 expired", "queued 0", "queued 0"]);
+    office.verified().await;
+}
+
+#[tokio::test]
+async fn p24_a_stop_does_not_wait_for_a_relay_that_says_nothing() {
+    let office = queued(1).await;
+    office.smtp.on(Phase::Greeting, Reply::stall());
+    let stop = CancellationToken::new();
+    let transport = daemon::transport(&office.shell.live().config.service.mail).unwrap();
+    let delivering = daemon::dispatch(&office.shell, &transport, &stop);
+    let stopping = async {
+        while office.smtp.connections() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.cancel();
+    };
+    let both = async { tokio::join!(delivering, stopping).0.unwrap() };
+    let done = tokio::time::timeout(Duration::from_secs(5), both).await.unwrap();
+    assert_eq!(done, Dispatched::default());
+    assert_eq!(notices(&office).await, ["queued 0"]);
+}
+
+#[tokio::test]
+async fn p13_a_relay_that_takes_one_connection_at_a_time_works() {
+    let office = queued_with(8, Setup::default().with("MAIL__CONNECTIONS", "2")).await;
+    office.smtp.on_nth(Phase::Greeting, 2, Reply::code(421, "4.7.0 too many connections").then_close());
+    let done = office.deliver().await;
+    assert_eq!(done, Dispatched { accepted: 8, ..Dispatched::default() });
+    assert!(done.all_accepted());
+}
+
 #[tokio::test]
 async fn p06_a_greylisted_recipient_is_tried_again_with_the_same_bytes() {
     let office = queued(1).await;
@@ -209,7 +339,7 @@ async fn p06_a_notice_whose_next_try_would_come_too_late_for_its_text_is_decided
     // Its text is true until today.
     office.go_to(day_plus(2)).await;
     time_passes(&office).await;
-    assert_eq!(office.deliver().await.deferred, 1);
+    assert_eq!(office.deliver().await, Dispatched { expired: 1, ..Dispatched::default() });
     assert_eq!(notices(&office).await, ["cancelled 2 expired"]);
     assert_eq!(office.count("dunning.notice_item WHERE live").await, 0);
     assert_eq!(fact(&office, "notice_cancelled", "reason").await, ["expired"]);
@@ -255,6 +385,8 @@ async fn p08_an_answer_to_data_other_than_354_counts_like_one_to_the_recipient()
         (451, "4.2.0 later", "deferred 1"),
         (554, "5.1.1 no valid recipients", "refused 1"),
         (503, "5.5.1 bad sequence", "deferred 0"),
+        // It is out of order, and the recipient has no part in that.
+        (250, "2.0.0 Ok", "deferred 0"),
     ] {
         let office = queued(1).await;
         office.smtp.once(Phase::Data, Reply::code(code, text));

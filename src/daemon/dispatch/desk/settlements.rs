@@ -10,12 +10,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use crate::deliver::LogHead;
-use crate::model::{Fault, Outcome, backoff};
+use crate::model::{Fault, NoticeState, Outcome, Phase, backoff};
 use crate::record::{self, ClaimedNotice, NextTry, RecordError, Settled, Settlement};
 
 use super::lane::{Lane, in_time};
 use super::{AT_ONCE, Desk, FIRST_WAIT, TRIES, Written};
-use crate::daemon::breakers::lessons;
+use crate::daemon::breakers::{about_us, lessons};
 
 /// How long ends of attempts that nobody waits for gather for one transaction.
 const GATHER: Duration = Duration::from_millis(20);
@@ -24,8 +24,8 @@ const GATHER: Duration = Duration::from_millis(20);
 pub(in crate::daemon::dispatch) struct EndAsk {
     pub(in crate::daemon::dispatch) claimed: Arc<ClaimedNotice>,
     pub(in crate::daemon::dispatch) outcome: Outcome,
-    /// Told when the database knows.
-    pub(in crate::daemon::dispatch) answer: oneshot::Sender<()>,
+    /// Told what became of the notice when the database knows.
+    pub(in crate::daemon::dispatch) answer: oneshot::Sender<NoticeState>,
     /// Somebody waits for that.
     pub(in crate::daemon::dispatch) awaited: bool,
 }
@@ -45,9 +45,9 @@ impl Desk<'_> {
                     ended.push(one);
                 }
             }
-            self.settle(&ended, &mut lane).await;
-            for one in ended.drain(..) {
-                let _ = one.answer.send(());
+            let states = self.settle(&ended, &mut lane).await;
+            for (one, state) in ended.drain(..).zip(states.into_iter().flatten()) {
+                let _ = one.answer.send(state);
             }
         }
         drop(lane);
@@ -57,25 +57,29 @@ impl Desk<'_> {
     }
 
     /// A database that is gone is asked again: what is known should not be lost. Meanwhile nothing new begins. What it
-    /// does not take at last stays in the journal.
-    async fn settle(&self, ended: &[EndAsk], lane: &mut Lane<'_>) {
+    /// does not take at last stays in the journal. Gives what became of the notices.
+    async fn settle(&self, ended: &[EndAsk], lane: &mut Lane<'_>) -> Option<Vec<NoticeState>> {
         let mut wait = FIRST_WAIT;
         for tried in 1..=TRIES {
             self.sync().await;
-            let Err(error) = in_time(self.settle_once(ended, lane)).await else { return };
+            let error = match in_time(self.settle_once(ended, lane)).await {
+                Ok(states) => return Some(states),
+                Err(error) => error,
+            };
             self.failed(&error);
             if matches!(error, RecordError::Forgot) {
-                return;
+                return None;
             }
             if tried == TRIES {
                 tracing::error!(%error, count = ended.len(), "the ends of attempts could not be recorded");
                 self.fail(error);
-                return;
+                return None;
             }
             tracing::warn!(%error, count = ended.len(), "the ends of attempts are not recorded yet");
             tokio::time::sleep(wait).await;
             wait *= 2;
         }
+        None
     }
 
     /// The database must not know what this machine could forget.
@@ -89,10 +93,10 @@ impl Desk<'_> {
         }
     }
 
-    async fn settle_once(&self, ended: &[EndAsk], lane: &mut Lane<'_>) -> Result<(), RecordError> {
+    async fn settle_once(&self, ended: &[EndAsk], lane: &mut Lane<'_>) -> Result<Vec<NoticeState>, RecordError> {
         let mut work = self.work(lane).await?;
         let mut transaction = work.begin().await?;
-        let (mut changes, mut events) = (Vec::new(), Vec::new());
+        let (mut changes, mut events, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
         let mut taught = record::any_breaker(&mut transaction).await?;
         for one in ended {
             let mut learnt = lessons(&one.outcome);
@@ -100,16 +104,28 @@ impl Desk<'_> {
             learnt.retain(|(_, lesson)| taught || lesson.failed());
             taught |= !learnt.is_empty();
             let about = Some((&*one.claimed, self.today(&one.claimed)));
-            changes.extend(self.breakers.tell(&mut transaction, about, learnt, &mut events).await?);
+            let learnt = self.breakers.tell(&mut transaction, about, learnt, &mut events).await?;
+            changes.extend(learnt.changes);
+            outcomes.push(if learnt.ours { about_us(&one.outcome) } else { one.outcome.clone() });
         }
-        let settlements: Vec<Settlement<'_>> =
-            ended.iter().map(|one| self.settlement(&one.claimed, &one.outcome, None)).collect();
+        let mut settlements: Vec<Settlement<'_>> =
+            ended.iter().zip(&outcomes).map(|(one, outcome)| self.settlement(&one.claimed, outcome, None)).collect();
+        // What fails by our fault until its text is no longer true, with no try burnt, while others are accepted, would go
+        // round for ever: a person looks at it.
+        for late in settlements.iter_mut().filter(|one| one.next_try == NextTry::TooLate) {
+            if late.outcome.fault().is_some_and(Fault::is_ours)
+                && record::others_were_accepted(&mut transaction, late.claimed.notice).await?
+            {
+                late.next_try = NextTry::GiveUp;
+            }
+        }
         let settled = record::settle(&mut transaction, &settlements, events, &self.shell.actor).await?;
         transaction.commit().await?;
         let head = if self.journal.is_some() { Some(record::head(&mut work).await?) } else { None };
         lane.done(work).await?;
         self.failing.store(taught, Ordering::Relaxed);
         self.changed(&changes);
+        let states = settlements.iter().map(Settlement::becomes).collect();
         for (one, _) in ended.iter().zip(settled).filter(|(_, settled)| *settled == Settled::Overtaken) {
             let outcome = one.outcome.state().as_str();
             tracing::warn!(notice.id = %one.claimed.notice, outcome, "the notice was settled otherwise meanwhile");
@@ -119,7 +135,7 @@ impl Desk<'_> {
             let head = LogHead { events, chain_hash: hex::encode(chain_hash) };
             self.written().push(Written { attempts, head });
         }
-        Ok(())
+        Ok(states)
     }
 
     /// Waits for the disk of the database where the last ends of attempts have not done so.
@@ -156,11 +172,22 @@ impl Desk<'_> {
             return NextTry::GiveUp;
         }
         let jitter = rand::random_range(0..1_000);
-        let wait = backoff(claimed.tries, dispatch.retry_first, dispatch.retry_last, jitter);
+        // What the relay has against us may be against one recipient after all: the others go first.
+        let times = if has_something_against_us(outcome) { u32::MAX } else { claimed.tries };
+        let wait = backoff(times, dispatch.retry_first, dispatch.retry_last, jitter);
         // Through `--as-of` the text's days are not those of the wall.
         if claimed.as_of.is_none() && self.date_of(claimed, self.shell.clock.now() + wait) > claimed.valid_until {
             return NextTry::TooLate;
         }
         NextTry::After(wait)
     }
+}
+
+fn has_something_against_us(outcome: &Outcome) -> bool {
+    let Outcome::Deferred { phase: Phase::RcptTo | Phase::Data, reply: Some(reply), fault: Fault::Sender, .. } =
+        outcome
+    else {
+        return false;
+    };
+    reply.code >= 500
 }
