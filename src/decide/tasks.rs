@@ -88,10 +88,12 @@ pub(super) fn tasks(
                 text: "more items reached the formal stage soon after a formal notice".to_owned(),
             });
         }
-        if one.ladder_over {
+        let subject = exhausted(one);
+        if one.ladder_over && !tasks.iter().any(|task| task.kind == TaskKind::AfterLastStage && task.subject == subject)
+        {
             tasks.push(TaskRequest {
                 kind: TaskKind::AfterLastStage,
-                subject: exhausted(one),
+                subject,
                 text: if q.passed_over.is_empty() {
                     "every stage is complete and the last deadline is over".to_owned()
                 } else {

@@ -6,7 +6,8 @@ use std::ops::Deref;
 use super::{ParseError, is_unseen};
 
 /// `1 item`, `2 items`.
-pub fn counted<N: fmt::Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+#[must_use]
+pub fn counted<N: fmt::Display + PartialEq + From<u8> + Copy>(count: N, noun: &str) -> String {
     let ending = if count == N::from(1) { "" } else { "s" };
     format!("{count} {noun}{ending}")
 }

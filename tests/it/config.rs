@@ -1569,27 +1569,27 @@ warning[C040 doubtful]: `account_min_arrears_days` outlasts ladder `default`, wh
    |                            ^^^
 
 warning[C040 doubtful]: in IT natural persons are written to from 08:30 to 21:00 only, and `send_window` is closed then: no consumer, and no debtor of unknown kind, would ever be written to there
-   --> policy.toml:263:6
+   --> policy.toml:264:6
     |
-263 | to = "24:00"
+264 | to = "24:00"
     |      ^^^^^^^
 
 warning[C040 doubtful]: in RU natural persons are written to from 08:00 to 22:00 only, and `send_window` is closed then: no consumer, and no debtor of unknown kind, would ever be written to there
-   --> policy.toml:263:6
+   --> policy.toml:264:6
     |
-263 | to = "24:00"
+264 | to = "24:00"
     |      ^^^^^^^
 
 warning[C040 doubtful]: `send_window.review_window_minutes`: the review ends after the send window of the day, and with `valid_days = 0` a letter is true on that day only: none would ever go out without approval; shorten the review, or raise `valid_days`
-   --> policy.toml:265:25
+   --> policy.toml:266:25
     |
-265 | review_window_minutes = 1440
+266 | review_window_minutes = 1440
     |                         ^^^^
 
 warning[C040 doubtful]: every day of the year is in a quiet period of IT: nothing in the tone final or later would ever be sent there
-   --> policy.toml:270:11
+   --> policy.toml:271:11
     |
-270 | country = "IT"
+271 | country = "IT"
     |           ^^^^
 
 warning[C040 doubtful]: the policy has no calendar for PL, so nothing would ever be sent for this creditor: add `PL = "…"` to `[calendars]` in policy.toml

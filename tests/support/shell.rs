@@ -264,6 +264,12 @@ impl Office {
     }
 }
 
+/// Puts the shipped templates into a folder of configuration.
+pub(crate) fn link_templates(folder: &std::path::Path) {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
+    std::os::unix::fs::symlink(shipped, folder.join("templates")).unwrap();
+}
+
 /// Delivers what is due.
 pub(crate) async fn deliver(shell: &Shell) -> Dispatched {
     let transport = daemon::transport(&shell.live().config.service.mail).unwrap();

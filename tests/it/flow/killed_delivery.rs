@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use crate::support::postfix::Postfix;
 use crate::support::postgres::Database;
-use crate::support::shell::{Office, Setup};
+use crate::support::shell::{Office, Setup, link_templates};
 use crate::support::smtp::{Phase, Reply};
 
 const CONNECTIONS: usize = 4;
@@ -148,6 +148,7 @@ impl World {
             let text = text.replace("forecast_margin = 20", "forecast_margin = 100000");
             std::fs::write(folder.path().join(name), text).unwrap();
         }
+        link_templates(folder.path());
         office.smtp.on(Phase::Dot, Reply::code(250, "2.0.0 Ok").after(Duration::from_millis(5)));
         let world = Self { office, relay, folder, changes: Arc::default(), looked_at: 0 };
         world.scan(DAYS[0]).await;

@@ -9,7 +9,7 @@ use dunningd::demo;
 use dunningd::model::{Actor, CreditorId, RunId};
 use dunningd::record::{self, RecordError};
 
-use crate::support::shell::{CREDITOR, Office};
+use crate::support::shell::{CREDITOR, Office, link_templates};
 
 const ACCOUNTS: u32 = 600;
 const KILLS: u64 = 20;
@@ -47,6 +47,7 @@ async fn office(folder: &Path) -> Office {
         };
         std::fs::write(folder.join(name), text).unwrap();
     }
+    link_templates(folder);
     office
 }
 

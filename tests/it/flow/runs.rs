@@ -526,7 +526,8 @@ async fn the_task_about_a_shared_mailbox_counts_who_owes() {
 async fn a_mailbox_that_a_person_entered_is_shared_like_one_of_the_ledger() {
     for change in [
         "INSERT INTO dunning.contact_data (entry_id, email, salt) VALUES (1, 'CONTI@A01.test', '')",
-        "UPDATE ledger.contact SET email = 'conti@a01.test', no_email = true WHERE account_id = 'A02'",
+        "UPDATE ledger.contact SET email = 'conti@a01.test', no_email = true WHERE account_id = 'A02';
+         INSERT INTO dunning.contact_data (entry_id, salt) VALUES (1, '')",
     ] {
         let office = Office::new().await;
         office.accounts(2).await;

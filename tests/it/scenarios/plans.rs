@@ -63,7 +63,7 @@ fn when_the_plan_says_so_all_the_rest_falls_due_with_a_missed_instalment() {
     // What fell due early is exhausted as one.
     let mut world = world.on(43);
     assert_eq!(world.live(20), ["T+43 plan_missed: plan:1:1:2 plan:1:1:3 plan:1:1:4"]);
-    check_tasks(&world, "after_last_stage plan 1, agreed on 2026-03-10, after_last_stage plan:1:1:2");
+    check_tasks(&world, "after_last_stage plan:1:1:2, after_last_stage plan 1, agreed on 2026-03-18");
 }
 
 #[test]
