@@ -85,7 +85,7 @@ pub(super) async fn show(cli: &Cli, notice: Uuid) -> Result<Exit, Failure> {
         );
         return Ok(Exit::DONE);
     }
-    say!("Notice {notice} to {}", message.recipient);
+    say!("Notice {notice} to {}", message.recipient.lines().collect::<Vec<_>>().join(", "));
     if let Some(at) = not_before {
         say!("It goes out from {} on.", at.format("%Y-%m-%d %H:%M UTC"));
     }

@@ -218,10 +218,16 @@ impl Boundary {
     }
 }
 
-/// Subject and text part of a message, as its reader sees them; empty where it has none.
+/// Subject and text part of a message, as its reader sees them; empty where it has none. What a person performs is no
+/// mail: its title stands above its text.
 #[must_use]
 pub fn text_of(bytes: &[u8]) -> (String, String) {
-    let Some(message) = mail_parser::MessageParser::default().parse(bytes) else { return Default::default() };
+    let mail = mail_parser::MessageParser::default().parse(bytes).filter(|message| message.from().is_some());
+    let Some(message) = mail else {
+        let text = String::from_utf8_lossy(bytes);
+        let (title, text) = text.split_once("\n\n").unwrap_or(("", &text));
+        return (title.to_owned(), text.to_owned());
+    };
     let text = message.body_text(0).map(|text| text.replace("\r\n", "\n")).unwrap_or_default();
     (message.subject().unwrap_or_default().to_owned(), text)
 }
@@ -229,6 +235,14 @@ pub fn text_of(bytes: &[u8]) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_letter_to_post_and_a_mail_are_read_alike() {
+        let read = |bytes: &str| text_of(bytes.as_bytes());
+        let expected = ("Invoice: 7".to_owned(), "Dear Sir,\n\npay".to_owned());
+        assert_eq!(read("Invoice: 7\n\nDear Sir,\n\npay"), expected);
+        assert_eq!(read("From: a@b.example\r\nSubject: Invoice: 7\r\n\r\nDear Sir,\r\n\r\npay"), expected);
+    }
 
     #[test]
     fn only_whole_lines_of_bounded_length_may_be_sent() {
