@@ -234,7 +234,8 @@ fn recorded(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<TaskRequest> {
     for (promise, standing) in q.promises {
         let is_broken = matches!(standing.state, PromiseState::Broken | PromiseState::Partly);
         let is_owed = assessed.iter().any(|one| owed(one) && promise.items.iter().any(|item| item.item == one.item.id));
-        if is_broken && is_owed {
+        // Once somebody else pursues the account, it is his to ask.
+        if is_broken && is_owed && q.snapshot.handover.is_none() {
             tasks.push(TaskRequest {
                 kind: TaskKind::PromiseBroken,
                 subject: format!("promise {}", promise.number),

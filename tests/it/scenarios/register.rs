@@ -250,6 +250,7 @@ fn a_broken_promise_is_a_task_while_something_of_it_is_owed() {
     let world = one().promised("100 EUR", 5, 2, &["A"]);
     check_tasks(&world.on(7), "");
     check_tasks(&world.on(8), "promise_broken promise 1");
+    check_tasks(&one().promised("100 EUR", 5, 2, &["A"]).handed_over().on(8), "");
     check_tasks(&world.paid(&["A"]).on(8), "");
 }
 
