@@ -67,6 +67,17 @@ fn when_the_plan_says_so_all_the_rest_falls_due_with_a_missed_instalment() {
 }
 
 #[test]
+fn a_plan_that_was_broken_and_paid_up_leaves_a_task_when_it_is_missed_again() {
+    let mut world = open(planned(OnMissed::All), 200, 100).on(43);
+    assert_eq!(world.live(20), ["T+43 plan_missed: plan:1:1:2 plan:1:1:3 plan:1:1:4"]);
+    let mut world = open(world, 100, 100);
+    check_items(&world, "A in_plan, B in_plan, plan:1:1:3 not_overdue, plan:1:1:4 not_overdue");
+    world.today = t_plus(300);
+    assert_eq!(world.live(20), [""; 0]);
+    check_tasks(&world, "after_last_stage plan:1:1:3, after_last_stage plan 1, agreed on 2026-03-18");
+}
+
+#[test]
 fn an_item_of_a_plan_that_ended_or_was_kept_goes_on_where_it_stood() {
     let mut world = planned(OnMissed::Instalment).on(5);
     world.snapshot.plans[0].ended = true;
