@@ -80,8 +80,16 @@ impl Promise {
             open.get(&one.item).copied().unwrap_or(unpaid)
         };
         let paid_on = |one: &PromisedItem| (one.open_then - still_open(one)).max(Decimal::ZERO);
-        let given_up: Decimal = self.items.iter().filter(|one| is_written_off(&one.item)).map(still_open).sum();
-        let awaited = self.amount.amount - given_up;
+        // What is left of its items without what was given up: no more than that can still be paid.
+        let to_come = |one: &PromisedItem| {
+            let given_up = if is_written_off(&one.item) { still_open(one).min(one.open_then) } else { Decimal::ZERO };
+            one.open_then - given_up
+        };
+        let awaited = if self.items.iter().any(|one| is_written_off(&one.item)) {
+            self.amount.amount.min(self.items.iter().map(to_come).sum())
+        } else {
+            self.amount.amount
+        };
         let paid_since: Decimal = self.items.iter().map(paid_on).sum();
         let in_time = self.paid_in_time.filter(|_| today > self.last_day());
         let paid = in_time.map_or(paid_since, |in_time| in_time.min(paid_since));

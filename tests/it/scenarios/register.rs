@@ -359,4 +359,6 @@ fn a_promise_about_what_was_written_off_is_not_broken() {
     assert_eq!(state(&made().promised("100 EUR", -5, 0, &["A"]).written_off("A")), "withdrawn");
     assert_eq!(state(&made().promised("150 EUR", -5, 0, &["A", "B"]).written_off("A")), "broken");
     assert_eq!(state(&made().promised("150 EUR", -5, 0, &["A", "B"]).written_off("A").paid(&["B"])), "kept");
+    // Less than is left was promised: it may have been about the rest.
+    assert_eq!(state(&made().promised("40 EUR", 5, 0, &["A", "B"]).written_off("A")), "running");
 }
