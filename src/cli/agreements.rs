@@ -6,7 +6,7 @@ use sqlx::Connection as _;
 use crate::daemon::{ContactRequest, Parts, PlanRequest, Shell};
 use crate::model::{
     AccountId, CauseHold, ContactEntry, ContactId, Currency, EmailAddress, Entered, ItemId, Language, Money, Plan,
-    PlanStanding, PlanState, as_argument,
+    as_argument,
 };
 use crate::record::NewCause;
 use crate::{daemon, record};
@@ -173,8 +173,7 @@ pub(super) async fn contact(cli: &Cli, args: &ContactArgs) -> Result<Exit, Failu
 /// What a stop of an item means for the plan that it is in, if there is one.
 pub(super) async fn stops_plan(shell: &Shell, account: &AccountId, item: &ItemId) -> Result<String, Failure> {
     let plans = daemon::plans(shell, account).await?;
-    let running = |now: &PlanStanding| !matches!(now.state, PlanState::Ended | PlanState::Kept);
-    let plan = plans.iter().find(|(plan, now)| running(now) && plan.items.iter().any(|one| one.item == *item));
+    let plan = plans.iter().find(|(plan, now)| now.state.is_alive() && plan.items.iter().any(|one| one.item == *item));
     Ok(plan.map_or(String::new(), |(plan, _)| {
         format!(
             "\nPlan {0} stands still as a whole, because the item is in it: agree on it anew (`dunningd plan {1} \

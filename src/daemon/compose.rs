@@ -60,8 +60,7 @@ pub fn letter(
         reminded_on: reminded_on(snapshot, decision),
         next_tone: contacting.next_tone,
         escalated: contacting.escalated,
-        // What a person reads out or prints has no file beside it.
-        rows_in_letter: if contacting.channel == Channel::Email { policy.rows_in_letter } else { u32::MAX },
+        rows_in_letter: (contacting.channel == Channel::Email).then_some(policy.rows_in_letter),
         by_post: contacting.channel == Channel::Letter,
         copy_of_post: false,
         demands: claim::demands(snapshot, decision, contacting),

@@ -11,8 +11,8 @@ use crate::decide::{decide, plan_standings, standings};
 use crate::model::{
     AccountId, CallOutcome, CancelReason, Cause, ContactEntry, ContactId, Currency, Decision, Every, ItemCode,
     ItemDecision, ItemId, LAST_DAY, Ladder, LadderName, Money, NoticeId, OnMissed, PLAN_ITEM_PREFIX, Plan,
-    PlanInstalment, PlanStanding, PlanState, Policy, Promise, PromiseState, PromisedItem, Snapshot, StageName,
-    Standing, TakenBack, Waiver, equal_parts, open_after_credit_notes,
+    PlanInstalment, PlanStanding, Policy, Promise, PromiseState, PromisedItem, Snapshot, StageName, Standing,
+    TakenBack, Waiver, equal_parts, open_after_credit_notes,
 };
 use crate::record::{self, Call, NoteText, PastReader, RecordError, RegisterError, TaskEnd, TaskEntry, TaskError};
 
@@ -338,9 +338,8 @@ pub struct PlanRequest {
 }
 
 fn running_plans<'a>(policy: &Policy, snapshot: &'a Snapshot, today: NaiveDate) -> Vec<(&'a Plan, PlanStanding)> {
-    let is_running = |now: &PlanStanding| !matches!(now.state, PlanState::Ended | PlanState::Kept);
     let all = plan_standings(policy, snapshot, today);
-    all.into_iter().filter(|(_, now)| is_running(now)).collect()
+    all.into_iter().filter(|(_, now)| now.state.is_alive()).collect()
 }
 
 /// Records a plan, or a new version of one, over what is open on its items today.

@@ -188,7 +188,7 @@ pub(super) fn unknown_ladder(policy: &Policy, snapshot: &Snapshot) -> Option<Str
 /// Whatever stops an item of a plan, other than the plan itself, stops its instalments too: nobody can say which part of
 /// them it is. So does an item that is gone: it was not paid, and is not demanded again without a person.
 fn stop_instalments(assessed: &mut [Assessed<'_>], plans: &[(&Plan, PlanStanding)]) {
-    for (plan, _) in plans.iter().filter(|(_, standing)| register::is_alive(standing)) {
+    for (plan, _) in plans.iter().filter(|(_, standing)| standing.state.is_alive()) {
         let gone = register::vanished(plan).map(|item| (ItemCode::Withdrawn, None, format!("{item} {VANISHED}")));
         let stopped = assessed
             .iter()

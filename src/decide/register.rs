@@ -8,8 +8,8 @@ use rust_decimal::Decimal;
 
 use crate::model::{
     Amounts, CalendarMissing, Cause, CauseHold, Channel, Demands, Handover, Hold, HoldTarget, Item, ItemId, Money,
-    OnUnknown, PLAN_STAGE, Plan, PlanInstalment, PlanStanding, PlanState, Policy, RecordedCause, Snapshot, Stage,
-    StageCondition, StageName, Tone, open_after_credit_notes,
+    OnUnknown, PLAN_STAGE, Plan, PlanInstalment, PlanStanding, Policy, RecordedCause, Snapshot, Stage, StageCondition,
+    StageName, Tone, open_after_credit_notes,
 };
 
 use super::items;
@@ -55,11 +55,6 @@ pub(super) fn credited(
     assessed.into_iter().map(|one| (one.item.id.clone(), one.credited)).collect()
 }
 
-/// Whether its instalments stand in the place of its items.
-pub(super) fn is_alive(standing: &PlanStanding) -> bool {
-    matches!(standing.state, PlanState::Running | PlanState::Missed | PlanState::Broken)
-}
-
 /// The snapshot as the rule sees it: with an item for every unpaid instalment of a plan, and a hold for every cause
 /// that stops something that day. A letter is made of this one.
 #[must_use]
@@ -75,7 +70,7 @@ pub(super) fn with_entries<'a>(
     today: NaiveDate,
 ) -> Cow<'a, Snapshot> {
     let holds: Vec<Hold> = snapshot.causes.iter().filter_map(|cause| hold(policy, snapshot, cause, today)).collect();
-    let alive = plans.iter().filter(|(_, standing)| is_alive(standing));
+    let alive = plans.iter().filter(|(_, standing)| standing.state.is_alive());
     let instalments: Vec<_> = alive
         .flat_map(|(plan, standing)| {
             let contract_no = contract_of(plan, snapshot);
@@ -155,7 +150,7 @@ pub(super) fn last_day(
 pub(super) fn in_plans<'a>(
     plans: &'a [(&'a Plan, PlanStanding)],
 ) -> BTreeMap<&'a ItemId, &'a (&'a Plan, PlanStanding)> {
-    let alive = plans.iter().filter(|(_, standing)| is_alive(standing));
+    let alive = plans.iter().filter(|(_, standing)| standing.state.is_alive());
     alive.flat_map(|one| one.0.items.iter().map(move |item| (&item.item, one))).collect()
 }
 

@@ -50,7 +50,7 @@ pub(super) fn remedies(
     let told_above = code.map_or("", ReasonCode::as_str);
     for one in assessed.iter().filter(|one| one.is_debit() && (one.is_overdue() || one.days.is_none())) {
         // What stops an instalment is said of the item behind it.
-        let alive = || q.plans.iter().filter(|(_, standing)| register::is_alive(standing));
+        let alive = || q.plans.iter().filter(|(_, standing)| standing.state.is_alive());
         let gone = || alive().any(|(plan, _)| of_plan(one, plan) && register::vanished(plan).is_some());
         let stopped_behind = one.code.is_out() && one.item.part_of_plan.is_some() && !gone();
         if one.code.as_str() == told_above || stopped_behind {
@@ -205,7 +205,7 @@ fn of_item(
         }
         ItemCode::InPlan => {
             let plans = q.plans.iter().filter(|(plan, standing)| {
-                register::is_alive(standing) && plan.items.iter().any(|planned| planned.item == item.id)
+                standing.state.is_alive() && plan.items.iter().any(|planned| planned.item == item.id)
             });
             let way = |number| format!("`dunningd plan {account} --end {number} --reason …` ends the plan it is in.");
             plans.map(|(plan, _)| (None, way(plan.number))).collect()

@@ -209,7 +209,7 @@ fn recorded(q: &Question<'_>, assessed: &[Assessed<'_>]) -> Vec<TaskRequest> {
             text: format!("{} {} since {}, item {item}: {}", kind.meaning(), cause.as_str(), hold.since, hold.reason),
         }));
     }
-    for (plan, _) in q.plans.iter().filter(|(_, standing)| register::is_alive(standing)) {
+    for (plan, _) in q.plans.iter().filter(|(_, standing)| standing.state.is_alive()) {
         tasks.extend(register::vanished(plan).map(|item| TaskRequest {
             kind: TaskKind::FixData,
             subject: format!("plan {}", plan.number),

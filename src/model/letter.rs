@@ -110,8 +110,9 @@ pub struct Letter {
     pub next_tone: Option<Tone>,
     /// The account has been written to in a firmer tone already: the letter speaks of its new items neutrally.
     pub escalated: bool,
-    /// Rows printed; with more, the oldest are printed and all attached as CSV. No limit for what is posted.
-    pub rows_in_letter: u32,
+    /// Rows printed; with more, the oldest are printed and all attached as CSV. None prints all: what a person posts or
+    /// reads out has no file beside it.
+    pub rows_in_letter: Option<u32>,
     /// It goes out on paper, to which no file can be attached.
     #[serde(default)]
     pub by_post: bool,

@@ -42,6 +42,14 @@ codes! {
     }
 }
 
+impl PlanState {
+    /// Whether its instalments stand in the place of its items.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Running | Self::Missed | Self::Broken)
+    }
+}
+
 /// One payment of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanInstalment {

@@ -77,9 +77,9 @@ pub(super) fn shown(letter: &Letter) -> BTreeSet<(usize, usize)> {
     shown
 }
 
-/// How many rows a list of the letter may have: on paper all of them, as nothing can be attached there.
+/// How many rows a list of the letter may have.
 pub(super) fn limit(letter: &Letter) -> usize {
-    if letter.by_post { usize::MAX } else { letter.rows_in_letter as usize }
+    letter.rows_in_letter.map_or(usize::MAX, |rows| rows as usize)
 }
 
 /// How many items are demanded.

@@ -232,7 +232,7 @@ impl Fixtures {
             reminded_on: situation.reminded_on,
             next_tone,
             escalated: situation.escalated,
-            rows_in_letter: situation.rows_in_letter,
+            rows_in_letter: (!situation.by_post).then_some(situation.rows_in_letter),
             by_post: situation.by_post,
             copy_of_post: false,
             demands,
