@@ -6,7 +6,7 @@ use sqlx::Connection as _;
 use crate::daemon::{ContactRequest, Parts, PlanRequest, Shell};
 use crate::model::{
     AccountId, CauseHold, ContactEntry, ContactId, Currency, EmailAddress, Entered, ItemId, Language, Money, Plan,
-    as_argument,
+    as_argument, counted,
 };
 use crate::record::NewCause;
 use crate::{daemon, record};
@@ -103,8 +103,7 @@ pub(super) async fn cause(cli: &Cli, args: &CauseArgs) -> Result<Exit, Failure> 
         (json!({ "number": id, "cause": cause, "item": item }), text)
     } else {
         let count = record::clear_causes(&mut transaction, &account, item.as_ref(), args.cause, reason, actor).await?;
-        let noun = if count == 1 { "cause" } else { "causes" };
-        (json!({ "cleared": count }), format!("{count} {noun} cleared for {target}."))
+        (json!({ "cleared": count }), format!("{} cleared for {target}.", counted(count, "cause")))
     };
     transaction.commit().await?;
     tell(cli, &json, &text);
@@ -210,9 +209,7 @@ pub(super) async fn opening(cli: &Cli, args: &OpeningArgs) -> Result<Exit, Failu
     let (stages, accounts) = daemon::import_opening(&shell, &file, args.dry_run).await?;
     let done =
         if args.dry_run { "would count as done elsewhere; nothing was written" } else { "count as done elsewhere" };
-    let (stage, account) =
-        (if stages == 1 { "stage" } else { "stages" }, if accounts == 1 { "account" } else { "accounts" });
-    let text = format!("{stages} {stage} on {accounts} {account} {done}.");
+    let text = format!("{} on {} {done}.", counted(stages, "stage"), counted(accounts, "account"));
     tell(cli, &json!({ "stages": stages, "accounts": accounts, "dry_run": args.dry_run }), &text);
     Ok(Exit::DONE)
 }

@@ -12,7 +12,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::daemon::{Live, LoadError, Shell, load_live};
-use crate::model::{Actor, Users};
+use crate::model::{Actor, Users, counted};
 use crate::record::{SchemaState, schema_state};
 
 use super::args::Cli;
@@ -69,10 +69,7 @@ async fn current_schema(pool: &PgPool) -> Result<(), Failure> {
         SchemaState::Current => Ok(()),
         SchemaState::Behind(count) => Err(Failure::new(
             Exit::CONFIG,
-            format!(
-                "the database schema is behind by {count} {}; run `dunningd migrate`",
-                if count == 1 { "migration" } else { "migrations" }
-            ),
+            format!("the database schema is behind by {}; run `dunningd migrate`", counted(count, "migration")),
         )),
         SchemaState::Closed => Err(Failure::new(
             Exit::CONFIG,

@@ -7,7 +7,9 @@ use serde_json::json;
 
 use crate::daemon;
 use crate::decide::{needs_approval, plan_standings, standings};
-use crate::model::{AccountId, ApprovalCause, Channel, Decision, Money, Policy, Promise, Snapshot, Standing, Verdict};
+use crate::model::{
+    AccountId, ApprovalCause, Channel, Decision, Money, Policy, Promise, Snapshot, Standing, Verdict, counted,
+};
 use crate::record::{self, DecisionRow, JournalRow, NoticeRow};
 
 use super::args::{Cli, ExplainArgs};
@@ -193,14 +195,13 @@ fn items(out: &mut String, decision: &Decision) {
         let _ = writeln!(out, "\nItems:");
     }
     for item in &decision.items {
-        let days = |days: i64| if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
         // A credit is never late.
         let late = match item.days_past_due {
             _ if item.is_credit => String::new(),
             None => ", no due date".to_owned(),
-            Some(d) if d > 0 => format!(", {} late", days(d)),
+            Some(d) if d > 0 => format!(", {} late", counted(d, "day")),
             Some(0) => ", due today".to_owned(),
-            Some(d) => format!(", due in {}", days(-d)),
+            Some(d) => format!(", due in {}", counted(-d, "day")),
         };
         let by: Vec<&str> =
             decision.netted.iter().filter(|one| one.item == item.item).map(|one| one.credit.as_str()).collect();

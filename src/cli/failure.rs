@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::output::{complain, say};
 use crate::daemon::{EntryError, LoadError, OpeningError, ScanError, StateError, TransportError};
+use crate::model::counted;
 use crate::record::{RecordError, RegisterError, TaskError};
 
 /// An exit code; the list is in the README.
@@ -122,11 +123,10 @@ fn unreachable(error: &sqlx::Error) -> bool {
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         let parts: Vec<String> = error.findings().collect();
-        let count = parts.len();
-        let noun = if count == 1 { "finding" } else { "findings" };
+        let count = counted(parts.len(), "finding");
         Self::new(
             Exit::CONFIG,
-            format!("the configuration is refused, {count} {noun}; nothing was done\n\n{}", parts.join("\n")),
+            format!("the configuration is refused, {count}; nothing was done\n\n{}", parts.join("\n")),
         )
         .with(&serde_json::json!({ "config": error.config, "templates": error.templates }))
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use crate::daemon;
-use crate::model::{Checkpoint, VerifierKey};
+use crate::model::{Checkpoint, VerifierKey, counted};
 use crate::record::{self, Bundle, Chain, Contents, ContentsCheck, EventLine, Problem, Report, Verified};
 
 use super::args::{Cli, LogExportArgs, LogShowArgs, LogVerifyArgs};
@@ -249,11 +249,7 @@ fn human_report(report: &Report, keys: &[VerifierKey], alone: bool) -> String {
         }
     }
     if report.checkpoints > 0 {
-        let count = if report.checkpoints == 1 {
-            "1 checkpoint".to_owned()
-        } else {
-            format!("{} checkpoints", report.checkpoints)
-        };
+        let count = counted(report.checkpoints, "checkpoint");
         let _ = writeln!(out, "{count} signed this very log, up to event {}.", report.signed);
         if let Some(log) = report.log.as_ref().filter(|log| log.events > report.signed) {
             let _ = writeln!(out, "What comes after it, up to event {}, is signed by nobody yet.", log.events);

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::daemon::{self, Evidence, Looked, Shell};
 use crate::deliver;
-use crate::model::{ApprovalCause, NoticeState};
+use crate::model::{ApprovalCause, NoticeState, counted};
 use crate::record::{self, AttemptRow, Resolution, ResolveError};
 
 use super::args::{Cli, ResolveArgs};
@@ -30,10 +30,9 @@ pub(super) async fn list(cli: &Cli) -> Result<Exit, Failure> {
     for row in rows {
         let waits = row.approval.as_ref().filter(|_| row.state == NoticeState::AwaitingApproval.as_str());
         if let Some(cause) = waits {
-            let age = (now - row.created_at).num_days().max(0);
-            let days = if age == 1 { "day" } else { "days" };
+            let age = counted((now - row.created_at).num_days().max(0), "day");
             say!(
-                "{}  {:<24} {:<10} WAITS for approval ({cause}), {age} {days} old, true until {}",
+                "{}  {:<24} {:<10} WAITS for approval ({cause}), {age} old, true until {}",
                 row.notice_id,
                 row.account_id,
                 row.stage,

@@ -10,7 +10,7 @@ use sqlx::Connection as _;
 use crate::daemon::{LadderMove, Shell};
 use crate::model::{
     AccountId, CallOutcome, Cause, CreditorId, Currency, Decision, Handover, ItemDecision, ItemId, Ladder, LadderName,
-    Money, ReasonCode, StageName, Verdict, as_argument,
+    Money, ReasonCode, StageName, Verdict, as_argument, counted,
 };
 use crate::record::NoteText;
 use crate::{daemon, ledger, record};
@@ -79,11 +79,7 @@ pub(super) async fn release(cli: &Cli, args: &ReleaseArgs) -> Result<Exit, Failu
     let count =
         record::release_holds(&mut transaction, &account, item.as_ref(), &args.why.reason, &shell.actor).await?;
     transaction.commit().await?;
-    tell(
-        cli,
-        &json!({ "released": count }),
-        &format!("{count} {} released.", if count == 1 { "hold" } else { "holds" }),
-    );
+    tell(cli, &json!({ "released": count }), &format!("{} released.", counted(count, "hold")));
     Ok(Exit::DONE)
 }
 

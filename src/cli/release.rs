@@ -3,7 +3,7 @@
 use sqlx::Connection as _;
 
 use crate::daemon::{self, PutOff};
-use crate::model::Mode;
+use crate::model::{Mode, counted};
 use crate::record::{self, ApprovalError, Which};
 
 use super::args::{Cli, ModeArgs, ReasonArgs, WhichArgs};
@@ -95,15 +95,21 @@ pub(super) async fn approve(cli: &Cli, args: &WhichArgs) -> Result<Exit, Failure
         say!("{}", serde_json::to_value(&done).unwrap_or_default());
         return Ok(exit);
     }
-    say!("{} approved and queued.", notices(done.approved));
+    say!("{} approved and queued.", counted(done.approved, "notice"));
     if done.renewed > 0 {
-        say!("{} approved and queued with a smaller amount: something was paid since.", notices(done.renewed));
+        say!(
+            "{} approved and queued with a smaller amount: something was paid since.",
+            counted(done.renewed, "notice")
+        );
     }
     if done.void > 0 {
-        say!("{} not approved: something grew or changed; the next scan decides again.", notices(done.void));
+        say!("{} not approved: something grew or changed; the next scan decides again.", counted(done.void, "notice"));
     }
     if done.expired > 0 {
-        say!("{} not approved: the text is no longer true; the next scan decides again.", notices(done.expired));
+        say!(
+            "{} not approved: the text is no longer true; the next scan decides again.",
+            counted(done.expired, "notice")
+        );
     }
     for PutOff { notice, account, because, until, valid_until } in &done.put_off {
         let when = match until {
@@ -117,7 +123,7 @@ pub(super) async fn approve(cli: &Cli, args: &WhichArgs) -> Result<Exit, Failure
         && done.run_waits_for > 0
     {
         let wait = if done.run_waits_for == 1 { "waits" } else { "wait" };
-        say!("Run {run} is not approved yet: {} of it {wait} on.", notices(done.run_waits_for));
+        say!("Run {run} is not approved yet: {} of it {wait} on.", counted(done.run_waits_for, "notice"));
     }
     Ok(exit)
 }
@@ -128,11 +134,7 @@ pub(super) async fn drop_waiting(cli: &Cli, args: &WhichArgs) -> Result<Exit, Fa
     if cli.json {
         say!("{}", serde_json::json!({ "dropped": dropped }));
     } else {
-        say!("{} dropped. The next scan decides again; `dunningd hold` stops an account.", notices(dropped));
+        say!("{} dropped. The next scan decides again; `dunningd hold` stops an account.", counted(dropped, "notice"));
     }
     Ok(Exit::DONE)
-}
-
-fn notices(count: u64) -> String {
-    format!("{count} {}", if count == 1 { "notice" } else { "notices" })
 }

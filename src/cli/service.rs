@@ -11,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
 use crate::daemon::{self, ServeError, Shell};
-use crate::model::ReleaseState;
+use crate::model::{ReleaseState, counted};
 use crate::record::{BreakerRow, RunRow, SchemaState};
 
 use super::args::{AcceptArgs, Cli};
@@ -142,8 +142,7 @@ pub(super) async fn status(cli: &Cli) -> Result<Exit, Failure> {
 /// What failed, and when it is tried again.
 fn failing(breaker: &BreakerRow, now: DateTime<Utc>) -> String {
     let BreakerRow { kind, subject, failures, cause, until, .. } = breaker;
-    let in_a_row =
-        format!("after {failures} {} in a row: {cause}", if *failures == 1 { "failure" } else { "failures" });
+    let in_a_row = format!("after {} in a row: {cause}", counted(*failures, "failure"));
     match until {
         Some(until) if *until > now => {
             format!("STOPPED {kind} {subject} until {} {in_a_row}", until.format("%Y-%m-%d %H:%M UTC"))

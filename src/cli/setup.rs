@@ -8,6 +8,7 @@ use sqlx::Connection as _;
 
 use crate::config::SecretError;
 use crate::daemon::{self, AnchorError, TransportError};
+use crate::model::counted;
 use crate::render;
 use crate::{config, ledger, record};
 
@@ -57,7 +58,7 @@ pub(super) async fn migrate(cli: &Cli) -> Result<Exit, Failure> {
     } else if applied == 0 {
         say!("The schema is current.");
     } else {
-        say!("{applied} {} applied.", if applied == 1 { "migration" } else { "migrations" });
+        say!("{} applied.", counted(applied, "migration"));
     }
     if adopted && !cli.json {
         say!("This database may send from this machine; a copy of it, or another machine, needs `dunningd adopt`.");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::Connection as _;
 
 use crate::ledger::{OpeningProblem, OpeningRow, read_opening};
-use crate::model::{AccountId, CreditorId, ItemId, Ladder, Stage, StageName, Waiver};
+use crate::model::{AccountId, CreditorId, ItemId, Ladder, Stage, StageName, Waiver, counted};
 use crate::record::{self, Opening, Past, PastReader, RecordError};
 
 use super::Shell;
@@ -34,8 +34,7 @@ impl From<RecordError> for OpeningError {
 
 fn told(problems: &[OpeningProblem]) -> String {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    let noun = if problems.len() == 1 { "finding" } else { "findings" };
-    format!("nothing was imported, {} {noun}\n{}", problems.len(), lines.join("\n"))
+    format!("nothing was imported, {}\n{}", counted(problems.len(), "finding"), lines.join("\n"))
 }
 
 /// Imports the stages of a file. Returns how many, and on how many accounts. A dry run writes nothing.

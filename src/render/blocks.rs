@@ -59,18 +59,12 @@ pub(super) fn blocks(speaker: &Speaker<'_>) -> Vec<Block> {
 /// The rows that a letter prints, as (demand, row): the oldest of each demand, whose total would say nothing without a
 /// row, then the oldest of all together.
 pub(super) fn shown(letter: &Letter) -> BTreeSet<(usize, usize)> {
-    let rows = |d: usize, demand: &'_ Demand| -> Vec<_> {
-        let mut rows: Vec<_> = demand.rows.iter().enumerate().map(|(r, row)| (row.due_date, d, r)).collect();
-        rows.sort_unstable();
-        rows
+    // In each demand the oldest stands first.
+    let mut shown: BTreeSet<_> = (0..letter.demands.len()).map(|d| (d, 0)).collect();
+    let rows = |(d, demand): (usize, &Demand)| -> Vec<_> {
+        demand.rows.iter().enumerate().skip(1).map(|(r, row)| (row.due_date, d, r)).collect()
     };
-    let mut shown = BTreeSet::new();
-    let mut rest = Vec::new();
-    for (d, demand) in letter.demands.iter().enumerate() {
-        let mut rows = rows(d, demand).into_iter();
-        shown.extend(rows.next().map(|(_, d, r)| (d, r)));
-        rest.extend(rows);
-    }
+    let mut rest: Vec<_> = letter.demands.iter().enumerate().flat_map(rows).collect();
     rest.sort_unstable();
     let left = limit(letter).saturating_sub(shown.len());
     shown.extend(rest.into_iter().take(left).map(|(_, d, r)| (d, r)));

@@ -1,5 +1,6 @@
 //! How attempts ended: from the journal into the database, some milliseconds' worth at a time.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -106,7 +107,8 @@ impl Desk<'_> {
             let about = Some((&*one.claimed, self.today(&one.claimed)));
             let learnt = self.breakers.tell(&mut transaction, about, learnt, &mut events).await?;
             changes.extend(learnt.changes);
-            outcomes.push(if learnt.ours { about_us(&one.outcome) } else { one.outcome.clone() });
+            let outcome = Cow::Borrowed(&one.outcome);
+            outcomes.push(if learnt.ours { Cow::Owned(about_us(&one.outcome)) } else { outcome });
         }
         let mut settlements: Vec<Settlement<'_>> =
             ended.iter().zip(&outcomes).map(|(one, outcome)| self.settlement(&one.claimed, outcome, None)).collect();
