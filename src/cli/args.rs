@@ -56,7 +56,7 @@ pub(super) enum Command {
     Check,
     /// Run as a service: scan by schedule, deliver, until SIGTERM
     Run(AcceptArgs),
-    /// Make the running service read its configuration again
+    /// Check the configuration, then make the running service read it again
     Reload,
     /// Show runs, queue, tasks and the head of the log
     Status,

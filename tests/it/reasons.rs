@@ -108,7 +108,7 @@ fn generated() -> String {
     table(
         &mut out,
         "Calls",
-        "What came of a call: `dunningd call --outcome`.",
+        "What came of a call: `dunningd call --outcome`, or `task done --outcome`.",
         CallOutcome::ALL.iter().map(|c| (format!("`{}`", c.as_str()), c.meaning())),
     );
     out
